@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import os
+from pathlib import Path
 
 import pytest
 import torch
 
 from dlrm_pl.kernels.training.rates import Rates
-from dlrm_pl.kernels.training.selection import level_in_use
+from dlrm_pl.kernels.training.selection import level_in_use, levels
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.dlrm import DLRM
 from tests.support.native.native_steps import Trained, a_batch, gradients
@@ -36,6 +38,64 @@ def test_rows_are_summed_before_they_are_updated(size: int, multi_hot: bool) -> 
             untouched = gradient.abs().sum(1) == 0
             assert untouched.any()
             assert torch.equal(before[untouched], after[untouched])
+
+
+@pytest.mark.parametrize("level", list(levels("fp32")))
+@pytest.mark.parametrize("dim", [16, 77, 128])
+def test_long_bags_are_pooled_and_trained(dim: int, level: int) -> None:
+    shape = Architecture((3, 40, 5000), dim, (13, dim), (8, 1), pooling=("sum", "mean", "sum"))
+    torch.manual_seed(2)
+    model = DLRM(shape)
+    # Blocks of samples are pooled together, of which the last is not whole; a table of 3 rows has them 17 times a bag.
+    batch = a_batch(shape, 70, 1, multi_hot=True, longest=100)
+    loss, expected = gradients(model, batch)
+    _, of_torch = gradients(model, batch, dtype=torch.float32)
+    trained = Trained(model, level=level)
+    # With a limit, the gradients of a row are summed before it changes.
+    assert trained.step(batch, ONE, largest_value=1e30) == pytest.approx(loss, rel=1e-4)
+    for before, after, gradient, torchs in zip(model.parameters(), trained.weights(), expected, of_torch, strict=True):
+        # Sums of thousands of terms, of which the weights, up to 1, lose what is below 1e-7.
+        error = (before.detach() - after - gradient).norm()
+        assert float(error) < 4 * float((torchs - gradient).norm()) + 1e-7 * before.numel() ** 0.5
+
+
+@pytest.mark.parametrize("rule", ["sgd", "adagrad", "rwsadagrad"])
+def test_tables_of_uneven_bags_are_shared_among_threads_without_another_result(rule: str) -> None:
+    shape = Architecture((2, 4000, 9, 3, 50), 8, (13, 8), (8, 1))
+    torch.manual_seed(2)
+    model = DLRM(shape)
+    whole = a_batch(shape, 90, 1, multi_hot=True, longest=60)
+    assert whole.offsets is not None
+    # Only the tables 0 and 1 have long bags: their lookups are most of all, and a row's are those of many threads.
+    lengths = whole.offsets.diff().view(5, 90)
+    kept = [
+        column[: 90 if table > 1 else None] for table, column in enumerate(whole.indices.split(lengths.sum(1).tolist()))
+    ]
+    lengths[2:] = 1
+    offsets = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.flatten().cumsum(0)])
+    batch = whole._replace(indices=torch.cat(kept), offsets=offsets)
+    results = []
+    for threads in (1, 2, 3, 7, 40):
+        trained = Trained(model, table_rule=rule, dense_rule="adagrad" if rule != "sgd" else "sgd")  # type: ignore[arg-type]
+        for limits in ({}, {"largest_value": 1e-3}, {"largest_norm": 1e-2}):
+            trained.step(batch, Rates(0.1, 1e-8), threads=threads, **limits)
+        results.append(trained.weights())
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+def test_memory_of_lookups_does_not_grow_with_the_tables() -> None:
+    shape = Architecture((50,) * 60, 1, (1, 1), (1,), interaction="cat")
+    batch = a_batch(shape, 4000, 1, multi_hot=True)
+    trained = Trained(DLRM(shape), table_rule="adagrad")
+    before = resident_bytes()
+    trained.step(batch, ONE)
+    # 360,000 lookups, each sorted from one place of 24 bytes into another, and some activations of 240,000 bags.
+    assert resident_bytes() - before < 200e6
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.mark.parametrize("multi_hot", [False, True], ids=["one-hot", "multi-hot"])

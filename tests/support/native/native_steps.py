@@ -25,8 +25,10 @@ def linears(mlp: nn.Module) -> list[nn.Linear]:
     return [module for module in mlp.modules() if isinstance(module, nn.Linear)]
 
 
-def a_batch(architecture: Architecture, size: int, seed: int, *, multi_hot: bool = False) -> ClickBatch:
-    """A batch with duplicates in every table, and empty bags if multi-hot."""
+def a_batch(
+    architecture: Architecture, size: int, seed: int, *, multi_hot: bool = False, longest: int = 3
+) -> ClickBatch:
+    """A batch with duplicates in every table, and empty bags and some of ``longest`` rows if multi-hot."""
     rng = torch.Generator().manual_seed(seed)
     dense = torch.rand(size, architecture.bottom_mlp[0], generator=rng)
     labels = (torch.rand(size, generator=rng) < 0.4).float()
@@ -34,7 +36,7 @@ def a_batch(architecture: Architecture, size: int, seed: int, *, multi_hot: bool
     if not multi_hot:
         columns = [torch.randint(min(rows, 1 + size), (size,), generator=rng) for rows in sizes]
         return ClickBatch(dense, torch.stack(columns), None, labels)
-    lengths = torch.randint(0, 4, (len(sizes) * size,), generator=rng)
+    lengths = torch.randint(0, longest + 1, (len(sizes) * size,), generator=rng)
     offsets = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
     counts = lengths.view(len(sizes), size).sum(1).tolist()
     indices = [torch.randint(rows, (count,), generator=rng) for rows, count in zip(sizes, counts, strict=True)]
@@ -101,12 +103,18 @@ class Trained:
         return [parameter.detach().clone() for parameter in self.model.parameters()]
 
 
-def gradients(model: DLRM, batch: ClickBatch, loss: str = "bce", weights: tuple[float, float] = (1.0, 1.0)) -> Any:
-    """Mean loss and dense float64 gradients of all parameters, by autograd."""
-    exact = copy.deepcopy(model).double()
+def gradients(
+    model: DLRM,
+    batch: ClickBatch,
+    loss: str = "bce",
+    weights: tuple[float, float] = (1.0, 1.0),
+    dtype: torch.dtype = torch.float64,
+) -> Any:
+    """Mean loss and dense gradients of all parameters, by autograd in ``dtype``."""
+    exact = copy.deepcopy(model).to(dtype)
     value = click_loss(
-        exact(batch._replace(dense=batch.dense.double())),
-        batch.known_labels.double(),
+        exact(batch._replace(dense=batch.dense.to(dtype))),
+        batch.known_labels.to(dtype),
         loss,  # type: ignore[arg-type]
         weights,
     )

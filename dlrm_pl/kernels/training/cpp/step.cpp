@@ -140,6 +140,26 @@ void Trainer::reserve(int64_t samples, const Step& step, int64_t threads) {
     row_gradients[place].get(chunk * net.num_tables * net.dim * 4);
 }
 
+// Gives each table to the thread that has the fewest lookups so far, those with the most lookups first. The bits are the
+// same whoever has a table.
+void Trainer::share_tables(const Batch& batch, int64_t threads) {
+    struct Share {
+        int64_t lookups, place;  // Of a table, or of a thread.
+    };
+    std::vector<Share> shares, loads;
+    for (int64_t table = 0; table < net.num_tables; table++) shares.push_back({lookups_of(batch, table), table});
+    std::stable_sort(shares.begin(), shares.end(), [](Share a, Share b) { return a.lookups > b.lookups; });
+    for (int64_t thread = 0; thread < std::max<int64_t>(1, threads); thread++) loads.push_back({0, thread});
+    owners.resize(size_t(net.num_tables));
+    const auto fuller = [](Share a, Share b) { return a.lookups != b.lookups ? a.lookups > b.lookups : a.place > b.place; };
+    for (const Share& share : shares) {  // `loads` is a heap with the smallest load on top.
+        std::pop_heap(loads.begin(), loads.end(), fuller);
+        owners[size_t(share.place)] = loads.back().place;
+        loads.back().lookups += share.lookups;
+        std::push_heap(loads.begin(), loads.end(), fuller);
+    }
+}
+
 Matrix Trainer::output_of(int64_t layer) const {
     return layer == net.bottom_layers - 1 ? vectors.matrix : outputs[size_t(layer)].matrix;
 }
@@ -160,6 +180,7 @@ Losses Trainer::run(const Batch& batch, const Step& step, int64_t threads, Error
     result = {};
     factor = 1;
     reserve(batch.size, step, threads);
+    share_tables(batch, threads);
     if (!descends(step)) {
         table_gradients.add(net, batch, static_cast<const float*>(row_gradients[size_t(kept_batches)].get(0)));
     }
@@ -197,26 +218,23 @@ void Trainer::check(Team& team, int64_t number, const Batch& batch, Error& error
         return;
     }
     // A bag is read only when its own bounds are known to be in order.
-    team.share(number, net.num_tables, 1, [&](int64_t first, int64_t last) {
-        for (int64_t table = first; table < last; table++) {
-            const uint64_t count = uint64_t(tables[size_t(table)].count);
-            for (int64_t sample = 0; sample < batch.size; sample++) {
-                const int64_t* bag = batch.offsets + table * batch.size + sample;
-                if (bag[0] < 0 || bag[1] < bag[0] || bag[1] > batch.lookups) {
-                    error.report(BAD_OFFSET, sample, table, bag[1]);
-                    break;
-                }
-                for (int64_t i = bag[0]; i < bag[1]; i++) {
-                    if (uint64_t(batch.indices[i]) >= count) error.report(BAD_INDEX, sample, table, batch.indices[i]);
-                }
+    each_table(team, number, [&](int64_t table) {
+        const uint64_t count = uint64_t(tables[size_t(table)].count);
+        for (int64_t sample = 0; sample < batch.size; sample++) {
+            const int64_t* bag = batch.offsets + table * batch.size + sample;
+            if (bag[0] < 0 || bag[1] < bag[0] || bag[1] > batch.lookups) {
+                error.report(BAD_OFFSET, sample, table, bag[1]);
+                break;
+            }
+            for (int64_t i = bag[0]; i < bag[1]; i++) {
+                if (uint64_t(batch.indices[i]) >= count) error.report(BAD_INDEX, sample, table, batch.indices[i]);
             }
         }
-        if (first == 0 && batch.offsets[0] != 0) error.report(BAD_OFFSET, 0, 0, batch.offsets[0]);
-        const int64_t end = batch.offsets[net.num_tables * batch.size];
-        if (last == net.num_tables && end != batch.lookups) {
-            error.report(BAD_OFFSET, std::max<int64_t>(batch.size - 1, 0), net.num_tables - 1, end);
-        }
     });
+    if (number > 0) return;
+    if (batch.offsets[0] != 0) error.report(BAD_OFFSET, 0, 0, batch.offsets[0]);
+    const int64_t end = batch.offsets[net.num_tables * batch.size];
+    if (end != batch.lookups) error.report(BAD_OFFSET, std::max<int64_t>(batch.size - 1, 0), net.num_tables - 1, end);
 }
 
 void Trainer::forward(Team& team, int64_t number, const Batch& batch) {
@@ -340,11 +358,16 @@ void Trainer::backward_rows(Team& team, int64_t number, const Batch& batch, cons
         });
         team.meet();
         if (!at_once) continue;
-        team.share(number, net.num_tables, 1, [&](int64_t first, int64_t last) {
+        const auto descend = [&](int64_t first, int64_t last) {
             variant.descend(
                 net, tables.data(), first, last, batch, RowGradients{values, start}, step.tables.learning_rate, start,
                 end);
-        });
+        };
+        if (batch.offsets) {
+            each_table(team, number, [&](int64_t table) { descend(table, table + 1); });
+        } else {
+            team.share(number, net.num_tables, 1, descend);
+        }
         team.meet();
     }
 }

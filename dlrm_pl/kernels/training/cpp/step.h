@@ -44,6 +44,16 @@ private:
     };
 
     void reserve(int64_t samples, const Step& step, int64_t threads);
+    void share_tables(const Batch& batch, int64_t threads);
+
+    // Calls work(table) for those of this thread's tables.
+    template <typename Work>
+    void each_table(const Team& team, int64_t number, const Work& work) const {
+        for (int64_t table = 0; table < net.num_tables; table++) {
+            if (owners[size_t(table)] % team.count() == number) work(table);
+        }
+    }
+
     void check(Team& team, int64_t number, const Batch& batch, Error& error);
     void forward(Team& team, int64_t number, const Batch& batch);
     void losses(Team& team, int64_t number, const Batch& batch, const Step& step, Error& error);
@@ -100,6 +110,7 @@ private:
     int64_t kept_batches = 0;
     bool has_gradients = false;
     TableGradients table_gradients;
+    std::vector<int64_t> owners;           // Of each table: the thread that works on the whole of it.
     Losses result;
     float factor = 1;            // That gradients are multiplied by to keep their norm.
     int64_t largest_batch = 0, chunk = 0, room_floats = 0;

@@ -34,7 +34,7 @@ void prefetch(const float* values, int64_t count) {
 
 void TableGradients::clear() {
     used = 0;
-    for (Grouped& table : tables) table.count = 0;
+    for (Grouped& table : grouped) table.count = 0;
 }
 
 void TableGradients::add(const Network& net, const Batch& batch, const float* values) {
@@ -43,7 +43,7 @@ void TableGradients::add(const Network& net, const Batch& batch, const float* va
     kept.is_multi_hot = batch.offsets;
     kept.size = batch.size;
     kept.values = values;
-    tables.resize(size_t(net.num_tables));
+    grouped.resize(size_t(net.num_tables));
     if (batch.offsets) {
         kept.offsets.assign(batch.offsets, batch.offsets + net.num_tables * batch.size + 1);
         kept.indices.assign(batch.indices, batch.indices + batch.lookups);
@@ -55,21 +55,19 @@ void TableGradients::add(const Network& net, const Batch& batch, const float* va
         }
     }
     for (int64_t number = 0; number < net.num_tables; number++) {
-        Grouped& table = tables[size_t(number)];
-        // Offsets that are out of order are found only later; until then no bag is believed.
-        table.count += batch.offsets ? batch.lookups : batch.size;
+        Grouped& table = grouped[size_t(number)];
+        table.count += lookups_of(batch, number);
         if (int64_t(table.lookups.size()) < table.count) {
             table.lookups.resize(size_t(table.count));
             table.spare.resize(size_t(table.count));
         }
-        table.sum.resize(size_t(net.dim));
     }
     used++;
 }
 
 void TableGradients::group(const Network& net, const Table& table, int64_t number) {
-    Grouped& grouped = tables[size_t(number)];
-    Lookup* to = grouped.lookups.data();
+    Grouped& table_lookups = grouped[size_t(number)];
+    Lookup* to = table_lookups.lookups.data();
     for (size_t i = 0; i < used; i++) {
         const Kept& batch = batches[i];
         const float* gradient = batch.values + number * net.dim;
@@ -80,72 +78,89 @@ void TableGradients::group(const Network& net, const Table& table, int64_t numbe
             for (int64_t j = first; j < last; j++) *to++ = {batch.indices[size_t(j)], gradient, weight};
         }
     }
-    grouped.count = to - grouped.lookups.data();
+    table_lookups.count = to - table_lookups.lookups.data();
     // Sorted by one group of bits after the other, from the lowest on, which keeps the order of equal rows.
-    Lookup *from = grouped.lookups.data(), *other = grouped.spare.data();
-    const int64_t bits = grouped.count < FEW ? FEW_BITS : MANY_BITS, mask = (int64_t(1) << bits) - 1;
+    Lookup *from = table_lookups.lookups.data(), *other = table_lookups.spare.data();
+    const int64_t bits = table_lookups.count < FEW ? FEW_BITS : MANY_BITS, mask = (int64_t(1) << bits) - 1;
     for (int64_t shift = 0; shift < 63 && (table.count - 1) >> shift; shift += bits) {
         int64_t starts[int64_t(1) << MANY_BITS];
         std::fill(starts, starts + mask + 1, 0);
-        for (int64_t i = 0; i < grouped.count; i++) starts[from[i].row >> shift & mask]++;
+        for (int64_t i = 0; i < table_lookups.count; i++) starts[from[i].row >> shift & mask]++;
         int64_t sum = 0;
         for (int64_t digit = 0; digit <= mask; digit++) sum += std::exchange(starts[digit], sum);
-        for (int64_t i = 0; i < grouped.count; i++) other[starts[from[i].row >> shift & mask]++] = from[i];
+        for (int64_t i = 0; i < table_lookups.count; i++) other[starts[from[i].row >> shift & mask]++] = from[i];
         std::swap(from, other);
     }
-    if (from != grouped.lookups.data()) grouped.lookups.swap(grouped.spare);
+    if (from != table_lookups.lookups.data()) table_lookups.lookups.swap(table_lookups.spare);
 }
 
+int64_t TableGradients::count() const {
+    int64_t total = 0;
+    for (const Grouped& table : grouped) total += table.count;
+    return total;
+}
+
+// Calls work(row, gradient, later) for each row whose first lookup is one of [first, end); `later` is a row that follows.
 template <typename Work>
-void TableGradients::each_row(const Variant& variant, const Network& net, int64_t number, const Work& work) {
-    Grouped& grouped = tables[size_t(number)];
-    const Lookup* const lookups = grouped.lookups.data();
-    float* const sum = grouped.sum.data();
-    for (int64_t i = 0; i < std::min(AHEAD, grouped.count); i++) prefetch<false>(lookups[i].gradient, net.dim);
-    for (int64_t i = 0; i < grouped.count;) {
-        const int64_t row = lookups[i].row, first = i;
-        while (i < grouped.count && lookups[i].row == row) {
-            if (i + AHEAD < grouped.count) prefetch<false>(lookups[i + AHEAD].gradient, net.dim);
+void TableGradients::each_row(
+    const Variant& variant, const Network& net, int64_t number, int64_t first, int64_t end, float* sum,
+    const Work& work) {
+    const Grouped& table = grouped[size_t(number)];
+    const Lookup* const lookups = table.lookups.data();
+    const int64_t count = table.count;
+    while (first > 0 && first < end && lookups[first].row == lookups[first - 1].row) first++;
+    for (int64_t i = first; i < std::min(first + AHEAD, count); i++) prefetch<false>(lookups[i].gradient, net.dim);
+    for (int64_t i = first; i < end;) {
+        const int64_t row = lookups[i].row, start = i;
+        while (i < count && lookups[i].row == row) {
+            if (i + AHEAD < count) prefetch<false>(lookups[i + AHEAD].gradient, net.dim);
             i++;
         }
-        const int64_t later = std::min(i + AHEAD, grouped.count) - 1;
+        const int64_t later = std::min(i + AHEAD, count) - 1;
         // A row that was looked up once needs no sum.
-        if (i == first + 1 && lookups[first].weight == 1.0f) {
-            work(row, lookups[first].gradient, lookups[later].row);
+        if (i == start + 1 && lookups[start].weight == 1.0f) {
+            work(row, lookups[start].gradient, lookups[later].row);
             continue;
         }
-        for (int64_t j = first; j < i; j++) variant.add_row(sum, lookups[j].gradient, lookups[j].weight, net.dim, j > first);
+        for (int64_t j = start; j < i; j++) variant.add_row(sum, lookups[j].gradient, lookups[j].weight, net.dim, j > start);
         work(row, sum, lookups[later].row);
     }
 }
 
-double TableGradients::squares(const Variant& variant, const Network& net, int64_t number) {
+double TableGradients::squares(const Variant& variant, const Network& net, int64_t number, float* room) {
     double total = 0;
-    each_row(variant, net, number, [&](int64_t, const float* gradient, int64_t) {
+    each_row(variant, net, number, 0, grouped[size_t(number)].count, room, [&](int64_t, const float* gradient, int64_t) {
         total += sum_of_squares(gradient, net.dim);
     });
     return total;
 }
 
 void TableGradients::apply(
-    const Variant& variant, const Network& net, const Table& table, int64_t number, const Rates& rates, float factor,
-    float largest_value) {
-    float* const limited = tables[size_t(number)].sum.data();
-    each_row(variant, net, number, [&](int64_t row, const float* gradient, int64_t later) {
-        prefetch<true>(table.rows + later * net.dim, net.dim);
-        if (net.table_rule == ADAGRAD) prefetch<true>(table.state + later * net.dim, net.dim);
-        if (net.table_rule == ROWWISE_ADAGRAD) prefetch<true>(table.state + later, 1);
-        if (factor != 1 || largest_value > 0) {
-            for (int64_t i = 0; i < net.dim; i++) limited[i] = gradient[i] * factor;
-            gradient = limited;
-        }
-        if (largest_value > 0) {
-            for (int64_t i = 0; i < net.dim; i++) {
-                limited[i] = std::min(std::max(limited[i], -largest_value), largest_value);
+    const Variant& variant, const Network& net, const Table* tables, int64_t first, int64_t last, const Rates& rates,
+    float factor, float largest_value, float* room) {
+    int64_t before = 0;
+    for (int64_t number = 0; number < net.num_tables; number++) {
+        const int64_t count = grouped[size_t(number)].count;
+        const int64_t start = std::max<int64_t>(0, first - before), end = std::min(count, last - before);
+        before += count;
+        if (start >= end) continue;
+        const Table& table = tables[number];
+        each_row(variant, net, number, start, end, room, [&](int64_t row, const float* gradient, int64_t later) {
+            prefetch<true>(table.rows + later * net.dim, net.dim);
+            if (net.table_rule == ADAGRAD) prefetch<true>(table.state + later * net.dim, net.dim);
+            if (net.table_rule == ROWWISE_ADAGRAD) prefetch<true>(table.state + later, 1);
+            if (factor != 1 || largest_value > 0) {
+                for (int64_t i = 0; i < net.dim; i++) room[i] = gradient[i] * factor;
+                gradient = room;
             }
-        }
-        variant.update_row(net.table_rule, table, row, gradient, net.dim, rates);
-    });
+            if (largest_value > 0) {
+                for (int64_t i = 0; i < net.dim; i++) {
+                    room[i] = std::min(std::max(room[i], -largest_value), largest_value);
+                }
+            }
+            variant.update_row(net.table_rule, table, row, gradient, net.dim, rates);
+        });
+    }
 }
 
 }  // namespace dlrm::training

@@ -39,12 +39,14 @@ public:
             &start, unsigned(threads));
     }
 
+    // Number of threads.
+    int64_t count() const { return std::max<int64_t>(1, size.load(std::memory_order_relaxed)); }
+
     // Calls work(first, last) with this thread's share of [0, total), in multiples of `unit`.
     template <typename Work>
     void share(int64_t number, int64_t total, int64_t unit, const Work& work) {
-        const int64_t count = std::max<int64_t>(1, size.load(std::memory_order_relaxed));
-        const int64_t units = (total + unit - 1) / unit;
-        const int64_t first = units * number / count * unit, last = std::min(total, units * (number + 1) / count * unit);
+        const int64_t units = (total + unit - 1) / unit, parts = count();
+        const int64_t first = units * number / parts * unit, last = std::min(total, units * (number + 1) / parts * unit);
         if (first < last) work(first, last);
     }
 

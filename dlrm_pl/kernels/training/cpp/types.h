@@ -109,6 +109,14 @@ struct Batch {
     int64_t size;            // B.
 };
 
+// Lookups of a table in a batch. Offsets may be out of order, which is found later and ends the step: then no bag is
+// read, and any number will do.
+inline int64_t lookups_of(const Batch& batch, int64_t table) {
+    if (!batch.offsets) return batch.size;
+    const int64_t first = batch.offsets[table * batch.size], last = batch.offsets[(table + 1) * batch.size];
+    return first >= 0 && last >= first && last <= batch.lookups ? last - first : 0;
+}
+
 // Numbers of an optimizer for one step.
 struct Rates {
     float learning_rate;  // Of this step, with everything that the rule itself makes of it (Adagrad's lr_decay).

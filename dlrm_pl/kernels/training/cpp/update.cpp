@@ -32,28 +32,25 @@ void lamb_direction(float* gradient, const float* weights, float* average, float
 void Trainer::update_all(Team& team, int64_t number, const Step& step) {
     const bool by_rows = !descends(step);
     if (by_rows) {
-        team.share(number, net.num_tables, 1, [&](int64_t first, int64_t last) {
-            for (int64_t table = first; table < last; table++) table_gradients.group(net, tables[size_t(table)], table);
-        });
+        each_table(team, number, [&](int64_t table) { table_gradients.group(net, tables[size_t(table)], table); });
     }
     if (step.largest_norm > 0) find_factor(team, number, step);
     if (!updates_at_once(step)) {
         for (int64_t i = 0; i < int64_t(layers.size()); i++) update_layer(team, number, i, step);
     }
     if (!by_rows) return;
-    team.share(number, net.num_tables, 1, [&](int64_t first, int64_t last) {
-        for (int64_t table = first; table < last; table++) {
-            table_gradients.apply(
-                variant, net, tables[size_t(table)], table, step.tables, factor, step.largest_value);
-        }
+    team.meet();
+    team.share(number, table_gradients.count(), 1, [&](int64_t first, int64_t last) {
+        table_gradients.apply(
+            variant, net, tables.data(), first, last, step.tables, factor, step.largest_value, room(number));
     });
 }
 
 // The norm of all gradients together, as torch.nn.utils.clip_grad_norm_ takes it, in double.
 void Trainer::find_factor(Team& team, int64_t number, const Step& step) {
     auto* squares = static_cast<double*>(partial_squares.get(0));
-    team.share(number, net.num_tables, 1, [&](int64_t first, int64_t last) {
-        for (int64_t table = first; table < last; table++) squares[table] = table_gradients.squares(variant, net, table);
+    each_table(team, number, [&](int64_t table) {
+        squares[table] = table_gradients.squares(variant, net, table, room(number));
     });
     auto* blocks = squares + net.num_tables;
     for (const Layer& layer : layers) {
@@ -88,23 +85,26 @@ void Trainer::update_layer(Team& team, int64_t number, int64_t index, const Step
             }
         }
     };
+    const auto part = [&](float* weights, float* gradient, float* const* state, int64_t start, int64_t count) {
+        float* const states[2] = {state[0] ? state[0] + start : nullptr, state[1] ? state[1] + start : nullptr};
+        variant.update(net.dense_rule, weights + start, gradient + start, states, count, step.dense);
+    };
+    const bool is_packed = index + 1 < int64_t(layers.size()), at_once = net.dense_rule != LAMB;
     team.share(number, layer.out, BLOCK, [&](int64_t first, int64_t last) {
-        limit(layer.weight_gradient + first * layer.in, (last - first) * layer.in);
-        limit(layer.bias_gradient + first, last - first);
+        // Block by block: what one loop leaves in the cache the next one takes.
+        for (int64_t start = first; start < last; start += BLOCK) {
+            const int64_t end = std::min(start + BLOCK, last), place = start * layer.in, count = (end - start) * layer.in;
+            limit(layer.weight_gradient + place, count);
+            limit(layer.bias_gradient + start, end - start);
+            if (!at_once) continue;
+            part(layer.weight, layer.weight_gradient, layer.weight_state, place, count);
+            if (layer.has_bias) part(layer.bias, layer.bias_gradient, layer.bias_state, start, end - start);
+            if (is_packed) variant.pack(layer, start, end);
+        }
     });
-    if (net.dense_rule == LAMB) {
-        update_lamb(team, number, layer, step.dense);
-    } else {
-        team.share(number, layer.out, BLOCK, [&](int64_t first, int64_t last) {
-            const auto part = [&](float* weights, float* gradient, float* const* state, int64_t start, int64_t count) {
-                float* const states[2] = {state[0] ? state[0] + start : nullptr, state[1] ? state[1] + start : nullptr};
-                variant.update(net.dense_rule, weights + start, gradient + start, states, count, step.dense);
-            };
-            part(layer.weight, layer.weight_gradient, layer.weight_state, first * layer.in, (last - first) * layer.in);
-            if (layer.has_bias) part(layer.bias, layer.bias_gradient, layer.bias_state, first, last - first);
-        });
-    }
-    if (index + 1 == int64_t(layers.size())) return;
+    if (at_once) return;
+    update_lamb(team, number, layer, step.dense);
+    if (!is_packed) return;
     team.share(number, layer.out, BLOCK, [&](int64_t first, int64_t last) { variant.pack(layer, first, last); });
 }
 

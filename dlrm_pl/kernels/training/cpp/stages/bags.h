@@ -39,14 +39,82 @@ inline const float* read_row(const float* row, int64_t dim, bool upper, float* s
     return spare;
 }
 
-// The sum or the mean of a bag's rows; `spare` and `to` have room for a row each.
-inline const float* pool(const Table& table, Bag bag, int64_t dim, bool upper, float* spare, float* to) {
-    const int64_t count = bag.last - bag.first;
-    if (count == 1) return read_row(table.rows + *bag.first * dim, dim, upper, spare);
-    std::fill(to, to + dim, 0.0f);
+// The rows of samples [first, last) of tables [first_table, last_table), in the order of tables and samples, which are
+// brought into the cache `ahead` lookups before they are used.
+class Rows {
+public:
+    Rows(
+        const Network& net, const Table* tables, const Batch& batch, int64_t first_table, int64_t last_table,
+        int64_t first, int64_t last, int64_t ahead)
+        : net(net), tables(tables), batch(batch), table(first_table), last_table(last_table), first(first), last(last) {
+        enter();
+        for (int64_t i = 0; i < ahead; i++) fetch();
+    }
+
+    // Called once for each lookup.
+    void fetch() {
+        while (coming == end) {
+            if (table + 1 >= last_table) return;
+            table++;
+            enter();
+        }
+        prefetch_row(tables[table].rows + *coming++ * net.dim, net.dim);
+    }
+
+private:
+    void enter() {
+        coming = bag_of(batch, table, first).first;
+        end = bag_of(batch, table, last - 1).last;
+    }
+
+    const Network& net;
+    const Table* const tables;
+    const Batch& batch;
+    int64_t table;
+    const int64_t last_table, first, last;
+    const int64_t *coming = nullptr, *end = nullptr;
+};
+
+// The sum of a bag's rows, of values [first, first + COUNT * LANES), all of which exist. Calls next() for each row.
+template <int64_t COUNT, typename Next>
+inline void sum_rows(const float* rows, Bag bag, int64_t dim, int64_t first, float* to, const Next& next) {
+    Vector sums[COUNT];
+    DLRM_UNROLL
+    for (int64_t i = 0; i < COUNT; i++) sums[i] = zero();
     for (const int64_t* index = bag.first; index < bag.last; index++) {
-        const float* const row = read_row(table.rows + *index * dim, dim, upper, spare);
-        for (int64_t i = 0; i < dim; i++) to[i] += row[i];
+        next();
+        const float* const row = rows + *index * dim + first;
+        DLRM_UNROLL
+        for (int64_t i = 0; i < COUNT; i++) sums[i] = add(sums[i], load(row + i * LANES));
+    }
+    DLRM_UNROLL
+    for (int64_t i = 0; i < COUNT; i++) store(to + first + i * LANES, sums[i]);
+}
+
+// The sum or the mean of a bag's rows; `spare` and `to` have room for a row each.
+inline const float* pool(
+    const Table& table, Bag bag, int64_t dim, bool upper, float* spare, float* to, Rows& coming) {
+    const int64_t count = bag.last - bag.first;
+    if (count == 1) {
+        coming.fetch();
+        return read_row(table.rows + *bag.first * dim, dim, upper, spare);
+    }
+    constexpr int64_t many = 8;
+    int64_t done = 0;
+    const auto fetch = [&] {
+        if (done == 0) coming.fetch();
+    };
+    if (!upper) {
+        for (; done + many * LANES <= dim; done += many * LANES) sum_rows<many>(table.rows, bag, dim, done, to, fetch);
+        for (; done + LANES <= dim; done += LANES) sum_rows<1>(table.rows, bag, dim, done, to, fetch);
+    }
+    if (done < dim) {
+        std::fill(to + done, to + dim, 0.0f);
+        for (const int64_t* index = bag.first; index < bag.last; index++) {
+            fetch();
+            const float* const row = read_row(table.rows + *index * dim, dim, upper, spare);
+            for (int64_t i = done; i < dim; i++) to[i] += row[i];
+        }
     }
     if (table.is_mean && count > 1) {
         const float size = float(count);

@@ -1,103 +1,11 @@
-// Lookups, pooling and the interaction of a sample's vectors, forward and backward. Included within a variant's
-// namespace, after linear.h.
+// The interaction of a sample's vectors, forward and backward. Included within a variant's namespace, after linear.h.
 
 #include "bags.h"
 #include "combine.h"
+#include "lookups.h"
 #if defined(DLRM_TILES)
 #include "tile_combine.h"
 #endif
-
-// Finds the rows that samples look up, and brings those of samples to come into the cache.
-template <typename T>
-class Lookups {
-public:
-    Lookups(const Network& net, const Table* tables, const Batch& batch, const Room<T>& room, int64_t first, int64_t last)
-        : net(net), tables(tables), batch(batch), room(room), last(last), block(first),
-          coming_table(net.num_tables) {
-        if (!batch.offsets) resolve();
-        for (coming = first; coming < std::min(first + AHEAD, last); coming++) {
-            for (int64_t table = 0; table < net.num_tables; table++) prefetch(coming, table);
-        }
-    }
-
-    // Goes on to a sample, the one behind the last.
-    void advance(int64_t sample) {
-        while (coming_table < net.num_tables) fetch();
-        if (sample == block + RESOLVED && !batch.offsets) {
-            block = sample;
-            resolve();
-        }
-        coming = sample + AHEAD, coming_table = coming < last ? 0 : net.num_tables;
-    }
-
-    // Brings what a sample to come looks up in its next table nearer. Called evenly over the time of a sample: the
-    // processor waits where too much is fetched at once.
-    void fetch() {
-        if (coming_table < net.num_tables) prefetch(coming, coming_table++);
-    }
-
-    // The pooled vector of a table: a row, or a place in the room that the next call uses again.
-    const float* vector(int64_t sample, int64_t table) const {
-        if (!batch.offsets) return read_row(row_of(sample, table), net.dim, net.split_tables, room.spare);
-        return pool(tables[table], bag_of(batch, table, sample), net.dim, net.split_tables, room.spare, room.pooled);
-    }
-
-private:
-    const float*& row_of(int64_t sample, int64_t table) const {
-        return room.rows[(sample - block) * net.num_tables + table];
-    }
-
-    void resolve() {
-        const int64_t end = std::min(block + RESOLVED + AHEAD, last);
-        for (int64_t table = 0; table < net.num_tables; table++) {
-            const int64_t* const indices = batch.indices + table * batch.index_stride;
-            const float* const rows = tables[table].rows;
-            for (int64_t sample = block; sample < end; sample++) row_of(sample, table) = rows + indices[sample] * net.dim;
-        }
-    }
-
-    void prefetch(int64_t sample, int64_t table) const {
-        if (!batch.offsets) {
-            prefetch_row(row_of(sample, table), net.dim);
-            return;
-        }
-        const Bag bag = bag_of(batch, table, sample);
-        for (const int64_t* index = bag.first; index < bag.last; index++) {
-            prefetch_row(tables[table].rows + *index * net.dim, net.dim);
-        }
-    }
-
-    const Network& net;
-    const Table* const tables;
-    const Batch& batch;
-    const Room<T>& room;
-    const int64_t last;
-    int64_t block;  // The first sample whose rows are in the room.
-    int64_t coming = 0, coming_table;  // What is fetched next.
-};
-
-// Bytes of a thread's vectors that do not stay in its cache until the backward pass.
-constexpr int64_t STREAMED_BYTES = 4 << 20;
-
-// A vector as the backward pass will see it, and as units: values [0, dim), then zeros.
-template <bool streams, typename T, typename Value>
-inline void put_vector(const float* from, int64_t dim, int64_t padded, T* stored, Value* to) {
-    int64_t i = 0;
-    const auto put = [&](Vector value) {
-        if constexpr (streams) {
-            store_past_cache(stored + i, value);
-        } else {
-            store(stored + i, value);
-        }
-        if constexpr (std::is_same_v<Value, T>) {
-            store(to + i, value);
-        } else {
-            store(to + i, rounded<T>(value));
-        }
-    };
-    for (; i + LANES <= dim; i += LANES) put(load(from + i));
-    for (; i < padded; i += LANES) put(load_some(from + i, dim - i));
-}
 
 // The pairs' products behind each other, up to `end`. Calls between() now and then.
 template <typename T, typename Between>
@@ -131,16 +39,25 @@ void interact_samples(
     Lookups<T> lookups(net, tables, batch, room, first, last);
     const auto fetch = [&] { lookups.fetch(); };
     for (int64_t sample = first; sample < last; sample++) {
-        lookups.advance(sample);
         T* const stored = row<T>(vectors, sample);
-        for (int64_t i = 0; i < padded; i += LANES) store(room.values + i, load(stored + i));
-        for (int64_t vector = 1; vector < count; vector++) {
-            put_vector<streams>(
-                lookups.vector(sample, vector - 1), dim, padded, stored + vector * padded,
-                room.values + vector * room.stride);
-            // Where the next sample's will go.
-            if constexpr (!streams) prefetch_row(stored + vectors.stride + vector * padded, padded);
-            if (vector % 2) fetch();
+        if (batch.offsets) {
+            if ((sample - first) % POOLED == 0) {
+                pool_bags<streams>(net, tables, batch, vectors, room, sample, std::min(sample + POOLED, last));
+            }
+            if (net.is_dot) {
+                for (int64_t vector = 0; vector < count; vector++) take_vector(stored + vector * padded, room, vector);
+            }
+        } else {
+            lookups.advance(sample);
+            take_vector(stored, room, 0);
+            for (int64_t vector = 1; vector < count; vector++) {
+                put_vector<streams>(
+                    lookups.vector(sample, vector - 1), dim, padded, stored + vector * padded,
+                    room.values + vector * room.stride);
+                // Where the next sample's will go.
+                if constexpr (!streams) prefetch_row(stored + vectors.stride + vector * padded, padded);
+                if (vector % 2) fetch();
+            }
         }
         T* to = row<T>(out, sample);
         T* const end = to + width;

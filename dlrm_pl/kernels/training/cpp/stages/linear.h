@@ -9,7 +9,8 @@
 // Samples of a layer's input that a panel of weights goes over before the next one is taken: they stay in the L2 cache.
 constexpr int64_t GROUP_BYTES = 768 << 10;
 // Panels of a layer's input that are packed at a time for the gradient of the weights, each CHUNK deep: 256 KiB.
-constexpr int64_t GROUP_PANELS = (64 << 10) / (CHUNK * PANEL);
+template <typename T>
+constexpr int64_t GROUP_PANELS = (64 << 10) * Product<T>::WIDTH / (CHUNK * PANEL);
 
 // Row `sample` of a matrix.
 template <typename T>
@@ -179,7 +180,8 @@ void weight_gradient(
     const Layer& layer, Matrix dy, Matrix x, int64_t samples, bool add, float*, int64_t first, int64_t last) {
     using Unit = typename Product<T>::Unit;
     constexpr int64_t step = round_up(TILE_ROWS, LANES), units = CHUNK / Product<T>::WIDTH;
-    alignas(64) Unit panels[GROUP_PANELS][units * PANEL];
+    constexpr int64_t group = GROUP_PANELS<T>;
+    alignas(64) Unit panels[group][units * PANEL];
     alignas(64) Unit outputs[units * step];
     const int64_t ins = round_up(layer.in, BLOCK), outs = round_up(layer.out, BLOCK);
     if (!add) clear_gradient(layer, first, last, samples == 0);
@@ -187,8 +189,8 @@ void weight_gradient(
     for (int64_t start = 0; start < samples; start += CHUNK) {
         const int64_t end = std::min(start + CHUNK, samples), depth = units_of<T>(end - start);
         add_rows<T>(dy, start, end, layer.bias_gradient, first, last);
-        for (int64_t in = 0; in < ins; in += GROUP_PANELS * PANEL) {
-            const int64_t count = std::min(GROUP_PANELS, (ins - in) / PANEL);
+        for (int64_t in = 0; in < ins; in += group * PANEL) {
+            const int64_t count = std::min(group, (ins - in) / PANEL);
             pack_samples<T, PANEL>(x, start, end, in, in + count * PANEL, panels[0], units * PANEL);
             each_tile(first, last, [&](auto rows, int64_t out) {
                 pack_samples<T, step>(dy, start, end, out, std::min(out + step, outs), outputs, 0);

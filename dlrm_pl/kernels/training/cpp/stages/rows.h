@@ -1,7 +1,7 @@
 // Updates of single rows of the tables. Included within a variant's namespace, after interaction.h.
 
-// Samples between the prefetch of a row that is changed and the change.
-constexpr int64_t UPDATE_AHEAD = 32;
+// Lookups between the prefetch of a row that is changed and the change.
+constexpr int64_t UPDATED_AHEAD = 32;
 
 inline void subtract(float* row, const float* gradient, float rate, int64_t dim) {
     for (int64_t i = 0; i < dim; i++) row[i] -= rate * gradient[i];
@@ -11,26 +11,16 @@ inline void descend(
     const Network& net, const Table* tables, int64_t first_table, int64_t last_table, const Batch& batch,
     RowGradients gradients, float learning_rate, int64_t first, int64_t last) {
     const int64_t dim = net.dim, between = net.num_tables * dim;
-    // What is fetched next goes on into the next tables.
-    int64_t coming_table = first_table, coming = first;
-    const auto fetch = [&] {
-        if (coming_table == last_table) return;
-        const Bag bag = bag_of(batch, coming_table, coming);
-        for (const int64_t* index = bag.first; index < bag.last; index++) {
-            prefetch_row(tables[coming_table].rows + *index * dim, dim);
-        }
-        if (++coming == last) coming = first, coming_table++;
-    };
-    for (int64_t i = 0; i < UPDATE_AHEAD; i++) fetch();
+    Rows coming(net, tables, batch, first_table, last_table, first, last, UPDATED_AHEAD);
     for (int64_t number = first_table; number < last_table; number++) {
         const Table& table = tables[number];
         const float* gradient = gradients.values + (first - gradients.first) * between + number * dim;
         for (int64_t sample = first; sample < last; sample++, gradient += between) {
-            fetch();
             const Bag bag = bag_of(batch, number, sample);
             const int64_t count = bag.last - bag.first;
             const float rate = table.is_mean && count > 1 ? learning_rate / float(count) : learning_rate;
             for (const int64_t* index = bag.first; index < bag.last; index++) {
+                coming.fetch();
                 subtract(table.rows + *index * dim, gradient, rate, dim);
             }
         }
