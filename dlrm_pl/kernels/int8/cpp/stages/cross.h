@@ -79,7 +79,9 @@ inline void cross_last(const float* first, const float* before, float* __restric
 }
 
 static void cross(const Cross& job, int64_t first, int64_t last, Error& error) {
-    const int64_t block = std::min(job.block_rows, last - first);
+    // Blocks of about the same size: a small last one would read all weights for a few rows.
+    const int64_t blocks = (last - first + job.block_rows - 1) / job.block_rows;
+    const int64_t block = std::min(job.block_rows, round_up((last - first + blocks - 1) / blocks, 16));
     const Crossing values(job, block);
     const int64_t width = values.width;
     const LayerGuard guard;
