@@ -15,9 +15,12 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from dlrm_pl.callbacks.checkpoint_state import names_of_weights, same_state
 from dlrm_pl.errors import CheckpointError, ConfigurationError
 from dlrm_pl.files.atomic import atomic_file
+from dlrm_pl.model.checkpoints.contract import KEY
+from dlrm_pl.model.checkpoints.row_digests import DIGESTS_KEY, block_bytes_of, room_for_digests
 from dlrm_pl.model.checkpoints.sharded.names import is_sharded
 from dlrm_pl.model.load import read_checkpoint
 from dlrm_pl.saving.pages import LargePages
+from dlrm_pl.saving.parts import Digests
 from dlrm_pl.saving.snapshot import Snapshot, Writer, can_write
 
 log = logging.getLogger(__name__)
@@ -99,9 +102,16 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def _snapshot(self, checkpoint: dict[str, Any], path: Path) -> Snapshot | None:
         """Prepare a checkpoint, unless it holds objects that only torch can write."""
-        names = names_of_weights(checkpoint)
+        names, digests = names_of_weights(checkpoint), {}
+        if isinstance(checkpoint.get(KEY), dict):
+            room = room_for_digests(checkpoint["state_dict"])
+            tables = {name: checkpoint["state_dict"][f"model.{name}"] for name in room}
+            digests = {id(table): Digests(room[name], block_bytes_of(table)) for name, table in tables.items()}
+            checkpoint = checkpoint | {DIGESTS_KEY: room}  # Behind the tables, so that they are known when written.
         try:
-            return Snapshot(path, checkpoint, lambda tensor: names.get(id(tensor)))
+            return Snapshot(
+                path, checkpoint, lambda tensor: names.get(id(tensor)), lambda tensor: digests.get(id(tensor))
+            )
         except CheckpointError as error:
             log.warning("%s Saving it by torch.save.", error)
             return None

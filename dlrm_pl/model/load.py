@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import nn
 from dlrm_pl.errors import CheckpointError, ConfigurationError
 from dlrm_pl.model.checkpoints.contract import QUANTIZATION_KEY, CheckpointContract
 from dlrm_pl.model.checkpoints.file import open_checkpoint
+from dlrm_pl.model.checkpoints.row_digests import stored_digests
 from dlrm_pl.model.checkpoints.tensors import unchecked
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.embeddings import EmbeddingBags
@@ -73,7 +75,7 @@ def load_into(module: DLRMModule, path: Path) -> str:
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     _assign(module, checkpoint["state_dict"], path)
-    module.model.weights_file = _weights_file(opened, path)
+    module.model.weights_file = replace(_weights_file(opened, path), digests=stored_digests(opened))
     return unchecked(opened)
 
 

@@ -107,7 +107,7 @@ def without_row_weights(model: DLRM) -> DLRM:
             if name.startswith("embedding_bags."):
                 tensor.check(name)  # Afterwards they are no longer those of the file.
         others = {name: tensor for name, tensor in file.tensors.items() if not name.startswith("embedding_bags.")}
-        file = replace(file, tensors=others)
+        file = replace(file, tensors=others, digests={})
     plain = DLRM.from_parts(model.architecture, model.bottom_mlp, bags.fold(), model.top_mlp, model.cross_net)
     plain.weights_file, plain.trained_quantization = file, model.trained_quantization
     return plain.train(model.training)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,13 @@ class WeightsFile:
     Attributes:
         path: path of the checkpoint.
         tensors: its tensors, by the name of the model's parameter.
+        digests: digests that the file states of the rows of tables, by the name of the parameter, where these were not
+            changed in memory since.
     """
 
     path: Path
     tensors: Mapping[str, FileTensor]
+    digests: Mapping[str, FileTensor] = field(default_factory=dict)
 
     @cached_property
     def watch(self) -> Watch:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from dlrm_pl.saving.parts import FileParts
+from dlrm_pl.saving.parts import Digests, FileParts
 
 
 class Layout:
@@ -18,6 +18,7 @@ class Layout:
         path: file that errors name.
         contents: dicts, lists and tuples of plain values and tensors.
         must_be_finite: name of a tensor whose values must be finite, for errors; None for another tensor.
+        digests_of: see ``FileParts.add_archive``.
 
     Attributes:
         size: number of bytes of the file.
@@ -32,10 +33,14 @@ class Layout:
     """
 
     def __init__(
-        self, path: Path, contents: dict[str, Any], must_be_finite: Callable[[Tensor], str | None] = lambda _: None
+        self,
+        path: Path,
+        contents: dict[str, Any],
+        must_be_finite: Callable[[Tensor], str | None] = lambda _: None,
+        digests_of: Callable[[Tensor], Digests | None] = lambda _: None,
     ) -> None:
         self._file = FileParts()  # Keeps what the addresses belong to.
-        self._file.add_archive(path, contents, must_be_finite)
+        self._file.add_archive(path, contents, must_be_finite, digests_of)
         self.size = self._file.size
         self.tensor_bytes = self._file.tensor_bytes
         self.names = self._file.names

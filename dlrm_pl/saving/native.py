@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from dlrm_pl.errors import ShapeError
 from dlrm_pl.kernels.arrays import address
+from dlrm_pl.kernels.hashing.blocks import native_digest
 from dlrm_pl.kernels.library import Signatures, declare, load_built
 
-VERSION = 1
+VERSION = 2
 
 _SLICE_BYTES = 256 << 20
 """Bytes that are written between two moments at which ctrl-C is noticed: about 0.2 s."""
@@ -25,7 +27,7 @@ _SIGNATURES: Signatures = {
     "dlrm_saving_crc32": (ctypes.c_uint32, [ctypes.c_uint32, _POINTER, _LONG]),
     "dlrm_saving_job_bytes": (_LONG, []),
     "dlrm_saving_progress_bytes": (_LONG, []),
-    "dlrm_saving_begin": (_LONG, [_POINTER, _INT, _POINTER, _LONG, _POINTER, _LONG, _POINTER, _POINTER, _LONG]),
+    "dlrm_saving_begin": (_LONG, [_POINTER, _INT, _POINTER, _LONG, _POINTER, _LONG, *[_POINTER] * 3, _LONG, _LONG]),
     "dlrm_saving_advance": (_LONG, [_POINTER, _LONG]),
     "dlrm_saving_finish": (_LONG, [_POINTER]),
     "dlrm_saving_end": (None, [_POINTER]),
@@ -74,8 +76,9 @@ class Job:
     Args:
         native: library.
         file: descriptor of an empty file.
-        parts: int64 ``[parts, 4]``: address, size, number of the checksum that the bytes go into (-1: none), and kind
-            of the floats that must be finite (0: not checked; 1 float32, 2 float64, 3 bfloat16, 4 float16).
+        parts: int64 ``[parts, 6]``: address, size, number of the checksum that the bytes go into (-1: none), kind of
+            the floats that must be finite (0: not checked; 1 float32, 2 float64, 3 bfloat16, 4 float16), address of the
+            digests of its blocks (0: none), which lie in a later part, and size of such a block.
         patches: int64 ``[patches, 2]``: position of the four bytes of a checksum in the file, and its number.
         releases: whether a child may give the memory back that it has written.
     """
@@ -99,14 +102,17 @@ class Job:
         begun = native.dlrm_saving_begin(
             self._job.ctypes.data,
             file,
-            address("parts", parts, _INT64, None, 4),
+            address("parts", parts, _INT64, None, 6),
             len(parts),
             address("patches", patches, _INT64, None, 2),
             len(patches),
             self._checksums.ctypes.data,
             self.progress.values.ctypes.data,
+            *(native_digest() or (None, 0)),
             releases,
         )
+        if begun < 0:
+            raise ShapeError("Digests need blocks of 1 byte to 128 KiB, a checksum, and the native code for hashing.")
         if not begun:
             raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
 

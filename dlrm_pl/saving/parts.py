@@ -12,11 +12,39 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from dlrm_pl.errors import ShapeError
+from dlrm_pl.kernels.hashing.blocks import DIGEST_BYTES
 from dlrm_pl.torch_file.writer import InMemory, PlacedTensor, other_entries, place_tensors
 from dlrm_pl.torch_file.zip_writer import CRC_IN_DIRECTORY, CRC_IN_HEADER, ZipEntry, end_of_directory
 
 _KINDS = {torch.float32: 1, torch.float64: 2, torch.bfloat16: 3, torch.float16: 4}
 """What ``native.Job`` calls floats that must be finite."""
+
+
+@dataclass(frozen=True)
+class Digests:
+    """Digests of the blocks of a tensor, which are computed while it is written, and then written themselves.
+
+    Attributes:
+        blocks: uint8 ``[blocks, 16]``, a tensor of the contents behind the one that it is filled for.
+        block_bytes: size of a block; the last may be shorter.
+    """
+
+    blocks: Tensor
+    block_bytes: int
+
+    def check_fits(self, nbytes: int) -> None:
+        """Check that there is room for the digests of so many bytes.
+
+        Raises:
+            ShapeError: there is less or more.
+        """
+        expected = (-(-nbytes // self.block_bytes), DIGEST_BYTES)
+        if tuple(self.blocks.shape) != expected or self.blocks.dtype != torch.uint8 or not self.blocks.is_contiguous():
+            raise ShapeError(
+                f"Digests of {nbytes} bytes in blocks of {self.block_bytes} are contiguous uint8 {list(expected)}, got "
+                f"{self.blocks.dtype} {list(self.blocks.shape)}."
+            )
 
 
 @dataclass(frozen=True)
@@ -46,7 +74,7 @@ class FileParts:
 
     def __init__(self) -> None:
         self._kept: list[Any] = []  # What the addresses belong to.
-        self._rows: list[tuple[int, int, int, int]] = []
+        self._rows: list[tuple[int, int, int, int, int, int]] = []
         self._patches: list[tuple[int, int]] = []
         self._checksums = 0
         self.size = 0
@@ -57,7 +85,7 @@ class FileParts:
     @property
     def parts(self) -> npt.NDArray[np.int64]:
         """The parts, see ``native.Job``."""
-        return np.array(self._rows, np.int64).reshape(-1, 4)
+        return np.array(self._rows, np.int64).reshape(-1, 6)
 
     @property
     def patches(self) -> npt.NDArray[np.int64]:
@@ -70,7 +98,11 @@ class FileParts:
         return self._checksums
 
     def add_archive(
-        self, path: Path, contents: Any, must_be_finite: Callable[[Tensor], str | None] = lambda _: None
+        self,
+        path: Path,
+        contents: Any,
+        must_be_finite: Callable[[Tensor], str | None] = lambda _: None,
+        digests_of: Callable[[Tensor], Digests | None] = lambda _: None,
     ) -> list[PlacedData]:
         """Add an archive that ``torch.load`` reads, as ``write_torch_file`` writes it.
 
@@ -78,6 +110,7 @@ class FileParts:
             path: file that errors name.
             contents: a tensor, or dicts, lists and tuples of plain values and tensors.
             must_be_finite: name of a tensor whose values must be finite, for errors; None for another tensor.
+            digests_of: where the digests of a tensor's blocks go while it is written; None: it gets none.
 
         Returns:
             Where the data of each tensor lies.
@@ -90,7 +123,8 @@ class FileParts:
         data = []
         for tensor in tensors:
             assert isinstance(tensor.source, InMemory)
-            data.append(archive.add_tensor(tensor, tensor.source.tensor, must_be_finite(tensor.source.tensor)))
+            source = tensor.source.tensor
+            data.append(archive.add_tensor(tensor, source, must_be_finite(source), digests_of(source)))
         for name, content in other_entries(placed):
             archive.add(name, content)
         archive.end()
@@ -105,10 +139,13 @@ class FileParts:
         held = np.frombuffer(content, np.uint8)
         self.add_memory(held, held.ctypes.data, len(content), checksum, 0)
 
-    def add_memory(self, held: Any, start: int, size: int, checksum: int, kind: int) -> None:
+    def add_memory(
+        self, held: Any, start: int, size: int, checksum: int, kind: int, digests: Digests | None = None
+    ) -> None:
         """Add bytes of an object that is kept."""
-        self._kept.append(held)
-        self._rows.append((start, size, checksum, kind))
+        self._kept += [held, digests]
+        where = (0, 0) if digests is None else (digests.blocks.data_ptr(), digests.block_bytes)
+        self._rows.append((start, size, checksum, kind, *where))
         self.size += size
 
     def new_checksum(self) -> int:
@@ -129,7 +166,7 @@ class _Archive:
         self._start = parts.size
         self._entries: list[tuple[ZipEntry, int]] = []
 
-    def add_tensor(self, placed: PlacedTensor, tensor: Tensor, name: str | None) -> PlacedData:
+    def add_tensor(self, placed: PlacedTensor, tensor: Tensor, name: str | None, digests: Digests | None) -> PlacedData:
         """Add the data of a tensor; with a name, its values must be finite."""
         parts = self._parts
         if not placed.nbytes:
@@ -142,7 +179,9 @@ class _Archive:
         if name is not None and (kind := _KINDS.get(held.dtype, 0)):
             parts.names[len(parts._rows)] = name
         data = PlacedData(parts.size, placed.nbytes, checksum)
-        parts.add_memory(held, held.data_ptr(), placed.nbytes, checksum, kind)
+        if digests is not None:
+            digests.check_fits(placed.nbytes)
+        parts.add_memory(held, held.data_ptr(), placed.nbytes, checksum, kind, digests)
         parts.tensor_bytes += placed.nbytes
         parts.memory.append((held.data_ptr(), placed.nbytes))
         return data

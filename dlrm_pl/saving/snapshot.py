@@ -26,6 +26,7 @@ from dlrm_pl.files.free_space import require_free_space
 from dlrm_pl.memory import available_bytes
 from dlrm_pl.saving.layout import Layout
 from dlrm_pl.saving.native import Job, library
+from dlrm_pl.saving.parts import Digests
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class Snapshot:
         path: file to write.
         contents: dicts, lists and tuples of plain values and tensors.
         must_be_finite: see ``Layout``.
+        digests_of: see ``Layout``.
 
     Raises:
         CheckpointError: a value has a type that cannot be written.
@@ -47,11 +49,15 @@ class Snapshot:
     """
 
     def __init__(
-        self, path: Path, contents: dict[str, Any], must_be_finite: Callable[[Tensor], str | None] = lambda _: None
+        self,
+        path: Path,
+        contents: dict[str, Any],
+        must_be_finite: Callable[[Tensor], str | None] = lambda _: None,
+        digests_of: Callable[[Tensor], Digests | None] = lambda _: None,
     ) -> None:
         check_file(path, overwrite=True)
         self._path = path
-        self._layout = Layout(path, contents, must_be_finite)
+        self._layout = Layout(path, contents, must_be_finite, digests_of)
         require_free_space(path, self._layout.size, "its tensors")
 
     def write(self) -> None:

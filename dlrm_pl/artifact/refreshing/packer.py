@@ -29,6 +29,9 @@ from dlrm_pl.runtime.tables import TableDtype, row_bytes
 
 log = logging.getLogger(__name__)
 
+Changed = tuple[int, int, npt.NDArray[np.int64], Tensor]
+"""Changed blocks of a segment: number of its first row, number of its rows, numbers of the blocks in it, their rows."""
+
 _SEGMENTS_AHEAD = 4  # That threads compute the digests of while one is compared.
 _MOST_CHANGED = 8
 """A patch has at most one row of so many of its table, or a segment; else the table is packed as a whole. This bounds
@@ -136,10 +139,9 @@ class RefreshingPacker(TablePacker):
         base = self._base.artifact.model.tables.table(index)
         most = max(len(base) // _MOST_CHANGED, segment_rows(self._tables[index].shape[1]))
         numbers, values = [], []
-        for start, segment, blocks in self._changed_blocks(index):
-            rows_of_block = self._rows_of_block(index)
-            rows = _rows_of(blocks, rows_of_block, len(segment))
-            floats = _taken(segment, blocks, rows_of_block)
+        rows_of_block = self._rows_of_block(index)
+        for start, count, blocks, floats in self._changed_blocks(index):
+            rows = _rows_of(blocks, rows_of_block, count)
             packed = torch.empty(len(floats) * row_bytes(dtype, floats.shape[1]), dtype=torch.uint8)
             packed = packed.view(storage_dtype(dtype)).view(len(floats), -1)
             wrong = pack_into(floats, dtype, packed)
@@ -149,7 +151,7 @@ class RefreshingPacker(TablePacker):
                 if not self._allow_nonfinite:
                     raise self.refusal()
                 return None
-            before = _taken(base[start : start + len(segment)], blocks, rows_of_block)
+            before = _taken(base[start : start + count], blocks, rows_of_block)
             found = torch.from_numpy(np.flatnonzero((_bytes(packed) != _bytes(before)).any(axis=1)))
             numbers.append(rows[found] + start)
             values.append(packed[found])
@@ -160,10 +162,14 @@ class RefreshingPacker(TablePacker):
             return torch.empty(0, dtype=torch.int64), base[:0]
         return torch.cat(numbers), torch.cat(values)
 
-    def _changed_blocks(self, index: int) -> Iterator[tuple[int, Tensor, npt.NDArray[np.int64]]]:
-        """Segments with changed blocks: number of the first row, the rows, and numbers of the blocks in them."""
+    def _changed_blocks(self, index: int) -> Iterator[Changed]:
+        """Changed blocks of a table, segment by segment."""
         name, checksum = TABLE_KEY.format(index), self._row_checksums[index]
         known = None if self._base.digests is None else self._base.digests[name]
+        stated = None if known is None else checksum.read_stated()
+        if known is not None and stated is not None:
+            yield from self._stated_changes(index, known, stated)
+            return
         pending: deque[tuple[int, Tensor, Future[tuple[Bytes, int]]]] = deque()
         checksum.begin()
         try:
@@ -178,9 +184,24 @@ class RefreshingPacker(TablePacker):
             raise
         checksum.finish()
 
+    def _stated_changes(self, index: int, known: Bytes, stated: Bytes) -> Iterator[Changed]:
+        """Changed blocks by the digests that the checkpoint states; no others are read."""
+        table, checksum, rows_of_block = self._tables[index], self._row_checksums[index], self._rows_of_block(index)
+        checksum.take_stated(stated)
+        changed = np.flatnonzero((stated != known).any(axis=1))
+        size = segment_rows(table.shape[1])
+        segments = changed * rows_of_block // size
+        for number in np.unique(segments):
+            start = int(number) * size
+            segment, blocks = table[start : start + size], changed[segments == number]
+            floats = _taken(segment, blocks - start // rows_of_block, rows_of_block)
+            checksum.check_blocks(blocks, floats)
+            yield start, len(segment), blocks - start // rows_of_block, floats
+        self._progress(table.numel() * table.element_size())
+
     def _changed(
         self, index: int, known: Bytes | None, start: int, segment: Tensor, future: Future[tuple[Bytes, int]]
-    ) -> Iterator[tuple[int, Tensor, npt.NDArray[np.int64]]]:
+    ) -> Iterator[Changed]:
         digests, _ = future.result()
         if known is None:
             changed = np.arange(len(digests))
@@ -188,7 +209,7 @@ class RefreshingPacker(TablePacker):
             first = start // self._rows_of_block(index)
             changed = np.flatnonzero((digests != known[first : first + len(digests)]).any(axis=1))
         if len(changed):
-            yield start, segment, changed
+            yield start, len(segment), changed, _taken(segment, changed, self._rows_of_block(index))
 
     def _rows_of_block(self, index: int) -> int:
         return rows_of_block(4 * self._tables[index].shape[1])

@@ -141,7 +141,10 @@ def build_artifact(
         log.info("%s", _plan(model, settings, folder))
         if loose := settings.criterion.loose:
             log.warning("%s: this tolerates more than 10 %%, which is rarely intended; 0.001 is 0.1 %%", loose)
-        checksums = parameter_checksums(model, {} if model.weights_file is None else model.weights_file.tensors)
+        file = model.weights_file
+        stored, stated = ({}, {}) if file is None else (file.tensors, file.digests)
+        # A first artifact reads all rows anyway, and compares them with the checksums in the file.
+        checksums = parameter_checksums(model, stored, stated if base is not None else {})
         if base is None:
             packer, start = table_packer(model, folder, progress, checksums), first_recipe(model, settings)
         else:

@@ -73,6 +73,16 @@ def block_digests(data: Bytes, block_bytes: int, crc32: int = 0, *, variant: int
     return digests, crc.value
 
 
+def native_digest() -> tuple[int, int] | None:
+    """Return the address of the native function and the number of its fastest variant; None where it was not built."""
+    native = _library()
+    if native is None:
+        return None
+    function = ctypes.cast(native.dlrm_hashing_blocks, ctypes.c_void_p).value
+    assert function is not None
+    return function, native.dlrm_hashing_variants()
+
+
 @cache
 def _library() -> ctypes.CDLL | None:
     native = load("hashing", VERSION, Path(__file__).parents[1])

@@ -14,8 +14,10 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
+import numpy.typing as npt
 from torch import Tensor, nn
 
+from dlrm_pl.errors import CheckpointError
 from dlrm_pl.files.crc32 import crc32_of_both
 from dlrm_pl.kernels.hashing.blocks import DIGEST_BYTES, Bytes, block_digests, rows_of_block
 from dlrm_pl.torch_file.stored import FileTensor
@@ -42,11 +44,19 @@ class ParameterChecksum:
         name: name of the parameter.
         shape: shape of the parameter.
         stored: the parameter in its file, if it lies in one.
+        stated: the digests that the file states, if it does and the parameter was not changed in memory.
     """
 
-    def __init__(self, name: str, shape: tuple[int, ...], stored: FileTensor | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        stored: FileTensor | None = None,
+        stated: FileTensor | None = None,
+    ) -> None:
         self._name = name
         self._stored = stored
+        self._stated = stated
         self._header = f"{name} {list(shape)}".encode()
         row_bytes = 4 * int(np.prod(shape[1:], dtype=np.int64))
         self._block_bytes = rows_of_block(row_bytes) * max(1, row_bytes)
@@ -57,6 +67,41 @@ class ParameterChecksum:
     def digest(self) -> bytes | None:
         """Digest of name, shape and contents; None until all segments were added."""
         return None if self.digests is None else parameter_digest(self._header, self.digests)
+
+    def read_stated(self) -> Bytes | None:
+        """Read the digests that the file states, uint8 ``[blocks, 16]``; None where it states none.
+
+        Raises:
+            CheckpointError: they are damaged.
+        """
+        if self._stated is None:
+            return None
+        digests: Bytes = self._stated.read().numpy()
+        return digests
+
+    def take_stated(self, digests: Bytes) -> None:
+        """Take the digests that the file states for those of the parameter, of which not all is read."""
+        self.digests = digests
+
+    def check_blocks(self, numbers: npt.NDArray[np.int64], blocks: Tensor) -> None:
+        """Compare some blocks with their digests.
+
+        Args:
+            numbers: numbers of the blocks, in ascending order.
+            blocks: their rows, one after the other.
+
+        Raises:
+            CheckpointError: the file is corrupt.
+        """
+        assert self.digests is not None
+        data = blocks.detach().contiguous().numpy().reshape(-1).view(np.uint8)
+        found, _ = block_digests(data, self._block_bytes)
+        wrong = np.flatnonzero((found != self.digests[numbers]).any(axis=1))
+        if len(wrong):
+            raise CheckpointError(
+                f"{self._name}: block {int(numbers[wrong[0]])} of its rows, of {self._block_bytes} bytes, has another "
+                "digest than the checkpoint states. The checkpoint is corrupt."
+            )
 
     def begin(self) -> None:
         """Start with no segments."""
@@ -132,15 +177,18 @@ def checksum_of(parameter: Tensor, checksum: ParameterChecksum) -> bytes:
     return digest
 
 
-def parameter_checksums(model: nn.Module, stored: Mapping[str, FileTensor]) -> dict[str, ParameterChecksum]:
+def parameter_checksums(
+    model: nn.Module, stored: Mapping[str, FileTensor], stated: Mapping[str, FileTensor] | None = None
+) -> dict[str, ParameterChecksum]:
     """Prepare the checksums of all parameters.
 
     Args:
         model: float model.
         stored: the parameters that lie in a file, by name.
+        stated: digests that the file states of parameters that were not changed in memory, by name.
     """
     return {
-        name: ParameterChecksum(name, tuple(parameter.shape), stored.get(name))
+        name: ParameterChecksum(name, tuple(parameter.shape), stored.get(name), (stated or {}).get(name))
         for name, parameter in model.named_parameters()
     }
 

@@ -41,9 +41,14 @@ enum Kind : int64_t { ANY = 0, FLOAT32 = 1, FLOAT64 = 2, BFLOAT16 = 3, FLOAT16 =
 struct Part {
     const uint8_t* data;
     int64_t size;
-    int64_t entry;  // The checksum that the bytes go into; -1: none.
-    int64_t kind;   // Floats of this kind must be finite; ANY is not checked.
+    int64_t entry;     // The checksum that the bytes go into; -1: none.
+    int64_t kind;      // Floats of this kind must be finite; ANY is not checked.
+    uint8_t* digests;  // Where digests of its blocks go, 16 bytes each, into a later part; null: none.
+    int64_t block;     // Bytes of such a block, at most PIECE.
 };
+
+// dlrm_hashing_blocks: writes the digests of the blocks of some bytes, and continues their CRC-32 in the same pass.
+using Digest = int64_t (*)(const uint8_t*, int64_t, int64_t, uint8_t*, int64_t, int64_t, uint32_t*);
 
 // Where the checksum of an entry is written when all of it is known.
 struct Patch {
@@ -73,6 +78,9 @@ struct Job {
     int64_t position;   // Of the buffer in the file.
     int64_t part;       // The next bytes to write:
     int64_t offset;     // those of this part from here.
+    int64_t hashed;     // End of the bytes of this part whose digests are known.
+    Digest digest;
+    int64_t variant;    // The last argument but one of digest.
     int64_t releases;   // 1: memory that was written is given back. In a child only, and if no parts overlap.
     int32_t file;
 };
@@ -134,6 +142,17 @@ bool write_buffer(Job& job) {
     return true;
 }
 
+// Writes the digests of the next blocks of a part; false: the function refuses them.
+bool digest_blocks(Job& job, const Part& part) {
+    const int64_t size = std::min(PIECE / part.block * part.block, part.size - job.hashed);
+    const int64_t blocks = (size + part.block - 1) / part.block;
+    uint8_t* digests = part.digests + job.hashed / part.block * 16;
+    uint32_t* sum = &job.checksums[part.entry];
+    if (!job.digest(part.data + job.hashed, size, part.block, digests, 16 * blocks, job.variant, sum)) return false;
+    job.hashed += size;
+    return true;
+}
+
 // Gives the pages of a part up to `stop` back, which lets the parent change them without a copy.
 void release(const Part& part, int64_t start, int64_t stop) {
     auto base = reinterpret_cast<uintptr_t>(part.data);
@@ -154,7 +173,12 @@ int64_t advance(Job& job, int64_t limit) {
             if (limit <= 0) return 1;
             int64_t size = std::min({PIECE, part.size - job.offset, BUFFER - job.buffered});
             const uint8_t* data = part.data + job.offset;
-            if (part.entry >= 0) job.checksums[part.entry] = crc32(job.checksums[part.entry], data, size);
+            if (part.digests) {
+                if (job.offset == job.hashed && !digest_blocks(job, part)) return progress.error = EINVAL, -1;
+                size = std::min(size, job.hashed - job.offset);
+            } else if (part.entry >= 0) {
+                job.checksums[part.entry] = crc32(job.checksums[part.entry], data, size);
+            }
             if (part.kind != ANY) {
                 int64_t bad = first_not_finite(part.kind, data, size);
                 if (bad >= 0) {
@@ -172,7 +196,7 @@ int64_t advance(Job& job, int64_t limit) {
             progress.written.store(job.position + job.buffered, std::memory_order_relaxed);
         }
         if (job.releases && part.size >= PAGE) release(part, released, part.size);
-        job.part++, job.offset = 0, released = 0;
+        job.part++, job.offset = 0, job.hashed = 0, released = 0;
     }
     return 0;
 }
@@ -240,7 +264,7 @@ void run_child(Job& job, const char* temporary, const char* target, const char* 
 
 using namespace dlrm::saving;
 
-EXPORT int64_t dlrm_saving_version() { return 1; }
+EXPORT int64_t dlrm_saving_version() { return 2; }
 
 EXPORT uint32_t dlrm_saving_crc32(uint32_t crc, const uint8_t* data, int64_t size) {
     return dlrm::crc32(crc, data, static_cast<size_t>(size));
@@ -249,15 +273,25 @@ EXPORT uint32_t dlrm_saving_crc32(uint32_t crc, const uint8_t* data, int64_t siz
 EXPORT int64_t dlrm_saving_job_bytes() { return sizeof(Job); }
 EXPORT int64_t dlrm_saving_progress_bytes() { return sizeof(Progress); }
 
-// Prepares a job in `job`, of dlrm_saving_job_bytes. False: there is no memory for its buffer.
+// Prepares a job in `job`, of dlrm_saving_job_bytes. 0: there is no memory for its buffer; -1: a part has digests that make
+// no sense.
 EXPORT int64_t dlrm_saving_begin(
     Job* job, int32_t file, const Part* parts, int64_t num_parts, const Patch* patches, int64_t num_patches,
-    uint32_t* checksums, Progress* progress, int64_t releases) {
+    uint32_t* checksums, Progress* progress, Digest digest, int64_t variant, int64_t releases) {
     dlrm::crc32(0, nullptr, 0);  // Makes the tables, which a child could not do.
+    for (int64_t i = 0; i < num_parts; i++) {
+        const Part& part = parts[i];
+        if (part.digests && (!digest || part.entry < 0 || part.block < 1 || part.block > PIECE)) return -1;
+    }
+    if (digest) {  // Makes its tables as well, and has its calls of other libraries resolved.
+        uint8_t byte = 0, digests[16];
+        uint32_t sum = 0;
+        digest(&byte, 1, 1, digests, sizeof digests, variant, &sum);
+    }
     void* buffer = mmap(nullptr, BUFFER, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (buffer == MAP_FAILED) return 0;
     *job = Job{parts, num_parts, patches, num_patches, checksums, progress, static_cast<uint8_t*>(buffer), 0, 0, 0, 0,
-               releases, file};
+               0, digest, variant, releases, file};
     progress->written.store(0);
     progress->error = 0, progress->bad_part = -1, progress->bad_element = 0, progress->done = 0;
     return 1;
