@@ -19,6 +19,7 @@ from dlrm_pl.torch_file.stored import OpenFile
 
 FILE_NAME = ".metadata"
 _MODULE = "torch.distributed.checkpoint"
+_EARLIER_MODULE = "torch.distributed._shard.sharded_tensor.metadata"
 
 
 @dataclass(eq=False)
@@ -104,6 +105,8 @@ _GLOBALS: dict[str, Any] = {
             "_MEM_FORMAT_ENCODING",
         )
     },
+    # Where torch had two of them before version 2.3.
+    **{f"{_EARLIER_MODULE}.{name}": _record(name) for name in ("TensorProperties", "MEM_FORMAT_ENCODING")},
     **{f"{_MODULE}.filesystem.{name}": _record(name) for name in ("_StorageInfo", "_StoragePrefix")},
     # Where the checkpoint was written, which is not used.
     **{f"{home}.{name}": _record(name) for home in ("pathlib", "pathlib._local") for name in ("PosixPath", "Path")},

@@ -1,5 +1,6 @@
 """Distributed checkpoints of torch: what their directory states is checked, and nothing in it is run."""
 
+import contextlib
 import pickle
 import shutil
 import warnings
@@ -11,8 +12,9 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch.distributed._shard.sharded_tensor.metadata import TensorProperties
 from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, TensorStorageMetadata
 
 from dlrm_pl.errors import CheckpointError
@@ -154,6 +156,32 @@ def test_a_corrupt_directory_is_refused(case: str, folder: Path) -> None:
     with pytest.raises(CheckpointError, match=message) as error:
         DistributedCheckpoint(folder).open([ROWS])
     assert str(folder) in str(error.value)
+
+
+def test_the_classes_of_earlier_versions_of_torch_are_read(folder: Path) -> None:
+    expected = open_all(folder)
+
+    def earlier(metadata: Any) -> None:
+        for stated in metadata.state_dict_metadata.values():
+            if isinstance(stated, TensorStorageMetadata):
+                stated.properties = TensorProperties(dtype=stated.properties.dtype)  # type: ignore[assignment]
+
+    rewrite(folder, earlier)
+    assert b"_shard.sharded_tensor.metadata" in (folder / ".metadata").read_bytes()
+    found = open_all(folder)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+
+
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(places=st.lists(st.tuples(st.integers(0, 5538), st.integers(1, 255)), min_size=1, max_size=3))
+def test_changed_bytes_of_the_directory_cause_no_other_error(places: list[tuple[int, int]], folder: Path) -> None:
+    content = bytearray((GOLDEN / ".metadata").read_bytes())
+    for place, change in places:
+        content[place % len(content)] ^= change
+    (folder / ".metadata").write_bytes(content)
+    with contextlib.suppress(CheckpointError):
+        open_all(folder)
 
 
 @pytest.mark.parametrize("name", HOSTILE)

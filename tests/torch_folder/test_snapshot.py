@@ -1,5 +1,6 @@
 """Snapshots of torchsnapshot: what their directory states is checked."""
 
+import contextlib
 import json
 import shutil
 from collections.abc import Callable
@@ -8,6 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from dlrm_pl.errors import CheckpointError
 from dlrm_pl.torch_folder.snapshot import Snapshot
@@ -110,6 +113,15 @@ def test_a_corrupt_directory_is_refused(case: str, folder: Path) -> None:
     with pytest.raises(CheckpointError, match=message) as error:
         open_all(folder)
     assert str(folder) in str(error.value)
+
+
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.integers(0, 11_555), text=st.sampled_from(["", "0", "-", '"', "}", "9", "null", "[]", "{}", "a", "e9"]))
+def test_changed_text_of_the_directory_causes_no_other_error(place: int, text: str, folder: Path) -> None:
+    content = (GOLDEN / ".snapshot_metadata").read_text()
+    (folder / ".snapshot_metadata").write_text(content[:place] + text + content[place + 1 :])
+    with contextlib.suppress(CheckpointError):
+        open_all(folder)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "a: &x [*x, *x]", "{}"])

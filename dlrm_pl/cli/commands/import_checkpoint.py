@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -73,10 +74,10 @@ def _import(
     from dlrm_pl.inspection import inspect_path
     from dlrm_pl.model.upstream.opening import open_foreign
 
-    dataset = _known_dataset(data, counts)
     opened = open_foreign(
         upstream, interaction=interaction, self_interaction=self_interaction, loss_threshold=loss_threshold
     )
+    dataset = _known_dataset(data, counts, opened.architecture.table_sizes)
     with bytes_bar("import", opened.nbytes) as advance:
         opened.write(output, dataset, progress=advance)
     description = inspect_path(output)
@@ -94,16 +95,17 @@ def _export(source: Path, target: Path, *, torchrec: bool) -> Report:
     return Report({"output": target}, f"{target}: {purpose}.")
 
 
-def _known_dataset(data: str | None, counts: str | None) -> Any:
-    """Read what the options state of the dataset."""
+def _known_dataset(data: str | None, counts: str | None, table_sizes: Sequence[int]) -> Any:
+    """Read what the options state of the dataset; days in TorchRec's format do not state the sizes of tables."""
     from dlrm_pl.model.upstream.foreign import KnownDataset
 
     if data is not None and counts is not None:
         raise ConfigurationError("--data and --counts say the same thing twice; give one of them.")
     if data is not None:
         from dlrm_pl.data.formats.dataset_folder import DatasetFolder
+        from dlrm_pl.data.formats.torchrec.stated import StatedTables
 
-        folder = DatasetFolder.open(data, rows=False)
+        folder = DatasetFolder.open(data, rows=False, stated=StatedTables.of_model(table_sizes, None))
         folder.check_dictionaries()  # The checkpoint will state what they are.
         return KnownDataset(folder.path, folder.table_sizes, folder.fingerprint, folder.columns)
     if counts is not None:

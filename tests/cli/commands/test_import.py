@@ -22,6 +22,7 @@ from dlrm_pl.model.parameter_names import to_upstream
 from tests.support.commands import ROOT, expect_error, run
 from tests.support.files.torch_files import Sparse, save_sparse
 from tests.support.files.torchrec_states import V1, V2, torchrec_state
+from tests.support.logs.days import write_days
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +163,27 @@ def test_torchrecs_state_dict_comes_and_goes(kind: str, tmp_path: Path, capsys: 
     assert run("inspect", tmp_path / "theirs.pt") == 2
     expected = r"theirs\.pt: is a checkpoint of TorchRec's DLRM\. Import it first: `.* --upstream"
     assert re.search(expected, capsys.readouterr().err)
+
+
+def test_torchrecs_model_scores_its_days(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The days do not say how many rows the tables have: the checkpoint does."""
+    torch.save(torchrec_state(V2), tmp_path / "theirs.pt")
+    write_days(tmp_path / "days", sizes=V2.table_sizes, bags=(2, 1, 3))
+    imported = ("import-checkpoint", "--upstream", tmp_path / "theirs.pt", "--output", tmp_path / "ours.ckpt")
+    assert run(*imported, "--data", tmp_path / "days") == 0
+    assert read_checkpoint(tmp_path / "ours.ckpt")["dlrm_pl"]["dataset_fingerprint"]
+    shape = {name: value for name, value in V2.to_dict().items() if name not in ("table_sizes", "loss_threshold")}
+    data = {"folder": str(tmp_path / "days"), "table_sizes": list(V2.table_sizes)}
+    config = {"model": shape, "data": data, "trainer": {"accelerator": "cpu", "logger": False}}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(config))
+    assert run("test", "-c", tmp_path / "run.yaml", "--ckpt_path", tmp_path / "ours.ckpt") == 0
+    assert "test_auroc" in capsys.readouterr().out
+    write_days(tmp_path / "others", sizes=(6, 5, 10), bags=(2, 1, 3), seed=2)
+    (tmp_path / "ours.ckpt").unlink()
+    expect_error(
+        capsys, r"others.*table 2: the id is 9, but the table has 9 rows", *imported, "--data", tmp_path / "others"
+    )
+    assert not (tmp_path / "ours.ckpt").exists()
 
 
 def test_folders_in_the_place_of_a_checkpoint_are_explained(capsys: pytest.CaptureFixture[str]) -> None:
