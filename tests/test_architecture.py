@@ -52,7 +52,7 @@ RANKS = [
     {"model/upstream", "model"},
     {"data/preprocessing/io", "model/training"},
     {"data/preprocessing", "model/load"},
-    {"data/preprocessing/upstream", "runtime"},
+    {"data/preprocessing/torchrec", "data/preprocessing/upstream", "runtime"},
     {"data/preprocessing/logs/inputs", "data/preprocessing/cluster/tasks"},
     {"data/preprocessing/cluster"},
     {"data/preprocessing/run", "data/synthetic"},

@@ -34,14 +34,15 @@ def parsing(rng: Rng) -> None:
     text = text if whole else text[:-1] + b"1"
     buffer = np.frombuffer(text + rng.bytes(TEXT_PADDING), np.uint8).copy()
     modulus = int(rng.choice([0, 1, 7, 40_000_000, 2**31, 2**32 - 1]))
-    label = LABELS[int(rng.integers(0, 3))]
+    label, keep = LABELS[int(rng.integers(0, 3))], bool(rng.random() < 0.3)
     room, bad_room = int(rng.choice([1, 3, 64])), int(rng.choice([0, 1, 64]))
 
     def parse(engine: Engine) -> Any:
         columns, bad = np.zeros((fields, room), np.int32), np.zeros((2, bad_room), np.int64)
         missing, histogram = np.zeros(fields, np.int64), np.zeros((dense, DENSE_BINS), np.int64)
         largest = np.zeros(dense, np.int64)
-        counts = engine.parse(buffer, len(text), modulus, columns, missing, histogram, largest, bad, label)
+        arrays = columns, missing, histogram, largest, bad
+        counts = engine.parse(buffer, len(text), modulus, *arrays, label, keep_negatives=keep)
         return counts, columns, missing, histogram, largest, bad
 
     native = outcome(lambda: parse(engines()[1]))

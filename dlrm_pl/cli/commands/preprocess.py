@@ -13,13 +13,14 @@ def preprocess(
     raw: str,
     output: str,
     columns: str | None = None,
+    flavor: Literal["upstream", "torchrec"] = "upstream",
     layout: Literal["terabyte", "kaggle"] = "terabyte",
     split_by: str | None = None,
     days: int | None = None,
     max_ind_range: int = 40_000_000,
     subsample_rate: float = 0.0,
     randomize: Literal["total", "day", "none"] | None = None,
-    seed: int = 123,
+    seed: int | None = None,
     vocabulary: Literal["reference", "train_only"] = "reference",
     min_count: int = 1,
     vocabulary_from: str | None = None,
@@ -45,6 +46,9 @@ def preprocess(
         output: dataset folder to make. A complete one that the same logs and options made is kept.
         columns: YAML file that states the columns of the logs, or the name of one that comes with the program, such as
             avazu; by default those of the dataset given as ``vocabulary_from``, or else Criteo's.
+        flavor: ``upstream``: a dataset folder, with ids as facebookresearch/dlrm gives them; ``torchrec``: NumPy files
+            of days with the bytes of TorchRec's three scripts, for MLPerf's DLRM-DCNv2: ids from 2 over all days, no
+            cap, negative numbers, its logarithm, and all days but the last shuffled.
         layout: how the raw logs are laid out.
         split_by: how rows of files with names of columns are divided into days: ``files``: each file is a day (default
             for several files); ``rows``: equal parts (default for one file); the name of a column: each value is a
@@ -54,10 +58,11 @@ def preprocess(
         subsample_rate: share of non-clicks to drop, in all days; 0.875 as in upstream's 10M model.
         randomize: order of the training rows: ``total``: shuffled over all days (default); ``day``: shuffled within
             each day; ``none``: as in the logs. Upstream's preprocessed files keep their order.
-        seed: seed of shuffling and sub-sampling.
+        seed: seed of shuffling and sub-sampling; by default 123, and 0 with ``torchrec``, as its script has.
         vocabulary: ``reference``: ids for the categories of all days, including the test day; ``train_only``: ids for
             those of the training days, and row 0 of each table for all others.
-        min_count: with ``train_only``, categories with fewer training rows share row 0 as well.
+        min_count: with ``train_only``, categories with fewer training rows share row 0 as well; with ``torchrec``,
+            those with fewer rows share id 1 (its frequency_threshold).
         vocabulary_from: dataset folder whose ids are used, to score new logs with a model trained on it; only its
             dictionaries are needed. Then one day is enough, which makes test and val, and no train.
         truncate_lists: cut lists that are longer than ``at_most`` of their column, and count them; else their rows are
@@ -81,13 +86,14 @@ def preprocess(
 
     options = PreprocessOptions(
         columns=None if columns is None else Columns.read(columns),
+        flavor=flavor,
         layout=layout,
         split_by=split_by,
         days=days,
         max_ind_range=max_ind_range,
         subsample_rate=subsample_rate,
         randomize=randomize,
-        seed=seed,
+        seed=seed if seed is not None else 0 if flavor == "torchrec" else 123,
         vocabulary=vocabulary,
         min_count=min_count,
         vocabulary_from=None if vocabulary_from is None else Path(vocabulary_from),

@@ -16,6 +16,9 @@ from dlrm_pl.errors import DataFormatError
 
 FORMAT = 1
 DESCRIPTION_NAME = "dataset.json"
+REJECTED = "rejected.tsv"
+"""File of rows that ``preprocess`` has left out."""
+
 _ADVICE = "Preprocess the raw log again."
 # The labels of a folder without a description are counted if that takes about a second at most.
 COUNT_AT_MOST = 10_000_000

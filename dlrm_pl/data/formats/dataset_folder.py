@@ -24,8 +24,16 @@ from dlrm_pl.data.formats.binary_format import (
 from dlrm_pl.data.formats.binary_rows import BinaryRows, SplitRows
 from dlrm_pl.data.formats.block_checksum import block_bytes, file_checksum, matches
 from dlrm_pl.data.formats.block_digests import BlockDigests, digests_path
-from dlrm_pl.data.formats.dataset_description import DESCRIPTION_NAME, FORMAT, Description, SplitInfo, Splits
+from dlrm_pl.data.formats.dataset_description import (
+    DESCRIPTION_NAME,
+    FORMAT,
+    REJECTED,
+    Description,
+    SplitInfo,
+    Splits,
+)
 from dlrm_pl.data.formats.torchrec.day_files import is_days_folder
+from dlrm_pl.data.formats.torchrec.recognition import recognize_days
 from dlrm_pl.data.formats.vocabulary import COUNTS_NAME, DictionaryChecksums, Vocabulary, dictionary_name, load_counts
 from dlrm_pl.documents.json_text import object_in, object_with
 from dlrm_pl.errors import ConfigurationError, DataFormatError, DatasetError
@@ -34,8 +42,6 @@ from dlrm_pl.files.replacement import FinishedOutput
 if TYPE_CHECKING:
     from dlrm_pl.data.formats.row_encoder import RowEncoder
     from dlrm_pl.data.formats.torchrec.stated import StatedTables
-
-REJECTED = "rejected.tsv"
 
 
 @dataclass(frozen=True, repr=False)
@@ -340,7 +346,7 @@ def recognize_dataset(folder: Path) -> FinishedOutput | None:
     """Return what a folder that ``preprocess`` or ``synthesize`` wrote says of itself; None for other folders."""
     contents = object_with(folder / DESCRIPTION_NAME, "created_by")
     if contents is None:
-        return None
+        return recognize_days(folder)
     files = [Path(split_file_name(split)) for split in SPLITS]
     names = [path.name for file in files for path in (file, digests_path(file))]
     names += [COUNTS_NAME, *map(dictionary_name, range(_stated_tables(contents))), REJECTED]

@@ -10,7 +10,8 @@ from typing import Any
 
 from dlrm_pl.data.formats.binary_format import split_file_name
 from dlrm_pl.data.formats.block_digests import digests_path
-from dlrm_pl.data.formats.dataset_folder import REJECTED, DatasetFolder
+from dlrm_pl.data.formats.dataset_description import REJECTED
+from dlrm_pl.data.formats.dataset_folder import DatasetFolder
 from dlrm_pl.data.preprocessing.checkpoint import CheckpointFolder, State
 from dlrm_pl.data.preprocessing.ending import (
     check_rows,

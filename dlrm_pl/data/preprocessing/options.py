@@ -17,6 +17,10 @@ from dlrm_pl.files.sizes import GIB, format_bytes
 Layout = Literal["terabyte", "kaggle"]
 Randomize = Literal["total", "day", "none"]
 VocabularyRule = Literal["reference", "train_only"]
+Flavor = Literal["upstream", "torchrec"]
+
+DEFAULT_CAP = 40_000_000
+"""Default of ``max_ind_range``."""
 
 KAGGLE_DAYS = 7
 """Days that the log of Criteo's challenge on Kaggle is cut into."""
@@ -37,6 +41,8 @@ class PreprocessOptions:
 
     Attributes:
         columns: columns of the logs; None for those of ``vocabulary_from``, or else Criteo's.
+        flavor: ``upstream`` for a dataset folder with the ids of facebookresearch/dlrm; ``torchrec`` for days in
+            TorchRec's format, with the bytes that its scripts write: ids from 2, negative numbers, no cap.
         layout: ``terabyte`` for one file per day; ``kaggle`` for one file that is divided into days.
         split_by: how the rows of files with named columns are divided into days: ``files``: each file is a day;
             ``rows``: ``days`` equal parts; or the name of a column, each value of which is a day; ``NAME[:6]`` takes
@@ -50,6 +56,7 @@ class PreprocessOptions:
         vocabulary: ``reference`` numbers the categories of all days, including the test day, as upstream does;
             ``train_only`` those of all days but the last, and gives all other values row 0 of their table.
         min_count: values with fewer training rows than this get row 0 as well (``train_only``); 1 keeps all values.
+            With flavor ``torchrec``, values with fewer rows over all days get id 1.
         vocabulary_from: dataset folder whose ids are used instead of new ones.
         truncate_lists: cut lists that are longer than their column allows, instead of refusing their rows.
         bad_rows: share of rows that may be left out because they cannot be parsed; None stops at the first bad row.
@@ -67,10 +74,11 @@ class PreprocessOptions:
     """
 
     columns: Columns | None = None
+    flavor: Flavor = "upstream"
     layout: Layout = "terabyte"
     split_by: str | None = None
     days: int | None = None
-    max_ind_range: int = 40_000_000
+    max_ind_range: int = DEFAULT_CAP
     subsample_rate: float = 0.0
     randomize: Randomize | None = None
     seed: int = 123
@@ -113,7 +121,9 @@ class PreprocessOptions:
             raise ConfigurationError(f"checkpoint_bytes={self.checkpoint_bytes} must be at least 1.")
         if self.min_count < 1:
             raise ConfigurationError(f"min_count={self.min_count} must be at least 1.")
-        if self.min_count > 1 and self.vocabulary != "train_only":
+        if self.flavor == "torchrec":
+            self._check_torchrec()
+        elif self.min_count > 1 and self.vocabulary != "train_only":
             raise ConfigurationError(
                 f"min_count={self.min_count} needs --vocabulary train_only; upstream's keeps all values."
             )
@@ -124,6 +134,31 @@ class PreprocessOptions:
         if self.memory_bytes < _LEAST_MEMORY:
             raise ConfigurationError(
                 f"memory={format_bytes(self.memory_bytes)} must be at least {format_bytes(_LEAST_MEMORY)}."
+            )
+
+    def _check_torchrec(self) -> None:
+        """Refuse options that the scripts of TorchRec have nothing for."""
+        own = PreprocessOptions()
+        for name in ("layout", "split_by", "subsample_rate", "vocabulary", "vocabulary_from", "truncate_lists"):
+            if getattr(self, name) != getattr(own, name):
+                raise ConfigurationError(
+                    f"{name}={getattr(self, name)} is for --flavor upstream; TorchRec's days have all rows of day "
+                    "files, and ids of the values of all days. Leave it out."
+                )
+        if self.max_ind_range not in (DEFAULT_CAP, 0, -1):
+            raise ConfigurationError(
+                f"max_ind_range={self.max_ind_range} is for --flavor upstream; ids of TorchRec's days are taken modulo "
+                "data.table_sizes when they are read. Leave it out."
+            )
+        object.__setattr__(self, "max_ind_range", 0)
+        if self.randomize == "day":
+            raise ConfigurationError("randomize=day: TorchRec shuffles over all days, total, or not at all, none.")
+        if self.seed >= 1 << 32:
+            raise ConfigurationError(f"seed={self.seed} must be below {1 << 32:,}, as that of NumPy's old generator.")
+        if not self.columns_of_logs.has_raw_text:
+            raise ConfigurationError(
+                f"Column {self.columns_of_logs.not_raw_text}: with --flavor torchrec the columns are integers with "
+                "transform log1p, and hexadecimal values with a vocabulary."
             )
 
     def within_memory(self) -> PreprocessOptions:
@@ -180,6 +215,8 @@ class PreprocessOptions:
         for name in ("split_by", "truncate_lists"):
             if not values[name]:
                 del values[name]
+        if self.flavor == "upstream":
+            del values["flavor"]
         if columns.is_criteo:
             del values["columns"]
         else:

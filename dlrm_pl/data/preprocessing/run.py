@@ -38,6 +38,7 @@ from dlrm_pl.files.replacement import PlannedOutput
 
 if TYPE_CHECKING:
     from dlrm_pl.data.preprocessing.cluster.run import ClusterRun
+    from dlrm_pl.data.preprocessing.torchrec.run import DaysRun
     from dlrm_pl.data.preprocessing.upstream.convert import UpstreamConversion
 
 log = logging.getLogger(__name__)
@@ -101,7 +102,8 @@ def preprocess(
     """Turn raw click logs into a dataset folder, or resume an interrupted run of the same command.
 
     Categories are numbered by first appearance over all days in order, including the last, as upstream
-    (facebookresearch/dlrm) does, unless the options say otherwise. All days but the last become train; the first half
+    (facebookresearch/dlrm) does, unless the options say otherwise. With ``flavor="torchrec"`` the folder has days in
+    TorchRec's format, with the bytes of its scripts. All days but the last become train; the first half
     of the last day becomes test (with one row more if odd), the second half val. With ``vocabulary_from`` one day is
     enough, and there is no train.
 
@@ -142,6 +144,11 @@ def preprocess(
     check_arguments(preprocess, locals())
     options = options or PreprocessOptions()
     progress = progress or (lambda stage, share, rows: None)
+    if options.flavor == "torchrec" and (cluster is not None or is_url(output) or is_url(raw)):
+        raise ConfigurationError(
+            "--flavor torchrec runs on one machine, with logs and an output there: leave out --cluster, and copy what "
+            "is at a URL."
+        )
     made, published = Path(output).expanduser(), None
     if is_url(output):
         if work is None:
@@ -247,7 +254,7 @@ def _preprocess(request: _Request) -> PreprocessReport:
         checkpoint = CheckpointFolder(output)
         unfinished = checkpoint.load()
         resumed = unfinished is not None and unfinished.key == key
-        run: LogRun | UpstreamConversion | ClusterRun
+        run: LogRun | UpstreamConversion | ClusterRun | DaysRun
         if request.cluster is not None:
             from dlrm_pl.data.preprocessing.cluster.run import ClusterRun
 
@@ -255,6 +262,10 @@ def _preprocess(request: _Request) -> PreprocessReport:
             shown = {str(raw.absolute()): request.shown}
             run = ClusterRun(request.cluster, rows, options, key, output, shown, request.progress, request.remote)
             resumed |= run.resumes
+        elif options.flavor == "torchrec":
+            from dlrm_pl.data.preprocessing.torchrec.run import DaysRun
+
+            run = DaysRun(inputs.days, options, key, checkpoint, request.progress)
         elif inputs.upstream is None:
             assert rows is not None
             run = LogRun(rows, options, key, checkpoint, request.progress)
@@ -283,7 +294,7 @@ def _preprocess(request: _Request) -> PreprocessReport:
             raise
 
 
-def _keep(checkpoint: CheckpointFolder, run: LogRun | UpstreamConversion | ClusterRun) -> str:
+def _keep(checkpoint: CheckpointFolder, run: LogRun | UpstreamConversion | ClusterRun | DaysRun) -> str:
     """Keep what can be resumed and delete the rest; returns a sentence that says which."""
     keep: Callable[[], str] = getattr(run, "keep", checkpoint.keep)
     return keep()

@@ -63,9 +63,18 @@ def parse_line(
 
 
 def values_of_line(
-    line: bytes, num_dense: int, num_sparse: int, max_ind_range: int, label: Label = "needed"
+    line: bytes,
+    num_dense: int,
+    num_sparse: int,
+    max_ind_range: int,
+    label: Label = "needed",
+    *,
+    keep_negatives: bool = False,
 ) -> list[int] | None:
-    """Return the integers of one line as ``parse_line``, or None for an invalid line."""
+    """Return the integers of one line as ``parse_line``, or None for an invalid line.
+
+    With ``keep_negatives`` dense values below 0 stay as they are.
+    """
     fields = line.split(b"\t")
     if label == "absent":
         fields.insert(0, b"")
@@ -93,7 +102,7 @@ def values_of_line(
         return None
     if max_ind_range > 0:
         categories = [value % max_ind_range for value in categories]
-    return [values[0], *(max(value, 0) for value in dense), *categories]
+    return [values[0], *(dense if keep_negatives else (max(value, 0) for value in dense)), *categories]
 
 
 def explain(line: bytes, label: Label = "needed", *, columns: Columns | None = None) -> BadLineError:

@@ -33,12 +33,15 @@ needs_native = pytest.mark.skipif(native_library is None, reason="the native cod
 ENGINES: list[Engine] = [NumPyEngine()] + ([NativeEngine(native_library)] if native_library else [])
 
 
-def parse(engine: Engine, text: bytes, modulus: int, capacity: int = 64) -> list[object]:
+def parse(
+    engine: Engine, text: bytes, modulus: int, capacity: int = 64, *, keep_negatives: bool = False
+) -> list[object]:
     buffer = np.frombuffer(text + bytes(TEXT_PADDING), np.uint8).copy()
     columns = np.zeros((40, capacity), np.int32)
     missing, histogram, largest = np.zeros(40, np.int64), np.zeros((13, DENSE_BINS), np.int64), np.zeros(13, np.int64)
     bad = np.zeros((2, 8), np.int64)
-    rows, lines, bads = engine.parse(buffer, len(text), modulus, columns, missing, histogram, largest, bad)
+    arrays = columns, missing, histogram, largest, bad
+    rows, lines, bads = engine.parse(buffer, len(text), modulus, *arrays, keep_negatives=keep_negatives)
     assert largest.tolist() == columns[1:14, :rows].max(axis=1, initial=0).tolist()
     return [rows, lines, bads, columns[:, :rows].tolist(), missing.tolist(), histogram.tolist(), bad[:, :bads].tolist()]
 
@@ -59,11 +62,23 @@ def damaged(draw: st.DrawFn) -> bytes:
     lines=st.lists(st.one_of(line, damaged(), st.just(b"")), max_size=6),
     newlines=st.lists(st.sampled_from([b"\n", b"\r\n"]), min_size=6, max_size=6),
     modulus=st.sampled_from([0, 1, 7, 40_000_000, 2**31]),
+    keep=st.booleans(),
 )
-def test_parsers_agree_on_good_and_bad_lines(lines: list[bytes], newlines: list[bytes], modulus: int) -> None:
+def test_parsers_agree_on_good_and_bad_lines(
+    lines: list[bytes], newlines: list[bytes], modulus: int, keep: bool
+) -> None:
     text = b"".join(one + end for one, end in zip(lines, newlines, strict=False))
-    numpy, native = (parse(engine, text, modulus) for engine in ENGINES)
+    numpy, native = (parse(engine, text, modulus, keep_negatives=keep) for engine in ENGINES)
     assert native == numpy
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.name)
+@pytest.mark.parametrize(("field", "value"), [(b"-2147483648", -(2**31)), (b"-1", -1), (b"-0", 0), (b"", 0)])
+def test_negative_numbers_can_be_kept(engine: Engine, field: bytes, value: int) -> None:
+    found = parse(engine, GOOD.replace(b"\t5", b"\t" + field, 1) + b"\n", 0, keep_negatives=True)
+    columns, histogram = found[3], found[5]
+    assert columns[1] == [value]  # type: ignore[index]
+    assert histogram[0][0] == 1  # type: ignore[index]
 
 
 @pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.name)

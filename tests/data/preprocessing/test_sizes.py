@@ -184,21 +184,21 @@ def test_c_functions_refuse_null_and_numbers_beyond_64_bits() -> None:
     big = 2**62
     refused = [
         *(
-            lib.dlrm_parse(*first, 0, 1, 2, 5, memory, 1, *[memory] * 5, 1, memory)
+            lib.dlrm_parse(*first, 0, 1, 0, 2, 5, memory, 1, *[memory] * 5, 1, memory)
             for first in ((None, 1), (memory, big))
         ),
         *(
-            lib.dlrm_parse(memory, 0, 0, 1, 2, 5, *wrong, *[memory] * 5, 1, memory)
+            lib.dlrm_parse(memory, 0, 0, 1, 0, 2, 5, *wrong, *[memory] * 5, 1, memory)
             for wrong in ((None, 1), (memory, -1))
         ),
         *(
-            lib.dlrm_parse(memory, 0, 0, 1, *counts, memory, 1, *[memory] * 5, 1, memory)
+            lib.dlrm_parse(memory, 0, 0, 1, 0, *counts, memory, 1, *[memory] * 5, 1, memory)
             for counts in ((-1, 5), (4, 5), (5, 5), (1, 0), (1, 2**16 + 1))
         ),
-        lib.dlrm_parse(memory, 0, 0, 3, 2, 5, memory, 1, *[memory] * 5, 1, memory),
-        lib.dlrm_parse(memory, 0, 0, 1, 2, 5, memory, 1, None, *[memory] * 4, 1, memory),
-        lib.dlrm_parse(memory, 0, 0, 1, 2, 5, memory, 1, *[memory] * 4, None, 1, memory),
-        lib.dlrm_parse(memory, 0, 0, 1, 2, 5, memory, 1, *[memory] * 5, -1, memory),
+        lib.dlrm_parse(memory, 0, 0, 3, 0, 2, 5, memory, 1, *[memory] * 5, 1, memory),
+        lib.dlrm_parse(memory, 0, 0, 1, 0, 2, 5, memory, 1, None, *[memory] * 4, 1, memory),
+        lib.dlrm_parse(memory, 0, 0, 1, 0, 2, 5, memory, 1, *[memory] * 4, None, 1, memory),
+        lib.dlrm_parse(memory, 0, 0, 1, 0, 2, 5, memory, 1, *[memory] * 5, -1, memory),
         lib.dlrm_table_size(None),
         lib.dlrm_table_bytes(None),
         lib.dlrm_table_read(None, 0, 0, None, None),
@@ -223,6 +223,8 @@ def test_c_functions_refuse_null_and_numbers_beyond_64_bits() -> None:
         lib.dlrm_remap(memory, 5, -1, 0, memory, 1),
         lib.dlrm_remap(None, 5, 1, 0, memory, 1),
         *(lib.dlrm_remap(memory, 5, 1, field, memory, 1) for field in (-1, 5)),
+        *(lib.dlrm_swap(*swapped) for swapped in ((None, 1, memory, 1), (memory, 1, None, 1), (memory, 1, memory, 2))),
+        *(lib.dlrm_swap(memory, *counts) for counts in ((-1, memory, 0), (big, memory, 0), (1, memory, -1))),
         *(
             call
             for fields in (0, -1, 2**16 + 1)

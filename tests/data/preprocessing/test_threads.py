@@ -21,7 +21,7 @@ def test_other_chunks_are_read_while_one_stands_still(tmp_path: Path, monkeypatc
     real, reached, lock, calls = engine.parse, threading.Event(), threading.Lock(), 0
     helped: list[bool] = []
 
-    def parse(*arguments: Any) -> tuple[int, int, int]:
+    def parse(*arguments: Any, **options: Any) -> tuple[int, int, int]:
         nonlocal calls
         with lock:
             calls += 1
@@ -30,7 +30,7 @@ def test_other_chunks_are_read_while_one_stands_still(tmp_path: Path, monkeypatc
             helped.append(reached.wait(20))
         if number == 4:
             reached.set()
-        return real(*arguments)
+        return real(*arguments, **options)
 
     options = PreprocessOptions(workers=2, memory_bytes=16 << 20)
     preprocess(raw, tmp_path / "plain", options)
@@ -47,13 +47,13 @@ def test_no_more_threads_run_than_there_are_workers(tmp_path: Path, monkeypatch:
     engine = NumPyEngine()
     real, lock, running, most = engine.parse, threading.Lock(), 0, 0
 
-    def parse(*arguments: Any) -> tuple[int, int, int]:
+    def parse(*arguments: Any, **options: Any) -> tuple[int, int, int]:
         nonlocal running, most
         with lock:
             running += 1
             most = max(most, running)
         try:
-            return real(*arguments)
+            return real(*arguments, **options)
         finally:
             with lock:
                 running -= 1

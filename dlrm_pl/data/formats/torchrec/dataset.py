@@ -92,6 +92,7 @@ class DaysDataset(DatasetFolder):
             max_ind_range=-1,
             fingerprint=_fingerprint(rows, before),
             best_possible_auroc={},
+            report={} if days.description is None else days.description.report,
             columns=columns,
             rows_by_split=of_split,
             draws_bags=bags is not None,

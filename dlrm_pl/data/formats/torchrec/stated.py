@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.formats.torchrec.bag_tables import Distribution
@@ -78,11 +79,13 @@ class DaysDescription(Partial):
         format: version of the format.
         table_sizes: number of ids of each column, from 0 to the largest.
         rows_by_day: rows of each day.
+        report: data report of ``preprocess``.
     """
 
     format: Positive
     table_sizes: tuple[Positive, ...]
     rows_by_day: tuple[Count, ...]
+    report: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: Path) -> DaysDescription | None:

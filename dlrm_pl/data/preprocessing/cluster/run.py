@@ -16,8 +16,8 @@ import numpy as np
 from dlrm_pl.data.formats.binary_format import split_file_name
 from dlrm_pl.data.formats.block_checksum import block_bytes, checksum_of
 from dlrm_pl.data.formats.block_digests import digests_path
-from dlrm_pl.data.formats.dataset_description import SplitInfo
-from dlrm_pl.data.formats.dataset_folder import REJECTED, DatasetFolder
+from dlrm_pl.data.formats.dataset_description import REJECTED, SplitInfo
+from dlrm_pl.data.formats.dataset_folder import DatasetFolder
 from dlrm_pl.data.preprocessing.checkpoint import CheckpointFolder, State
 from dlrm_pl.data.preprocessing.cluster.machines import check_machines, check_memory, check_scratch
 from dlrm_pl.data.preprocessing.cluster.ranges import groups_of, ranges_bytes, train_ranges

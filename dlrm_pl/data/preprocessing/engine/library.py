@@ -8,7 +8,7 @@ from pathlib import Path
 from dlrm_pl.errors import ShapeError
 from dlrm_pl.kernels.library import Signatures, declare, load
 
-VERSION = 6
+VERSION = 7
 
 # Statuses that functions return instead of a result.
 NO_MEMORY, STOPPED, REFUSED, REPEATED = -1, -2, -3, -4
@@ -24,7 +24,7 @@ _SIGNATURES: Signatures = {
     "dlrm_preprocess_refusal": (ctypes.c_char_p, []),
     "dlrm_parse": (
         _LONG,
-        [_POINTER, _LONG, _UINT, _INT, _LONG, _LONG, _POINTER, _LONG, *[_POINTER] * 5, _LONG, _POINTER],
+        [_POINTER, _LONG, _UINT, _INT, _INT, _LONG, _LONG, _POINTER, _LONG, *[_POINTER] * 5, _LONG, _POINTER],
     ),
     "dlrm_table_new": (_POINTER, []),
     "dlrm_table_free": (None, [_POINTER]),
@@ -41,6 +41,7 @@ _SIGNATURES: Signatures = {
     "dlrm_append": (_LONG, [_POINTER, _POINTER, _LONG, _LONG, _POINTER, _LONG]),
     "dlrm_order": (_LONG, [_POINTER, _LONG, _LONG, _POINTER]),
     "dlrm_take": (_LONG, [_POINTER, _LONG, _LONG, _POINTER, _LONG, _POINTER]),
+    "dlrm_swap": (_LONG, [_POINTER, _LONG, _POINTER, _LONG]),
     "dlrm_remap": (_LONG, [_POINTER, _LONG, _LONG, _LONG, _POINTER, _LONG]),
 }
 

@@ -69,6 +69,8 @@ class NativeEngine:
         largest: npt.NDArray[np.int64],
         bad: npt.NDArray[np.int64],
         label: Label = "needed",
+        *,
+        keep_negatives: bool = False,
     ) -> tuple[int, int, int]:
         """Parse whole lines.
 
@@ -83,6 +85,7 @@ class NativeEngine:
             bad: ``[2, capacity]``, filled with offset and number of each invalid line; parsing ends when it is full
                 and another one comes.
             label: what lines begin with.
+            keep_negatives: whether dense values below 0 are stored; else they become 0. The statistics count them as 0.
 
         Returns:
             Number of rows stored, lines read, and bad lines.
@@ -95,6 +98,7 @@ class NativeEngine:
             size,
             modulus,
             get_args(Label).index(label),
+            keep_negatives,
             dense,
             fields,
             address("columns", columns, _INT32, fields, None, written=True),
@@ -183,6 +187,16 @@ class NativeEngine:
         )
         check(self._native, min(clicks, 0))
         return int(clicks)
+
+    def swap(self, values: Order, targets: npt.NDArray[np.int64]) -> None:
+        """Swap the last value with that at the first target, the last but one with that at the second, and so on."""
+        status = self._native.dlrm_swap(
+            address("values", values, _UINT32, None, written=True),
+            len(values),
+            address("targets", targets, _INT64, None),
+            len(targets),
+        )
+        check(self._native, status)
 
     def remap(self, records: npt.NDArray[np.int32], field: int, mapping: Numbers) -> None:
         """Replace each number n of a column of ``[rows, fields]`` by ``mapping[n]``.

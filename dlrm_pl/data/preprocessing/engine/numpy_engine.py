@@ -138,6 +138,8 @@ class Engine(Protocol):
         largest: npt.NDArray[np.int64],
         bad: npt.NDArray[np.int64],
         label: Label = "needed",
+        *,
+        keep_negatives: bool = False,
     ) -> tuple[int, int, int]: ...
 
     def records(self, columns: Matrix, rows: int, out: npt.NDArray[np.int32]) -> None: ...  # noqa: D102
@@ -151,6 +153,8 @@ class Engine(Protocol):
     def order(self, keyed: Keyed) -> Order: ...  # noqa: D102
 
     def take(self, keyed: Keyed, order: Order, out: npt.NDArray[np.int32]) -> int: ...  # noqa: D102
+
+    def swap(self, values: Order, targets: npt.NDArray[np.int64]) -> None: ...  # noqa: D102
 
     def remap(self, records: npt.NDArray[np.int32], field: int, mapping: Numbers) -> None: ...  # noqa: D102
 
@@ -179,6 +183,8 @@ class NumPyEngine:
         largest: npt.NDArray[np.int64],
         bad: npt.NDArray[np.int64],
         label: Label = "needed",
+        *,
+        keep_negatives: bool = False,
     ) -> tuple[int, int, int]:
         """Parse whole lines."""
         fields, num_dense = len(columns), len(histogram)
@@ -186,7 +192,9 @@ class NumPyEngine:
         offset = lines = bads = 0
         for line in io.BytesIO(text[:size].tobytes()):
             stripped = without_newline(line)
-            values = values_of_line(stripped, num_dense, fields - 1 - num_dense, modulus, label)
+            values = values_of_line(
+                stripped, num_dense, fields - 1 - num_dense, modulus, label, keep_negatives=keep_negatives
+            )
             if values is not None:
                 parsed.append(values)
                 absent = label == "absent"
@@ -203,7 +211,7 @@ class NumPyEngine:
         rows = np.array(parsed, np.int64).reshape(-1, fields)
         columns[:, : len(rows)] = rows.T.astype(np.uint32).view(np.int32)
         for feature in range(num_dense):
-            binned = np.minimum(rows[:, 1 + feature], DENSE_BINS - 1)
+            binned = np.clip(rows[:, 1 + feature], 0, DENSE_BINS - 1)
             histogram[feature] += np.bincount(binned, minlength=DENSE_BINS)
             largest[feature] = max(largest[feature], rows[:, 1 + feature].max(initial=0))
         return len(rows), lines, bads
@@ -238,6 +246,15 @@ class NumPyEngine:
             raise ShapeError(f"The order has row {order.max()}, and there are {len(keyed)} records.")
         out[:] = keyed["record"][order]
         return int(np.count_nonzero(out[:, 0]))
+
+    def swap(self, values: Order, targets: npt.NDArray[np.int64]) -> None:
+        """Swap the last values with those at the targets, one after the other."""
+        if len(targets) > len(values) or (targets < 0).any() or (targets >= len(values)).any():
+            raise ShapeError(f"A target is outside of the {len(values)} values to swap.")
+        swapped = values.tolist()
+        for step, target in enumerate(targets.tolist(), start=1):
+            swapped[-step], swapped[target] = swapped[target], swapped[-step]
+        values[:] = swapped
 
     def remap(self, records: npt.NDArray[np.int32], field: int, mapping: Numbers) -> None:
         """Replace each number of a column."""

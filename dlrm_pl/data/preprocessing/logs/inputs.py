@@ -82,6 +82,9 @@ def find_inputs(raw: Path, options: PreprocessOptions) -> Inputs:
         DataFormatError: a file is missing or corrupt, or there are too few days.
     """
     columns = options.columns_of_logs
+    if options.flavor == "torchrec":
+        days = find_days(raw, options.layout, options.days, options.least_days, columns)
+        return Inputs(raw, [day.path for day in days], None, days)
     if _has_named_columns(raw, options):
         from dlrm_pl.data.sources.readers.find import find_files
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dlrm_pl.columns.columns import Columns
-from dlrm_pl.data.formats.dataset_folder import REJECTED
+from dlrm_pl.data.formats.dataset_description import REJECTED
 from dlrm_pl.data.preprocessing.checkpoint import State
 from dlrm_pl.data.preprocessing.engine.native import Matrix
 from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine

@@ -21,7 +21,7 @@ from dlrm_pl.data.preprocessing.scatter.stage import COUNT_KEPT, COUNT_READ, Sca
 from dlrm_pl.data.preprocessing.statistics.log_statistics import Counted, LogStatistics
 from dlrm_pl.data.preprocessing.tables.hex import HexVocabulary
 from dlrm_pl.data.raw_logs.diagnosis import likely_format
-from dlrm_pl.data.raw_logs.line import explain, without_newline
+from dlrm_pl.data.raw_logs.line import Label, explain, without_newline
 from dlrm_pl.errors import DataFormatError
 
 
@@ -39,6 +39,9 @@ class TextScatter(Scatter):
         progress: called with the rows and the bytes of text that were processed.
         part: file to read; None for all of them.
     """
+
+    _label: Label = "needed"
+    _keep_negatives = False
 
     def __init__(
         self,
@@ -122,7 +125,9 @@ class TextScatter(Scatter):
         with self._running:
             size = self._reader.load(chunk, buffer)
             rows, lines, bads = self._engine.parse(
-                *(buffer, size, options.modulus, matrix, counted.missing, counted.histogram, counted.largest, bad)
+                *(buffer, size, options.modulus, matrix, counted.missing, counted.histogram, counted.largest, bad),
+                self._label,
+                keep_negatives=self._keep_negatives,
             )
         path = self._days[chunk.day].path
         with self._pipeline.turn(COUNT_READ, chunk.index):
@@ -209,7 +214,7 @@ class TextScatter(Scatter):
         self._rejected.check(path)
 
     def _reject_line(self, path: Path, number: int, line: bytes) -> None:
-        error = explain(line, columns=self._columns)
+        error = explain(line, self._label, columns=self._columns)
         if error.kind == "length":  # As in ChunkReader, so that it does not depend on the size of the chunks.
             raise DataFormatError(f"{path}:{number}: {error}. {self._hint(path)}".rstrip())
         self._rejected.add(path, number, error.kind, str(error), line)

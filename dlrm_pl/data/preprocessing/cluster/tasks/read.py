@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from dlrm_pl.columns.columns import Columns
-from dlrm_pl.data.formats.dataset_folder import REJECTED
+from dlrm_pl.data.formats.dataset_description import REJECTED
 from dlrm_pl.data.preprocessing.checkpoint import State
 from dlrm_pl.data.preprocessing.cluster.tasks.job import Job
 from dlrm_pl.data.preprocessing.cluster.tasks.results import attempt, finished_result, save_result

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dlrm_pl.data.formats.dataset_folder import REJECTED
+from dlrm_pl.data.formats.dataset_description import REJECTED
 from dlrm_pl.data.preprocessing.checkpoint import CheckpointFolder
 from dlrm_pl.data.preprocessing.cluster.tasks.job import Job
 from dlrm_pl.data.preprocessing.log_run import LogRun

@@ -109,4 +109,17 @@ int64_t dlrm_remap(int32_t* records, int64_t fields, int64_t rows, int64_t field
   return rows;
 }
 
+// Swaps the last of `count` values with the one at the first target, the last but one with that at the second, and so on.
+// Returns 0, or kRefused if a target is outside; the values before it were swapped.
+int64_t dlrm_swap(uint32_t* values, int64_t count, const int64_t* targets, int64_t steps) {
+  if (!values || !targets || count < 0 || count > kMost || steps < 0 || steps > count) return refused("the values to swap");
+  for (int64_t step = 0; step < steps; ++step) {
+    const int64_t target = targets[step];
+    if (target < 0 || target >= count) return refused("a place outside of the values to swap");
+    if (step + kAhead < steps) __builtin_prefetch(values + std::min(uint64_t(count), uint64_t(targets[step + kAhead])), 1);
+    std::swap(values[count - 1 - step], values[target]);
+  }
+  return 0;
+}
+
 }  // extern "C"

@@ -90,7 +90,7 @@ inline bool too_long(const char* p, const char* next, int64_t longest) {
 }
 
 // Parses an integer of any length, and the tab after it. Returns the place after that, or nullptr.
-inline const char* parse_integer(const char* p, int32_t& result) {
+inline const char* parse_integer(const char* p, bool keep_negatives, int32_t& result) {
   const bool negative = *p == '-';
   p += negative;
   const char* first = p;
@@ -101,7 +101,7 @@ inline const char* parse_integer(const char* p, int32_t& result) {
   }
   if (p == first || *p != '\t') return nullptr;
   if (value > std::numeric_limits<int32_t>::max() + int64_t{negative}) return nullptr;
-  result = negative ? 0 : static_cast<int32_t>(value);
+  result = !negative ? static_cast<int32_t>(value) : keep_negatives ? static_cast<int32_t>(-value) : 0;
   return p + 1;
 }
 
@@ -126,7 +126,7 @@ enum Label : int32_t { kNeeded = 0, kOptional = 1, kAbsent = 2 };
 // Parses the line at p, which must end with a '\n'. Returns the place after it, or nullptr for an invalid line.
 //   values: output, [fields].  missing: output: the numbers of the missing fields; moved to their end.
 inline const char* parse_line(const char* p, int dense, int fields, const Modulus& modulus, int32_t label,
-                              int32_t* __restrict values, int32_t*& missing) {
+                              bool keep_negatives, int32_t* __restrict values, int32_t*& missing) {
   int32_t* none = missing;
   if (label == kAbsent) {
     values[0] = 0;
@@ -146,7 +146,7 @@ inline const char* parse_line(const char* p, int dense, int fields, const Modulu
       values[field] = 0;
       *none++ = field;
       ++p;
-    } else if (!(p = parse_integer(p, values[field]))) {
+    } else if (!(p = parse_integer(p, keep_negatives, values[field]))) {
       return nullptr;
     }
   }
@@ -200,14 +200,15 @@ extern "C" {
 // Parses whole lines. Returns the number of rows stored, or kRefused, also if the columns cannot hold all rows.
 //   text: `size` bytes ending in '\n', followed by 16 readable bytes.
 //   modulus: modulus of the categories; 0 for none.
-//   label: what lines begin with, see Label.
+//   label: what lines begin with, see Label.  keep_negatives: 1: dense values below 0 are stored, 0: as 0.
 //   dense: number of dense features.  fields: number of all, with the label and the categories.
 //   columns: int32 [fields][stride]; categories as unsigned 32-bit values.
 //   missing: [fields], added to.  histogram: [dense][4096], added to.  largest: [dense], largest values, updated.
 //   bad, bad_lines: offset of the first byte of each invalid line, and its number within the text, from 0. At most
 //     bad_capacity lines are stored; parsing ends at the next one.
 //   counts: output: number of lines, and of invalid lines.
-int64_t dlrm_parse(const char* text, int64_t size, uint32_t modulus, int32_t label, int64_t dense, int64_t fields,
+int64_t dlrm_parse(const char* text, int64_t size, uint32_t modulus, int32_t label, int32_t keep_negatives, int64_t dense,
+                   int64_t fields,
                    int32_t* columns, int64_t stride, int64_t* missing, int64_t* histogram, int64_t* largest, int64_t* bad,
                    int64_t* bad_lines, int64_t bad_capacity, int64_t* counts) {
   if (!text || size < 0 || size > kMost) return refused("the text");
@@ -233,7 +234,7 @@ int64_t dlrm_parse(const char* text, int64_t size, uint32_t modulus, int32_t lab
   while (p < end) {
     int32_t* const __restrict values = together + pending * fields;
     int32_t* none_end = none;
-    const char* next = parse_line(p, num_dense, num_fields, modulo, label, values, none_end);
+    const char* next = parse_line(p, num_dense, num_fields, modulo, label, keep_negatives != 0, values, none_end);
     if (!next || too_long(p, next, longest)) {
       if (bads == bad_capacity) break;
       bad[bads] = p - text;
@@ -244,7 +245,7 @@ int64_t dlrm_parse(const char* text, int64_t size, uint32_t modulus, int32_t lab
       if (rows + pending == stride) return refused("more rows than the columns have room for");
       for (const int32_t* field = none; field < none_end; ++field) ++missing[*field];
       for (int field = 0; field < num_dense; ++field)
-        ++histogram[int64_t{field} * kBins + std::min(values[1 + field], kBins - 1)];
+        ++histogram[int64_t{field} * kBins + std::min(std::max(values[1 + field], 0), kBins - 1)];
       for (int field = 0; field < num_dense; ++field) most[field] = std::max(most[field], values[1 + field]);
       if (++pending == kTogether) {
         copy_rows(together, pending, fields, columns + rows, stride);
