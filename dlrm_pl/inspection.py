@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.columns.description import column_lines
+from dlrm_pl.data.formats.torchrec.day_files import is_days_folder
 from dlrm_pl.errors import CheckpointError, ConfigurationError
 from dlrm_pl.model.checkpoints.sharded.names import is_sharded
 
@@ -48,22 +50,38 @@ class Description:
         return {"kind": self.kind, "path": str(self.path), "checked": self.checked, **self.data}
 
 
+Progress = Callable[[int], None]
+"""Called with the bytes that were read since the last call."""
+
+
 def describe(path: Path, full: bool = False) -> str:
     """Describe any of the three in words, see ``inspect_path``."""
     return str(inspect_path(path, full))
 
 
-def inspect_path(path: Path, full: bool = False) -> Description:
+def inspect_path(
+    path: Path,
+    full: bool = False,
+    *,
+    checksums: bool = False,
+    progress: Callable[[int], AbstractContextManager[Progress]] | None = None,
+) -> Description:
     """Describe a dataset folder, a checkpoint or an artifact; which one it is shows in its files.
 
     Args:
         path: a folder or a file; a sharded checkpoint is a folder.
         full: compare all of it with its checksums.
+        checksums: of days in TorchRec's format, compare all files with the published checksums.
+        progress: shows how far the comparison is; given the number of bytes in all.
 
     Raises:
-        ConfigurationError: there is nothing, or something else.
+        ConfigurationError: there is nothing, or something else, or nothing is published of it.
         DLRMError: it is one of the three, but broken.
     """
+    if is_days_folder(path) and not (path / "dataset.json").is_file():
+        return _days(path, full, (progress or _silent) if checksums else None)
+    if checksums:
+        raise ConfigurationError(f"{path}: --checksums is for days in TorchRec's format; --full checks other things.")
     if path.is_file() or is_sharded(path):
         return _checkpoint(path, full)
     if (path / "manifest.json").is_file():
@@ -119,6 +137,34 @@ def _dataset(path: Path, full: bool) -> Description:
         "report": folder.report,
     }
     return Description("dataset", path, data, (*lines, *report, ("checked", f"{checked}{_rest(full)}")), checked)
+
+
+def _days(path: Path, full: bool, progress: Callable[[int], AbstractContextManager[Progress]] | None) -> Description:
+    from dlrm_pl.columns.column import MOST_ROWS
+    from dlrm_pl.data.formats.dataset_folder import DatasetFolder
+    from dlrm_pl.data.formats.torchrec.folder import DaysFolder
+    from dlrm_pl.data.formats.torchrec.overview import overview
+    from dlrm_pl.data.formats.torchrec.published import PublishedDays, total_bytes
+    from dlrm_pl.data.formats.torchrec.stated import StatedTables
+    from dlrm_pl.data.preprocessing.statistics.report import report_lines
+
+    days = DaysFolder.open(path)
+    found, checked = overview(days), ["sizes, types and shapes of all files"]
+    if full:
+        # Where the rows of the tables are not known, ids of bags can be any that are not negative.
+        unknown = StatedTables((MOST_ROWS,) * len(days.widths)) if days.description is None else None
+        checked.append(DatasetFolder.open(path, stated=unknown).verify_checksums())
+    if progress is not None:
+        with progress(total_bytes(days)) as advance:
+            checked.append(PublishedDays.mlperf().check(days, advance))
+    report = {} if days.description is None else days.description.report
+    lines: list[_Line] = [*found.lines, *(_labelled(line) for line in (report_lines(report) if report else ()))]
+    lines.append(("checked", f"{', '.join(checked)}{_rest(full)}"))
+    return Description("dataset", path, found.data | {"report": report}, tuple(lines), ", ".join(checked))
+
+
+def _silent(total: int) -> AbstractContextManager[Progress]:
+    return nullcontext(lambda size: None)
 
 
 def _labelled(line: str) -> _Line:

@@ -151,13 +151,18 @@ class BagTables:
         return [None if mapped is None else mapped.array() for mapped in self.mapped]
 
 
-def stated_distribution(folder: Path) -> Distribution:
-    """Return the distribution of the tables in a folder.
+def stated_settings(folder: Path) -> BagSettings:
+    """Return what the tables in a folder were drawn with.
 
     Raises:
-        DataFormatError: they have no description.
+        DataFormatError: they have no description, or one that makes no sense.
     """
-    return "pareto" if _stated(folder).distribution == "pareto" else "uniform"
+    stated = _stated(folder)
+    distribution: Distribution = "pareto" if stated.distribution == "pareto" else "uniform"
+    try:
+        return BagSettings(tuple(stated.table_sizes), tuple(stated.multi_hot_sizes), distribution)
+    except ConfigurationError as error:
+        raise DataFormatError(f"{folder / _DESCRIPTION}: {error} {_ADVICE}") from None
 
 
 def open_or_draw(folder: Path, settings: BagSettings, progress: Callable[[float], None] | None = None) -> BagTables:

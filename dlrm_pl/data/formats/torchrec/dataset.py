@@ -18,7 +18,7 @@ from dlrm_pl.data.formats.torchrec.bag_tables import (
     BagSettings,
     BagTables,
     open_or_draw,
-    stated_distribution,
+    stated_settings,
 )
 from dlrm_pl.data.formats.torchrec.day_rows import DayRows
 from dlrm_pl.data.formats.torchrec.folder import DaysFolder
@@ -201,7 +201,7 @@ def _drawn(days: DaysFolder, stated: StatedTables, table_sizes: tuple[int, ...])
             f"are in {tables}. Give the folder with the bags, or draw them: see data.multi_hot_sizes."
         )
     if distribution is None:
-        distribution = stated_distribution(tables) if tables.is_dir() else "uniform"
+        distribution = stated_settings(tables).distribution if tables.is_dir() else "uniform"
     settings = BagSettings(table_sizes, sizes, distribution)
     open_or_draw(tables, settings) if stated.draws else BagTables.open(tables, settings)
     return settings, tables
