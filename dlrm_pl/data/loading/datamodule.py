@@ -53,11 +53,8 @@ class DLRMDataModule(pl.LightningDataModule):
         num_workers: number of processes that read ahead; 0: a thread of this process does, which is usually fastest.
         max_ind_range: take indices of hex columns with a vocabulary modulo this number and cap their tables at it; -1
             keeps them as in the folder.
-        table_sizes: number of rows of each table, for days in TorchRec's format (``day_0_dense.npy``), whose single
-            ids are taken modulo it. None: as ``preprocess`` has written it beside them.
-        multi_hot_sizes: number of ids in a bag of each table, for days in TorchRec's format. Archives of bags must have
-            these; of single ids, bags are drawn as MLPerf's synthetic ones, by lookup tables that are written into the
-            folder once. None: as in the files.
+        table_sizes: rows of each table, for days in TorchRec's format that do not state them.
+        multi_hot_sizes: ids in a bag of each table; where the rows have single ids, the others are drawn.
         multi_hot_distribution: how bags are drawn: ``uniform`` (default) or ``pareto``.
         calibration_rows: number of first rows of val that calibrate a quantization; the others tune it. MLPerf
             prescribes 128,000; of a small val it is at most a tenth.
