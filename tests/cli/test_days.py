@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
+from dlrm_pl.columns.column import DenseColumn, SparseColumn
+from dlrm_pl.columns.columns import Columns
 from tests.support.commands import expect_error, run, write_config
+from tests.support.logs.any_columns import write_dataset
 from tests.support.logs.days import write_days
 
 # Lightning warns about a short run's logging interval.
@@ -61,8 +65,6 @@ def test_kept_columns_stand_beside_the_probabilities(config: Path, tmp_path: Pat
 
 
 def test_a_changed_row_is_not_verified(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    import shutil
-
     folder = config.parent
     shutil.copytree(folder / "days", tmp_path / "days")
     path = tmp_path / "days" / "day_2_dense.npy"
@@ -88,6 +90,30 @@ def test_other_days_are_refused(config: Path, tmp_path: Path, capsys: pytest.Cap
     message = "cat_0 has bag=1|cat_0 has bag=3"
     expect_error(capsys, message, "validate", "-c", tmp_path / "other.yaml", "--ckpt_path", checkpoint)
     assert single or not (config.parent / "days" / "multi_hot_tables").exists()
+
+
+def test_bags_are_drawn_of_own_datasets_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    columns = Columns(
+        "y",
+        (DenseColumn(name="count"),),
+        (SparseColumn(name="code", kind="hex"), SparseColumn(name="user", kind="integer", ids="hash", rows=50)),
+    )
+    folder = write_dataset(tmp_path / "own", columns, 2000).path
+    path = write_config(tmp_path, folder)
+    contents = yaml.safe_load(path.read_text())
+    contents["model"]["bottom_mlp"] = [0, 16, 8]
+    contents["data"]["multi_hot_sizes"] = [4, 9]
+    contents["trainer"]["callbacks"][1]["init_args"]["criterion"] = {"relative": 0.5}
+    path.write_text(yaml.safe_dump(contents))
+    assert run("fit", "-c", path) in (0, 4)
+    artifact, checkpoint = tmp_path / "artifact", tmp_path / "run" / "model.ckpt"
+    assert run("test", "-c", path, "--ckpt_path", checkpoint) == 0
+    assert run("predict", "--artifact", artifact, "--data", folder, "--output", tmp_path / "int8.npy") == 0
+    assert len(np.load(tmp_path / "int8.npy")) == 2000
+    assert run("verify", "--artifact", artifact, "--data", folder, "--ckpt_path", checkpoint) == 0
+    shutil.rmtree(folder / "multi_hot_tables")
+    message = "has single ids, but bags of 4, 9 are expected"
+    expect_error(capsys, message, "verify", "--artifact", artifact, "--data", folder)
 
 
 def test_a_plan_needs_the_same_settings(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

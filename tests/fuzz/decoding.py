@@ -15,7 +15,7 @@ from dlrm_pl.data.decoding import native
 from dlrm_pl.data.decoding.array_layout import ArrayLayout, DayArrays
 from dlrm_pl.data.decoding.capping import capped_records, capped_sizes
 from dlrm_pl.data.decoding.decoder import Decoder, batches_of, rows_of
-from dlrm_pl.data.loading.record_checks import RecordChecks
+from dlrm_pl.data.formats.record_checks import RecordChecks
 from dlrm_pl.errors import DataFormatError, ShapeError
 from tests.fuzz.outcome import HUGE, Rng, plain
 from tests.support.logs.any_columns import random_records, sizes_of

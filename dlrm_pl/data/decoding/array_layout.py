@@ -57,7 +57,7 @@ class _Request(ctypes.Structure):
 
 
 class DayArrays(NamedTuple):
-    """The arrays of a day; they may begin at any byte.
+    """The arrays of a day, or of a file of records; they may begin at any byte.
 
     Attributes:
         dense: float32 or int32 ``[n, N]``, as the columns say.
@@ -127,7 +127,7 @@ class ArrayLayout:
                 raise ShapeError(f"There are {len(day.labels)} labels of {len(day.dense)} rows.")
 
     def decode(self, native: ctypes.CDLL, rows: Rows, *, pin_memory: bool, buffers: Buffers | None = None) -> Decoded:
-        """Decode batches up to the first one that has a wrong value, as ``DayRows.records`` defines it.
+        """Decode batches up to the first one that has a wrong value, as ``ArrayRows.records`` defines it.
 
         Args:
             native: the library.

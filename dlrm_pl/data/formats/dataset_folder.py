@@ -115,10 +115,10 @@ class DatasetFolder:
             from dlrm_pl.data.formats.torchrec.stated import StatedTables
 
             return DaysDataset.of_days(folder, stated or StatedTables())
-        if stated is not None and stated.draws and stated.are_given:
+        if stated is not None and stated.draws and stated.table_sizes is not None:
             raise ConfigurationError(
-                f"{folder}: data.table_sizes and data.multi_hot_sizes are for days in TorchRec's format, which have "
-                "day_0_dense.npy; this folder says itself what its tables are. Leave them out."
+                f"{folder}: data.table_sizes is for days in TorchRec's format, which have day_0_dense.npy; this folder "
+                "says itself what its tables are. Leave it out."
             )
         description = Description.read(folder)
         sizes = load_counts(folder, description.columns)
@@ -140,7 +140,7 @@ class DatasetFolder:
         fingerprint = description.fingerprint
         if not fingerprint:
             fingerprint = DictionaryChecksums.of_folder(sizes, folder, description.columns).fingerprint
-        return cls(
+        found = cls(
             path=folder,
             table_sizes=sizes,
             splits=splits,
@@ -151,6 +151,27 @@ class DatasetFolder:
             dictionaries=description.dictionaries,
             columns=description.columns,
         )
+        return found if stated is None else found._with_bags(stated)
+
+    def _with_bags(self, stated: StatedTables) -> DatasetFolder:
+        """Return the folder with bags that are drawn, if it has single ids and bags are stated.
+
+        Raises:
+            ConfigurationError: its own columns have lists.
+            DataFormatError, DatasetError: see ``drawn_bags``.
+        """
+        if not self.columns.is_one_hot:
+            if stated.draws and stated.multi_hot_sizes is not None:
+                raise ConfigurationError(
+                    f"{self.path}: data.multi_hot_sizes draws bags of single ids, but these columns have lists. Leave "
+                    "it out."
+                )
+            return self
+        from dlrm_pl.data.formats.torchrec.drawn_bags import drawn_bags
+        from dlrm_pl.data.formats.torchrec.drawn_dataset import DrawnDataset
+
+        bags = drawn_bags(self.path, self.table_sizes, stated, f"{self.path}: has single ids")
+        return self if bags is None else DrawnDataset.of_single(self, bags)
 
     def __repr__(self) -> str:
         """The path, rows of each split and number of tables, on one line."""

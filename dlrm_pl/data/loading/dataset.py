@@ -18,8 +18,8 @@ from dlrm_pl.data.decoding.capping import capped_sizes
 from dlrm_pl.data.formats.binary_format import Split, columns_or_criteo
 from dlrm_pl.data.formats.block_digests import BlockDigests
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
-from dlrm_pl.data.formats.torchrec.day_rows import DayRows
-from dlrm_pl.data.loading.day_reader import DayReader
+from dlrm_pl.data.formats.torchrec.array_rows import ArrayRows
+from dlrm_pl.data.loading.array_reader import ArrayReader
 from dlrm_pl.data.loading.read_ahead import BatchSource, Waiting, read_ahead
 from dlrm_pl.data.loading.record_reader import RecordReader
 from dlrm_pl.data.loading.row_reader import RowReader
@@ -33,7 +33,7 @@ class ClickDataset(Dataset[ClickBatch]):
     Each process maps the file for itself, so a dataset may be pickled, sent to workers, and forked.
 
     Args:
-        path: binary file; or rows of days in TorchRec's format, of which the other arguments but ``table_sizes``,
+        path: binary file; or rows in mapped arrays, of which the other arguments but ``table_sizes``,
             ``start`` and ``stop`` are known.
         table_sizes: number of rows of each table; a larger index is an error.
         columns: columns of the records; None: Criteo's.
@@ -59,7 +59,7 @@ class ClickDataset(Dataset[ClickBatch]):
 
     def __init__(
         self,
-        path: str | os.PathLike[str] | DayRows,
+        path: str | os.PathLike[str] | ArrayRows,
         table_sizes: Sequence[int],
         *,
         columns: Columns | None = None,
@@ -68,7 +68,7 @@ class ClickDataset(Dataset[ClickBatch]):
         stop: int | None = None,
         digests: BlockDigests | None = None,
     ) -> None:
-        columns = path.columns if isinstance(path, DayRows) else columns_or_criteo(columns)
+        columns = path.columns if isinstance(path, ArrayRows) else columns_or_criteo(columns)
         columns.require_computed()
         if len(table_sizes) != columns.num_sparse:
             raise ConfigurationError(
@@ -76,14 +76,19 @@ class ClickDataset(Dataset[ClickBatch]):
             )
         start, stop = operator.index(start), None if stop is None else operator.index(stop)
         self._reader: RowReader
-        if isinstance(path, DayRows):
+        if isinstance(path, ArrayRows):
             self.path = path.path
+            if tuple(table_sizes) != path.table_sizes:
+                raise ConfigurationError(
+                    f"{path.path}: max_ind_range={max_ind_range} would make other ids than bags were drawn of. "
+                    "Preprocess with --max_ind_range instead."
+                )
             end = len(path) if stop is None else stop
             if not 0 <= start <= end <= len(path):
                 raise ConfigurationError(
                     f"{path.path}: rows {start} to {end} were requested, but the split has {len(path)}."
                 )
-            self._reader = DayReader(path.part(start, end))
+            self._reader = ArrayReader(path.part(start, end))
         else:
             self.path = Path(path).expanduser()
             self._reader = RecordReader(
@@ -123,7 +128,7 @@ class ClickDataset(Dataset[ClickBatch]):
         digests = folder.digests(split) if checked else None
         rows = folder.rows(split)
         return cls(
-            rows if isinstance(rows, DayRows) else rows.path,
+            rows if isinstance(rows, ArrayRows) else rows.path,
             sizes,
             columns=folder.columns,
             max_ind_range=max_ind_range,

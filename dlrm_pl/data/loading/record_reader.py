@@ -16,7 +16,7 @@ from dlrm_pl.data.decoding.capping import capped_records
 from dlrm_pl.data.decoding.decoder import Decoder, read_in_advance
 from dlrm_pl.data.formats.binary_format import Records, count_records, open_records
 from dlrm_pl.data.formats.block_digests import BlockDigests
-from dlrm_pl.data.loading.record_checks import RecordChecks
+from dlrm_pl.data.formats.record_checks import RecordChecks
 from dlrm_pl.data.loading.row_reader import MOST_BYTES, MOST_ROWS, upto_unusual
 from dlrm_pl.data.loading.sampling import Selection
 from dlrm_pl.errors import ConfigurationError, DataFormatError

@@ -16,7 +16,7 @@ from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.decoding import native
 from dlrm_pl.data.decoding.capping import capped_records, capped_sizes
 from dlrm_pl.data.decoding.decoder import Decoder, read_in_advance, rows_of
-from dlrm_pl.data.loading.record_checks import RecordChecks
+from dlrm_pl.data.formats.record_checks import RecordChecks
 from dlrm_pl.errors import DataFormatError, ShapeError
 from tests.support.logs.any_columns import MIXED, any_columns, random_records, sizes_of
 

@@ -18,9 +18,9 @@ from dlrm_pl.batch import ClickBatch, first_samples, to_batch
 from dlrm_pl.columns.column import DenseColumn, SparseColumn
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
+from dlrm_pl.data.formats.record_checks import RecordChecks
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.data.loading.dataset import ClickDataset
-from dlrm_pl.data.loading.record_checks import RecordChecks
 from dlrm_pl.data.loading.resumable_loader import ClickLoader
 from dlrm_pl.data.loading.sampling import EpochSampler, Shuffle
 from dlrm_pl.errors import ConfigurationError, DataFormatError

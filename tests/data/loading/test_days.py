@@ -164,10 +164,10 @@ def test_checksum_of_rows_is_that_of_a_file_of_their_records(tmp_path: Path) -> 
 
 
 def test_a_large_range_is_known_by_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dlrm_pl.data.formats.torchrec import day_rows
+    from dlrm_pl.data.formats.torchrec import array_rows
 
     write_days(tmp_path, [20_000, 10])
-    monkeypatch.setattr(day_rows, "MOST_BYTES", 1000)
+    monkeypatch.setattr(array_rows, "MOST_BYTES", 1000)
     rows = DatasetFolder.open(tmp_path, stated=StatedTables(SIZES)).rows("train")
     assert rows.checksum(0, 20_000) == ""
     before = rows.identity(0, 20_000)

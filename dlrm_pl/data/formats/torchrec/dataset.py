@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dlrm_pl.columns.column import DenseColumn, SparseColumn
@@ -13,18 +13,13 @@ from dlrm_pl.data.formats.binary_format import Split
 from dlrm_pl.data.formats.block_digests import BlockDigests
 from dlrm_pl.data.formats.dataset_description import COUNT_AT_MOST, SplitInfo
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
-from dlrm_pl.data.formats.torchrec.bag_tables import (
-    FOLDER_NAME,
-    BagSettings,
-    BagTables,
-    open_or_draw,
-    stated_settings,
-)
+from dlrm_pl.data.formats.torchrec.bag_tables import BagSettings
 from dlrm_pl.data.formats.torchrec.day_rows import DayRows
+from dlrm_pl.data.formats.torchrec.drawn_bags import drawn_bags
 from dlrm_pl.data.formats.torchrec.folder import DaysFolder
 from dlrm_pl.data.formats.torchrec.stated import StatedTables
 from dlrm_pl.data.formats.vocabulary import Vocabulary
-from dlrm_pl.errors import ConfigurationError, DataFormatError, DatasetError
+from dlrm_pl.errors import ConfigurationError, DataFormatError
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +69,17 @@ class DaysDataset(DatasetFolder):
         bags = _drawn(days, stated, table_sizes)
         widths = days.widths if bags is None else bags[0].multi_hot_sizes
         columns = columns_of_days(days.num_dense, table_sizes, widths)
-        rows = DayRows(path, days.files, days.states, columns, table_sizes, not days.has_bags, bags, 0, sum(days.rows))
+        rows = DayRows(
+            path=path,
+            states=days.states,
+            columns=columns,
+            table_sizes=table_sizes,
+            takes_remainder=not days.has_bags,
+            bags=bags,
+            start=0,
+            stop=sum(days.rows),
+            files=days.files,
+        )
         before, last = sum(days.rows[:-1]), days.rows[-1]
         # With an odd number of rows val has one more, as in TorchRec's loader.
         middle = before + (last + 1) // 2
@@ -176,7 +181,7 @@ def _table_sizes(days: DaysFolder, stated: StatedTables) -> tuple[int, ...]:
 
 def _drawn(days: DaysFolder, stated: StatedTables, table_sizes: tuple[int, ...]) -> tuple[BagSettings, Path] | None:
     """Return how bags are drawn; None if they are not. Checks what is stated of their sizes."""
-    sizes, tables = stated.multi_hot_sizes, days.path / FOLDER_NAME
+    sizes = stated.multi_hot_sizes
     if sizes is None:
         return None
     if len(sizes) != len(days.widths):
@@ -192,19 +197,7 @@ def _drawn(days: DaysFolder, stated: StatedTables, table_sizes: tuple[int, ...])
                     "sizes that the bags were made with, or a folder with other bags."
                 )
         return None
-    if max(sizes, default=1) == 1:
-        return None
-    distribution = stated.multi_hot_distribution
-    if not stated.draws and not tables.is_dir():
-        raise DatasetError(
-            f"{days.path}: has single ids, but bags of {', '.join(map(str, sizes))} are expected, and no lookup tables "
-            f"are in {tables}. Give the folder with the bags, or draw them: see data.multi_hot_sizes."
-        )
-    if distribution is None:
-        distribution = stated_settings(tables).distribution if tables.is_dir() else "uniform"
-    settings = BagSettings(table_sizes, sizes, distribution)
-    open_or_draw(tables, settings) if stated.draws else BagTables.open(tables, settings)
-    return settings, tables
+    return drawn_bags(days.path, table_sizes, stated, f"{days.path}: has single ids")
 
 
 def _of_days(rows: DayRows, counts: tuple[int, ...], start: int, stop: int) -> DayRows:
@@ -218,17 +211,7 @@ def _of_days(rows: DayRows, counts: tuple[int, ...], start: int, stop: int) -> D
         end += count
     files = rows.files[first : last + 1]
     states = {path: rows.states[path] for day in files for path in (day.dense, day.labels, day.ids)}
-    return DayRows(
-        rows.folder,
-        files,
-        states,
-        rows.columns,
-        rows.table_sizes,
-        rows.takes_remainder,
-        rows.bags,
-        start - before,
-        stop - before,
-    )
+    return replace(rows, files=files, states=states, start=start - before, stop=stop - before)
 
 
 def _positives(rows: DayRows) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,9 +84,17 @@ class Day:
         return tuple(ids.shape[1] for ids in self.ids)
 
     @property
-    def watched(self) -> Iterator[WatchedFile]:
+    def watched(self) -> Sequence[WatchedFile]:
         """The open files, which must not change."""
-        return (mapped.file for mapped in self.mapped)
+        return [mapped.file for mapped in self.mapped]
+
+    def will_need(self, first: int, last: int) -> None:
+        """Let the kernel read rows into memory in the background."""
+        dense, labels, ids = self.mapped
+        dense.will_need(self.dense, first, last)
+        labels.will_need(self.labels, first, last)
+        for array in self.ids if self.files.has_bags else self.ids[:1]:  # Others lie in the same rows.
+            ids.will_need(array, first, last)
 
 
 def _checked(

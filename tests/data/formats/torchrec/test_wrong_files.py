@@ -327,10 +327,10 @@ def test_which_of_both_to_read_must_be_said(tmp_path: Path) -> None:
 
 
 def test_settings_of_days_are_refused_for_other_folders(quickstart_like: Path) -> None:
-    with pytest.raises(
-        ConfigurationError, match=r"data.table_sizes and data.multi_hot_sizes are for days in TorchRec's"
-    ):
+    with pytest.raises(ConfigurationError, match=r"data.table_sizes is for days in TorchRec's format"):
         DatasetFolder.open(quickstart_like, stated=StatedTables(SIZES, draws=True))
+    with pytest.raises(ConfigurationError, match=r"data.multi_hot_sizes draws bags of single ids"):
+        DatasetFolder.open(quickstart_like, stated=StatedTables(None, (2,) * 5, draws=True))
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Batches of the mapped arrays of days, with bags that are stored or drawn."""
+"""Batches of rows in mapped arrays, with bags that are stored or drawn."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from dlrm_pl.data.decoding.array_layout import ArrayLayout, DayArrays
 from dlrm_pl.data.decoding.buffers import Buffers
 from dlrm_pl.data.decoding.decoder import RowNumbers, batches_of, rows_of
 from dlrm_pl.data.decoding.native import library
-from dlrm_pl.data.formats.torchrec.day_rows import DayRows, OpenDays
+from dlrm_pl.data.formats.torchrec.array_rows import ArrayRows, OpenRows
 from dlrm_pl.data.loading.row_reader import MOST_BYTES, MOST_ROWS, upto_unusual
 from dlrm_pl.data.loading.sampling import Selection
 
 
-class DayReader:
-    """Reads rows of days, whose files each process maps for itself.
+class ArrayReader:
+    """Reads rows whose files each process maps for itself.
 
     Args:
         rows: the rows.
     """
 
-    def __init__(self, rows: DayRows) -> None:
+    def __init__(self, rows: ArrayRows) -> None:
         self._rows = rows
         self._layout: tuple[int, ArrayLayout] | None = None
 
@@ -43,7 +43,7 @@ class DayReader:
         """Read a batch for each selection: a slice of step 1 with its ends, or row numbers in their order.
 
         Raises:
-            DataFormatError: a value is not one that may be there, see ``DayRows.records``; or a file was changed.
+            DataFormatError: a value is not one that may be there, see ``ArrayRows.records``; or a file was changed.
         """
         # NumPy reads batches without native code, and the one with a wrong value, to name it.
         usual, batches = upto_unusual(selections, self.num_rows), []
@@ -59,10 +59,9 @@ class DayReader:
 
     def read_in_advance(self, selections: Sequence[Selection]) -> None:
         """Let the kernel read rows that will be needed soon from the disk."""
-        opened = self._rows.opened
         for selection in upto_unusual(selections, self.num_rows):
             if isinstance(selection, slice):
-                _will_need(opened, self._rows.start + selection.start, self._rows.start + selection.stop)
+                self._rows.will_need(selection.start, selection.stop)
 
     def _moved(self, selection: RowNumbers) -> RowNumbers:
         start = self._rows.start
@@ -70,7 +69,7 @@ class DayReader:
             return slice(selection.start + start, selection.stop + start)
         return selection + start
 
-    def _arrays(self, opened: OpenDays) -> ArrayLayout:
+    def _arrays(self, opened: OpenRows) -> ArrayLayout:
         if self._layout is None or self._layout[0] != os.getpid():
             days = [DayArrays(day.dense, day.labels, day.ids) for day in opened.days]
             layout = ArrayLayout(
@@ -86,17 +85,3 @@ class DayReader:
     def __getstate__(self) -> dict[str, Any]:
         """Return the state without the addresses, which are those of this process."""
         return self.__dict__ | {"_layout": None}
-
-
-def _will_need(opened: OpenDays, start: int, stop: int) -> None:
-    """Ask for the pages of some rows in all arrays."""
-    for number, day in enumerate(opened.days):
-        before = int(opened.ends[number]) - day.rows
-        first, last = (min(max(row - before, 0), day.rows) for row in (start, stop))
-        if first >= last:
-            continue
-        dense, labels, ids = day.mapped
-        dense.will_need(day.dense, first, last)
-        labels.will_need(day.labels, first, last)
-        for array in day.ids if day.files.has_bags else day.ids[:1]:  # Others lie in the same rows.
-            ids.will_need(array, first, last)

@@ -1,0 +1,51 @@
+"""Which lookup tables draw the bags of a folder with single ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dlrm_pl.data.formats.torchrec.bag_tables import (
+    FOLDER_NAME,
+    BagSettings,
+    BagTables,
+    open_or_draw,
+    stated_settings,
+)
+from dlrm_pl.data.formats.torchrec.stated import StatedTables
+from dlrm_pl.errors import DatasetError
+
+
+def drawn_bags(
+    folder: Path, table_sizes: Sequence[int], stated: StatedTables, what: str
+) -> tuple[BagSettings, Path] | None:
+    """Return the settings and the folder of the lookup tables of a folder, which are drawn where that is allowed.
+
+    Args:
+        folder: folder with single ids.
+        table_sizes: number of rows of each table.
+        stated: what is said of the bags.
+        what: says that the ids are single, for a message.
+
+    Returns:
+        None if bags have one id each.
+
+    Raises:
+        DataFormatError: the tables in the folder are of another seed, size or distribution, or damaged.
+        DatasetError: there are none, and they may not be drawn.
+        ConfigurationError: there is another number of sizes than of tables.
+    """
+    sizes, tables = stated.multi_hot_sizes, folder / FOLDER_NAME
+    if sizes is None or max(sizes, default=1) == 1:
+        return None
+    if not stated.draws and not tables.is_dir():
+        raise DatasetError(
+            f"{what}, but bags of {', '.join(map(str, sizes))} are expected, and no lookup tables are in {tables}. "
+            "Give the folder with the bags, or draw them: see data.multi_hot_sizes."
+        )
+    distribution = stated.multi_hot_distribution
+    if distribution is None:
+        distribution = stated_settings(tables).distribution if tables.is_dir() else "uniform"
+    settings = BagSettings(tuple(table_sizes), sizes, distribution)
+    open_or_draw(tables, settings) if stated.draws else BagTables.open(tables, settings)
+    return settings, tables
