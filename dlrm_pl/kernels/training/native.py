@@ -29,7 +29,9 @@ _SIGNATURES: dict[str, list[Any]] = {
     "bytes": [_POINTER, _LONG],
     "steps": [_POINTER, _POINTER, _POINTER, _LONG, ctypes.c_double, _LONG, _POINTER, _POINTER],
 }
-# The structs of types.h.
+# The limits and structs of types.h.
+MAX_TABLES, MAX_WIDTH, MAX_LAYERS = 4096, 1 << 20, 64
+"""Most tables, values of a vector, and layers of each MLP and of the cross network."""
 _NETWORK = struct.Struct("9qfi2f2i")
 _BATCH = struct.Struct("4Pqqq")
 _LOSSES = ("bce", "wbce", "mse")

@@ -12,6 +12,8 @@ from pytorch_lightning.strategies import SingleDeviceStrategy
 from torch import nn
 
 from dlrm_pl.kernels.training import selection
+from dlrm_pl.kernels.training.native import MAX_LAYERS, MAX_TABLES, MAX_WIDTH
+from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.cross_net import CrossLayer, CrossNet
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.embeddings import EmbeddingBags
@@ -103,6 +105,7 @@ def _of_model(model: nn.Module) -> Iterator[str]:
         expected = [nn.Linear, nn.ReLU] * ((len(kinds) + 1) // 2)
         if type(mlp) is not nn.Sequential or kinds != (expected[:-1] if left_out else expected):
             yield f"{name} is not a row of Linear and ReLU"
+    yield from _of_size(model.architecture)
     bags = model.embedding_bags
     if isinstance(bags, WeightedBags):
         yield "weighted_pooling='learned' is trained by torch alone"
@@ -115,6 +118,21 @@ def _of_model(model: nn.Module) -> Iterator[str]:
             yield f"{name or 'the model'} has hooks"
     for name, parameter in model.named_parameters():
         yield from _of_parameter(name, parameter)
+
+
+def _of_size(shape: Architecture) -> Iterator[str]:
+    counts = {
+        "bottom_mlp": len(shape.bottom_mlp) - 1,
+        "cross_net": shape.cross_layers,
+        "top_mlp": len(shape.top_mlp),
+    }
+    for name, count in counts.items():
+        if count > MAX_LAYERS:
+            yield f"{name} has {count:,} layers, and it takes {MAX_LAYERS}"
+    if shape.num_tables > MAX_TABLES:
+        yield f"there are {shape.num_tables:,} tables, and it takes {MAX_TABLES:,}"
+    if shape.interaction_width > MAX_WIDTH:
+        yield f"the top MLP reads {shape.interaction_width:,} values, and it takes {MAX_WIDTH:,}"
 
 
 def _is_plain(net: nn.Module) -> bool:

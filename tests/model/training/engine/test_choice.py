@@ -104,6 +104,8 @@ def test_auto_takes_native_code_and_says_so(
         (with_tanh, {}, "bottom_mlp is not a row of Linear and ReLU"),
         (lambda: make_module(weighted_pooling="learned"), {}, "weighted_pooling='learned' is trained by torch alone"),
         (with_hook, {}, "top_mlp has hooks"),
+        (lambda: make_module(**DCN | {"cross_layers": 65}), {}, "cross_net has 65 layers, and it takes 64"),
+        (lambda: make_module(bottom_mlp=[3, *[4] * 65]), {}, "bottom_mlp has 65 layers, and it takes 64"),
         (with_biased_v, {}, "cross_net is not a row of CrossLayer with plain Linears"),
         (make_module, {"callbacks": [ReadsGradients()]}, "the callback ReadsGradients uses on_after_backward"),
         (make_module, {"detect_anomaly": True}, "detect_anomaly"),
