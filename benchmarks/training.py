@@ -330,7 +330,7 @@ def main() -> None:
                 # Bare steps of a second each: a few rounds take minutes.
                 from training_v2 import measure_v2
 
-                result["v2"] = measure_v2(options.batch_sizes or [2048], counts, options.rows, options.rounds)
+                result["v2"] = measure_v2(options.batch_sizes or [2048], counts, options.rows, options.rounds, folder)
                 continue
             sizes = options.batch_sizes or ([128, 2048] if shape_name == "quickstart" else [2048, 16384])
             if shape_name == "quickstart":

@@ -8,7 +8,6 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -51,25 +50,35 @@ class Limits:
         """Return the limits as plain numbers."""
         return {name: round(value) for name, value in asdict(self).items()}
 
-    def samples_per_s(self, architecture: Architecture, threads: int, *, bf16: bool) -> float:
+    def samples_per_s(
+        self,
+        architecture: Architecture,
+        threads: int,
+        *,
+        bf16: bool,
+        lookups: int | None = None,
+        changed: int | None = None,
+    ) -> float:
         """Return the samples a second if a thread did nothing else than products and rows, one after the other.
 
         Args:
-            architecture: of the model, with one lookup a table.
+            architecture: of the model.
             threads: assumed to scale perfectly.
             bf16: whether products are those of bf16.
+            lookups: rows that a sample looks up; None: one a table.
+            changed: rows that it changes, of tables and of the optimizer's state; None: as many.
         """
         products = training_flops(architecture) / (self.bf16_flops if bf16 else self.fp32_flops)
-        rows = architecture.num_tables * (1 / self.rows_read + 1 / self.rows_updated)
+        lookups = architecture.num_tables if lookups is None else lookups
+        rows = lookups / self.rows_read + (lookups if changed is None else changed) / self.rows_updated
         return threads / (products + rows)
 
 
 def training_flops(architecture: Architecture) -> int:
-    """Count multiplications and additions of one sample, forward and backward, in the MLPs and in a dot interaction."""
-    bottom = list(pairwise(architecture.bottom_mlp))
-    top = list(pairwise((architecture.interaction_width, *architecture.top_mlp)))
-    first = bottom[0][0] * bottom[0][1]  # Its input has no gradient.
-    linears = 6 * sum(a * b for a, b in bottom + top) - 2 * first
+    """Count multiplications and additions of one sample, forward and backward, in Linears and in a dot interaction."""
+    shapes = list(architecture.linear_shapes.values())
+    first = shapes[0][0] * shapes[0][1]  # Its input has no gradient.
+    linears = 6 * sum(a * b for a, b in shapes) - 2 * first
     vectors = architecture.num_tables + 1
     pairs = vectors * (vectors - 1) // 2 if architecture.interaction == "dot" else 0
     return linears + 6 * pairs * architecture.embedding_dim

@@ -16,10 +16,12 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torchrec_training import TorchRecStep
+from training_limits import Limits, measure_limits
 from training_steps import CONTENDERS, torch_or_native
 
 from dlrm_pl.batch import ClickBatch
@@ -106,63 +108,110 @@ def check_losses(found: dict[str, _Contender], batch: ClickBatch) -> dict[str, f
     return {name: loss[0] for name, loss in losses.items()}
 
 
+class Times(NamedTuple):
+    """What one step takes: seconds, and those of processors, which other programs do not lengthen."""
+
+    wall: float
+    processor: float
+
+
 def times_v2(
     found: dict[str, _Contender], batches: Sequence[ClickBatch], threads: int, rounds: int
-) -> dict[str, list[float]]:
-    """Return the seconds of one step of each contender in each round; they take turns."""
+) -> dict[str, list[Times]]:
+    """Return what one step of each contender takes in each round; they take turns."""
     torch.set_num_threads(threads)
     prepared = {name: [one.prepared(batch) for batch in batches] for name, one in found.items()}
-    times: dict[str, list[float]] = {name: [] for name in found}
+    times: dict[str, list[Times]] = {name: [] for name in found}
     for number in range(rounds):
         names = list(found)
         for name in names[number % len(names) :] + names[: number % len(names)]:
             found[name].step(prepared[name][number % len(batches)])  # Its weights come back into the caches.
-            began = time.perf_counter()
+            wall, processor = time.perf_counter(), time.process_time()
             found[name].step(prepared[name][(number + 1) % len(batches)])
-            times[name].append(time.perf_counter() - began)
+            times[name].append(Times(time.perf_counter() - wall, time.process_time() - processor))
     return times
 
 
-def measure_v2(sizes: Sequence[int], counts: Sequence[int], rows: int, rounds: int) -> dict[str, Any]:
+def limit_shares(limits: Limits | None, shape: Architecture, speeds: dict[str, float]) -> dict[str, float]:
+    """Return the speeds of the native step, a second of a processor, in what products and rows allow.
+
+    Rows are counted as if no two of a batch were the same; Adagrad changes two for each, of the table and of the sums.
+    """
+    if limits is None:
+        return {}
+    ids = sum(_IDS)
+    return {
+        name: round(speed / limits.samples_per_s(shape, 1, bf16="bf16" in name, lookups=ids, changed=2 * ids), 3)
+        for name, speed in speeds.items()
+        if name.startswith("native")
+    }
+
+
+def measure_v2(sizes: Sequence[int], counts: Sequence[int], rows: int, rounds: int, folder: Path) -> dict[str, Any]:
     """Measure all batch sizes and numbers of threads, and print them.
 
+    Args:
+        sizes: of the batches.
+        counts: numbers of threads.
+        rows: most rows of a table.
+        rounds: of turns.
+        folder: where compiled code goes.
+
     Returns:
-        Samples a second and times as fast as TorchRec's two ways, by batch size, threads and contender. The times are
-        medians of the ratios of each round.
+        Samples a second, the same a second of a processor, and times as fast as TorchRec's two ways, by batch size,
+        threads and contender. The last ones are medians of the ratios of each round.
     """
     shape = shape_v2(rows)
+    limits = measure_limits(sum(shape.table_sizes), shape.embedding_dim, folder)
+    print(f"v2: limits of one thread: {limits or 'not measured, there is no compiler'}")
     found, absent = contenders(shape)
     for name, reason in absent.items():
         print(f"{name}: not available, {reason}")
     losses = check_losses(found, batches_v2(shape, 256, 1)[0])
     print("first losses: " + ", ".join(f"{name} {loss:.6f}" for name, loss in losses.items()))
     result: dict[str, Any] = {"optimizer": "adagrad", "rows": rows}
-    result |= {"samples_per_s": {}, "x_torchrec": {}, "x_torchrec_fused": {}}
+    result |= {"limits": None if limits is None else limits.statement()}
+    result |= {"samples_per_s": {}, "samples_per_processor_s": {}, "x_torchrec": {}, "x_torchrec_fused": {}}
+    result["limit_share"] = {}
     for size in sizes:
         batches = batches_v2(shape, size)
         for count in counts:
             times = times_v2(found, batches, count, rounds)
-            speeds = {name: round(size / statistics.median(seconds), 1) for name, seconds in times.items()}
-            cell = {"samples_per_s": speeds}
+            cell = {
+                "samples_per_s": {name: _speed(size, [one.wall for one in of]) for name, of in times.items()},
+                "samples_per_processor_s": {
+                    name: _speed(size, [one.processor for one in of]) for name, of in times.items()
+                },
+            }
+            cell["limit_share"] = limit_shares(limits, shape, cell["samples_per_processor_s"])
             for base in ("torchrec", "torchrec_fused"):
                 if base in times:
-                    cell[f"x_{base}"] = {name: _ratio(times[base], seconds) for name, seconds in times.items()}
+                    cell[f"x_{base}"] = {name: _ratio(times[base], of) for name, of in times.items()}
             for key, value in cell.items():
                 result[key].setdefault(str(size), {})[str(count)] = value
             _print(size, count, cell)
     return result
 
 
-def _ratio(base: Sequence[float], seconds: Sequence[float]) -> float:
+def _speed(size: int, seconds: Sequence[float]) -> float:
+    """Return the median of samples a second."""
+    return round(size / statistics.median(seconds), 1)
+
+
+def _ratio(base: Sequence[Times], found: Sequence[Times]) -> float:
     """Return how many times as fast as the base, by rounds."""
-    return round(statistics.median(a / b for a, b in zip(base, seconds, strict=True)), 2)
+    return round(statistics.median(a.wall / b.wall for a, b in zip(base, found, strict=True)), 2)
 
 
 def _print(size: int, count: int, cell: dict[str, dict[str, float]]) -> None:
     print(f"\nv2, batch {size:,}, {count} thread{'s' if count > 1 else ''}")
-    print(f"  {'':<16}{'samples/s':>12}{'x TorchRec':>12}{'x fused':>12}")
+    print(f"  {'':<16}{'samples/s':>12}{'/processor s':>14}{'x TorchRec':>12}{'x fused':>12}")
     for name, speed in cell["samples_per_s"].items():
-        ratios = "".join(
-            f"{cell.get(key, {}).get(name, float('nan')):>12.2f}" for key in ("x_torchrec", "x_torchrec_fused")
+        ratios = [cell.get(key, {}).get(name, float("nan")) for key in ("x_torchrec", "x_torchrec_fused")]
+        print(
+            f"  {name:<16}{speed:>12,.1f}{cell['samples_per_processor_s'][name]:>14,.1f}"
+            + "".join(f"{ratio:>12.2f}" for ratio in ratios),
+            flush=True,
         )
-        print(f"  {name:<16}{speed:>12,.1f}{ratios}", flush=True)
+    shares = cell["limit_share"]
+    print("  share of the limits: " + ", ".join(f"{name} {share}" for name, share in shares.items()))
