@@ -59,6 +59,7 @@ WRONG: dict[type, dict[str, list[object]]] = {
         **{"bottom_mlp": [("int4",), "int8", None], "top_mlp": [(8,)], "tables": [("bf16",), ("int8", None)]},
         **{"interaction": ["fp16", None], "observer": ["max"], "activation_scheme": [None]},
         **{"weight_granularity": ["per_row"], "bias_correction": ["no", 0]},
+        "cross_net": [("int8",), ("int4", "int8"), "int8", None],
     },
     Criterion: {
         **{"relative": [-0.1, NAN, "1%", float("inf")], "absolute": [-1, "0.1"], "higher_is_better": ["yes"]},
@@ -86,12 +87,14 @@ WRONG: dict[type, dict[str, list[object]]] = {
         **{"epsilon": [-1, NAN, "0"], "dense_epsilon": [-1, NAN, "0"], "dense_weight_decay": [-1, NAN, None]},
         **{"dense_betas": [[0.9], [1.0, 0.9], [-0.1, 0.9], 0.9], "lr_schedule": ["linear", None]},
         **{"lr_decay_power": [0, -1, NAN, "2"], "lr_end_factor": [-0.1, 1.5, NAN, None]},
-        "weighted_pooling": ["other", 3],
+        **{"weighted_pooling": ["other", 3], "cross_layers": [-1, 1, 2.5, "3"], "cross_rank": [-1, 1, 2.5, None]},
     },
     DLRMDataModule: {
         **{"batch_size": [0, -1, 2.5, "128", None], "eval_batch_size": [0, True], "shuffle": ["rows", True, None]},
         **{"seed": [-1, 0.5, "1"], "num_workers": [-1, 1.5], "max_ind_range": [-2, 1.5], "calibration_rows": [0, 0.1]},
         **{"predict_split": ["all", 1], "predict_raw": [3], "folder": [None, 3]},
+        **{"table_sizes": [[0], [2.5], "3", 3], "multi_hot_sizes": [[0], [1.5], "3", 3]},
+        **{"multi_hot_distribution": ["normal", 1]},
         **{"predict_truncate_lists": ["yes", 1], "predict_keep": [3, [1], {"C1": True}]},
     },
     QuantizationConfig: {"output": ["", None, 3], "tuning": [{}], "metric": ["auroc"], "calibration_rows": ["1"]},
