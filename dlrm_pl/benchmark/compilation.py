@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 
 import torch
@@ -75,6 +76,8 @@ def compile_for(model: nn.Module, batch: ClickBatch) -> Scorer:
     # Compile each batch size from scratch; without this the eighth would silently run eagerly.
     torch._dynamo.reset()
     compiled = torch.compile(model, dynamic=False, fullgraph=batch.offsets is None, options={"freezing": True})
+    # Bags are cut at numbers that only their offsets have, which is told for every table at each compilation.
+    logging.getLogger("torch._dynamo").setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             # Inductor uses functions that torch deprecates; a user can do nothing about it.
