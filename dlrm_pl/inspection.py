@@ -199,7 +199,7 @@ def _checkpoint(path: Path, full: bool) -> Description:
             found = list(state[name].shape) if name in state else "not there"
             raise CheckpointError(f"{path}: damaged: {name} should have the shape {list(shape)}, but is {found}.")
         tables.append(state[name])
-    statistics = [describe_rows(table.map()[sampled_rows(table.shape[0])]) for table in tables]
+    statistics = [describe_rows(table.take(sampled_rows(table.shape[0]))) for table in tables]
     kinds = [(str(table.dtype).removeprefix("torch."), table.nbytes) for table in tables]
     step, epoch = checkpoint.get("global_step"), checkpoint.get("epoch")
     record = RunRecord.read(checkpoint)

@@ -9,6 +9,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,20 @@ class FileTensor(ABC):
     @abstractmethod
     def blocks(self, block_bytes: int = BLOCK_BYTES) -> Iterator[Tensor]:
         """Yield the rows in order, block by block, see ``StoredTensor.blocks``."""
+
+    def take(self, rows: Tensor) -> Tensor:
+        """Read some rows into memory.
+
+        Args:
+            rows: their numbers, int64 ``[n]``.
+
+        Returns:
+            ``[n, ...]``.
+
+        Raises:
+            CheckpointError: a file was shortened.
+        """
+        return self.map()[rows]
 
     def read(self) -> Tensor:
         """Read the tensor into memory, contiguous.
@@ -323,6 +338,16 @@ class StoredTensor(FileTensor):
         assert self.shape[1:] == tuple(target.shape[1:])
         row_bytes = self.nbytes // self.shape[0] if self.shape[0] else 0
         self._fill(target.reshape(-1).view(torch.uint8).numpy(), self.offset + first * row_bytes)
+
+    def take(self, rows: Tensor) -> Tensor:
+        """Read some rows into memory, run by run and without a map, which limits of memory would count as a whole."""
+        if not self.is_contiguous or not self.numel() or not len(rows):
+            return super().take(rows)
+        result = torch.empty((len(rows), *self.shape[1:]), dtype=self.dtype)
+        starts = [0, *((rows.diff() != 1).nonzero().flatten() + 1).tolist(), len(rows)]
+        for start, stop in pairwise(starts):
+            self.fill_rows(result[start:stop], int(rows[start]))
+        return result
 
     def _fill(self, target: npt.NDArray[np.uint8], position: int) -> None:
         """Fill an array with bytes of the file."""
