@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from dlrm_pl.data.preprocessing.torchrec.day_writer import DayWriter
 from dlrm_pl.data.preprocessing.torchrec.row_columns import Block
+from dlrm_pl.files.complete_io import write_all
 
 Array = npt.NDArray[Any]
 
@@ -62,7 +63,7 @@ class RowBuckets:
         ends = np.cumsum(np.bincount(buckets, minlength=self._count))
         for number in np.unique(buckets):
             start = int(ends[number - 1]) if number else 0
-            files[number].write(rows[start : int(ends[number])].view(np.uint8).data)
+            write_all(files[number].fileno(), rows[start : int(ends[number])].view(np.uint8).data)
 
     def write(self, writers: Sequence[DayWriter], rows_of_days: Sequence[int], advance: Callable[[int], None]) -> None:
         """Write the rows of each bucket to the days that their places belong to, and remove its file.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import resource
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -155,14 +157,29 @@ def test_swaps_outside_of_the_values_are_refused() -> None:
         assert values.tolist() == [3, 1, 0, 2]
 
 
+def test_a_bucket_that_does_not_fit_on_the_disk_is_an_error(tmp_path: Path) -> None:
+    """The system writes what fits of it, and says so by the number of bytes alone."""
+    rows = 50
+    buckets = shuffle.RowBuckets(tmp_path, rows, num_dense=1, num_sparse=1, bucket_rows=rows)
+    values = np.arange(rows, dtype=np.int32)[:, None]
+    block = row_columns.Block(0, values.astype(np.float32), np.zeros(rows, np.int32), values)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with ExitStack() as stack:
+        files = buckets.open(stack)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (500, before[1]))
+        try:
+            with pytest.raises(OSError, match="File too large"):
+                buckets.add(files, block, np.arange(rows, dtype=np.uint32))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 def test_large_ids_are_rounded_as_in_the_shuffled_files_of_torchrec(tmp_path: Path) -> None:
     """Its array of all columns holds float32."""
     buckets = shuffle.RowBuckets(tmp_path, 2, num_dense=1, num_sparse=1, bucket_rows=2)
     block = row_columns.Block(
         0, np.zeros((2, 1), np.float32), np.array([0, 1], np.int32), np.array([[2**24 + 1], [5]], np.int32)
     )
-    from contextlib import ExitStack
-
     with ExitStack() as stack:
         buckets.add(buckets.open(stack), block, np.array([1, 0]))
     written: list[Any] = []
