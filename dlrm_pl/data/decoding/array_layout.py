@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.decoding.buffers import Buffers
-from dlrm_pl.data.decoding.native import TRANSFORMS, Decoded, Pinned, Rows, decoding_error
+from dlrm_pl.data.decoding.native import Decoded, Pinned, Rows, decoding_error, dense_fields
 from dlrm_pl.errors import ShapeError
 from dlrm_pl.kernels.arrays import address
 
@@ -19,8 +19,7 @@ Array = npt.NDArray[Any]
 
 _INT64 = np.dtype(np.int64)
 
-# As in arrays.cpp and dense.h.
-_DENSE_FIELD = np.dtype([("is_float", "i4"), ("transform", "i4"), ("mean", "f8"), ("deviation", "f8")])
+# As in arrays.cpp.
 _ARRAY = np.dtype([("values", "u8"), ("stride", "i8"), ("item_bytes", "i8")])
 _TABLE = np.dtype([("width", "i8"), ("size", "i8"), ("modulus", "i8"), ("drawn", "i8"), ("lookup", "u8")])
 _POINTER, _LONG = ctypes.c_void_p, ctypes.c_int64
@@ -95,13 +94,7 @@ class ArrayLayout:
     ) -> None:
         self._columns = columns
         self._kept = days, lookup  # Their addresses are below.
-        self._dense = np.array(
-            [
-                (column.holds_float, TRANSFORMS[column.transform], column.mean or 0.0, column.deviation or 1.0)
-                for column in columns.dense
-            ],
-            _DENSE_FIELD,
-        )
+        self._dense = dense_fields(columns)
         tables = []
         for number, (column, size, drawn) in enumerate(zip(columns.sparse, table_sizes, lookup, strict=True)):
             extra = column.bag - 1 if drawn is not None else 0

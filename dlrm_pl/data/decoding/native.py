@@ -26,12 +26,10 @@ _INT32, _INT64, _UINT64 = np.dtype(np.int32), np.dtype(np.int64), np.dtype(np.ui
 _FOLDER = Path(__file__).parent
 _REFUSED = -1
 _NUM_KEYS = 6
-TRANSFORMS = {"none": 0, "log1p": 1, "standardize": 2}
-"""Numbers of transforms in native code."""
-
+_TRANSFORMS = {"none": 0, "log1p": 1, "standardize": 2}
 _LARGEST_MODULUS = 2**31 - 1
 
-# As in decoding.cpp.
+# As in dense.h and decoding.cpp.
 _DENSE_FIELD = np.dtype([("is_float", "i4"), ("transform", "i4"), ("mean", "f8"), ("deviation", "f8")])
 _SPARSE_FIELD = np.dtype(
     [("first", "i8"), ("width", "i8"), ("size", "i8"), ("modulus", "i8"), ("may_be_absent", "i4"), ("unused", "i4")]
@@ -139,13 +137,7 @@ class RecordLayout:
 
     def __init__(self, columns: Columns, table_sizes: Sequence[int], max_ind_range: int) -> None:
         self._columns = columns
-        self._dense = np.array(
-            [
-                (column.holds_float, TRANSFORMS[column.transform], column.mean or 0.0, column.deviation or 1.0)
-                for column in columns.dense
-            ],
-            _DENSE_FIELD,
-        )
+        self._dense = dense_fields(columns)
         modulus = max_ind_range if 0 < max_ind_range <= _LARGEST_MODULUS else 0  # A larger one changes no int32.
         self._sparse = np.array(
             [
@@ -256,6 +248,17 @@ def permute(
     if status:
         raise ShapeError(f"positions: they must lie between 0 and {size - 1:,}, and the size below 2**62.")
     return rows
+
+
+def dense_fields(columns: Columns) -> npt.NDArray[np.void]:
+    """Return the dense columns as the native code reads them: one structure for each column."""
+    return np.array(
+        [
+            (column.holds_float, _TRANSFORMS[column.transform], column.mean or 0.0, column.deviation or 1.0)
+            for column in columns.dense
+        ],
+        _DENSE_FIELD,
+    )
 
 
 def decoding_error(status: int, reason: bytes) -> Exception:
