@@ -75,7 +75,7 @@ def _bags(plan: Plan) -> None:
         return
     if not values.on(_BAGS):
         if values.on(_DISTRIBUTION):
-            plan.note(_DISTRIBUTION, f"is of {_BAGS} alone")
+            plan.note(_DISTRIBUTION, f"has an effect only with {_BAGS}")
         return
     sizes = values.integers(_BAGS)
     plan.set("data.multi_hot_sizes", sizes, _BAGS, why="drawn by lookup tables that are written into the folder once")

@@ -44,7 +44,7 @@ def _layers(plan: Plan) -> None:
         plan.set(f"model.{name}", value, _OF_DCN[name])
     if not crossed:
         for flag in set(_OF_DCN.values()) & values.given:
-            plan.note(flag, "is of --interaction_type=dcn alone")
+            plan.note(flag, "has an effect only with --interaction_type=dcn")
     columns = Columns.criteo()  # It reads no other logs.
     try:
         Architecture(
@@ -71,7 +71,7 @@ def _optimizer(plan: Plan) -> None:
         if not 0 <= values.number("--eps") < float("inf"):
             plan.refuse("--eps", "must be 0 or more, and finite")
     elif "--eps" in values.given:
-        plan.note("--eps", "is of --adagrad alone")
+        plan.note("--eps", "has an effect only with --adagrad")
     rate = values.number("--learning_rate")
     plan.set("model.learning_rate", rate, "--learning_rate")
     if not 0 < rate < float("inf"):

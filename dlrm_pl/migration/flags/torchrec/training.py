@@ -87,7 +87,7 @@ def _callbacks(plan: Plan) -> None:
         if not 0 < threshold < 1:
             plan.refuse(_THRESHOLD, "must lie between 0 and 1")
         if not values.on(_FREQUENCY):
-            plan.note(_THRESHOLD, f"stops there with {_FREQUENCY} alone")
+            plan.note(_THRESHOLD, f"stops that program only together with {_FREQUENCY}")
         else:
             plan.callback(
                 f"{_LIGHTNING}.callbacks.EarlyStopping",
