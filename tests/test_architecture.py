@@ -29,6 +29,8 @@ RANKS = [
     {"files/destinations"},
     {"files/replacement"},
     {"files", "documents"},
+    {"pages"},
+    {"pages/figures"},
     {"columns", "kernels"},
     {"data/splitmix64"},
     {"data/lookup"},
@@ -158,7 +160,7 @@ ONLY_IN = {
     ],
     "lightning": [],
     "optuna": ["quantization/search/strategies/model_based/optuna_sampler.py"],
-    "jinja2": ["artifact/report/page.py"],
+    "jinja2": ["pages/page.py"],
     "matplotlib": [
         "artifact/writing/outcome.py",
         "artifact/report/figures.py",

@@ -82,7 +82,8 @@ def test_wheel_of_the_source_distribution_runs_where_there_are_no_sources(tmp_pa
         tmp_path / "venv" / "bin" / "python",
         "-c",
         "import dlrm_pl; from dlrm_pl.kernels.int8.selection import isa; print(dlrm_pl.__file__, isa())\n"
-        "from dlrm_pl.artifact.report.page import _environment; _environment().get_template('report.html.jinja')",
+        "from dlrm_pl.pages.page import environment\n"
+        "environment('dlrm_pl.artifact.report').get_template('report.html.jinja')",
     ]
     loaded = subprocess.run(python, cwd=elsewhere, capture_output=True, text=True, check=True).stdout.split()
     assert Path(loaded[0]).is_relative_to(tmp_path / "venv")

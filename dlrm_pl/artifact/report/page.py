@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from dlrm_pl.artifact.report import figures
 from dlrm_pl.artifact.report.report_data import ReportData
-from dlrm_pl.artifact.report.table import kind
 from dlrm_pl.artifact.report.tables import tables
 from dlrm_pl.artifact.summary import drop_line, guards_line, slice_line
 from dlrm_pl.files.sizes import format_bytes
+from dlrm_pl.pages.page import render_page
+from dlrm_pl.pages.terms import Terms
 
 
 def render(data: ReportData) -> str:
@@ -28,8 +28,10 @@ def render(data: ReportData) -> str:
         "rows_read": figures.rows_read(data),
         "table_bytes": figures.table_bytes(data),
     }
-    page = _environment().get_template("report.html.jinja")
-    return page.render(
+    return render_page(
+        "dlrm_pl.artifact.report",
+        "report.html.jinja",
+        terms=Terms({}),
         data=data,
         certificate=certificate,
         drop_line=drop_line(certificate),
@@ -40,28 +42,3 @@ def render(data: ReportData) -> str:
         tables=tables(data),
         drawings={name: svg and Markup(svg) for name, svg in drawings.items()},
     )
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("dlrm_pl.artifact.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {
-        "sentence": _sentence,
-        "number": lambda value: f"{value:,}",
-        "percent": lambda value: f"{value:.1%}",
-        "kind": kind,
-        "class": lambda kind: Markup(' class="{}"').format(kind) if kind else "",
-    }
-    return environment
-
-
-def _sentence(text: str) -> str:
-    """Give a text a capital and a full stop."""
-    text = text.strip().rstrip(".")
-    return f"{text[:1].upper()}{text[1:]}." if text else ""

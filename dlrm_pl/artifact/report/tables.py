@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dlrm_pl.artifact.report.report_data import ReportData
-from dlrm_pl.artifact.report.table import Cell, Table
 from dlrm_pl.artifact.summary import comparison
 from dlrm_pl.columns.description import column_lines
+from dlrm_pl.pages.table import Cell, Table
 from dlrm_pl.quantization.judging.guards import describe_change
 from dlrm_pl.quantization.judging.slices.certified_slice import CertifiedSlice
 from dlrm_pl.quantization.judging.slices.cuts import SCORE_NAMES

@@ -1,11 +1,13 @@
-"""A table of a report, as the page's template reads it."""
+"""A table of a page, as its template reads it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-Cell = str | int
+from dlrm_pl.pages.terms import Term
+
+Cell = str | int | Term
 
 
 @dataclass(frozen=True)
@@ -19,13 +21,18 @@ class Table:
     """
 
     caption: str
-    columns: Sequence[str]
+    columns: Sequence[str | Term]
     rows: Sequence[Sequence[Cell]]
 
     @property
     def name(self) -> str:
         """Name of the table for screen readers."""
-        return self.caption or ", ".join(filter(None, self.columns)) or "facts"
+        return self.caption or ", ".join(filter(None, map(str, self.columns))) or "facts"
+
+    @property
+    def has_headings(self) -> bool:
+        """Whether a column has a heading."""
+        return any(map(str, self.columns))
 
     @property
     def column_kinds(self) -> list[str]:

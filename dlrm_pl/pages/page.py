@@ -1,0 +1,61 @@
+"""A page from its template: the environment with the shared parts, and the filters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from dlrm_pl.pages.colours import DARK, LIGHT, css
+from dlrm_pl.pages.table import kind
+from dlrm_pl.pages.terms import Terms
+
+
+def render_page(package: str, template: str, *, terms: Terms, **values: Any) -> str:
+    """Render a page.
+
+    Text of any origin is escaped by the template; only drawings, which this program makes, are markup.
+
+    Args:
+        package: name of the Python package that has the template in its folder ``templates``.
+        template: name of the template, which extends ``page.html.jinja``.
+        terms: the terms of the page, of which those that were used are explained at its end.
+        values: what the template shows.
+
+    Returns:
+        The page as HTML.
+    """
+    return environment(package).get_template(template).render(terms=terms, **values)
+
+
+def environment(package: str) -> Environment:
+    """Make the environment of a package's templates, with those of this folder; a value that is missing is an error."""
+    made = Environment(
+        loader=ChoiceLoader([PackageLoader(package), PackageLoader("dlrm_pl.pages")]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.filters |= {
+        "sentence": sentence,
+        "number": lambda value: f"{value:,}",
+        "percent": lambda value: f"{value:.1%}",
+        "kind": kind,
+        "class": lambda kind: Markup(' class="{}"').format(kind) if kind else "",
+    }
+    made.globals |= {"light": Markup(css(LIGHT)), "dark": Markup(css(DARK))}
+    return made
+
+
+def sentence(text: str) -> str:
+    """Give a text a capital and a full stop.
+
+    Example:
+        >>> sentence("the drop is small")
+        'The drop is small.'
+    """
+    text = text.strip().rstrip(".")
+    return f"{text[:1].upper()}{text[1:]}." if text else ""

@@ -1,0 +1,91 @@
+"""Words of a page with their explanations, shown on hover, by the keyboard and at its end."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+_LINK = Markup(
+    '<a class="term" href="#about-{place}" aria-describedby="about-{place}">{name}'
+    '<span class="tip" role="tooltip">{words}</span></a>'
+)
+
+
+@dataclass(frozen=True)
+class Term:
+    """A word or the name of a number, with its explanation.
+
+    In a template it is a link to the explanation at the end of the page, which hovering and focus show as well.
+
+    Attributes:
+        name: as it is written in a text or a table.
+        words: explanation in one or two sentences.
+        place: end of the explanation's id, the same for names of the same thing.
+    """
+
+    name: str
+    words: str
+    place: str
+
+    def __str__(self) -> str:
+        """The name alone."""
+        return self.name
+
+    def __html__(self) -> str:
+        """Link to the explanation, which is shown on hover."""
+        return _LINK.format(place=self.place, name=self.name, words=self.words)
+
+
+class Terms:
+    """The terms of a page, which remembers those that were asked for so that the page can list them.
+
+    Args:
+        explanations: explanation by name.
+
+    Example:
+        >>> terms = Terms({"log loss": "Mean negative log likelihood."})
+        >>> str(terms["log loss"]), [term.name for term in terms.used]
+        ('log loss', ['log loss'])
+    """
+
+    def __init__(self, explanations: Mapping[str, str]) -> None:
+        self._explanations = explanations
+        self._used: dict[str, Term] = {}
+
+    def __getitem__(self, name: str) -> Term:
+        """Return a term by its name.
+
+        Raises:
+            KeyError: it has no explanation.
+        """
+        if name not in self._used:
+            self._used[name] = Term(name, self._explanations[name], place_of(name))
+        return self._used[name]
+
+    def named(self, name: str, text: str) -> Term:
+        """Return a term as another text, such as one with a unit or in the plural."""
+        term = self[name]
+        return Term(text, term.words, term.place)
+
+    def all(self, *names: str) -> Iterator[Term | str]:
+        """Return terms for the headings of a table; names that have no explanation, such as "", stay texts."""
+        for name in names:
+            yield self[name] if name in self._explanations else name
+
+    @property
+    def used(self) -> list[Term]:
+        """The terms that were asked for, by name."""
+        return sorted(self._used.values(), key=lambda term: term.name.lower())
+
+
+def place_of(name: str) -> str:
+    """Return a name as a part of an id: small letters, digits and hyphens.
+
+    Example:
+        >>> place_of("AUROC drop (relative)")
+        'auroc-drop-relative'
+    """
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
