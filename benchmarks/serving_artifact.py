@@ -21,7 +21,8 @@ from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.quantization.judging.criterion import Criterion
 from dlrm_pl.quantization.judging.row_sets import RowSets
 from dlrm_pl.quantization.search.tune import TuningSettings
-from dlrm_pl.runtime.table_file import file_header, file_name
+from dlrm_pl.runtime.table_file import file_header
+from dlrm_pl.runtime.table_name import file_name
 
 # MLPerf's tables have 25 GB in int8; with these there are 60.
 LARGE_SIZES = tuple(round(2.42 * rows) for rows in TABLE_SIZES)

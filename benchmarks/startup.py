@@ -29,7 +29,8 @@ from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.quantization.ptq.quantize import quantize, table_packer
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
 from dlrm_pl.runtime.cpu import describe_machine
-from dlrm_pl.runtime.table_file import file_header, file_name
+from dlrm_pl.runtime.table_file import file_header
+from dlrm_pl.runtime.table_name import file_name
 
 # Rows of the 40M-capped Terabyte tables, as published with MLPerf's implementation.
 TABLE_SIZES = (

@@ -256,10 +256,11 @@ def _origin(checkpoint: dict[str, Any]) -> list[_Line]:
 def _artifact(path: Path, full: bool) -> Description:
     import torch
 
+    from dlrm_pl.artifact.certificate.matching import read_matching_certificate
     from dlrm_pl.artifact.columns import stated_columns
     from dlrm_pl.artifact.files import check_files, large_files, places_of
     from dlrm_pl.artifact.manifest import Manifest
-    from dlrm_pl.artifact.store import load_model, read_matching_certificate
+    from dlrm_pl.artifact.store import load_model
     from dlrm_pl.artifact.summary import comparison, drop_line, guards_line, slice_line, verdict_line
     from dlrm_pl.artifact.writing.result_file import check_result
     from dlrm_pl.data.encoding.vocabulary_file import VOCABULARY_NAME

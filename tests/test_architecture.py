@@ -76,6 +76,8 @@ RANKS = [
     },
     {"artifact/manifest"},
     {"artifact/certificate"},
+    {"artifact/files", "artifact/summary"},
+    {"artifact/card"},
     {"artifact"},
     {"artifact/writing/outcome", "artifact/writing/result_file"},
     {"artifact/report"},

@@ -9,7 +9,7 @@ from pathlib import Path
 from dlrm_pl.artifact.manifest import FILE_NAME, Manifest, file_sha256
 from dlrm_pl.data.encoding.vocabulary_file import VOCABULARY_NAME
 from dlrm_pl.errors import ArtifactError
-from dlrm_pl.runtime.table_file import file_name
+from dlrm_pl.runtime.table_name import file_name
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,8 @@ from typing import Annotated, Any, Literal
 
 from dlrm_pl.documents.fields import Count, Partial, Positive, Share, Within, make, shown
 from dlrm_pl.errors import ArtifactError
+from dlrm_pl.kernels.int8.dtypes import FloatDtype, InteractionDtype
 from dlrm_pl.kernels.int8.rows import TableDtype
-from dlrm_pl.runtime.int8_dlrm import InteractionDtype
-from dlrm_pl.runtime.linear import FloatDtype
 
 _Above = Annotated[float, Within(1e-12)]
 _Step = Annotated[float, Within(1e-45, 3.4e38)]  # Float32's smallest and largest.
@@ -108,6 +107,8 @@ class _RowRange(Partial):
 @dataclass(frozen=True)
 class _RowRanges(Partial):
     certification: _RowRange
+    calibration: _RowRange | None = None
+    tuning: _RowRange | None = None
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from dlrm_pl.artifact.card.card import CARD_NAME, has_unedited_card
 from dlrm_pl.artifact.certificate.certificate import Certificate
-from dlrm_pl.artifact.certificate.file import read_certificate
+from dlrm_pl.artifact.certificate.matching import read_matching_certificate
 from dlrm_pl.artifact.columns import stated_columns
 from dlrm_pl.artifact.digests import DIGESTS_NAME
 from dlrm_pl.artifact.files import check_files, large_files, places_of, table_names
@@ -115,7 +116,8 @@ def recognize_artifact(folder: Path) -> FinishedOutput | None:
         return None
     result = object_with(folder / RESULT_NAME, "made_from")
     settings = object_in(result, "made_from") if result else None
-    files = (*(object_in(manifest, "files") or ()), FILE_NAME, DIGESTS_NAME)
+    card = (CARD_NAME,) if has_unedited_card(folder) else ()
+    files = (*(object_in(manifest, "files") or ()), *card, FILE_NAME, DIGESTS_NAME)
     return FinishedOutput("an artifact", "quantize", settings, files)
 
 
@@ -185,28 +187,6 @@ def load_artifact(
     for file in watch.files:
         file.check_named()
     return Artifact(folder, model, manifest, certificate, watch, others)
-
-
-def read_matching_certificate(folder: Path, manifest: Manifest) -> Certificate:
-    """Read the certificate of an artifact, and check that it agrees with itself and with the manifest.
-
-    Raises:
-        ArtifactError: it does not agree; names what differs.
-    """
-    certificate = read_certificate(folder)
-    for name in ("accepted", "model_fingerprint", "dataset_fingerprint", "recipe"):
-        certified, stated = getattr(certificate, name), getattr(manifest, name)
-        if certified != stated:
-            raise ArtifactError(
-                f"{folder}: {name} is {certified!r} in {CERTIFICATE_NAME}, but {stated!r} in {FILE_NAME}. One of the "
-                "two was changed after it was written. Do not trust this artifact; quantize again."
-            )
-    if certificate.columns != manifest.columns:
-        raise ArtifactError(
-            f"{folder}: the columns in {CERTIFICATE_NAME} are not those in {FILE_NAME}. One of the two was changed "
-            "after it was written. Do not trust this artifact; quantize again."
-        )
-    return certificate
 
 
 def _watched(paths: Sequence[Path]) -> list[WatchedFile]:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from dlrm_pl.errors import ArtifactError, ShapeError
+from dlrm_pl.kernels.int8.dtypes import InteractionDtype
 from dlrm_pl.model.architecture import Architecture
-from dlrm_pl.runtime.int8_dlrm import Int8DLRM, InteractionDtype
+from dlrm_pl.runtime.int8_dlrm import Int8DLRM
 from dlrm_pl.runtime.linear import FloatLinear, Int8Linear
 from dlrm_pl.runtime.tables import PackedTables
 

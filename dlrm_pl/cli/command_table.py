@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dlrm_pl.cli.commands.benchmark import benchmark
+from dlrm_pl.cli.commands.card import card
 from dlrm_pl.cli.commands.configs import configs
 from dlrm_pl.cli.commands.export import export
 from dlrm_pl.cli.commands.export_tables import export_tables
@@ -26,6 +27,7 @@ LIGHT: dict[str, Callable[..., Report | None]] = {
     "benchmark": benchmark,
     "serve": serve,
     "inspect": inspect,
+    "card": card,
     "merge-checkpoint": merge_checkpoint,
     "export": export,
     "export-tables": export_tables,
@@ -37,7 +39,7 @@ LIGHT: dict[str, Callable[..., Report | None]] = {
 
 PREDICT_WITH_ARTIFACT = predict_with_artifact
 
-POSITIONAL = ("inspect", "merge-checkpoint", "configs", "completion")
+POSITIONAL = ("inspect", "card", "merge-checkpoint", "configs", "completion")
 """Commands whose required options are given without a name: `inspect PATH`."""
 
 TRAINER = {
@@ -61,6 +63,7 @@ ORDER = (
     "benchmark",
     "serve",
     "inspect",
+    "card",
     "merge-checkpoint",
     "import-checkpoint",
     "export",
@@ -83,6 +86,7 @@ EXAMPLES = {
     "benchmark": "--artifact artifacts/int8 --ckpt_path model.ckpt --output benchmark",
     "serve": "--artifact artifacts/int8 --port 8000",
     "inspect": "artifacts/int8",
+    "card": "artifacts/int8 --license apache-2.0 --output artifacts/int8/README.md",
     "merge-checkpoint": "step=1000.ckpt --output model.ckpt",
     "export": "--artifact artifacts/int8 --to onnx --output exported --data clicks",
     "export-tables": "--ckpt_path model.ckpt --output tables --bits 4",

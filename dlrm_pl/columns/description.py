@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import Literal, NamedTuple
 
 from dlrm_pl.columns.column import DenseColumn, SparseColumn
 from dlrm_pl.columns.columns import Columns
@@ -21,9 +22,30 @@ def column_lines(columns: Columns) -> list[tuple[str, str]]:
         >>> column_lines(Columns.criteo())[1:]
         [('dense', 'I1 to I13: integer, log1p'), ('sparse', 'C1 to C26: hex, vocabulary')]
     """
-    dense = _grouped((column, describe_dense(column)) for column in columns.dense)
-    sparse = _grouped((column, describe_sparse(column)) for column in columns.sparse)
-    return [("label", columns.label), *(("dense", line) for line in dense), *(("sparse", line) for line in sparse)]
+    lines = [(group.kind, f"{_listed(group)}: {group.words}") for group in column_groups(columns)]
+    return [("label", columns.label), *lines]
+
+
+class ColumnGroup(NamedTuple):
+    """Columns that are alike.
+
+    Attributes:
+        kind: ``dense`` or ``sparse``.
+        names: names of the first ones, or of runs of them, such as ``C1 to C26``.
+        more: number of names or runs that are left out.
+        words: what the columns are.
+    """
+
+    kind: Literal["dense", "sparse"]
+    names: tuple[str, ...]
+    more: int
+    words: str
+
+
+def column_groups(columns: Columns) -> list[ColumnGroup]:
+    """Return the columns in groups of those that are alike, dense ones first."""
+    dense = _grouped("dense", ((column, describe_dense(column)) for column in columns.dense))
+    return dense + _grouped("sparse", ((column, describe_sparse(column)) for column in columns.sparse))
 
 
 def describe_dense(column: DenseColumn) -> str:
@@ -41,11 +63,17 @@ def describe_sparse(column: SparseColumn) -> str:
     return f"{column.kind}, {ids}, {length}, pooled by {column.pooling}"
 
 
-def _grouped(columns: Iterable[tuple[DenseColumn | SparseColumn, str]]) -> list[str]:
+def _grouped(
+    kind: Literal["dense", "sparse"], columns: Iterable[tuple[DenseColumn | SparseColumn, str]]
+) -> list[ColumnGroup]:
     names: dict[str, list[str]] = {}
     for column, words in columns:
         names.setdefault(words, []).append(column.name)
-    return [f"{_listed(_in_runs(group))}: {words}" for words, group in names.items()]
+    groups = []
+    for words, members in names.items():
+        runs = _in_runs(members)
+        groups.append(ColumnGroup(kind, tuple(runs[:_MOST_NAMES]), len(runs[_MOST_NAMES:]), words))
+    return groups
 
 
 def _in_runs(names: Sequence[str]) -> list[str]:
@@ -63,6 +91,5 @@ def _in_runs(names: Sequence[str]) -> list[str]:
     return [text for run in runs for text in (run if len(run) < 3 else [f"{run[0]} to {run[-1]}"])]
 
 
-def _listed(names: list[str]) -> str:
-    more = len(names) - _MOST_NAMES
-    return ", ".join(names[:_MOST_NAMES]) + (f" and {more:,} more" if more > 0 else "")
+def _listed(group: ColumnGroup) -> str:
+    return ", ".join(group.names) + (f" and {group.more:,} more" if group.more else "")

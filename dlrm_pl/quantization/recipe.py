@@ -8,10 +8,9 @@ from typing import Any, Literal, get_args
 
 from dlrm_pl.documents.arguments import check_fields
 from dlrm_pl.errors import ConfigurationError
-from dlrm_pl.kernels.int8.rows import MAX_DIM, MAX_INPUTS, MAX_TABLES
+from dlrm_pl.kernels.int8.dtypes import InteractionDtype
+from dlrm_pl.kernels.int8.rows import MAX_DIM, MAX_INPUTS, MAX_TABLES, TableDtype
 from dlrm_pl.model.architecture import Architecture
-from dlrm_pl.runtime.int8_dlrm import InteractionDtype
-from dlrm_pl.runtime.tables import TableDtype
 
 LinearDtype = Literal["int8", "bf16", "fp32"]
 Observer = Literal["minmax", "histogram", "percentile", "kl"]

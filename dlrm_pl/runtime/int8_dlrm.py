@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from dlrm_pl.batch import ClickBatch, samples
 from dlrm_pl.errors import ShapeError
 from dlrm_pl.kernels.int8 import ops
+from dlrm_pl.kernels.int8.dtypes import InteractionDtype
 from dlrm_pl.kernels.int8.rows import MAX_DIM, MAX_TABLES, TABLE_DTYPES
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.dlrm import DLRM, clamp_logits
@@ -24,8 +25,6 @@ from dlrm_pl.model.interaction import interact
 from dlrm_pl.runtime.cross_net import Int8CrossNet, MixedCrossNet, cross_net_of
 from dlrm_pl.runtime.linear import FloatLinear, Int8Chain, Int8Linear, segments
 from dlrm_pl.runtime.tables import PackedTables
-
-InteractionDtype = Literal["int8", "bf16", "fp32"]
 
 # Samples per thread that go through the whole model before the next ones: the values between its parts stay in the L2
 # cache, and the calls cost little beside the computation. Measured: docs/measurements/performance.md.

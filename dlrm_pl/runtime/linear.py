@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,9 +11,8 @@ from torch import Tensor, nn
 
 from dlrm_pl.errors import ShapeError
 from dlrm_pl.kernels.int8 import ops
+from dlrm_pl.kernels.int8.dtypes import FloatDtype
 from dlrm_pl.kernels.int8.rows import BLOCK_OUT, MAX_INPUTS, round_up
-
-FloatDtype = Literal["bf16", "fp32"]
 
 
 class Int8Linear(nn.Module):

@@ -55,11 +55,6 @@ def storage_dtype(dtype: TableDtype) -> torch.dtype:
     return {"fp16": torch.float16, "fp32": torch.float32}.get(dtype, torch.uint8)
 
 
-def file_name(index: int, dtype: TableDtype) -> str:
-    """File name of a table in an artifact."""
-    return f"table-{index:02d}-{dtype}.safetensors"
-
-
 def file_header(kind: torch.dtype, shape: tuple[int, int]) -> bytes:
     """Bytes before the rows: the length of the header, and the header padded to a page."""
     size = prod(shape) * kind.itemsize

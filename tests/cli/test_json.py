@@ -102,6 +102,9 @@ def test_commands_on_an_artifact_report_as_json(document: Any, tmp_path: Path) -
     assert predicted["output"] == str(tmp_path / "p.csv")
     assert predicted.keys() == documented("`predict`")
     assert predicted["rows"] >= verified["rows"]
+    card = document("card ARTIFACT --json")
+    assert card.keys() == documented("`card`")
+    assert (card["outcome"], card["output"]) == ("accepted", None)
     timed = document("benchmark --artifact ARTIFACT --batch_sizes [1] --threads [1] --seconds 0.01 --json")
     assert timed["output"] is None
     assert timed.keys() == documented("`benchmark`")

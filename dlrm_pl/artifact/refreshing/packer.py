@@ -23,7 +23,8 @@ from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.embeddings import TABLE_KEY
 from dlrm_pl.quantization.ptq.quantize import bags_of
 from dlrm_pl.quantization.ptq.table_packer import TablePacker, pack_into, rows_not_finite
-from dlrm_pl.runtime.table_file import file_name, map_table, storage_dtype
+from dlrm_pl.runtime.table_file import map_table, storage_dtype
+from dlrm_pl.runtime.table_name import file_name
 from dlrm_pl.runtime.table_patch import apply_patch, patch_name, write_patch
 from dlrm_pl.runtime.tables import TableDtype, row_bytes
 

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.kernels.int8.dtypes import FloatDtype
 from dlrm_pl.model.cross_net import CrossNet
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.quantization.recipe import LinearDtype, Recipe
-from dlrm_pl.runtime.linear import FloatDtype, FloatLinear
+from dlrm_pl.runtime.linear import FloatLinear
 
 
 def prepare(model: DLRM, recipe: Recipe, tables: nn.Module) -> DLRM:

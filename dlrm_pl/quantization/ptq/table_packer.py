@@ -14,7 +14,8 @@ from dlrm_pl.files.mapped import madvise
 from dlrm_pl.kernels.int8.ops import pack_rows_into
 from dlrm_pl.kernels.int8.pages import empty_table
 from dlrm_pl.model.checkpoints.checksum import ParameterChecksum, segment_rows
-from dlrm_pl.runtime.table_file import file_name, map_table, storage_dtype, write_table
+from dlrm_pl.runtime.table_file import map_table, storage_dtype, write_table
+from dlrm_pl.runtime.table_name import file_name
 from dlrm_pl.runtime.tables import TableDtype, row_bytes
 
 

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 
 from dlrm_pl.documents.arguments import check_fields
 from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.kernels.int8.dtypes import InteractionDtype
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.quantization.recipe import (
     ActivationScheme,
@@ -18,7 +19,6 @@ from dlrm_pl.quantization.recipe import (
     dtypes_of,
     why_not_int8,
 )
-from dlrm_pl.runtime.int8_dlrm import InteractionDtype
 from dlrm_pl.runtime.tables import TableDtype
 
 

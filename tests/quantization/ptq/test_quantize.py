@@ -10,13 +10,14 @@ from torch import nn
 
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import CalibrationError, ConfigurationError, NonFiniteError
+from dlrm_pl.kernels.int8.dtypes import InteractionDtype
 from dlrm_pl.quantization.ptq import torch_ao
 from dlrm_pl.quantization.ptq.calibration import ActivationRanges, calibrate
 from dlrm_pl.quantization.ptq.eager import eager_int8_model
 from dlrm_pl.quantization.ptq.prepare import prepare
 from dlrm_pl.quantization.ptq.quantize import quantize, table_packer
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
-from dlrm_pl.runtime.int8_dlrm import InteractionDtype, count_int8_ops
+from dlrm_pl.runtime.int8_dlrm import count_int8_ops
 from dlrm_pl.runtime.linear import FloatLinear, Int8Linear, segments
 from dlrm_pl.runtime.tables import PackedTables
 from tests.support import tiny

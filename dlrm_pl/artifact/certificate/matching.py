@@ -1,0 +1,32 @@
+"""Read a certificate together with the manifest beside it, which has to state the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dlrm_pl.artifact.certificate.certificate import Certificate
+from dlrm_pl.artifact.certificate.file import read_certificate
+from dlrm_pl.artifact.manifest import CERTIFICATE_NAME, FILE_NAME, Manifest
+from dlrm_pl.errors import ArtifactError
+
+
+def read_matching_certificate(folder: Path, manifest: Manifest) -> Certificate:
+    """Read the certificate of an artifact, and check that it agrees with itself and with the manifest.
+
+    Raises:
+        ArtifactError: it does not agree; names what differs.
+    """
+    certificate = read_certificate(folder)
+    for name in ("accepted", "model_fingerprint", "dataset_fingerprint", "recipe"):
+        certified, stated = getattr(certificate, name), getattr(manifest, name)
+        if certified != stated:
+            raise ArtifactError(
+                f"{folder}: {name} is {certified!r} in {CERTIFICATE_NAME}, but {stated!r} in {FILE_NAME}. One of the "
+                "two was changed after it was written. Do not trust this artifact; quantize again."
+            )
+    if certificate.columns != manifest.columns:
+        raise ArtifactError(
+            f"{folder}: the columns in {CERTIFICATE_NAME} are not those in {FILE_NAME}. One of the two was changed "
+            "after it was written. Do not trust this artifact; quantize again."
+        )
+    return certificate
