@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help quickstart sharded kserve test test-slow sanitize fuzz lint clean
+.PHONY: help docs quickstart sharded kserve test test-slow sanitize fuzz lint clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -33,6 +33,14 @@ $(VENV)/kserve/installed: requirements/kserve.txt | $(VENV)/installed
 	@touch $@
 
 kserve: $(VENV)/kserve/installed  ## install KServe's client in an environment of its own, for one of the slow tests
+
+$(VENV)/installed-docs: $(VENV)/installed
+	$(BIN)/pip install --quiet -c .ci/constraints.txt -e '.[docs]'
+	@touch $@
+
+# The theme's authors announce another generator with each build.
+docs: $(VENV)/installed-docs  ## the documentation as a site, in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 quickstart: $(VENV)/installed  ## synthesize, train, quantize and certify a small model, in about three minutes
 	@set -e; run() { echo "+ python cli.py $$*"; $(BIN)/python cli.py "$$@"; }; \
@@ -68,4 +76,4 @@ fuzz: $(VENV)/installed-test  ## random calls of native code under both, for SEC
 	$(FUZZ) --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 clean:  ## remove what the commands wrote, but not the virtual environment
-	rm -rf datasets/quickstart artifacts/quickstart runs/quickstart
+	rm -rf datasets/quickstart artifacts/quickstart runs/quickstart site

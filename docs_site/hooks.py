@@ -1,0 +1,47 @@
+"""MkDocs' hooks: the pages that are not in docs/, links that work there and on GitHub, GitHub's anchors."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))  # MkDocs loads this file by its path.
+
+from mkdocs.structure.files import File, InclusionLevel  # noqa: E402
+
+from docs_site.listing import listing  # noqa: E402
+from docs_site.places import DOCS, MOVED, Places  # noqa: E402
+from docs_site.prose import slug, without_comments  # noqa: E402
+
+if TYPE_CHECKING:
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.files import Files
+    from mkdocs.structure.pages import Page
+
+_places: Places
+
+
+def on_config(config: MkDocsConfig) -> None:
+    """Give headings the anchors that they have on GitHub."""
+    config.mdx_configs["toc"]["slugify"] = slug
+
+
+def on_files(files: Files, config: MkDocsConfig) -> None:
+    """Add the pages from other folders, and one for each file that a page links to."""
+    global _places  # MkDocs calls functions, and keeps nothing for them.
+    docs = [f"{DOCS}{file.src_uri}" for file in files.documentation_pages()]
+    _places = Places(ROOT, sorted({*docs, *MOVED}))
+    for home, place in MOVED.items():
+        if home.startswith(DOCS):
+            files.remove(files.src_uris[home.removeprefix(DOCS)])
+        files.append(File.generated(config, place, content=(ROOT / home).read_text()))
+    for path in _places.shown:
+        page = listing(path, (ROOT / path).read_text())
+        files.append(File.generated(config, Places.on_site(path), content=page, inclusion=InclusionLevel.NOT_IN_NAV))
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Rewrite the links, and leave out the comments."""
+    return without_comments(_places.with_site_links(markdown, page.file.src_uri))

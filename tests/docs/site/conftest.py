@@ -1,0 +1,17 @@
+"""The site, built once for the tests that read it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.docs.site.building import build
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the site, as ``make docs`` builds it: any warning of MkDocs is an error."""
+    folder = tmp_path_factory.mktemp("site")
+    build(folder)
+    return folder

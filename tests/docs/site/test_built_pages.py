@@ -1,0 +1,114 @@
+"""The built site: complete links, nothing from another host, and what GitHub shows of the same pages."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from markdown_it import MarkdownIt
+
+from docs_site.places import MOVED, Places
+from tests.docs.pages import PAGES, ROOT
+from tests.docs.site.building import build
+from tests.docs.site.html import Html, read
+
+pytestmark = pytest.mark.untraced
+
+NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
+
+
+def html_of(site: Path, name: str) -> Path:
+    """The file of a page, by its path in the repository."""
+    place = Path(Places.on_site(name))
+    return site / (place.parent if place.name in ("index.md", "README.md") else place.with_suffix("")) / "index.html"
+
+
+def faults(site: Path) -> list[str]:
+    """Links of the site that lead nowhere, and what comes from another host."""
+    found = []
+    for path in sorted(site.rglob("*.html")):
+        page, name = read(path), path.relative_to(site)
+        if name.name == "404.html":
+            continue  # Shown at any address, so its links begin with a slash.
+        for target in page.links + page.loaded:
+            parts = urlsplit(target)
+            if parts.scheme or parts.netloc:
+                found += [f"{name} loads {target}"] if target in page.loaded else []
+                continue
+            linked = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            linked = linked / "index.html" if linked.is_dir() else linked
+            if not linked.is_file():
+                found.append(f"{name}: {target} is missing")
+            elif parts.fragment and unquote(parts.fragment) not in read(linked).ids | {"__skip", "__comments"}:
+                found.append(f"{name}: {target} has no such anchor")
+    for path in sorted(site.rglob("*.css")):
+        found += [
+            f"{path.relative_to(site)} loads {url}" for url in re.findall(r"url\((https?:.*?)\)", path.read_text())
+        ]
+    return found
+
+
+def test_links_lead_somewhere_and_nothing_comes_from_another_host(site: Path) -> None:
+    assert faults(site) == []
+
+
+def test_faults_are_found(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "index.html").write_text(
+        '<a href="a/#there"></a><a href="a/#gone"></a><a href="b/"></a><a href="https://other.org/"></a>'
+        '<script src="https://cdn.org/x.js"></script><link rel="stylesheet" href="c.css">'
+    )
+    (tmp_path / "a" / "index.html").write_text('<p id="there"></p><a href="..#top"></a>')
+    (tmp_path / "c.css").write_text("p { background: url(https://fonts.org/x.woff) }")
+    assert faults(tmp_path) == [
+        "a/index.html: ..#top has no such anchor",
+        "index.html: a/#gone has no such anchor",
+        "index.html: b/ is missing",
+        "index.html loads https://cdn.org/x.js",
+        "c.css loads https://fonts.org/x.woff",
+    ]
+
+
+def test_every_file_of_the_repository_that_a_page_links_to_is_shown(site: Path) -> None:
+    shown = {str(path.parent.relative_to(site / "source")) for path in site.glob("source/**/index.html")}
+    assert {"deploy/Dockerfile", "examples/score_rows.ipynb", "examples/train_own_log.py"} <= shown
+    last = (ROOT / "deploy/Dockerfile").read_text().splitlines()[-1]
+    assert last in read(site / "source/deploy/Dockerfile/index.html").text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_page_is_what_github_shows(name: str, site: Path) -> None:
+    """Python-Markdown reads lists and tables otherwise than GitHub where a page is careless with blank lines."""
+    github = Html()
+    github.feed(f"<article>{MarkdownIt('commonmark').enable('table').render((ROOT / name).read_text())}</article>")
+    page = read(html_of(site, name))
+    blocks = Counter({block: count for block, count in page.blocks.items() if block != "p"})
+    expected = Counter({block: count for block, count in github.blocks.items() if block != "p"})
+    assert blocks == expected
+    assert not any(word in comment for comment in page.comments for word in ("slow", "parse only", "set-up"))
+
+
+def test_every_moved_page_is_there(site: Path) -> None:
+    for name in MOVED:
+        assert html_of(site, name).is_file()
+
+
+def test_wrong_links_stop_the_build(tmp_path: Path) -> None:
+    for name in ("mkdocs.yml", "docs_site", "deploy", "examples", *(home for home in MOVED if "/" not in home)):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "docs").mkdir()
+    for path in (ROOT / "docs").iterdir():
+        (tmp_path / "docs" / path.name).symlink_to(path)
+    (tmp_path / "docs/limits.md").unlink()
+    (tmp_path / "docs/limits.md").write_text("# Limits\n\n[a](gone.md), [b](cli.md#gone), [c](../benchmarks/gone.py)\n")
+    with pytest.raises(AssertionError, match="warnings in strict mode") as stopped:
+        build(tmp_path / "site", tmp_path)
+    for message in (
+        "'gone.md', but the target is not found",
+        "does not contain an anchor '#gone'",
+        "benchmarks/gone.py",
+    ):
+        assert message in str(stopped.value)
