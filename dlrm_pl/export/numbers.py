@@ -72,6 +72,10 @@ class FloatLayer:
     relu: bool
 
 
+Segments = tuple[Chain | FloatLayer, ...]
+"""Linears one after the other."""
+
+
 @dataclass(frozen=True)
 class Part:
     """An array with an entry for each row of a table, which may be larger than the memory.
@@ -128,13 +132,15 @@ class Numbers:
     Attributes:
         model: the model.
         bottom: segments of the bottom MLP.
+        cross: segments of V and W of each cross layer; empty where there is no cross network.
         top: segments of the top MLP.
         tables: the tables.
     """
 
     model: Int8DLRM
-    bottom: tuple[Chain | FloatLayer, ...]
-    top: tuple[Chain | FloatLayer, ...]
+    bottom: Segments
+    cross: tuple[Segments, ...]
+    top: Segments
     tables: tuple[Table, ...]
 
     @property
@@ -149,11 +155,6 @@ def numbers_of(model: Int8DLRM) -> Numbers:
     Raises:
         ConfigurationError: a part of it is bf16, whose sums other programs round in other ways; names it.
     """
-    if model.architecture.interaction == "dcn":
-        raise ConfigurationError(
-            "A model with interaction='dcn' cannot be exported: the exported graphs have no cross network. Serve the "
-            "artifact itself."
-        )
     half = [name for name, dtype in model.op_dtypes.items() if dtype == "bf16"]
     if half:
         verb = "is" if len(half) == 1 else "are"
@@ -163,13 +164,15 @@ def numbers_of(model: Int8DLRM) -> Numbers:
         )
     layers = {
         part: [layer for name, layer in model.layers.items() if name.startswith(part)]
-        for part in ("bottom_mlp", "top_mlp")
+        for part in ("bottom_mlp", "cross_net", "top_mlp")
     }
+    crossed = layers["cross_net"]
+    cross = tuple(_segments(crossed[index : index + 2]) for index in range(0, len(crossed), 2))
     dim = model.architecture.embedding_dim
     tables = tuple(
         table_of(index, model.tables.table(index), dtype, dim) for index, dtype in enumerate(model.tables.dtypes)
     )
-    return Numbers(model, _segments(layers["bottom_mlp"]), _segments(layers["top_mlp"]), tables)
+    return Numbers(model, _segments(layers["bottom_mlp"]), cross, _segments(layers["top_mlp"]), tables)
 
 
 def table_of(index: int, packed: Tensor, dtype: TableDtype, dim: int) -> Table:
@@ -199,7 +202,7 @@ def table_of(index: int, packed: Tensor, dtype: TableDtype, dim: int) -> Table:
     return Table(dtype, part("values", np.float16 if dtype == "fp16" else np.float32, (dim,), lambda rows: rows))
 
 
-def _segments(layers: Sequence[Int8Linear | FloatLinear]) -> tuple[Chain | FloatLayer, ...]:
+def _segments(layers: Sequence[Int8Linear | FloatLinear]) -> Segments:
     """Join consecutive int8 layers into chains, which end where the output is float."""
     ends, number = [], 0
     for layer in layers:

@@ -87,13 +87,21 @@ def _integer_interaction(graph: Graph, dense: str, lookups: OneHot | Bags, numbe
 def _float_interaction(graph: Graph, dense: str, lookups: OneHot | Bags, numbers: Numbers) -> str:
     architecture = numbers.model.architecture
     vectors = [dense, *(lookups.floats(index, table) for index, table in enumerate(numbers.tables))]
-    if architecture.interaction == "cat":
-        return graph.node("Concat", *vectors, axis=1)
+    if architecture.interaction in ("cat", "dcn"):
+        return _cross_net(graph, graph.node("Concat", *vectors, axis=1), numbers)
     row = graph.constant([1], np.int64)
     stacked = graph.node("Concat", *(graph.node("Unsqueeze", vector, row) for vector in vectors), axis=1)
     products = graph.node("MatMul", stacked, graph.node("Transpose", stacked, perm=[0, 2, 1]))
     rows, columns = _pairs(len(vectors), architecture.self_interaction)
     return graph.node("Concat", dense, _of_pairs(graph, products, rows, columns, len(vectors)), axis=1)
+
+
+def _cross_net(graph: Graph, vectors: str, numbers: Numbers) -> str:
+    """Return the output of all cross layers, ``x0 * (W (V x) + b) + x`` each; the vectors where there are none."""
+    x = vectors
+    for layer in numbers.cross:
+        x = graph.node("Add", graph.node("Mul", mlp(graph, x, layer), vectors), x)
+    return x
 
 
 def _pairs(count: int, diagonal: bool) -> tuple[list[int], list[int]]:

@@ -40,6 +40,7 @@ class PlainDLRM(nn.Module):
         for index, table in enumerate(numbers.model.tables.all()):
             self.register_buffer(f"table_{index}", table)
         self.bottom = nn.ModuleList(_segment(segment) for segment in numbers.bottom)
+        self.cross = nn.ModuleList(nn.Sequential(*map(_segment, layer)) for layer in numbers.cross)
         self.top = nn.ModuleList(_segment(segment) for segment in numbers.top)
         first = numbers.top[0]
         self._first = first if isinstance(first, Chain) else None
@@ -135,10 +136,17 @@ class PlainDLRM(nn.Module):
     def _floats(self, dense: Tensor, lookups: Sequence[Tensor], offsets: Tensor | None) -> Tensor:
         vectors = [dense]
         vectors += [self._vector(index, rows, offsets, dense.shape[0]) for index, rows in enumerate(lookups)]
-        if self._architecture.interaction == "cat":
-            return torch.cat(vectors, dim=1)
+        if self._architecture.interaction in ("cat", "dcn"):
+            return self._crossed(torch.cat(vectors, dim=1))
         stacked = torch.stack(vectors, dim=1)
         return torch.cat([dense, self._pairs_of(stacked @ stacked.mT)], dim=1)
+
+    def _crossed(self, vectors: Tensor) -> Tensor:
+        """Compute the cross layers, ``x0 * (W (V x) + b) + x`` each."""
+        x = vectors
+        for layer in self.cross:
+            x = layer(x) * vectors + x
+        return x
 
     def _pairs_of(self, products: Tensor) -> Tensor:
         return products.flatten(1)[:, self.get_buffer("pair_places")]
