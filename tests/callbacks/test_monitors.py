@@ -87,11 +87,11 @@ def test_fit_looks_before_it_trains(synthetic_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("threshold", [0.6, 0.99])
-def test_the_stop_of_the_migration_page_is_at_the_threshold_and_not_before(
-    synthetic_folder: Path, threshold: float
-) -> None:
+def test_the_stop_of_the_guide_is_at_the_threshold_and_not_before(synthetic_folder: Path, threshold: float) -> None:
     line = next(
-        line for line in (ROOT / "docs" / "migration.md").read_text().splitlines() if "`EarlyStopping` with" in line
+        line
+        for line in (ROOT / "docs" / "guides" / "from_dlrm.md").read_text().splitlines()
+        if "`EarlyStopping` with" in line
     )
     written = dict(part.split(": ") for part in line.replace("`", "").split("with ")[1].strip(" |").split(", "))
     assert written.pop("stopping_threshold") == "0.8025"

@@ -101,7 +101,7 @@ def test_words_of_configs_and_commands_are_those_of_the_glossary(pattern: str) -
         _check_words(file.read_text(), str(file.relative_to(ROOT)))
 
 
-@pytest.mark.parametrize("pattern", ["configs/**/*.yaml", "docs/*.md", "dlrm_pl/migration/flags/*.py"])
+@pytest.mark.parametrize("pattern", ["configs/**/*.yaml", "docs/**/*.md", "dlrm_pl/migration/flags/*.py"])
 def test_callbacks_are_named_by_their_public_names(pattern: str) -> None:
     for file in ROOT.glob(pattern):
         assert not re.search(r"class_path: dlrm_pl\.callbacks|[\"`]dlrm_pl\.callbacks\.\w+\.\w", file.read_text()), file

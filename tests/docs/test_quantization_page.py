@@ -1,4 +1,4 @@
-"""docs/quantization.md and docs/certificates.md: their tables name what there is."""
+"""docs/quantization.md, docs/certificates.md and the guide to strategies: their tables name what there is."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ PAGE = (ROOT / "docs" / "quantization.md").read_text()
 
 
 def test_every_strategy_is_in_the_table() -> None:
-    assert set(re.findall(r"^\| `(\w+)`(?: \(default\))? \|", PAGE, re.MULTILINE)) >= set(STRATEGIES)
+    guide = (ROOT / "docs" / "guides" / "choosing_a_strategy.md").read_text()
+    assert set(re.findall(r"^\| `(\w+)`(?: \(default\))? \|", guide, re.MULTILINE)) == set(STRATEGIES)
+    advice = guide.partition("## In short")[2].partition("## ")[0]
+    assert set(re.findall(r"^\| [^|]+\| `(\w+)`", advice, re.MULTILINE)) == set(STRATEGIES)
     measured = (ROOT / "docs" / "measurements" / "tuning.md").read_text()
     assert set(re.findall(r"^\| `(\w+)` \| \d", measured, re.MULTILINE)) == set(STRATEGIES)
 

@@ -168,7 +168,7 @@ _TRAINING = (
     Flag("--sync-dense-params", "bool", True, BOTH, "no effect", "all processes train the same MLPs here"),
     Flag("--optimizer", "str", "sgd", MAIN, "mapped", "model.optimizer: sgd, adagrad or rwsadagrad"),
     Flag("--inference-only", "switch", False, ALL, "mapped", "`test` instead of `fit`"),
-    Flag("--save-onnx", "switch", False, BOTH, "refused", "there is no export to ONNX here; leave it out"),
+    Flag("--save-onnx", "switch", False, BOTH, "refused", "leave it out; `export` writes the quantized model as ONNX"),
     Flag("--use-gpu", "switch", False, BOTH, "mapped", "trainer.accelerator"),
     Flag("--local_rank", "int", -1, MAIN, "no effect", "a launcher sets it; Lightning starts its processes itself"),
     Flag("--dist-backend", "str", "", MAIN | IPEX, "mapped", "trainer.strategy, where a launcher starts processes"),

@@ -1,4 +1,4 @@
-"""docs/migration.md: what it shows is what the translator says, and its tables name what there is."""
+"""docs/guides/: what they show is what the translator says, and their tables name what there is."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ from tests.docs.pages import ROOT, blocks_of, command_of, statements
 from tests.docs.running import run_command
 from tests.support import tiny
 
-PAGE = ROOT / "docs" / "migration.md"
+GUIDES = ROOT / "docs" / "guides"
+PAGE = GUIDES / "from_dlrm.md"
 
 
-def test_commands_of_the_translation_are_those_that_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("guide", ["from_dlrm", "from_lpot"])
+def test_commands_of_the_translation_are_those_that_are_shown(
+    guide: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    translation, result = blocks_of(PAGE)[:2]
+    translation, result = blocks_of(GUIDES / f"{guide}.md")[:2]
     arguments = command_of(statements(translation.text)[0])
     assert arguments is not None
     assert arguments[0] == "from-dlrm-flags"
