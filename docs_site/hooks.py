@@ -14,6 +14,7 @@ from mkdocs.structure.files import File, InclusionLevel  # noqa: E402
 from docs_site.listing import listing  # noqa: E402
 from docs_site.places import DOCS, MOVED, Places  # noqa: E402
 from docs_site.prose import slug, without_comments  # noqa: E402
+from docs_site.python_pages import PAGE, public_names, python_pages, with_overview  # noqa: E402
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
@@ -40,8 +41,12 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
     for path in _places.shown:
         page = listing(path, (ROOT / path).read_text())
         files.append(File.generated(config, Places.on_site(path), content=page, inclusion=InclusionLevel.NOT_IN_NAV))
+    for path, page in python_pages(public_names(ROOT)).items():
+        files.append(File.generated(config, path, content=page))
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Rewrite the links, and leave out the comments."""
+    """Rewrite the links, and leave out the comments; the signatures of the API have pages of their own."""
+    if page.file.src_uri == PAGE:
+        markdown = with_overview(markdown, public_names(ROOT))
     return without_comments(_places.with_site_links(markdown, page.file.src_uri))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import warnings
 from pathlib import Path
+from typing import Any
 
 from tests.docs.pages import ROOT
 
 
-def build(folder: Path, root: Path = ROOT) -> None:
-    """Build the site of a repository into a folder; raises what MkDocs refuses."""
+def build(folder: Path, root: Path = ROOT, **options: Any) -> None:
+    """Build the site of a repository into a folder, with other options than mkdocs.yml; raises what MkDocs refuses."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Of libraries that MkDocs imports.
         from mkdocs.commands.build import build as build_site
@@ -18,7 +19,7 @@ def build(folder: Path, root: Path = ROOT) -> None:
         from mkdocs.exceptions import Abort
         from mkdocs.utils import CountHandler
 
-        config = load_config(str(root / "mkdocs.yml"), site_dir=str(folder))
+        config = load_config(str(root / "mkdocs.yml"), site_dir=str(folder), **options)
         counter, records = CountHandler(), _Kept()
         counter.setLevel(logging.WARNING)
         log = logging.getLogger("mkdocs")

@@ -11,6 +11,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from docs_site.places import MOVED, Places
+from docs_site.python_pages import PAGE, public_names, with_overview
 from tests.docs.pages import PAGES, ROOT
 from tests.docs.site.building import build
 from tests.docs.site.html import Html, read
@@ -83,7 +84,10 @@ def test_every_file_of_the_repository_that_a_page_links_to_is_shown(site: Path) 
 def test_a_page_is_what_github_shows(name: str, site: Path) -> None:
     """Python-Markdown reads lists and tables otherwise than GitHub where a page is careless with blank lines."""
     github = Html()
-    github.feed(f"<article>{MarkdownIt('commonmark').enable('table').render((ROOT / name).read_text())}</article>")
+    text = (ROOT / name).read_text()
+    if name == f"docs/{PAGE}":
+        text = with_overview(text, public_names(ROOT))
+    github.feed(f"<article>{MarkdownIt('commonmark').enable('table').render(text)}</article>")
     page = read(html_of(site, name))
     blocks = Counter({block: count for block, count in page.blocks.items() if block != "p"})
     expected = Counter({block: count for block, count in github.blocks.items() if block != "p"})
@@ -97,7 +101,14 @@ def test_every_moved_page_is_there(site: Path) -> None:
 
 
 def test_wrong_links_stop_the_build(tmp_path: Path) -> None:
-    for name in ("mkdocs.yml", "docs_site", "deploy", "examples", *(home for home in MOVED if "/" not in home)):
+    for name in (
+        "mkdocs.yml",
+        "docs_site",
+        "dlrm_pl",
+        "deploy",
+        "examples",
+        *(home for home in MOVED if "/" not in home),
+    ):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / "docs").mkdir()
     for path in (ROOT / "docs").iterdir():
@@ -105,7 +116,7 @@ def test_wrong_links_stop_the_build(tmp_path: Path) -> None:
     (tmp_path / "docs/limits.md").unlink()
     (tmp_path / "docs/limits.md").write_text("# Limits\n\n[a](gone.md), [b](cli.md#gone), [c](../benchmarks/gone.py)\n")
     with pytest.raises(AssertionError, match="warnings in strict mode") as stopped:
-        build(tmp_path / "site", tmp_path)
+        build(tmp_path / "site", tmp_path, plugins=["search"])
     for message in (
         "'gone.md', but the target is not found",
         "does not contain an anchor '#gone'",

@@ -1,0 +1,56 @@
+"""Extension of Griffe, which reads the docstrings for mkdocstrings without importing the code."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+from griffe import Class, Extension, Function, Module, Object
+
+from dlrm_pl.documents.docstrings import describes_arguments_by
+
+
+class OwnDocstrings(Extension):
+    """Make of our docstrings what Griffe reads.
+
+    Its name of the section is ``Examples``. ``describes_arguments_by`` completes a docstring when the code is
+    imported, so the same is done here.
+    """
+
+    def on_object(self, *, obj: Object, **kwargs: Any) -> None:
+        """Look at one object."""
+        if obj.docstring is not None:
+            obj.docstring.value = re.sub(r"^Example:$", "Examples:", obj.docstring.value, flags=re.MULTILINE)
+
+    def on_package(self, *, pkg: Module, **kwargs: Any) -> None:
+        """Look at all objects of a package, once they are known."""
+        modules = [pkg]
+        while modules:
+            module = modules.pop()
+            modules += [one for one in module.modules.values() if not one.is_alias]
+            for made in module.classes.values():
+                if not made.is_alias:
+                    _complete(made, pkg)
+                    for method in made.functions.values():
+                        if not method.is_alias:
+                            _complete(method, pkg)
+
+
+def _complete(documented: Class | Function, package: Module) -> None:
+    for decorator in documented.decorators:
+        call = decorator.value
+        if documented.docstring is None or decorator.callable_path != describes_arguments_by_path:
+            continue
+        sources = []
+        for argument in call.arguments:  # type: ignore[union-attr]
+            source = package.modules_collection[documented.module.resolve(str(argument))]
+            sources.append(type(source.name, (), {"__doc__": source.docstring.value}))
+        stand_in: Any = type(documented.name, (), {"__doc__": documented.docstring.value})
+        parameters = [p.name for p in documented.parameters if p.name != "self"]
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        stand_in.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in parameters])
+        documented.docstring.value = describes_arguments_by(*sources)(stand_in).__doc__
+
+
+describes_arguments_by_path = f"{describes_arguments_by.__module__}.{describes_arguments_by.__name__}"
