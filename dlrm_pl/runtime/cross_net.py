@@ -39,6 +39,13 @@ class Int8CrossNet:
         self._biases = [bias for _, bias in folded]
         self._rank = inputs[0].weight.shape[0]
 
+    @property
+    def kernel_arguments(
+        self,
+    ) -> tuple[list[float], list[int], list[Tensor], list[Tensor], list[Tensor], int]:
+        """Scales and zero points of inputs, packed weights, multipliers, biases and rank, as ``ops.lookup_cross``."""
+        return self._scales, self._zero_points, self._weights, self._multipliers, self._biases, self._rank
+
     def __call__(
         self,
         dense: Tensor,
@@ -55,12 +62,7 @@ class Int8CrossNet:
             offsets,
             tables.all(),
             tables.codes,
-            self._scales,
-            self._zero_points,
-            self._weights,
-            self._multipliers,
-            self._biases,
-            self._rank,
+            *self.kernel_arguments,
             output_scale,
             output_zero_point,
             tables.is_mean,

@@ -8,7 +8,6 @@ kernels, so they give the same bits.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from threading import Lock
 from typing import Self
 
@@ -19,12 +18,13 @@ from torch import Tensor
 
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import ShapeError
-from dlrm_pl.kernels.int8.checks import interaction_width, raise_failure
-from dlrm_pl.kernels.int8.few_rows import FewRows, few_rows_interaction, few_rows_mlp
-from dlrm_pl.kernels.int8.native import NativeKernels, layer_array, table_arrays
+from dlrm_pl.kernels.int8.checks import raise_failure
+from dlrm_pl.kernels.int8.few_rows import FewLookups, FewRows
+from dlrm_pl.kernels.int8.native import NativeKernels
 from dlrm_pl.kernels.int8.rows import BLOCK_IN, round_up
 from dlrm_pl.kernels.int8.selection import kernels, kernels_of
 from dlrm_pl.model.dlrm import clamp_logits
+from dlrm_pl.runtime.direct_parts import DirectChain, DirectLookups, direct_lookups
 from dlrm_pl.runtime.int8_dlrm import BLOCK_ROWS, Int8DLRM
 from dlrm_pl.runtime.linear import Int8Chain
 
@@ -33,38 +33,14 @@ Floats = npt.NDArray[np.float32]
 FEW_ROWS = 64
 """Rows that ``DirectModel.few`` takes at most."""
 
+# They are computed by one thread, while no other one has Python, so a larger model gets fewer rows: those that make as
+# many products as 64 of MLPerf's first model, which has 2.4 million, and 10 of its second.
+_FEW_PRODUCTS = FEW_ROWS * 2_600_000
+# The same of bags, whose rows are read from memory.
+_FEW_LOOKUPS = 4096
+
 # Up to here the tiles of AMX, which have 16 rows, are so empty that vectors are a tenth faster.
 _FEWEST_ROWS = 2
-
-
-@dataclass(frozen=True)
-class _Chain:
-    """A chain of Linears as the kernels take it."""
-
-    chain: Int8Chain
-    layers: bytes
-    count: int
-    inputs: int
-    outputs: int
-
-    @classmethod
-    def of(cls, chain: Int8Chain) -> Self:
-        weights, multipliers, biases, widths, lowest = chain.kernel_arguments
-        layers = layer_array(weights, multipliers, biases, widths, lowest)
-        return cls(chain, layers, len(weights), widths[0], widths[-1])
-
-    def prepared(self, native: NativeKernels, is_float: bool, out: Tensor) -> FewRows:
-        scale, zero_point = self.chain.input_scale, self.chain.input_zero_point
-        return few_rows_mlp(native, self.layers, self.count, self.inputs, scale, zero_point, is_float, out)
-
-    def run(self, native: NativeKernels, x: Tensor) -> Tensor:
-        out = torch.empty(x.shape[0], self.outputs)
-        chain = self.chain
-        failure = native.prepared_mlp(
-            x, chain.input_scale, chain.input_zero_point, self.layers, self.count, self.inputs, out
-        )
-        raise_failure(failure)
-        return out
 
 
 class DirectModel:
@@ -74,26 +50,33 @@ class DirectModel:
         model: model of int8 layers alone; its tensors must stay where they are.
         native: the kernels.
         bottom: chain of the bottom MLP.
+        lookups: lookups and what follows them.
         top: chain of the top MLP.
+
+    Attributes:
+        few_rows: rows that ``few`` takes at most.
     """
 
-    def __init__(self, model: Int8DLRM, native: NativeKernels, bottom: Int8Chain, top: Int8Chain) -> None:
+    def __init__(
+        self, model: Int8DLRM, native: NativeKernels, bottom: Int8Chain, lookups: DirectLookups, top: Int8Chain
+    ) -> None:
         self._model = model
         self._native = native
-        self._bottom, self._top = _Chain.of(bottom), _Chain.of(top)
-        shape = model.architecture
+        self._bottom, self._top = DirectChain.of(bottom), DirectChain.of(top)
+        self._lookups = lookups
         self._tables = model.tables.all()
-        self._arrays = table_arrays(self._tables, model.tables.codes, model.tables.is_mean)
-        self._width = interaction_width(shape.num_tables, shape.embedding_dim, shape.self_interaction)
-        self._num_dense = shape.bottom_mlp[0]
+        self._stride = round_up(lookups.width, BLOCK_IN)
+        self._num_dense = model.architecture.bottom_mlp[0]
+        products = self._bottom.products + lookups.products + self._top.products
+        self.few_rows = max(1, min(FEW_ROWS, _FEW_PRODUCTS // products))
         self._prepare()
 
     def _prepare(self) -> None:
         """Prepare the calls for a few rows, and the memory between them."""
-        dim = self._model.architecture.embedding_dim
         # The prepared calls have addresses alone, so the memory is kept here.
-        self._vectors = torch.empty(FEW_ROWS, dim)
-        self._products = torch.empty(FEW_ROWS, round_up(self._width, BLOCK_IN), dtype=torch.uint8)
+        self._vectors = torch.empty(self.few_rows, self._model.architecture.embedding_dim)
+        self._products = torch.empty(self.few_rows, self._stride, dtype=torch.uint8)
+        # As many as in probabilities_of, see `few`.
         self._logits, self._probabilities = torch.zeros(FEW_ROWS), torch.zeros(FEW_ROWS)
         self._results = self._logits.numpy(), self._probabilities.numpy()
         self._calls = self._prepared(self._native)
@@ -102,24 +85,21 @@ class DirectModel:
         self._fewest_calls = self._prepared(vectors)
         self._in_use = Lock()
 
-    def _prepared(self, native: NativeKernels) -> tuple[FewRows, FewRows, FewRows]:
-        """Return the bottom MLP, the interaction and the top MLP."""
-        diagonal, chain = self._model.architecture.self_interaction, self._top.chain
-        interaction = few_rows_interaction(
-            *(native, self._vectors, self._arrays, len(self._tables), diagonal),
-            *(chain.input_scale, chain.input_zero_point, self._width, self._products),
-        )
+    def _prepared(self, native: NativeKernels) -> tuple[FewRows, FewLookups, FewRows]:
+        """Return the bottom MLP, the lookups and the top MLP."""
         bottom = self._bottom.prepared(native, True, self._vectors)
-        return bottom, interaction, self._top.prepared(native, False, self._logits)
+        lookups = self._lookups.prepared(native, self._vectors, self._products)
+        return bottom, lookups, self._top.prepared(native, False, self._logits)
 
     @classmethod
     def of(cls, model: Int8DLRM) -> Self | None:
         """Return the model in this form; None if a part of it is not int8, or no native code was built."""
         native = kernels()
         bottom, top = model.chains
-        if model.interaction != "int8" or bottom is None or top is None or not isinstance(native, NativeKernels):
+        if bottom is None or top is None or not isinstance(native, NativeKernels):
             return None
-        return cls(model, native, bottom, top)
+        lookups = direct_lookups(model, top)
+        return None if lookups is None else cls(model, native, bottom, lookups, top)
 
     def __call__(self, batch: ClickBatch) -> Tensor:
         """Return the logits of a batch, as the model does.
@@ -139,17 +119,12 @@ class DirectModel:
         if indices.dtype != torch.int64 or indices.shape != (tables, rows):
             raise ShapeError(f"The model takes int64 indices [{tables}, {rows}], got {list(indices.shape)}.")
         vectors = self._bottom.run(self._native, dense)
-        products = torch.empty(rows, round_up(self._width, BLOCK_IN), dtype=torch.uint8)
-        top = self._top.chain
-        failure = self._native.prepared_interaction(
-            *(vectors, indices, None, self._arrays, tables, self._model.architecture.self_interaction),
-            *(top.input_scale, top.input_zero_point, self._width, products),
-        )
-        raise_failure(failure, self._tables)
+        products = torch.empty(rows, self._stride, dtype=torch.uint8)
+        raise_failure(self._lookups.run(self._native, vectors, indices, products), self._tables)
         return clamp_logits(self._top.run(self._native, products).view(-1), self._model.architecture.loss_threshold)
 
     def few(self, batch: ClickBatch) -> tuple[Floats, Floats] | None:
-        """Return the logits and probabilities of a few one-hot rows.
+        """Return the logits and probabilities of a few rows, one-hot or with bags.
 
         Returns:
             Both, float32 ``[B]``; None: the rows have to go the usual way, since they are no such rows, another thread
@@ -158,18 +133,19 @@ class DirectModel:
         dense, indices, offsets, _ = batch
         rows = len(dense)
         if (
-            not 0 < rows <= FEW_ROWS
-            or offsets is not None
+            not 0 < rows <= self.few_rows
             or self._model.architecture.loss_threshold
             or (dense.dtype, indices.dtype) != (torch.float32, torch.int64)
-            or (dense.shape, indices.shape) != ((rows, self._num_dense), (len(self._tables), rows))
+            or dense.shape != (rows, self._num_dense)
+            or not self._are_few(indices, offsets, rows)
             or not (dense.is_contiguous() and indices.is_contiguous())
             or not self._in_use.acquire(blocking=False)
         ):
             return None
         try:
-            bottom, interaction, top = self._fewest_calls if rows <= _FEWEST_ROWS else self._calls
-            well = bottom(dense.data_ptr(), rows) and interaction(indices.data_ptr(), rows)
+            bottom, lookups, top = self._fewest_calls if rows <= _FEWEST_ROWS else self._calls
+            starts = 0 if offsets is None else offsets.data_ptr()
+            well = bottom(dense.data_ptr(), rows) and lookups(indices.data_ptr(), starts, rows, indices.numel())
             if not well or not top(self._products.data_ptr(), rows):
                 return None
             # All that there is room for, as in probabilities_of: the bits of a value depend on its place in a vector.
@@ -178,3 +154,16 @@ class DirectModel:
             return logits[:rows].copy(), probabilities[:rows].copy()
         finally:
             self._in_use.release()
+
+    def _are_few(self, indices: Tensor, offsets: Tensor | None, rows: int) -> bool:
+        """Tell whether ids have the shape of rows, and are few."""
+        tables = len(self._tables)
+        if offsets is None:
+            return indices.shape == (tables, rows)
+        return (
+            indices.dim() == 1
+            and len(indices) <= _FEW_LOOKUPS
+            and offsets.dtype == torch.int64
+            and offsets.shape == (tables * rows + 1,)
+            and offsets.is_contiguous()
+        )

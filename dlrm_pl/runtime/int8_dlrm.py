@@ -218,6 +218,11 @@ class Int8DLRM(nn.Module):
         return bottom, top
 
     @property
+    def fused_cross_net(self) -> Int8CrossNet | None:
+        """The cross network that one op computes with the lookups; None where there is none."""
+        return self._cross if isinstance(self._cross, Int8CrossNet) else None
+
+    @property
     def layers(self) -> dict[str, Int8Linear | FloatLinear]:
         """Linears by the name of their op, see ``Architecture.linear_shapes``."""
         layers = (*self.bottom_mlp, *self.cross_net, *self.top_mlp)

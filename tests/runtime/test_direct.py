@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from dlrm_pl.batch import first_samples
+from dlrm_pl.batch import ClickBatch, first_samples
 from dlrm_pl.errors import LookupIndexError, NonFiniteError, ShapeError
 from dlrm_pl.kernels.int8.selection import available
 from dlrm_pl.model.architecture import Architecture
@@ -21,6 +22,7 @@ from tests.support.quantization.int8_models import lowered
 pytestmark = pytest.mark.skipif(len(available()) < 2, reason="no native kernels were built")
 
 ARCHITECTURE = tiny.ARCHITECTURE
+CROSSED = replace(ARCHITECTURE, interaction="dcn", cross_layers=2, cross_rank=5, pooling=("sum", "mean", "sum"))
 
 
 def direct(model: Int8DLRM) -> DirectModel:
@@ -38,6 +40,8 @@ def direct(model: Int8DLRM) -> DirectModel:
         (replace(ARCHITECTURE, self_interaction=True), {}),
         (replace(ARCHITECTURE, loss_threshold=0.17), {}),
         (replace(ARCHITECTURE, bottom_mlp=(5, 8)), {"weight_granularity": "per_tensor"}),
+        (CROSSED, {}),
+        (replace(CROSSED, loss_threshold=0.17), {"tables": "int4", "weight_granularity": "per_tensor"}),
     ],
 )
 def test_bits_are_those_of_the_model(architecture: Architecture, start: dict[str, object]) -> None:
@@ -53,10 +57,12 @@ def test_bits_are_those_of_the_model(architecture: Architecture, start: dict[str
     assert torch.equal(fast(bags), model(bags))
 
 
-def test_a_few_rows_have_the_same_bits() -> None:
-    model = lowered()
+@pytest.mark.parametrize("architecture", [ARCHITECTURE, CROSSED])
+@pytest.mark.parametrize("make", [tiny.batches, tiny.bags])
+def test_a_few_rows_have_the_same_bits(architecture: Architecture, make: Callable[..., list[ClickBatch]]) -> None:
+    model = lowered(architecture)
     fast = direct(model)
-    every = tiny.batches(1, 2 * FEW_ROWS)[0]
+    every = make(1, 2 * FEW_ROWS, architecture=architecture)[0]
     # Fewer after more: what an earlier call left in the memory that is kept must not matter.
     for rows in (FEW_ROWS, 1, 2, 33, FEW_ROWS - 1):
         batch = first_samples(every, rows)
@@ -69,8 +75,30 @@ def test_a_few_rows_have_the_same_bits() -> None:
     np.testing.assert_array_equal(found[1], kept)
 
 
-def test_what_is_not_a_few_good_rows_goes_the_usual_way() -> None:
-    fast, batch = direct(lowered()), tiny.batches(1, 3)[0]
+@pytest.mark.parametrize("architecture", [ARCHITECTURE, CROSSED])
+def test_a_large_model_gets_fewer_rows(architecture: Architecture, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = lowered(architecture)
+    assert direct(model).few_rows == FEW_ROWS
+    products = sum(layer.weight.numel() for layer in model.layers.values())
+    # Weights are padded, so their products are some more than that.
+    monkeypatch.setattr("dlrm_pl.runtime.direct._FEW_PRODUCTS", 100 * products)
+    fast = direct(model)
+    assert 1 < fast.few_rows < FEW_ROWS
+    for rows in (fast.few_rows, fast.few_rows + 1):
+        batch = tiny.batches(1, rows, architecture=architecture)[0]
+        found = fast.few(batch)
+        assert (found is None) == (rows > fast.few_rows)
+        assert torch.equal(fast(batch), model(batch))
+        if found is not None:
+            np.testing.assert_array_equal(found[1], probabilities_of(model(batch)))
+
+
+@pytest.mark.parametrize("architecture", [ARCHITECTURE, CROSSED])
+def test_what_is_not_a_few_good_rows_goes_the_usual_way(architecture: Architecture) -> None:
+    fast, batch = direct(lowered(architecture)), tiny.batches(1, 3)[0]
+    bags = tiny.bags(1, 3)[0]
+    assert bags.offsets is not None
+    assert fast.few(bags) is not None
     indices, dense = batch.indices.clone(), batch.dense.clone()
     indices[1, 2] = ARCHITECTURE.table_sizes[1]
     dense[1, 4] = torch.nan
@@ -84,7 +112,13 @@ def test_what_is_not_a_few_good_rows_goes_the_usual_way() -> None:
         batch._replace(indices=batch.indices[:, :2].contiguous()),
         first_samples(batch, 0),
         tiny.batches(1, FEW_ROWS + 1)[0],
-        tiny.bags(1, 3)[0],
+        bags._replace(offsets=bags.offsets[:-1]),
+        bags._replace(offsets=bags.offsets.int()),
+        bags._replace(offsets=bags.offsets.flip(0)),
+        bags._replace(offsets=bags.offsets + 1),
+        bags._replace(indices=bags.indices[:-1]),
+        bags._replace(indices=torch.full_like(bags.indices, 99)),
+        tiny.bags(1, 3)[0]._replace(indices=torch.zeros(5000, dtype=torch.int64)),
     ]
     assert [fast.few(other) for other in others] == [None] * len(others)
     assert direct(lowered(replace(ARCHITECTURE, loss_threshold=0.17))).few(batch) is None
@@ -116,6 +150,7 @@ def test_tensors_of_another_shape_or_type_are_refused() -> None:
 @pytest.mark.parametrize("start", [{"linears": "fp32"}, {"linears": "bf16"}, {"interaction": "fp32"}])
 def test_models_with_other_parts_are_called_as_before(start: dict[str, object]) -> None:
     assert DirectModel.of(lowered(**start)) is None
+    assert DirectModel.of(lowered(CROSSED, {"cross_net.1.v": "bf16"})) is None
 
 
 def test_without_native_kernels_models_are_called_as_before(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -140,11 +141,18 @@ def test_error_of_a_request_is_not_that_of_those_beside_it(caller: Caller, artif
         np.testing.assert_array_equal(answers[index].values(), artifact.predict(parts[index]))
 
 
+CROSSED = replace(tiny.ARCHITECTURE, interaction="dcn", cross_layers=2, cross_rank=5)
+
+
 def test_models_with_products_of_floats_are_not_merged(served_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = LoadedModel(served_folder)
     assert model.merges
-    monkeypatch.setattr(model, "_model", lowered(linears="fp32"))
-    assert not model.merges
+    for other in (lowered(linears="fp32"), lowered(interaction="fp32"), lowered(CROSSED, {"cross_net.0.w": "fp32"})):
+        monkeypatch.setattr(model, "_model", other)
+        assert not model.merges
+    # Vectors side by side sum nothing.
+    monkeypatch.setattr(model, "_model", lowered(CROSSED))
+    assert model.merges
 
 
 def test_model_without_dictionaries_or_arrow_takes_tensors_alone(

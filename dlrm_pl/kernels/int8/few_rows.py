@@ -10,12 +10,25 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from dlrm_pl.kernels.int8.native import BLOCK_ROWS, MLP, TABLES, NativeKernels, TableArrays, Where, interaction_job
+from dlrm_pl.kernels.int8.native import (
+    BLOCK_ROWS,
+    MLP,
+    TABLES,
+    CrossArrays,
+    NativeKernels,
+    TableArrays,
+    Where,
+    cross_job,
+    interaction_job,
+)
 from dlrm_pl.kernels.int8.rows import BLOCK_IN, round_up
 
 FewRows = Callable[[int, int], bool]
 """Takes the address of the values and the number of rows, and tells whether all went well: what did not, the calls for
 any number of rows say. Of one thread at a time."""
+
+FewLookups = Callable[[int, int, int, int], bool]
+"""The same with the addresses of the ids and, for bags, of the offsets (else 0), the number of rows and of all ids."""
 
 
 def few_rows_mlp(
@@ -64,8 +77,8 @@ def few_rows_interaction(
     output_zero_point: int,
     width: int,
     out: Tensor,
-) -> FewRows:
-    """Prepare the lookups and the interaction of one-hot indices, int64 ``[T, B]``.
+) -> FewLookups:
+    """Prepare the lookups and the interaction of one-hot indices, int64 ``[T, B]``, or of bags, int64 ``[L]``.
 
     Args:
         native: the kernels.
@@ -78,12 +91,46 @@ def few_rows_interaction(
         width: values of a row of the output.
         out: uint8, padded to blocks, whose first rows are written.
     """
-    function, variant = native.function("interaction")
-    where, pack, dim = Where(), TABLES.pack, dense.shape[1]
     fixed = interaction_job(dense, diagonal, output_scale, output_zero_point, width, out)
+    return _few_lookups(native, "interaction", count, dense.shape[1], fixed, arrays)
 
-    def call(address: int, rows: int) -> bool:
-        job = pack(count, dim, address, 0, rows, count * rows, rows) + fixed
+
+def few_rows_cross(
+    native: NativeKernels,
+    dense: Tensor,
+    arrays: TableArrays,
+    count: int,
+    layers: CrossArrays,
+    num_layers: int,
+    output_scale: float,
+    output_zero_point: int,
+    out: Tensor,
+) -> FewLookups:
+    """Prepare the lookups and the cross network of one-hot indices, int64 ``[T, B]``, or of bags, int64 ``[L]``.
+
+    Args:
+        native: the kernels.
+        dense: float32 ``[rows, D]``, whose first rows are read.
+        arrays: the ``table_arrays``.
+        count: number of tables.
+        layers: the ``cross_arrays``.
+        num_layers: number of layers.
+        output_scale: size of one step of the output.
+        output_zero_point: byte that stands for 0.
+        out: uint8, padded to blocks, whose first rows are written.
+    """
+    fixed = cross_job(dense, num_layers, output_scale, output_zero_point, out)
+    return _few_lookups(native, "cross", count, dense.shape[1], fixed, (*arrays, *layers))
+
+
+def _few_lookups(
+    native: NativeKernels, name: str, count: int, dim: int, fixed: bytes, arrays: tuple[bytes | None, ...]
+) -> FewLookups:
+    function, variant = native.function(name)
+    where, pack = Where(), TABLES.pack
+
+    def call(indices: int, offsets: int, rows: int, lookups: int) -> bool:
+        job = pack(count, dim, indices, offsets, rows, lookups, rows) + fixed
         return not function(variant, job, *arrays, 1, where)
 
     return call

@@ -53,6 +53,7 @@ _NO_MEMORY, _REFUSED = -1, -2
 Where = _LONG * 3
 
 TableArrays = tuple[bytes, bytes, bytes, bytes | None]
+CrossArrays = tuple[bytes, bytes, bytes]
 
 
 class NativeKernels:
@@ -186,18 +187,31 @@ class NativeKernels:
         out: Tensor,
     ) -> Failure | None:
         """Look up all tables and run the cross network on the vectors side by side."""
-        batch, dim = dense.shape
-        count, width = len(input_scales), (len(tables) + 1) * dim
-        layers = layer_array(weights, multipliers, biases, [0, *[rank, width] * count], [0.0, -math.inf] * count)
-        floats, uint8 = (out.data_ptr(), 0) if out.dtype == torch.float32 else (0, out.data_ptr())
-        job = _tables(len(tables), dim, indices, offsets, batch) + _CROSS.pack(
-            *(dense.data_ptr(), count, 1.0 / output_scale, output_zero_point),
-            *(floats, uint8, out.shape[1], CROSS_BLOCK_ROWS),
+        width = (len(tables) + 1) * dense.shape[1]
+        layers = cross_arrays(input_scales, input_zero_points, weights, multipliers, biases, rank, width)
+        arrays, count = table_arrays(tables, dtypes, is_mean), len(tables)
+        return self.prepared_cross(
+            dense, indices, offsets, arrays, count, layers, len(input_scales), output_scale, output_zero_point, out
         )
-        inverse_scales = struct.pack(f"{count}f", *(1.0 / scale for scale in input_scales))
-        zero_points = struct.pack(f"{count}f", *input_zero_points)
-        arrays = table_arrays(tables, dtypes, is_mean)
-        return self._call("cross", job, *arrays, layers, inverse_scales, zero_points)
+
+    def prepared_cross(
+        self,
+        dense: Tensor,
+        indices: Tensor,
+        offsets: Tensor | None,
+        arrays: TableArrays,
+        count: int,
+        layers: CrossArrays,
+        num_layers: int,
+        output_scale: float,
+        output_zero_point: int,
+        out: Tensor,
+    ) -> Failure | None:
+        """Do the same with tables and layers whose ``table_arrays`` and ``cross_arrays`` were made before."""
+        batch, dim = dense.shape
+        job = _tables(count, dim, indices, offsets, batch)
+        job += cross_job(dense, num_layers, output_scale, output_zero_point, out)
+        return self._call("cross", job, *arrays, *layers)
 
     def pack(self, values: Tensor, dtype: TableDtype, out: Tensor) -> Failure | None:
         """Pack float rows as int8 or int4."""
@@ -284,6 +298,33 @@ def interaction_job(
     floats, uint8 = (out.data_ptr(), 0) if out.dtype == torch.float32 else (0, out.data_ptr())
     return INTERACTION.pack(
         dense.data_ptr(), diagonal, 1.0 / output_scale, output_zero_point, floats, uint8, width, out.shape[1]
+    )
+
+
+def cross_job(dense: Tensor, num_layers: int, output_scale: float, output_zero_point: int, out: Tensor) -> bytes:
+    """What a cross network is given beside its tables and layers."""
+    floats, uint8 = (out.data_ptr(), 0) if out.dtype == torch.float32 else (0, out.data_ptr())
+    return _CROSS.pack(
+        *(dense.data_ptr(), num_layers, 1.0 / output_scale, output_zero_point),
+        *(floats, uint8, out.shape[1], CROSS_BLOCK_ROWS),
+    )
+
+
+def cross_arrays(
+    input_scales: Sequence[float],
+    input_zero_points: Sequence[int],
+    weights: Sequence[Tensor],
+    multipliers: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    rank: int,
+    width: int,
+) -> CrossArrays:
+    """Layers of a cross network, and the scales and zero points of their inputs, as C arrays."""
+    count = len(input_scales)
+    return (
+        layer_array(weights, multipliers, biases, [0, *[rank, width] * count], [0.0, -math.inf] * count),
+        struct.pack(f"{count}f", *(1.0 / scale for scale in input_scales)),
+        struct.pack(f"{count}f", *input_zero_points),
     )
 
 

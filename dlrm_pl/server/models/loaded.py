@@ -71,6 +71,8 @@ class LoadedModel:
     def merges(self) -> bool:
         """Whether a row's score has the same bits whatever rows are beside it, which products of floats do not have."""
         dtypes = self._model.op_dtypes
+        if self._model.architecture.interaction != "dot":
+            del dtypes["interaction"]  # Vectors side by side, and products of two numbers each.
         return all(dtype == "int8" for name, dtype in dtypes.items() if not name.startswith("tables."))
 
     def check(self) -> None:
