@@ -11,7 +11,9 @@ import pytest
 
 pytest.importorskip("setuptools")
 
-from native_build import at_once
+from setuptools import Distribution
+
+from native_build import BuildNative, BuildWheel, at_once
 
 
 def test_sources_are_compiled_at_the_same_time_and_linked_in_order() -> None:
@@ -35,3 +37,14 @@ def test_error_of_one_source_is_the_error_of_all() -> None:
 
     with ThreadPoolExecutor(2) as pool, pytest.raises(RuntimeError, match=r"b.cpp does not compile"):
         at_once(compile_sources, pool)(["a.cpp", "b.cpp"])
+
+
+def test_libraries_and_wheels_are_those_of_every_python() -> None:
+    distribution = Distribution({"name": "a", "version": "1"})
+    distribution.has_ext_modules = lambda: True  # type: ignore[method-assign]
+    assert BuildNative(distribution).get_ext_filename("dlrm_pl.kernels._int8") == "dlrm_pl/kernels/_int8.so"
+    command = BuildWheel(distribution)
+    command.ensure_finalized()
+    python, abi, platform = command.get_tag()
+    assert (python, abi) == ("py3", "none")
+    assert platform.startswith("linux_")

@@ -16,11 +16,10 @@ for library in libasan.so libubsan.so libstdc++.so; do
     preload="${preload:+$preload }$path"
 done
 
-suffix=$("$bin/python" -c 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))')
 flags=(-O1 -g -std=c++17 -fPIC -shared -w -fno-omit-frame-pointer -ffp-contract=off -fno-math-errno
     -fno-trapping-math -fsanitize=address,undefined,float-cast-overflow,bounds-strict -fno-sanitize-recover=all)
 compile() {  # NAME SOURCES...: built again when a source is newer.
-    local library=$build/lib/_$1$suffix
+    local library=$build/lib/_$1.so
     shift
     if [ -n "$(find dlrm_pl tests/fuzz \( -name '*.cpp' -o -name '*.h' -o -name '*.sh' \) -newer "$library" 2>&1)" ]; then
         "$cxx" "${flags[@]}" -include tests/fuzz/tiles.h -o "$library" "$@" -ldl
@@ -48,11 +47,11 @@ wait $saving
 wait $hashing
 rm -rf $build/dlrm_pl
 cp -rL dlrm_pl $build/  # The configs are a link in a checkout.
-cp "$build/lib/_hashing$suffix" "$build/lib/_int8$suffix" "$build/lib/_training$suffix" $build/dlrm_pl/kernels/
-cp "$build/lib/_preprocess$suffix" $build/dlrm_pl/data/preprocessing/engine/
-cp "$build/lib/_lookup$suffix" $build/dlrm_pl/data/lookup/
-cp "$build/lib/_decoding$suffix" $build/dlrm_pl/data/decoding/
-cp "$build/lib/_saving$suffix" $build/dlrm_pl/saving/
+cp "$build/lib/_hashing.so" "$build/lib/_int8.so" "$build/lib/_training.so" $build/dlrm_pl/kernels/
+cp "$build/lib/_preprocess.so" $build/dlrm_pl/data/preprocessing/engine/
+cp "$build/lib/_lookup.so" $build/dlrm_pl/data/lookup/
+cp "$build/lib/_decoding.so" $build/dlrm_pl/data/decoding/
+cp "$build/lib/_saving.so" $build/dlrm_pl/saving/
 
 # Python itself leaks, and frees late. pytest looks in the folders of its own settings first, whatever PYTHONPATH says.
 export PYTEST_ADDOPTS="${PYTEST_ADDOPTS:-} -o 'pythonpath=$build .'"
