@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -38,9 +39,24 @@ def test_image_runs_serve() -> None:
     for given in re.findall(r"dlrm-pl-serve \\\n#\s+(.*)$", text, re.MULTILINE):
         found = options([*entry[2:], *given.split()])
         assert (found["port"], found["host"]) == (8000, "0.0.0.0")
-    extras = re.findall(r'"\.\[([\w,]+)\]"', text)[0].split(",")
-    assert "serve" in extras
-    assert set(extras) <= set(re.findall(r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text(), re.MULTILINE))
+
+
+def test_image_is_made_of_files_that_are_there_and_sent_to_the_builder() -> None:
+    text = (DEPLOY / "Dockerfile").read_text()
+    copied = {path for line in re.findall(r"^COPY (?!--)(.*) \S+$", text, re.MULTILINE) for path in line.split()}
+    sent = set(re.findall(r"^!(.*)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE))
+    assert copied == sent
+    assert all((ROOT / path).exists() for path in copied)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    built_with = {project["project"]["readme"], *project["project"]["license-files"]}
+    built_with |= {f"{command.partition('.')[0]}.py" for command in project["tool"]["setuptools"]["cmdclass"].values()}
+    assert built_with <= copied
+
+
+@pytest.mark.skipif(shutil.which("hadolint") is None, reason="hadolint is not installed")
+def test_image_is_built_as_hadolint_advises() -> None:
+    done = subprocess.run(["hadolint", DEPLOY / "Dockerfile"], capture_output=True, text=True)
+    assert done.stdout == ""
 
 
 def test_unit_runs_serve_and_gives_it_time_to_stop() -> None:
