@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help docs quickstart sharded kserve test test-slow sanitize fuzz lint clean
+.PHONY: help docs quickstart sharded kserve test test-slow sanitize fuzz lint dist dist-check docker release clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -74,6 +74,28 @@ sanitize: $(VENV)/installed-test  ## the tests of native code under AddressSanit
 SECONDS ?= 600
 fuzz: $(VENV)/installed-test  ## random calls of native code under both, for SECONDS=600 from a new SEED
 	$(FUZZ) --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+$(VENV)/dist/installed: requirements/dist.txt
+	$(PYTHON) -m venv $(VENV)/dist
+	$(VENV)/dist/bin/pip install --quiet -r requirements/dist.txt
+	@touch $@
+
+dist: $(VENV)/dist/installed  ## make the packages of this commit, twice, and the list of what they install, in dist/
+	$(VENV)/dist/bin/python -m release.dist
+
+# PYTHONS and WITHOUT_TORCH name other Pythons than PYTHON to try, the latter without installing torch for them.
+dist-check:  ## install what `make dist` made in fresh environments, train and predict there
+	$(PYTHON) -m release.check $(PYTHONS:%=--python %) $(WITHOUT_TORCH:%=--without-torch %)
+
+IMAGE ?= dlrm-pl-serve
+docker:  ## build the image that serves artifacts, where Docker is, and start it once
+	@docker version > /dev/null 2>&1 || { echo 'error: no Docker answers here (`docker version` fails). Install or' \
+		'start it, or build deploy/Dockerfile with another program, such as podman.' >&2; exit 1; }
+	docker build -f deploy/Dockerfile -t $(IMAGE):$$($(PYTHON) -m release.version) .
+	docker run --rm $(IMAGE):$$($(PYTHON) -m release.version) --help > /dev/null
+
+release: $(VENV)/installed  ## give the next release its VERSION=1.2.3, in a commit that is not tagged or published yet
+	$(BIN)/python -m release.cut $(VERSION)
 
 clean:  ## remove what the commands wrote, but not the virtual environment
 	rm -rf datasets/quickstart artifacts/quickstart runs/quickstart site

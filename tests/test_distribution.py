@@ -14,9 +14,14 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCES = (
     ".ci",
+    ".dockerignore",
+    ".github",
+    ".gitignore",
+    ".pre-commit-config.yaml",
     "benchmarks",
     "cli.py",
     "configs",
+    "deploy",
     "dlrm_pl",
     "docs",
     "docs_site",
@@ -26,6 +31,8 @@ SOURCES = (
     "mkdocs.yml",
     "README.md",
     "native_build.py",
+    "release",
+    "requirements",
     "tests",
 )
 
@@ -56,6 +63,8 @@ def test_wheel_of_the_source_distribution_runs_where_there_are_no_sources(tmp_pa
         if path.is_file() and ".egg-info" not in str(path) and "build" not in path.parts:
             assert (unpacked / path.relative_to(sources)).is_file(), path
     wheel = build("wheel", unpacked, tmp_path)
+    # Nothing in it depends on the version of Python.
+    assert "-py3-none-" in wheel.name
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
     (packages,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
     # After its own, those of this environment: what it depends on need not be downloaded.
