@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(not levels("fp32"), reason="native training code
 
 SHAPE = Architecture((30, 4, 1000), 16, (13, 40, 16), (50, 33, 1))
 # DLRM_PL_ISA -> the number of the fastest variant that it allows.
-HIGHEST = {"generic": 0, "avx2": 1, "avx512_vnni": 3, "amx_int8": 4, "portable": 0, "": 4}
+HIGHEST = {"generic": 0, "avx2": 1, "avx512_vnni": 3, "amx_int8": 4, "neon_i8mm": 0, "portable": 0, "": 4}
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

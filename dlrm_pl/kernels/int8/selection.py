@@ -17,8 +17,16 @@ log = logging.getLogger(__name__)
 
 _FOLDER = Path(__file__).parents[1]
 
-ISAS = ("fallback", "generic", "avx2", "avx_vnni", "avx512_vnni", "amx_int8")
-"""Kernels from the slowest to the fastest. ``fallback`` is plain torch, the others are C++; all give the same bits."""
+ISAS = (
+    "fallback",
+    "generic",
+    *("avx2", "avx_vnni", "avx512_vnni", "amx_int8"),
+    *("neon", "neon_dotprod", "neon_i8mm"),
+)
+"""Kernels from the slowest to the fastest: plain torch, C++ for any processor, for x86-64, for aarch64.
+
+All give the same bits.
+"""
 
 Kernels = NativeKernels | FallbackKernels
 

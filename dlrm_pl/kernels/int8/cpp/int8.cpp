@@ -13,6 +13,8 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #include <sys/syscall.h>
+#elif defined(__aarch64__)
+#include <sys/auxv.h>
 #endif
 
 namespace dlrm {
@@ -45,6 +47,10 @@ bool has_amx() {
     return tiles && bytes && syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
 #endif
 }
+#elif defined(__aarch64__)
+// As Linux states them in asm/hwcap.h, which lacks the second one on older systems.
+bool has_dotprod() { return getauxval(AT_HWCAP) & (1ul << 20); }
+bool has_i8mm() { return has_dotprod() && (getauxval(AT_HWCAP2) & (1ul << 13)); }
 #endif
 
 const Variant* variants(int64_t number) {
@@ -55,12 +61,16 @@ const Variant* variants(int64_t number) {
         case 2: return has_avx_vnni() ? &avx_vnni_variant : nullptr;
         case 3: return has_vnni() ? &vnni_variant : nullptr;
         case 4: return has_amx() ? &amx_variant : nullptr;
+#elif defined(__aarch64__)
+        case 5: return &neon_variant;
+        case 6: return has_dotprod() ? &neon_dotprod_variant : nullptr;
+        case 7: return has_i8mm() ? &neon_i8mm_variant : nullptr;
 #endif
         default: return nullptr;
     }
 }
 
-constexpr int64_t VARIANTS = 5;
+constexpr int64_t VARIANTS = 8;
 
 // The variant that a caller's pointer names, or null if it is not one that runs on this processor.
 const Variant* known(const void* variant) {

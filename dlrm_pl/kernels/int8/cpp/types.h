@@ -135,6 +135,8 @@ struct Variant {
 extern const Variant generic_variant;
 #if defined(__x86_64__)
 extern const Variant avx2_variant, avx_vnni_variant, vnni_variant, amx_variant;
+#elif defined(__aarch64__)
+extern const Variant neon_variant, neon_dotprod_variant, neon_i8mm_variant;
 #endif
 
 }  // namespace dlrm

@@ -80,7 +80,7 @@ static void layer(
         }
         for (int64_t first = 0; first < layer.out; first += BLOCK_OUT) {
             const int8_t* const weights = layer.weights + first * layer.in;
-            each_six_rows(
+            each_few_rows(
                 count, first, layer, bytes ? bytes + start * out_stride : nullptr,
                 floats ? floats + start * out_stride : nullptr, out_stride,
                 [&](int64_t row, int64_t left, int32_t* sums) {

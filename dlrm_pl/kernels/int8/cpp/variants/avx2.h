@@ -28,19 +28,3 @@ static int64_t products(const Vectors vectors, int64_t count, int64_t padded) {
     }
     return count;
 }
-
-// Goes through rows: `multiply(row, left, sums)` writes the sums of up to six of the `left` rows by 16 outputs, and returns
-// how many rows it did.
-template <typename Multiply>
-inline void each_six_rows(
-    int64_t rows, int64_t first, const Layer& layer, uint8_t* bytes, float* floats, int64_t out_stride,
-    const Multiply& multiply) {
-    for (int64_t row = 0; row < rows;) {
-        alignas(32) int32_t sums[6 * BLOCK_OUT];
-        const int64_t done = multiply(row, rows - row, sums);
-        for (int64_t i = 0; i < done; i++, row++) {
-            finish(sums + i * BLOCK_OUT, layer, first, bytes ? bytes + row * out_stride : nullptr,
-                   floats ? floats + row * out_stride : nullptr);
-        }
-    }
-}

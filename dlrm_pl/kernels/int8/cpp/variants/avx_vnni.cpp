@@ -49,7 +49,7 @@ static void layer(
     int64_t out_stride) {
     for (int64_t first = 0; first < layer.out; first += BLOCK_OUT) {
         const int8_t* const weights = layer.weights + first * layer.in;
-        each_six_rows(
+        each_few_rows(
             rows, first, layer, bytes, floats, out_stride, [&](int64_t row, int64_t left, int32_t* sums) {
                 const uint8_t* x = in + row * stride;
                 if (left >= 6) return multiply<6>(x, stride, weights, layer.in, sums);

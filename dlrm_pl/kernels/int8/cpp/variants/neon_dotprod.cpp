@@ -1,0 +1,130 @@
+// SDOT: four products of bytes are added into 32 bits at once. An option of Armv8.2, and part of Armv8.4.
+#if defined(__aarch64__)
+
+#include <arm_neon.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "../scratch.h"
+#include "../../../cpp/target.h"
+#include "../types.h"
+
+DLRM_TARGET_BEGIN("arch=armv8.2-a+dotprod")
+namespace dlrm {
+namespace {
+
+#include "../stages/rows.h"
+#include "neon.h"
+
+// Each vector by four others at a time. Vectors are padded to blocks of 16, and so are the columns of the products.
+static int64_t products(const Vectors vectors, int64_t count, int64_t padded) {
+    const int64_t columns = round_up(count, BLOCK_OUT);
+    for (int64_t i = 0; i < count; i++) {
+        const int8_t* const a = vectors.values + i * padded;
+        for (int64_t j = 0; j <= i; j += 4) {
+            const int8_t* const b = vectors.values + j * padded;
+            int32x4_t sum[4];
+            DLRM_UNROLL
+            for (auto& one : sum) one = vdupq_n_s32(0);
+            for (int64_t k = 0; k < padded; k += 16) {
+                const int8x16_t x = vld1q_s8(a + k);
+                DLRM_UNROLL
+                for (int n = 0; n < 4; n++) sum[n] = vdotq_s32(sum[n], x, vld1q_s8(b + n * padded + k));
+            }
+            const int32x4_t four = vpaddq_s32(vpaddq_s32(sum[0], sum[1]), vpaddq_s32(sum[2], sum[3]));
+            vst1q_s32(vectors.products + i * columns + j, four);
+        }
+    }
+    return columns;
+}
+
+// Four inputs, of lane LANE of each row's sixteen.
+template <int ROWS, int LANE>
+inline void four_inputs(int32x4_t (&sum)[ROWS][4], const int8x16_t (&x)[ROWS], const int8_t* weights) {
+    const Weights w(weights + LANE * 4 * BLOCK_OUT);
+    DLRM_UNROLL
+    for (int row = 0; row < ROWS; row++) {
+        DLRM_UNROLL
+        for (int n = 0; n < 4; n++) sum[row][n] = vdotq_laneq_s32(sum[row][n], w.outputs[n], x[row], LANE);
+    }
+    // Keeps the compiler from loading all weights first: there are not as many registers.
+    asm volatile("" ::: "memory");
+}
+
+// ROWS rows by 16 outputs.
+template <int ROWS>
+inline int64_t multiply(
+    const uint8_t* in, int64_t stride, const int8_t* weights, int64_t inputs, const int32_t* shifts, int32_t* sums) {
+    int32x4_t sum[ROWS][4];
+    DLRM_UNROLL
+    for (int row = 0; row < ROWS; row++) {
+        DLRM_UNROLL
+        for (int n = 0; n < 4; n++) sum[row][n] = vld1q_s32(shifts + 4 * n);
+    }
+    for (int64_t k = 0; k < inputs; k += 16, weights += 16 * BLOCK_OUT) {
+        int8x16_t x[ROWS];
+        DLRM_UNROLL
+        for (int row = 0; row < ROWS; row++) x[row] = shifted_inputs(in + row * stride + k);
+        four_inputs<ROWS, 0>(sum, x, weights);
+        four_inputs<ROWS, 1>(sum, x, weights);
+        four_inputs<ROWS, 2>(sum, x, weights);
+        four_inputs<ROWS, 3>(sum, x, weights);
+    }
+    DLRM_UNROLL
+    for (int row = 0; row < ROWS; row++) {
+        DLRM_UNROLL
+        for (int n = 0; n < 4; n++) vst1q_s32(sums + row * BLOCK_OUT + 4 * n, sum[row][n]);
+    }
+    return ROWS;
+}
+
+static void layer(
+    const uint8_t* in, int64_t stride, int64_t rows, const Layer& layer, uint8_t* bytes, float* floats,
+    int64_t out_stride) {
+    for (int64_t first = 0; first < layer.out; first += BLOCK_OUT) {
+        const int8_t* const weights = layer.weights + first * layer.in;
+        int32_t shifts[BLOCK_OUT];
+        shifts_of(weights, layer.in, shifts);
+        each_few_rows(
+            rows, first, layer, bytes, floats, out_stride, [&](int64_t row, int64_t left, int32_t* sums) {
+                const uint8_t* x = in + row * stride;
+                if (left >= 5) return multiply<5>(x, stride, weights, layer.in, shifts, sums);
+                if (left >= 3) return multiply<3>(x, stride, weights, layer.in, shifts, sums);
+                return multiply<1>(x, stride, weights, layer.in, shifts, sums);
+            });
+    }
+}
+
+#include "../stages/mlp.h"
+#include "../stages/samples.h"
+#include "../stages/cross.h"
+
+double peak(int64_t repeats) {
+    int32x4_t sum[16];
+    DLRM_UNROLL
+    for (auto& one : sum) one = vdupq_n_s32(0);
+    const int8x16_t x = vdupq_n_s8(3);
+    for (int64_t i = 0; i < repeats; i++) {
+        DLRM_UNROLL
+        for (auto& one : sum) {
+            one = vdotq_s32(one, x, x);
+            asm volatile("" : "+w"(one));  // Keeps the compiler from computing one of the equal sums for all.
+        }
+    }
+    uint32_t total = 0;  // Overflow wraps around.
+    DLRM_UNROLL
+    for (auto& one : sum) total += uint32_t(vaddvq_s32(one));
+    volatile uint32_t sink = total;
+    (void)sink;
+    return 16.0 * 32.0 * double(repeats);
+}
+
+}  // namespace
+
+const Variant neon_dotprod_variant = {"neon_dotprod", mlp, interaction, pooling, cross, pack, peak};
+
+}  // namespace dlrm
+DLRM_TARGET_END
+
+#endif
