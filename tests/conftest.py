@@ -67,15 +67,6 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _reports_without_figures() -> Iterator[None]:
-    """Leave out the drawings of reports, which take half of the time of a small artifact; see ``figures_drawn``."""
-    from tests.support.report_figures import figures_left_out
-
-    with figures_left_out():
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
 def _interruptible() -> Iterator[None]:
     """Ctrl-C works in the tests and in what they start, even when a shell began them in the background without it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -80,6 +80,8 @@ RANKS = [
     {"artifact/card"},
     {"artifact"},
     {"artifact/writing/outcome", "artifact/writing/result_file"},
+    {"artifact/report/report_data"},
+    {"artifact/report/figures"},
     {"artifact/report"},
     {"artifact/writing", "artifact/verification"},
     {"export/numbers", "export/feed"},
@@ -165,8 +167,6 @@ ONLY_IN = {
     "jinja2": ["pages/page.py"],
     "matplotlib": [
         "artifact/writing/outcome.py",
-        "artifact/report/figures.py",
-        "artifact/report/svg.py",
         "benchmark/comparison.py",
         "metrics/auroc.py",
         "metrics/calibration.py",

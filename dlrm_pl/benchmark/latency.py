@@ -57,6 +57,8 @@ class InterleavedTimer:
             samples_per_s=timings[_TRIAL].samples_per_s,
             fp32_samples_per_s=timings[BASELINE].samples_per_s,
             bf16_samples_per_s=bf16[0] if bf16 else None,
+            batch_size=self._batch.num_samples,
+            threads=torch.get_num_threads(),
         )
 
     def _prepare(self, batch: ClickBatch) -> dict[str, Scorer]:

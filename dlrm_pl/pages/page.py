@@ -8,7 +8,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from dlrm_pl.pages.colours import DARK, LIGHT, css
-from dlrm_pl.pages.table import kind
+from dlrm_pl.pages.table import explanation, kind
 from dlrm_pl.pages.terms import Terms
 
 
@@ -44,6 +44,7 @@ def environment(package: str) -> Environment:
         "number": lambda value: f"{value:,}",
         "percent": lambda value: f"{value:.1%}",
         "kind": kind,
+        "explanation": explanation,
         "class": lambda kind: Markup(' class="{}"').format(kind) if kind else "",
     }
     made.globals |= {"light": Markup(css(LIGHT)), "dark": Markup(css(DARK))}

@@ -18,11 +18,13 @@ class Table:
         caption: what the table shows; "" where the heading above it says so.
         columns: headings; a table whose headings are all "" is drawn without any.
         rows: cells, as many in each as there are columns.
+        of_facts: each row is another fact, so that the cells of a column are aligned left and have nothing in common.
     """
 
     caption: str
     columns: Sequence[str | Term]
     rows: Sequence[Sequence[Cell]]
+    of_facts: bool = False
 
     @property
     def name(self) -> str:
@@ -37,8 +39,15 @@ class Table:
     @property
     def column_kinds(self) -> list[str]:
         """CSS class of each column, that of its first cell; "" for the column of row names."""
+        if self.of_facts:
+            return [""] * len(self.columns)
         first = self.rows[0] if self.rows else ("",) * len(self.columns)
         return ["", *map(kind, first[1:])]
+
+
+def explanation(cell: Cell) -> str:
+    """Return the explanation of a row's name, if it is a term, which its numbers show on hover as well."""
+    return cell.words if isinstance(cell, Term) else ""
 
 
 def kind(cell: Cell) -> str:

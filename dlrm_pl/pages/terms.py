@@ -75,6 +75,22 @@ class Terms:
         for name in names:
             yield self[name] if name in self._explanations else name
 
+    def linked(self, text: str, *names: str) -> Markup:
+        """Return a text as HTML in which the first mention of each name is a term.
+
+        Args:
+            text: any text; it is escaped.
+            names: names of terms, or parts of the text as they stand there; a name that the text lacks is ignored.
+        """
+        pattern = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+        found, seen, end = Markup(), set[str](), 0
+        for match in re.finditer(rf"\b(?:{pattern})\b", text):
+            if match[0] not in seen:
+                found += Markup("{}{}").format(text[end : match.start()], self[match[0]])
+                seen.add(match[0])
+                end = match.end()
+        return found + Markup("{}").format(text[end:])
+
     @property
     def used(self) -> list[Term]:
         """The terms that were asked for, by name."""

@@ -9,13 +9,11 @@ import pytest
 
 from dlrm_pl.artifact.writing.outcome import Outcome
 from tests.support.artifacts import build
-from tests.support.report_figures import figures_drawn
 
 
 @pytest.fixture(scope="session")
 def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
-    with figures_drawn():
-        return build(tmp_path_factory.mktemp("built") / "artifact")
+    return build(tmp_path_factory.mktemp("built") / "artifact")
 
 
 @pytest.fixture

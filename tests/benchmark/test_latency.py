@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from dlrm_pl.benchmark import latency as module
 from dlrm_pl.benchmark.compilation import CompilationError
@@ -40,6 +41,7 @@ def test_trial_is_timed_in_turn_with_both_float_models(monkeypatch: pytest.Monke
     for _ in range(2):
         found = timer(int8())
         assert min(found.samples_per_s, found.fp32_samples_per_s, found.bf16_samples_per_s or 0) > 0
+        assert (found.batch_size, found.threads) == (128, torch.get_num_threads())
     assert compiled == [128]
     assert names == [[BASELINE, "bf16_compiled", "trial"]] * 2
 

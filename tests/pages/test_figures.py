@@ -7,7 +7,7 @@ import re
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dlrm_pl.pages.colours import LIGHT
@@ -24,13 +24,18 @@ def elements(svg: str) -> ElementTree.Element:
 
 
 @given(st.lists(VALUES, min_size=1, max_size=9), st.booleans(), st.booleans())
+@example([1e12, 1e12 + 1e-3], False, False)
+@example([0.0, 5e-324], True, False)
+@example([5e-324], False, False)
+@example([1.0, 1.0 + 1e-8], False, True)
 def test_linear_scale_holds_all_values_in_order(values: list[float], zero: bool, whole: bool) -> None:
     scale = Scale.linear([*values, math.inf, math.nan], zero=zero, whole=whole)
     assert scale.low <= min(values) <= max(values) <= scale.high
     places = [scale.at(value) for value in sorted(values)]
     assert places == sorted(places)
     assert len(scale.ticks) == len(scale.labels) <= 8
-    assert all(scale.low - 1e-6 * abs(scale.low) <= tick <= scale.high + 1e-6 * abs(scale.high) for tick in scale.ticks)
+    room = 1e-6 * (scale.high - scale.low)
+    assert all(scale.low - room <= tick <= scale.high + room for tick in scale.ticks)
     if zero:
         assert scale.low <= 0 <= scale.high
 
@@ -39,8 +44,8 @@ def test_linear_scale_holds_all_values_in_order(values: list[float], zero: bool,
     ("values", "labels"),
     [
         ([0, 1], ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]),
-        ([0, 26], ["0", "10", "20"]),
-        ([-0.001, 0.002], ["-0.001", "0.000", "0.001", "0.002"]),
+        ([0, 26], ["0", "5", "10", "15", "20", "25"]),
+        ([-0.001, 0.004], ["-0.001", "0.000", "0.001", "0.002", "0.003", "0.004"]),
         ([0, 4e6], ["0", "1 M", "2 M", "3 M", "4 M"]),
     ],
 )

@@ -9,8 +9,6 @@ from html.parser import HTMLParser
 class Elements(HTMLParser):
     """Counts elements and checks that they are closed in order."""
 
-    VOID = frozenset({"meta", "path", "use", "rect", "image"})
-
     def __init__(self, text: str) -> None:
         super().__init__()
         self.open: list[str] = []

@@ -43,6 +43,7 @@ class ReportData:
         tuning_rows: number of rows that a trial could have read.
         peak_memory_bytes: peak memory of the process so far.
         calibration_rows: number of rows that the observers saw.
+        refreshed_from: name of the folder of the artifact whose recipe and tables were taken over; "" if none was.
     """
 
     manifest: Manifest
@@ -56,6 +57,7 @@ class ReportData:
     tuning_rows: int
     peak_memory_bytes: int
     calibration_rows: int
+    refreshed_from: str = ""
 
     @property
     def table_sizes(self) -> list[TableSize]:
@@ -73,6 +75,12 @@ class ReportData:
         """The columns of the rows; None where they are not known."""
         architecture = Architecture.from_dict(self.manifest.architecture)
         return stated_columns(self.manifest.columns, architecture, FILE_NAME)
+
+    @property
+    def table_names(self) -> list[str]:
+        """The name of each table's column; "" where the columns are not known."""
+        columns = self.columns
+        return [""] * len(self.table_sizes) if columns is None else [column.name for column in columns.sparse]
 
     @property
     def median_rows(self) -> int:

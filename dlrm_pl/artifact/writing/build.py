@@ -30,6 +30,8 @@ from dlrm_pl.artifact.manifest import (
 from dlrm_pl.artifact.refreshing.base import RefreshBase
 from dlrm_pl.artifact.refreshing.delta import delta_path, planned_delta, write_delta
 from dlrm_pl.artifact.refreshing.packer import refreshing_packer
+from dlrm_pl.artifact.report.page import render
+from dlrm_pl.artifact.report.report_data import ReportData
 from dlrm_pl.artifact.store import load_model, recognize_artifact, save_weights
 from dlrm_pl.artifact.tensors import to_tensors
 from dlrm_pl.artifact.writing.certified import certified
@@ -188,7 +190,8 @@ def build_artifact(
         # What was interrupted may be finished under other limits.
         made_from = identity | ({} if result.interrupted else limits)
         write_result(folder, result, certificate, settings, sensitivities, made_from)
-        _write_report(folder, result, manifest, certificate, certification, settings, sensitivities)
+        refreshed_from = "" if base is None else base.folder.name
+        _write_report(folder, result, manifest, certificate, certification, settings, sensitivities, refreshed_from)
         names = [WEIGHTS_NAME, CERTIFICATE_NAME, TRIALS_NAME, RESULT_NAME, REPORT_NAME]
         if encoder is not None:
             save_encoder(encoder, folder / VOCABULARY_NAME)
@@ -273,11 +276,8 @@ def _write_report(
     certification: Certification | None,
     settings: TuningSettings,
     sensitivities: Sensitivities,
+    refreshed_from: str,
 ) -> None:
-    # Here, since matplotlib takes half a second that nothing else needs.
-    from dlrm_pl.artifact.report.page import render
-    from dlrm_pl.artifact.report.report_data import ReportData
-
     ranges = {name: rows["stop"] - rows["start"] for name, rows in certificate.row_ranges.items()}
     data = ReportData(
         manifest=manifest,
@@ -291,5 +291,6 @@ def _write_report(
         tuning_rows=min(ranges["tuning"], settings.criterion.max_rows or ranges["tuning"]),
         peak_memory_bytes=_peak_memory_bytes(),
         calibration_rows=ranges["calibration"],
+        refreshed_from=refreshed_from,
     )
     (folder / REPORT_NAME).write_text(render(data), encoding="utf-8")

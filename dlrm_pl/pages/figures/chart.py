@@ -36,10 +36,10 @@ class Legend:
         found: list[str] = []
         x, y = 0.0, FONT_SIZE
         for name, (swatch, colour, hollow) in self._entries.items():
-            width = 20 + marks.text_width(name) + 10
-            if x and x + width - 10 > WIDTH:
+            width = 17 + marks.text_width(name) + 7
+            if x and x + width - 7 > WIDTH:
                 x, y = 0.0, y + LINE_HEIGHT
-            found += [_swatch(x, y - 4, swatch, colour, hollow), marks.text(x + 19, y, name)]
+            found += [_swatch(x, y - 4, swatch, colour, hollow), marks.text(x + 17, y, name)]
             x += width
         return found, y + 8 if found else 0.0
 
@@ -54,6 +54,7 @@ class Chart:
         x_label: name of the horizontal axis, below it.
         y_label: name of the vertical axis, above it.
         grid_x: draw a line at each horizontal tick.
+        left: least room for the labels of the vertical axis, so that charts above each other have the same.
 
     Example:
         >>> chart = Chart(Scale.linear([0, 100]), Scale.linear([0.1, 0.5]), x_label="step", y_label="log loss")
@@ -71,13 +72,14 @@ class Chart:
         x_label: str = "",
         y_label: str = "",
         grid_x: bool = True,
+        left: float = 0.0,
     ) -> None:
         self.x, self.y = x, y
         self.legend = Legend()
         self._labels = (x_label, y_label)
         self._height = height
         self._grid_x = grid_x
-        self._left = max(map(marks.text_width, y.labels), default=0.0) + 8
+        self._left = max(left, room_for(y))
         self._right = WIDTH - max(8.0, marks.text_width(x.labels[-1]) / 2 if x.labels else 0.0)
         self._top = LINE_HEIGHT + 4 if y_label else 6.0
         self._marks: list[str] = []
@@ -252,6 +254,11 @@ class Chart:
         self._marks += [marks.described(drawn, words)] if words else drawn
 
 
+def room_for(y: Scale) -> float:
+    """Return the room that the labels of a vertical axis need."""
+    return max(map(marks.text_width, y.labels), default=0.0) + 8
+
+
 def figure(description: str, charts: Sequence[Chart], *, legend: Legend | None = None) -> str:
     """Return charts, one above the other, as an ``<svg>`` element.
 
@@ -278,13 +285,13 @@ def drawing(description: str, parts: Iterable[tuple[Sequence[str], float]]) -> s
             height += part_height
     return (
         f'<svg role="img" aria-label="{escape(description)}" xmlns="http://www.w3.org/2000/svg" '
-        f'viewBox="0 0 {WIDTH:g} {marks.number(height + 2)}" font-size="{FONT_SIZE:g}">{body}</svg>'
+        f'viewBox="0 0 {WIDTH:g} {marks.number(height + 2)}" fill="var(--ink)" font-size="{FONT_SIZE:g}">{body}</svg>'
     )
 
 
 def _swatch(x: float, y: float, swatch: Swatch, colour: str, hollow: bool) -> str:
     if swatch in ("line", "dashed"):
-        return marks.line(x, y, x + 15, y, colour, width=1.5, dashed=swatch == "dashed")
+        return marks.line(x, y, x + 14, y, colour, width=1.5, dashed=swatch == "dashed")
     if swatch in ("box", "hollow", "area"):
         opacity = 0.4 if swatch == "area" else 1.0
         return marks.box(x + 2, y - 5, 11, 10, colour, hollow=swatch == "hollow", opacity=opacity)

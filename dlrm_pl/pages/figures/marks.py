@@ -9,7 +9,8 @@ from typing import Literal
 FONT_SIZE = 11.0
 """Size of all texts, in units of a figure."""
 
-_MEAN_WIDTH = 0.54 * FONT_SIZE
+_MEAN_WIDTH = 0.6 * FONT_SIZE
+"""A little more than most fonts have, so that texts stay apart from each other and inside the figure."""
 _DASHES = ' stroke-dasharray="4 3"'
 
 Shape = Literal["circle", "ring", "cross", "square", "diamond"]

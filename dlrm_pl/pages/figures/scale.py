@@ -12,6 +12,9 @@ Form = Callable[[float], str]
 """Writes the value of a tick."""
 
 
+_LEAST = 1e-200
+
+
 @dataclass(frozen=True)
 class Scale:
     """The range of an axis and its ticks.
@@ -50,7 +53,7 @@ class Scale:
         *,
         zero: bool = False,
         room: float = 0.05,
-        count: int = 5,
+        count: int = 6,
         whole: bool = False,
         form: Form | None = None,
     ) -> Scale:
@@ -68,14 +71,16 @@ class Scale:
         low, high = min(known), max(known)
         if zero:
             low, high = min(low, 0.0), max(high, 0.0)
-        if low == high:
-            spread = abs(low) / 2 or 1.0
+        largest = max(abs(low), abs(high))
+        if high - low <= max(1e-9 * largest, _LEAST):  # Floats have too few digits for ticks between such values.
+            spread = largest / 2 if largest > _LEAST else 1.0
             low, high = (0.0 if zero and low == 0 else low - spread), high + spread
         margin = room * (high - low)
         low -= 0.0 if zero and low == 0 else margin
         high += 0.0 if zero and high == 0 else margin
         step = round_step((high - low) / count, whole=whole)
-        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+        rounding = 1e-9 * (high - low)
+        first, last = math.ceil((low - rounding) / step), math.floor((high + rounding) / step)
         ticks = tuple(number * step for number in range(first, last + 1))
         return cls(low, high, ticks, tuple(map(form or decimals_of(step), ticks)))
 

@@ -73,11 +73,15 @@ class Latency:
         samples_per_s: speed of the trial's model.
         fp32_samples_per_s: speed of the eager fp32 model.
         bf16_samples_per_s: speed of the compiled bf16 model; None where it cannot be compiled.
+        batch_size: samples of the batch that was timed; None in searches of earlier versions.
+        threads: number of threads; None likewise.
     """
 
     samples_per_s: float
     fp32_samples_per_s: float
     bf16_samples_per_s: float | None = None
+    batch_size: int | None = None
+    threads: int | None = None
 
     @property
     def share(self) -> float:

@@ -50,7 +50,7 @@ def test_every_place_warns(worse: Outcome) -> None:
     for text in places:
         for words in WORDS:
             assert words in text
-        assert "the int8 model" not in text  # Has the same faults, which are said once.
+        assert "of the int8 model is" not in text  # Has the same faults, which are said once.
 
 
 def test_warnings_follow_from_the_numbers_when_a_certificate_is_read(worse: Outcome, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from dlrm_pl.artifact.certificate.file import read_certificate
 from dlrm_pl.artifact.certificate.verdict import failures
-from dlrm_pl.artifact.report import figures
+from dlrm_pl.artifact.report.figures.probabilities import reliability
 from dlrm_pl.artifact.report.page import render
 from dlrm_pl.artifact.store import load_artifact
 from dlrm_pl.artifact.summary import comparison, drop_line, guards_line
@@ -116,5 +116,5 @@ def test_change_of_nothing_is_told_in_words_and_not_drawn(outcome: Outcome) -> N
     for histogram in nothing:
         histogram.add(np.array([-900.0, -800.0], np.float32), np.array([0, 1], np.uint8))
     data = reports.report_data(outcome.manifest, certificate, histograms=nothing)
-    assert figures.reliability(data) is None
+    assert reliability(data) is None
     assert "from zero" in render(data)
