@@ -71,6 +71,10 @@ class VerificationError(DLRMError):
     """A recomputed value differs from what a certificate states."""
 
 
+class HubError(DLRMError):
+    """The Hugging Face Hub refuses a request or cannot be reached, or what was asked for is not in its cache."""
+
+
 class ClusterError(DLRMError):
     """A machine of a cluster is missing or lost, or differs from the others in what it has installed or sees."""
 

@@ -78,6 +78,7 @@ RANKS = [
     {"artifact/certificate"},
     {"artifact/files", "artifact/summary"},
     {"artifact/card"},
+    {"artifact/hub"},
     {"artifact"},
     {"artifact/writing/outcome", "artifact/writing/result_file"},
     {"artifact/report/report_data"},
@@ -191,6 +192,7 @@ ONLY_IN = {
     "ray": ["data/preprocessing/cluster/local_node.py", "data/preprocessing/cluster/ray_cluster.py"],
     "uvicorn": ["cli/commands/serve.py", "server/http/connections.py", "server/http/exchanges.py", "server/run.py"],
     "httptools": ["cli/commands/serve.py", "server/http/exchanges.py"],
+    "huggingface_hub": ["artifact/hub/library.py"],
     "uvloop": ["cli/commands/serve.py"],
     "fbgemm_gpu": ["distributed/engine.py", "distributed/optimizers.py"],
 }

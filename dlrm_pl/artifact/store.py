@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -99,6 +99,115 @@ class Artifact:
         num_dense, num_tables = architecture.bottom_mlp[0], architecture.num_tables
         scorer = Scorer(self.model, num_dense, num_tables, self.watch, self.columns, lambda: self.encoder)
         return scorer.predict(rows, batch_size=batch_size, raw=raw)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        repo_id: str,
+        *,
+        revision: str | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        local_files_only: bool = False,
+        force_download: bool = False,
+        checksums: Checksums = "always",
+        pages: Pages = "mapped",
+    ) -> Self:
+        """Download an artifact from the Hugging Face Hub, or take it from the cache, check it and load it.
+
+        Where the Hub is, the token and the cache are settings of huggingface_hub (``HF_ENDPOINT``, ``hf auth login`` or
+        ``HF_TOKEN``, ``HF_HOME``). With ``HF_HUB_OFFLINE=1`` the cache alone is used.
+
+        Args:
+            repo_id: repository, ``user/name``.
+            revision: branch, tag or commit; None: the branch ``main``.
+            cache_dir: folder of the cache; None: that of huggingface_hub.
+            local_files_only: use the cache alone.
+            force_download: download files that are in the cache as well.
+            checksums: which files to compare with the checksums in the manifest, see ``load_artifact``.
+            pages: how tables get into memory, see ``load_artifact``.
+
+        Raises:
+            HubError: there is no such repository or revision, or it cannot be reached and is not in the cache.
+            ArtifactError: it holds no artifact, or a file does not match its checksum.
+            ConfigurationError: huggingface_hub is not installed (the extra ``hub``), or an argument is wrong.
+        """
+        from dlrm_pl.artifact.hub.download import download_artifact
+
+        given = {"repo_id": repo_id, "revision": revision, "cache_dir": cache_dir}
+        check_arguments(cls.from_pretrained, given | {"checksums": checksums, "pages": pages})
+        folder = download_artifact(
+            repo_id,
+            revision,
+            cache_dir=None if cache_dir is None else Path(cache_dir).expanduser(),
+            local_files_only=local_files_only,
+            force_download=force_download,
+        )
+        try:
+            loaded = load_artifact(folder, checksums, pages)
+        except ArtifactError as error:
+            raise ArtifactError(
+                f"{error} It was downloaded from {repo_id}: give force_download=True to download it again."
+            ) from error
+        return cls(loaded.path, loaded.model, loaded.manifest, loaded.certificate, loaded.watch)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        revision: str | None = None,
+        create_pr: bool = False,
+        commit_message: str | None = None,
+        card: str | os.PathLike[str] | None = None,
+        license: str | None = None,
+        allow_not_accepted: bool = False,
+        overwrite: bool = False,
+    ) -> str:
+        """Upload the artifact with a model card to the Hugging Face Hub, in one commit.
+
+        The files of the manifest are uploaded, the manifest and the card, and nothing else in the folder. All of them
+        are compared with their checksums first. The files of an artifact that was pushed there before are replaced or
+        deleted; their history stays.
+
+        Args:
+            repo_id: repository, ``user/name``; it is made if there is none.
+            private: whether only the owners can see the repository. A new one is made so, and one that is public is
+                refused. None: as the owner's default.
+            revision: branch to push to, which is made if there is none; None: ``main``.
+            create_pr: open a pull request instead.
+            commit_message: first line of the commit; None: the outcome and the AUROC.
+            card: file with a model card; None: ``README.md`` in the artifact folder if there is one, else one is
+                written.
+            license: licence that a card written here states, such as ``apache-2.0``.
+            allow_not_accepted: push an artifact that was not accepted.
+            overwrite: replace files in the repository that no push of an artifact has written.
+
+        Returns:
+            The address of the commit, or of the pull request.
+
+        Raises:
+            ArtifactError: the artifact was not accepted, or a file was changed.
+            OutputError: the repository has other files of these names, or a card that was edited.
+            HubError: the Hub refuses it or cannot be reached.
+            ConfigurationError: huggingface_hub is not installed (the extra ``hub``), or an argument is wrong.
+        """
+        from dlrm_pl.artifact.hub.push import PushSettings, push_artifact
+
+        given = {"repo_id": repo_id, "revision": revision, "card": card, "license": license}
+        check_arguments(type(self).push_to_hub, given | {"private": private, "commit_message": commit_message})
+        self.watch.check()
+        settings = PushSettings(
+            private=private,
+            branch=revision,
+            create_pr=create_pr,
+            message=commit_message,
+            card=None if card is None else Path(card).expanduser(),
+            license=license or "",
+            allow_not_accepted=allow_not_accepted,
+            overwrite=overwrite,
+        )
+        places = places_of(self.path, self.manifest, self.bases)
+        return push_artifact(self.path, places, self.manifest, self.certificate, repo_id, settings)
 
     def __repr__(self) -> str:
         """Name the folder, its verdict, AUROC and size in one line."""

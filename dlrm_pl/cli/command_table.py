@@ -15,6 +15,7 @@ from dlrm_pl.cli.commands.inspect import inspect
 from dlrm_pl.cli.commands.merge_checkpoint import merge_checkpoint
 from dlrm_pl.cli.commands.predict import predict_with_artifact
 from dlrm_pl.cli.commands.preprocess import preprocess
+from dlrm_pl.cli.commands.push import push
 from dlrm_pl.cli.commands.serve import serve
 from dlrm_pl.cli.commands.synthesize import synthesize
 from dlrm_pl.cli.commands.verify import verify
@@ -28,6 +29,7 @@ LIGHT: dict[str, Callable[..., Report | None]] = {
     "serve": serve,
     "inspect": inspect,
     "card": card,
+    "push": push,
     "merge-checkpoint": merge_checkpoint,
     "export": export,
     "export-tables": export_tables,
@@ -39,7 +41,7 @@ LIGHT: dict[str, Callable[..., Report | None]] = {
 
 PREDICT_WITH_ARTIFACT = predict_with_artifact
 
-POSITIONAL = ("inspect", "card", "merge-checkpoint", "configs", "completion")
+POSITIONAL = ("inspect", "card", "push", "merge-checkpoint", "configs", "completion")
 """Commands whose required options are given without a name: `inspect PATH`."""
 
 TRAINER = {
@@ -64,6 +66,7 @@ ORDER = (
     "serve",
     "inspect",
     "card",
+    "push",
     "merge-checkpoint",
     "import-checkpoint",
     "export",
@@ -87,6 +90,7 @@ EXAMPLES = {
     "serve": "--artifact artifacts/int8 --port 8000",
     "inspect": "artifacts/int8",
     "card": "artifacts/int8 --license apache-2.0 --output artifacts/int8/README.md",
+    "push": "artifacts/int8 me/clicks --private",
     "merge-checkpoint": "step=1000.ckpt --output model.ckpt",
     "export": "--artifact artifacts/int8 --to onnx --output exported --data clicks",
     "export-tables": "--ckpt_path model.ckpt --output tables --bits 4",

@@ -23,7 +23,8 @@ def test_help_lists_every_command_without_importing_torch() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["synthesize", "preprocess", "verify", "inspect", "card", "from-dlrm-flags", "predict --artifact x"]
+    "command",
+    ["synthesize", "preprocess", "verify", "inspect", "card", "push", "from-dlrm-flags", "predict --artifact x"],
 )
 def test_help_of_light_commands_does_not_import_torch(command: str) -> None:
     program = (
