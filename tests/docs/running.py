@@ -12,9 +12,12 @@ import logging
 import os
 import re
 import shlex
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +64,11 @@ def run_page(blocks: list[Block], slow: bool, allowed: frozenset[int] = frozense
         slow: run the blocks that are marked ``slow`` as well; otherwise they are checked without being run.
         allowed: exit statuses of a command that runs.
     """
+    with _server_stopped():
+        return _run_blocks(_with_port(blocks, _free_port()), slow, allowed)
+
+
+def _run_blocks(blocks: list[Block], slow: bool, allowed: frozenset[int]) -> int:
     names: dict[str, Any] = {"__name__": "__page__"}
     ran = 0
     for block in blocks:
@@ -83,6 +91,32 @@ def run_page(blocks: list[Block], slow: bool, allowed: frozenset[int] = frozense
             raise PageError(f"{block.place}: {type(error).__name__}: {error}") from error
         ran += runs and block.language in ("sh", "python")
     return ran
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _with_port(blocks: list[Block], port: int) -> list[Block]:
+    """The blocks with another port than the one that pages name, which another program may have taken."""
+    return [
+        replace(block, text=re.sub(r"(127\.0\.0\.1:|--port )8000\b", rf"\g<1>{port}", block.text)) for block in blocks
+    ]
+
+
+@contextlib.contextmanager
+def _server_stopped() -> Iterator[None]:
+    """Stop the server that a page has started in the background, if it did not get to its end."""
+    try:
+        yield
+    finally:
+        if (noted := Path("server.pid")).is_file():
+            number = int(noted.read_text())
+            with contextlib.suppress(OSError):  # It has ended.
+                if b"serve" in Path(f"/proc/{number}/cmdline").read_bytes():
+                    os.kill(number, signal.SIGTERM)
 
 
 def _run(statement: str, allowed: frozenset[int]) -> None:
@@ -159,7 +193,8 @@ def _check_other(words: list[str]) -> None:
         for extra in ",".join(extras).split(","):
             assert not extra or extra in known, f"there is no extra {extra!r}"
     elif words[0] == "python" and words[1:2] and words[1].endswith(".py"):
-        script = ROOT / words[1]
+        # A block of the page may have been saved under this name.
+        script = Path(words[1]).resolve() if Path(words[1]).is_file() else ROOT / words[1]
         assert script.is_file(), f"there is no {words[1]}"
         offered = _help_of_script(script)
         for option in (word.partition("=")[0] for word in words[2:] if word.startswith("--")):
