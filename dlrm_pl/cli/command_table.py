@@ -50,13 +50,15 @@ TRAINER = {
     "test": "Score a checkpoint on the test split.",
     "predict": "Score rows with a checkpoint, or with an int8 artifact (`predict --artifact`).",
     "quantize": "Turn a trained model into a certified int8 artifact.",
+    "sweep": "Search over the settings of a training: many short trainings, compared by their AUROC on val.",
 }
-"""Methods of DLRMTrainer, with the first line of their docstrings: importing it for its help would take seconds."""
+"""Commands with a Trainer, and the first lines of their docstrings: importing those for the help would take seconds."""
 
 ORDER = (
     "synthesize",
     "preprocess",
     "fit",
+    "sweep",
     "validate",
     "test",
     "predict",
@@ -80,6 +82,7 @@ EXAMPLES = {
     "synthesize": "--output clicks --rows 200000 --days 4",
     "preprocess": "--raw criteo/day --output terabyte --max_ind_range 40000000",
     "fit": "-c quickstart --data.folder clicks --trainer.max_epochs 2",
+    "sweep": "-c quickstart --data.folder clicks --output sweeps/mine --max_trials 10",
     "validate": "-c quickstart --data.folder clicks --ckpt_path model.ckpt",
     "test": "-c quickstart --data.folder clicks --ckpt_path model.ckpt",
     "predict": "-c quickstart --data.folder clicks --ckpt_path model.ckpt --output clicks.csv",

@@ -174,8 +174,8 @@ def _run_with_trainer(name: str, args: list[str], verbosity: Verbosity) -> tuple
 
     if HELP & set(args):  # Whatever else is given, finished or not.
         args = ["--help_all" if "--help_all" in args else "--help"]
-    if name == "quantize" and not is_first_process():
-        return 0, None  # One process quantizes; torchrun started others with the same command.
+    if name in ("quantize", "sweep") and not is_first_process():
+        return 0, None  # One process quantizes or sweeps; torchrun started others with the same command.
     args = with_data_settings(name, with_present_names(name, args))
     args = with_config_files(args)  # First, since it takes no time and what follows takes seconds.
     from dlrm_pl.cli.trainer.running import run
@@ -216,6 +216,8 @@ def _interrupted(args: list[str], interrupt: KeyboardInterrupt | None = None) ->
     checkpoint = getattr(interrupt, "checkpoint", None)
     if checkpoint is not None:
         what = f"Give the same command with --ckpt_path {checkpoint} to continue."
+    elif args[0] == "sweep":
+        what = "The trials that have ended are kept; run the same command again to continue."
     elif args[0] == "fit":
         what = (
             "No partial output was left; give the same command with --ckpt_path and a checkpoint that was saved before "

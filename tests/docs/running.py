@@ -221,6 +221,10 @@ def _check_yaml(text: str) -> None:
     if "tuning" in values or "quantization" in values:
         translate(values, "conf.yaml", tiny.ARCHITECTURE)
         return
+    if set(values) == {"space"}:
+        with _temporary_yaml(text) as name:
+            check_command(["sweep", "-c", "quickstart", "-c", name, "--output", "sweeps/x"])
+        return
     if not _RUN & set(values):
         callback = {"class_path": _CALLBACK, "init_args": {"output": "artifacts/x"} | values}
         text = yaml.safe_dump({"trainer": {"callbacks+": [callback]}})

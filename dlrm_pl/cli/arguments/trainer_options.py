@@ -21,6 +21,11 @@ def options_of(command: str) -> list[Action]:
         DLRMModule, "model", skip={"table_sizes", "dataset_fingerprint", "columns"}, fail_untyped=False
     )
     parser.add_class_arguments(DLRMDataModule, "data", fail_untyped=False)
+    if command == "sweep":
+        from dlrm_pl.cli.arguments.sweep_options import SweepOptions
+
+        parser.add_class_arguments(SweepOptions, as_group=False)
+        return list(parser._actions)
     taken = {"model", "datamodule", "dataloaders", "train_dataloaders", "val_dataloaders"}
     parser.add_method_arguments(DLRMTrainer, command, skip=taken, fail_untyped=False)
     return list(parser._actions)

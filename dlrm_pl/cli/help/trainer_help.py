@@ -21,6 +21,7 @@ _TRAINER_TEXTS = {
     "val_check_interval": "validate after this number of batches, or this share of an epoch",
     "log_every_n_steps": "steps between two lines of the training log",
     "logger": "class of the logger; false: none",
+    "accumulate_grad_batches": "batches of an optimizer step",
     "devices": "number of processes",
     "default_root_dir": "folder of logs, configuration and checkpoints; runs when not given",
 }
@@ -41,6 +42,7 @@ _TRAINER_OF = {
     "test": ("limit_test_batches", "logger", "devices"),
     "predict": ("limit_predict_batches",),
     "quantize": ("logger",),
+    "sweep": ("max_epochs", "limit_train_batches", "limit_val_batches", "accumulate_grad_batches"),
 }
 _HIDDEN = frozenset(("weights_only", "verbose", "return_predictions", "until", "dataloaders", "train_dataloaders"))
 _HIDDEN |= {"val_dataloaders"}
@@ -53,6 +55,7 @@ _DATA_HIDDEN = {
     "test": _FIT_ONLY | _PREDICT_ONLY | {"data.calibration_rows"},
     "predict": _FIT_ONLY | {"data.calibration_rows"},
     "quantize": _FIT_ONLY | _PREDICT_ONLY,
+    "sweep": _PREDICT_ONLY | {"data.calibration_rows"},
 }
 """Settings of the data module that a command does not use."""
 _CALLBACK = "dlrm_pl.QuantizationCallback"
@@ -91,7 +94,7 @@ def arrange_trainer_help(parser: ArgumentParser, name: str, own: Sequence[str], 
         (f"options of {name}", [option for option in own if option not in _HIDDEN]),
         ("data", in_data),
     ]
-    if name == "fit":
+    if name in ("fit", "sweep"):
         groups.append(("model", in_model))
     trainer = [f"trainer.{option}" for option in _TRAINER_OF[name]]
     groups.append(("trainer, the most used of Lightning's options", trainer))

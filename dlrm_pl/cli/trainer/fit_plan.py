@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -114,11 +115,18 @@ def _devices(devices: Any) -> int:
     return int(devices) if str(devices).isdecimal() else 1
 
 
-def _workload(config: Any) -> Workload:
-    model = config.model
-    columns, sizes = _tables(config)
+def architecture_and_optimizers(
+    model: Any, columns: Columns, table_sizes: Sequence[int]
+) -> tuple[Architecture, OptimizerSettings]:
+    """Return the shape and the optimizers of a model as it is configured, without making it.
+
+    Args:
+        model: settings of the model.
+        columns: columns of its rows.
+        table_sizes: rows of each table.
+    """
     architecture = Architecture(
-        table_sizes=tuple(sizes),
+        table_sizes=tuple(table_sizes),
         embedding_dim=model.embedding_dim,
         bottom_mlp=tuple(with_inputs(model.bottom_mlp, columns)),
         top_mlp=tuple(model.top_mlp),
@@ -127,10 +135,16 @@ def _workload(config: Any) -> Workload:
         cross_layers=model.cross_layers,
         cross_rank=model.cross_rank,
     )
-    settings = OptimizerSettings(
+    optimizers = OptimizerSettings(
         **{field.name: model[field.name] for field in fields(OptimizerSettings)}
         | {"dense_betas": tuple(model.dense_betas)}
     )
+    return architecture, optimizers
+
+
+def _workload(config: Any) -> Workload:
+    columns, sizes = _tables(config)
+    architecture, settings = architecture_and_optimizers(config.model, columns, sizes)
     lookups, names = lookups_and_names(columns if config.plan_table_sizes is None else None)
     lookups = tuple(config.plan_lookups or lookups)
     scored = 0 if config.trainer.limit_val_batches == 0 else config.data.eval_batch_size

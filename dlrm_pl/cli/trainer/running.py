@@ -20,6 +20,8 @@ from dlrm_pl.cli.output import Report, Verbosity
 from dlrm_pl.cli.trainer.fit_plan import with_plan_options
 from dlrm_pl.cli.trainer.lightning_cli import DLRMCLI
 from dlrm_pl.cli.trainer.saved_config import SaveConfigOfFit
+from dlrm_pl.cli.trainer.sweep_cli import NAME as SWEEP
+from dlrm_pl.cli.trainer.sweep_cli import SweepCLI
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.training.lightning_module import DLRMModule
@@ -56,7 +58,7 @@ def run(args: list[str], verbosity: Verbosity) -> tuple[list[Outcome], Report | 
         logging.getLogger(name).setLevel(logging.WARNING if verbosity.quiet else logging.INFO)
     read_yaml_with_limits()
     try:
-        cli = DLRMCLI(
+        cli = (SweepCLI if args[0] == SWEEP else DLRMCLI)(
             DLRMModule,
             DLRMDataModule,
             trainer_class=DLRMTrainer,
@@ -64,6 +66,8 @@ def run(args: list[str], verbosity: Verbosity) -> tuple[list[Outcome], Report | 
             seed_everything_default=2024,
             save_config_callback=SaveConfigOfFit,
             parser_kwargs={"prog": program_name()},
+            # A module's hyperparameters would be those of the command line, whatever a trial changes.
+            load_from_checkpoint_support=args[0] != SWEEP,
         )
     except MisconfigurationException as error:
         raise ConfigurationError(str(error)) from error
@@ -83,6 +87,8 @@ def run(args: list[str], verbosity: Verbosity) -> tuple[list[Outcome], Report | 
     except SIGTERMException:
         # A SystemExit without a status, which the shell that sent the signal would take for success.
         raise SystemExit(128 + signal.SIGTERM) from None
+    if isinstance(cli, SweepCLI):
+        return [], cli.report
     if cli.plans_only:
         return [], cli.report if os.environ.get("RANK", "0") == "0" else None
     callbacks: list[Any] = cli.trainer.callbacks  # type: ignore[attr-defined]

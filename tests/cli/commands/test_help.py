@@ -38,10 +38,12 @@ def test_help_of_light_commands_does_not_import_torch(command: str) -> None:
 
 
 def test_overview_says_what_the_docstrings_say() -> None:
+    from dlrm_pl.cli.arguments.sweep_options import SweepOptions
     from dlrm_pl.trainer import DLRMTrainer
 
     for name, summary in cli.TRAINER.items():
-        assert (getattr(DLRMTrainer, name).__doc__ or "").splitlines()[0] == summary
+        documented = SweepOptions if name == "sweep" else getattr(DLRMTrainer, name)
+        assert (documented.__doc__ or "").splitlines()[0] == summary
 
 
 def explanations(text: str) -> dict[str, str]:
@@ -64,6 +66,7 @@ def explanations(text: str) -> dict[str, str]:
             "quantize",
             r"(model|data)\.\w+|output|relative|absolute|timeout_s|max_trials|strategy|objective|stop_at|seed",
         ),
+        ("sweep", r"(model|data)\.\w+|output|space|max_\w+|\w+_per_trial|validations|sampler|pruner|repeats|seed"),
         ("predict", r"data\.predict_\w+|output"),
         ("synthesize", r"\w+"),
         ("preprocess", r"\w+"),
@@ -86,6 +89,7 @@ TITLES = ["data", "trainer, the most used of Lightning's options", "common optio
     ("command", "titles"),
     [
         ("fit", ["options of fit", "data", "model", *TITLES[1:2], "callbacks", "common options"]),
+        ("sweep", ["options of sweep", "data", "model", *TITLES[1:]]),
         ("validate", ["options of validate", *TITLES]),
         ("test", ["options of test", *TITLES]),
         ("predict", ["options of predict", *TITLES]),
@@ -98,7 +102,7 @@ def test_help_of_trainer_commands_fits_two_screens(
     assert run(command, "-c", "no/such/file", "--help") == 0
     text = capsys.readouterr().out
     lines = text.splitlines()
-    assert len(lines) <= (146 if command == "fit" else 100)  # A training has the most options.
+    assert len(lines) <= (146 if command in ("fit", "sweep") else 100)  # A training has the most options.
     assert max(map(len, lines)) <= 120
     assert re.findall(r"^(\S.{,50}):$", text, re.MULTILINE) == titles
     assert lines[1].startswith("example: python cli.py ")

@@ -1,0 +1,237 @@
+"""The search space of a sweep: which settings vary, and over which values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+from dlrm_pl.documents.fields import shown
+from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.sweep.entries import FIELDS, Accepts, Choices, Entry, Range, frozen, plain_values, read_entry
+from dlrm_pl.sweep.spelling import did_you_mean
+
+DIM, BOTTOM, OPTIMIZER = "model.embedding_dim", "model.bottom_mlp", "model.dense_optimizer"
+
+_COUNTED = 10_000
+"""Combinations that are counted one by one, where some settings depend on others."""
+
+_NOT_SEARCHED = {
+    "seed_everything": "all trials have the same seed, so that they can be compared",
+    "data.seed": "all trials see the same rows in the same order, so that they can be compared",
+    "data.folder": "all trials are scored on the same rows",
+    "trainer.max_epochs": "all trials train on the same number of rows: give --rows_per_trial",
+    "trainer.min_epochs": "all trials train on the same number of rows: give --rows_per_trial",
+    "trainer.max_steps": "all trials train on the same number of rows: give --max_steps or --rows_per_trial",
+    "trainer.min_steps": "all trials train on the same number of rows: give --rows_per_trial",
+    "trainer.max_time": "all trials train on the same number of rows: give --rows_per_trial",
+    "trainer.limit_train_batches": "all trials train on the same number of rows: give --rows_per_trial",
+    "trainer.limit_val_batches": "all trials are scored on the same rows",
+    "trainer.val_check_interval": "all trials are scored after the same shares of their rows: give --validations",
+    "trainer.check_val_every_n_epoch": "all trials are scored after the same shares of their rows: give --validations",
+    "trainer.devices": "a trial is one process",
+    "trainer.num_nodes": "a trial is one process",
+    "trainer.strategy": "a trial is one process",
+    "trainer.callbacks": "a sweep chooses among plain values",
+    "trainer.logger": "trials write no logs",
+}
+"""Settings that cannot vary, with the reason."""
+
+
+Conditions = Mapping[str, Mapping[str, tuple[Any, ...]]]
+
+
+@dataclass(frozen=True)
+class Space:
+    """The settings that a sweep varies.
+
+    Attributes:
+        entries: their values, by the dotted names of the settings, in order.
+        conditions: by the name of a setting, the values that settings above it must have for it to vary; where they
+            have not, a trial leaves the setting as it is configured.
+    """
+
+    entries: Mapping[str, Entry]
+    conditions: Conditions = field(default_factory=dict)
+
+    def statement(self) -> dict[str, Any]:
+        """Return the space as a file states it."""
+        stated = {}
+        for name, entry in self.entries.items():
+            when = self.conditions.get(name, {})
+            conditions = {other: plain_values(values) for other, values in when.items()}
+            stated[name] = entry.statement() | ({"when": conditions} if conditions else {})
+        return stated
+
+    def varies(self, name: str, values: Mapping[str, Any]) -> bool:
+        """Tell whether a setting varies where the settings above it have these values."""
+        return all(
+            other in values and frozen(values[other]) in allowed
+            for other, allowed in self.conditions.get(name, {}).items()
+        )
+
+    def varying(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the settings that vary, of values for all of them."""
+        found: dict[str, Any] = {}
+        for name in self.entries:
+            if self.varies(name, found):
+                found[name] = values[name]
+        return found
+
+    def contains(self, values: Mapping[str, Any]) -> bool:
+        """Tell whether values are those of a trial: one of the space for each setting that varies, and no others."""
+        return all(
+            (name in values) == self.varies(name, values) and (name not in values or entry.contains(values[name]))
+            for name, entry in self.entries.items()
+        )
+
+    def size(self) -> int | None:
+        """Return the number of combinations, or a greater one; None where a range has endlessly many numbers."""
+        counts = [entry.values() for entry in self.entries.values()]
+        if None in counts:
+            return None
+        most = math.prod(len(values) for values in counts if values is not None)
+        return sum(1 for _ in self.grid()) if self.conditions and most <= _COUNTED else most
+
+    def grid(self) -> Iterator[dict[str, Any]]:
+        """Yield every combination; the last setting varies fastest.
+
+        Raises:
+            ConfigurationError: a range has neither a step nor whole numbers.
+        """
+        options = []
+        for name, entry in self.entries.items():
+            values = entry.values()
+            if values is None:
+                raise ConfigurationError(
+                    f"space: {name} is a range of numbers without a step, which a grid cannot go through. Give it "
+                    "choices or a step, or take --sampler tpe or random."
+                )
+            options.append(values)
+        yield from self._combinations(options)
+
+    def extremes(self) -> Iterator[dict[str, Any]]:
+        """Yield every combination of choices and of the ends of ranges."""
+        yield from self._combinations(
+            [[entry.low, entry.high] if isinstance(entry, Range) else entry.values() for entry in self.entries.values()]
+        )
+
+    def _combinations(self, options: Sequence[Sequence[Any]]) -> Iterator[dict[str, Any]]:
+        before: set[tuple[Any, ...]] = set()
+        for combination in product(*options):
+            values = self.varying(dict(zip(self.entries, combination, strict=True)))
+            key = tuple((name, frozen(value)) for name, value in values.items())
+            if not self.conditions or key not in before:
+                before.add(key)
+                yield values
+
+
+def read_space(stated: Mapping[str, Any], known: Collection[str], accepts: Accepts) -> Space:
+    """Check the statement of a space.
+
+    Args:
+        stated: entries by dotted names, or by names within names.
+        known: dotted names of all settings.
+        accepts: says whether a setting can have a value.
+
+    Raises:
+        ConfigurationError: a setting is unknown or cannot vary, or an entry makes no sense; names it.
+    """
+    if not isinstance(stated, Mapping) or not stated:
+        raise ConfigurationError(
+            "space: states nothing to vary. Name settings, as in {model.learning_rate: {low: 0.001, high: 1, log: "
+            "true}}, or leave it out for the usual space."
+        )
+    entries: dict[str, Entry] = {}
+    conditions: dict[str, Mapping[str, tuple[Any, ...]]] = {}
+    for name, entry in _flat(stated):
+        if reason := _NOT_SEARCHED.get(name):
+            raise ConfigurationError(f"space: {name} cannot vary: {reason}.")
+        if name not in known:
+            others = [other for other in known if other not in _NOT_SEARCHED]
+            close = did_you_mean(name, others) if "." in name else did_you_mean(f"model.{name}", others)
+            raise ConfigurationError(f"space: there is no setting {name}{close}")
+        if name in entries:
+            raise ConfigurationError(f"space: {name} is stated twice. Leave one of them out.")
+        when, entry = _without_condition(name, entry, entries)
+        entries[name] = read_entry(name, entry, accepts)
+        if when:
+            conditions[name] = when
+    return Space(_with_one_last_width(entries), conditions)
+
+
+def fitting_widths(values: Mapping[str, Any], bottom_mlp: list[int]) -> dict[str, Any]:
+    """Let the bottom MLP of a trial end in the embedding dimension of the trial, as a model needs it.
+
+    Args:
+        values: settings of a trial.
+        bottom_mlp: widths of the configuration.
+
+    Returns:
+        The settings, with ``model.bottom_mlp`` where the dimension varies.
+    """
+    if DIM not in values:
+        return dict(values)
+    widths = list(values.get(BOTTOM, bottom_mlp))
+    return {**values, BOTTOM: [*widths[:-1], values[DIM]]}
+
+
+def _without_condition(name: str, stated: Any, above: Mapping[str, Entry]) -> tuple[dict[str, tuple[Any, ...]], Any]:
+    """Split off the condition of an entry, as {when: {model.dense_optimizer: [adam]}}."""
+    if not isinstance(stated, Mapping) or "when" not in stated:
+        return {}, stated
+    when, where = stated["when"], f"space: {name}: when"
+    if not isinstance(when, Mapping) or not when:
+        raise ConfigurationError(f"{where}={shown(when)} must name settings above it, as in {{{OPTIMIZER}: [adam]}}.")
+    found = {}
+    for other, values in _flat_values(when):
+        entry = above.get(other)
+        if not isinstance(entry, Choices):
+            raise ConfigurationError(
+                f"{where}: {other} is no setting with choices that stands above {name} in the space"
+                f"{did_you_mean(other, above)}"
+            )
+        allowed = values if isinstance(values, list | tuple) else [values]
+        for value in allowed:
+            if not entry.contains(value):
+                raise ConfigurationError(
+                    f"{where}: {other} is never {shown(value)}; its choices are {shown(entry.values())}."
+                )
+        found[other] = tuple(frozen(value) for value in allowed)
+    return found, {field: value for field, value in stated.items() if field != "when"}
+
+
+def _flat_values(stated: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in stated.items():
+        if isinstance(value, Mapping):
+            yield from _flat_values(value, f"{within}{key}.")
+        else:
+            yield f"{within}{key}", value
+
+
+def _with_one_last_width(entries: dict[str, Entry]) -> dict[str, Entry]:
+    """Refuse two bottom MLPs that differ in their last width alone, which the embedding dimension decides."""
+    bottom = entries.get(BOTTOM)
+    if DIM in entries and isinstance(bottom, Choices):
+        inner = [tuple(option or ())[:-1] for option in bottom.options]
+        if len(set(inner)) < len(inner):
+            raise ConfigurationError(
+                f"space: two choices of {BOTTOM} differ in their last width alone, which {DIM} replaces. Leave one out."
+            )
+    return entries
+
+
+def _flat(stated: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in stated.items():
+        name = f"{within}{key}"
+        if isinstance(value, Mapping) and value and not set(value) & {*FIELDS, "when"} and _holds_names(value):
+            yield from _flat(value, f"{name}.")
+        else:
+            yield name, value
+
+
+def _holds_names(value: Mapping[str, Any]) -> bool:
+    """Whether a mapping has mappings in it, as {model: {learning_rate: {low: 0}}}, and is no entry itself."""
+    return all(isinstance(inner, Mapping) for inner in value.values())

@@ -1,0 +1,82 @@
+"""What a trial of a sweep was, and how it went."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
+
+from dlrm_pl.errors import DataFormatError
+
+State = Literal["complete", "pruned", "failed"]
+STATES: tuple[State, ...] = ("complete", "pruned", "failed")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training of a sweep.
+
+    Attributes:
+        number: number of the trial, from 1 on; Optuna counts from 0.
+        values: settings that the trial has in place of the configuration's, by their dotted names.
+        state: ``complete``: trained on all its rows; ``pruned``: ended early; ``failed``: could not be trained.
+        scores: AUROC on val by the number of the validation, from 1 on; each follows an equal share of the rows.
+        rows: rows that it was trained on.
+        seconds: time that it took.
+        memory_bytes: memory that its training takes, as `fit` says it before it starts.
+        reason: why it failed; else empty.
+        seed: seed of its weights, and of the order of its rows.
+        is_given: whether it has the settings of the configuration.
+        noted: what the pruner has noted of it, by which it judges later trials.
+    """
+
+    number: int
+    values: Mapping[str, Any]
+    state: State
+    scores: Mapping[int, float] = field(default_factory=dict)
+    rows: int = 0
+    seconds: float = 0.0
+    memory_bytes: int = 0
+    reason: str = ""
+    seed: int = 0
+    is_given: bool = False
+    noted: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def auroc(self) -> float | None:
+        """AUROC of the last validation; None before the first."""
+        return self.scores[max(self.scores)] if self.scores else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the trial in plain JSON types."""
+        return asdict(self) | {"scores": {str(step): score for step, score in self.scores.items()}}
+
+    @classmethod
+    def from_dict(cls, stored: Any, where: str) -> Trial:
+        """Read a trial that was stored.
+
+        Raises:
+            DataFormatError: it is not one.
+        """
+        try:
+            values = {one.name: stored[one.name] for one in fields(cls)}
+            scores = {int(step): float(score) for step, score in values["scores"].items()}
+            made = cls(**(values | {"scores": scores}))
+            plain = all(isinstance(part, dict) for part in (made.values, made.noted)) and made.state in STATES
+            plain = plain and isinstance(made.reason, str)
+            numbers = [made.number, made.rows, made.seconds, made.memory_bytes, made.seed, *scores.values()]
+            if plain and all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
+                return made
+        except (KeyError, TypeError, ValueError, AttributeError):
+            pass
+        raise DataFormatError(f"{where}: does not hold the trials of a sweep. Choose another --output, or remove it.")
+
+
+def best_of(trials: Sequence[Trial]) -> Trial | None:
+    """Return the complete trial of the highest AUROC, the first of equals; None where none is complete.
+
+    Trials that were pruned have trained on fewer rows, and are not compared.
+    """
+    complete = [trial for trial in trials if trial.state == "complete" and trial.auroc is not None]
+    return max(complete, key=lambda trial: trial.auroc or 0.0, default=None)
