@@ -9,6 +9,7 @@ from .callbacks.mlperf_logging import MLPerfLogging as MLPerfLogging
 from .callbacks.quantization import QuantizationCallback as QuantizationCallback
 from .callbacks.quantization_aware import QuantizationAwareTraining as QuantizationAwareTraining
 from .callbacks.throughput import ThroughputMonitor as ThroughputMonitor
+from .callbacks.training_curves import TrainingCurves as TrainingCurves
 from .columns.column import DenseColumn as DenseColumn
 from .columns.column import SparseColumn as SparseColumn
 from .columns.columns import Columns as Columns

@@ -5,30 +5,17 @@ from __future__ import annotations
 import logging
 import math
 import sys
-import time
-from dataclasses import dataclass
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import RichProgressBar, Timer, TQDMProgressBar
 from pytorch_lightning.utilities import rank_zero_only
 
-from dlrm_pl.batch import ClickBatch
-from dlrm_pl.data.loading.read_ahead import Waiting
+from dlrm_pl.callbacks.training_clock import Reading, TrainingClock, samples_per_s
 from dlrm_pl.documents.arguments import check_arguments
 from dlrm_pl.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _Reading:
-    """What was trained up to a moment of an epoch."""
-
-    seconds: float  # Without the time of validations.
-    batches: int
-    samples: int
-    waited_s: float | None
 
 
 class ThroughputMonitor(pl.Callback):
@@ -58,10 +45,8 @@ class ThroughputMonitor(pl.Callback):
             raise ConfigurationError(f"ThroughputMonitor: every_s={every_s} must be a finite number, 0 or more.")
         super().__init__()
         self._every_s = every_s
-        self._stopped_at: float | None = None
-        self._stopped_s = 0.0
-        self._seen_samples = self._seen_batches = 0
-        self._started = self._logged = self._shown = _Reading(0.0, 0, 0, None)
+        self._clock = TrainingClock()
+        self._started = self._logged = self._shown = Reading()
 
     def __repr__(self) -> str:
         """The seconds between two lines."""
@@ -73,7 +58,7 @@ class ThroughputMonitor(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin to count; a training that is resumed within an epoch does not start the epoch again."""
-        self._stopped_at, self._stopped_s = None, 0.0
+        self._clock.start()
         self._begin(trainer)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -84,10 +69,8 @@ class ThroughputMonitor(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Report, if a step is logged or it is time for a line."""
-        if isinstance(batch, ClickBatch):
-            self._seen_samples += batch.num_samples
-            self._seen_batches += 1
-        now = self._read(trainer)
+        self._clock.see(batch)
+        now = self._clock.read(trainer)
         if trainer._logger_connector.should_update_logs:
             self._log(trainer, now)
         if self._every_s and now.seconds - self._shown.seconds >= self._every_s:
@@ -98,7 +81,7 @@ class ThroughputMonitor(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Report on the epoch."""
-        now = self._read(trainer)
+        now = self._clock.read(trainer)
         samples = (now.samples - self._started.samples) * trainer.world_size
         if self._every_s and samples:
             took = format_seconds(now.seconds - self._started.seconds)
@@ -106,38 +89,28 @@ class ThroughputMonitor(pl.Callback):
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop the clock."""
-        self._stopped_at = time.perf_counter()
+        self._clock.stop()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Let the clock run on."""
-        if self._stopped_at is not None:
-            self._stopped_s += time.perf_counter() - self._stopped_at
-            self._stopped_at = None
+        self._clock.go_on()
 
     def _begin(self, trainer: pl.Trainer) -> None:
-        self._started = self._logged = self._shown = self._read(trainer)
+        self._started = self._logged = self._shown = self._clock.read(trainer)
 
-    def _read(self, trainer: pl.Trainer) -> _Reading:
-        waiting, seconds = _waiting(trainer), time.perf_counter() - self._stopped_s
-        batches = trainer.fit_loop.total_batch_idx + 1
-        if waiting is None:
-            samples = round(batches * self._seen_samples / max(self._seen_batches, 1))
-            return _Reading(seconds, batches, samples, None)
-        return _Reading(seconds, batches, waiting.rows, waiting.seconds)
-
-    def _log(self, trainer: pl.Trainer, now: _Reading) -> None:
+    def _log(self, trainer: pl.Trainer, now: Reading) -> None:
         before, self._logged = self._logged, now
         if now.seconds <= before.seconds or now.samples <= before.samples:
             return
-        values = {"samples_per_s": _speed(trainer, before, now)}
+        values = {"samples_per_s": samples_per_s(trainer, before, now)}
         if (share := _wait_share(before, now)) is not None:
             values["data_wait_share"] = share
         for logger in trainer.loggers:
             logger.log_metrics(values, step=trainer.fit_loop.epoch_loop._batches_that_stepped)
 
     @rank_zero_only
-    def _show(self, trainer: pl.Trainer, where: str, before: _Reading, now: _Reading, *, ended: bool = False) -> None:
-        parts = [f"{_speed(trainer, before, now):,.0f} samples/s"]
+    def _show(self, trainer: pl.Trainer, where: str, before: Reading, now: Reading, *, ended: bool = False) -> None:
+        parts = [f"{samples_per_s(trainer, before, now):,.0f} samples/s"]
         if (share := _wait_share(before, now)) is not None:
             parts.append(f"{share:.1%} of the time waiting for data".replace("%", " %"))
         left = _seconds_left(trainer, before, now, ended)
@@ -175,18 +148,7 @@ def _write(trainer: pl.Trainer, line: str) -> None:
         log.info("%s", line)
 
 
-def _waiting(trainer: pl.Trainer) -> Waiting | None:
-    """What the loader counts, if it is one of ours."""
-    waiting = getattr(trainer.train_dataloader, "waiting", None)
-    return waiting if isinstance(waiting, Waiting) else None
-
-
-def _speed(trainer: pl.Trainer, before: _Reading, now: _Reading) -> float:
-    """Samples per second of all ranks, which take equal shares."""
-    return (now.samples - before.samples) * trainer.world_size / max(now.seconds - before.seconds, 1e-9)
-
-
-def _wait_share(before: _Reading, now: _Reading) -> float | None:
+def _wait_share(before: Reading, now: Reading) -> float | None:
     if before.waited_s is None or now.waited_s is None:
         return None
     return min(1.0, (now.waited_s - before.waited_s) / max(now.seconds - before.seconds, 1e-9))
@@ -197,7 +159,7 @@ def _epoch(trainer: pl.Trainer) -> str:
     return f"epoch {trainer.current_epoch + 1}" + (f" of {limit:,}" if limit is not None and limit > 0 else "")
 
 
-def _seconds_left(trainer: pl.Trainer, before: _Reading, now: _Reading, ended: bool) -> float:
+def _seconds_left(trainer: pl.Trainer, before: Reading, now: Reading, ended: bool) -> float:
     """Time until the first limit of the training at the speed of now; 0 if there is no limit."""
     left = [
         remaining

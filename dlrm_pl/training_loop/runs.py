@@ -97,7 +97,10 @@ def _train_together(batches: list[ClickBatch], counts: Counts, module: TrainedMo
         counts.start()
         losses = engine.run(batches, counts.ready - 1, rates)
         diverged = module.has_diverged(losses[-1])
+        first = module.global_step + 1
         counts.finish(len(losses) - diverged)
+        if module.loss_listener is not None and len(losses) > diverged:  # That of one that has diverged is told below.
+            module.loss_listener(losses[: len(losses) - diverged], first, max(first, module.global_step))
         if diverged:
             if len(losses) > 1:
                 counts.start()

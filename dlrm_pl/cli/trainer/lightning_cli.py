@@ -15,6 +15,7 @@ from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCL
 
 from dlrm_pl.callbacks.interrupt import InterruptCheckpoint
 from dlrm_pl.callbacks.quantization import QuantizationCallback
+from dlrm_pl.callbacks.training_curves import add_training_curves
 from dlrm_pl.cli.arguments.usage import let_flags_stand_alone, own_errors, usage_errors, with_home
 from dlrm_pl.cli.help.layout import HELP, ShortHelpFormatter, add_common_options
 from dlrm_pl.cli.help.trainer_help import arrange_trainer_help
@@ -188,7 +189,8 @@ class DLRMCLI(ReportingCLI):
             settings.logger = False
 
     def before_fit(self) -> None:
-        """Let ctrl-C keep a checkpoint; after all other callbacks, as it asks for."""
+        """Record curves; and let ctrl-C keep a checkpoint, after all other callbacks, as it asks for."""
+        add_training_curves(self.trainer)
         self.trainer.callbacks.append(InterruptCheckpoint())  # type: ignore[attr-defined]
 
 

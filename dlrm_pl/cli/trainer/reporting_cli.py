@@ -10,6 +10,7 @@ from rich.console import Console
 
 from dlrm_pl.artifact.writing.outcome import Outcome as Quantized
 from dlrm_pl.callbacks.quantization import QuantizationCallback
+from dlrm_pl.callbacks.training_curves import curves_of
 from dlrm_pl.cli.output import Report
 from dlrm_pl.trainer import DLRMTrainer
 from dlrm_pl.workflow.print_summary import print_summary
@@ -25,6 +26,7 @@ class ReportingCLI(LightningCLI):
         """Report what was trained, and what the QuantizationCallbacks made."""
         trainer: Any = self.trainer
         outcomes = [callback.outcome for callback in trainer.callbacks if isinstance(callback, QuantizationCallback)]
+        curves = curves_of(trainer)
         made = [outcome for outcome in outcomes if outcome is not None]
         saved = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
         data = {
@@ -33,12 +35,15 @@ class ReportingCLI(LightningCLI):
             "folder": trainer.log_dir,
             "checkpoints": [path for one in saved for path in (one.best_model_path, one.last_model_path) if path],
             "metrics": trainer.callback_metrics,
+            "curves": curves.picture if curves is not None else None,
             "quantized": [_data_of(outcome) for outcome in made],
         }
 
         def show() -> None:
             for outcome in made:
                 print_summary(outcome, Console())
+            if curves is not None and curves.picture is not None:
+                print(f"curves of the training: {curves.picture}")
 
         self.report = Report(data, show)
 

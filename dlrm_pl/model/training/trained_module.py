@@ -56,9 +56,12 @@ class TrainedModule(ScoredModule):
         engine: the code that is asked to train: auto, native or torch.
         optimizers_chosen: which optimizers train the model, and their numbers.
         rounded_forward: what ``QuantizationAwareTraining`` trains and validates in place of the float model.
+        loss_listener: called with the mean losses of consecutive batches, and the optimizer steps, from 1, that the
+            first and the last of them belong to.
     """
 
     rounded_forward: Callable[[ClickBatch], Tensor] | None
+    loss_listener: Callable[[list[float], int, int], None] | None = None
 
     def _add_training(self, engine: Engine) -> None:
         """Take over the hyperparameters, which have been saved, and the engine, which is none of them."""
@@ -110,12 +113,14 @@ class TrainedModule(ScoredModule):
         return not loss <= largest_loss(self._loss, self._loss_weights)  # NaN is not <= anything.
 
     def check_loss(self, loss: float, batch: ClickBatch) -> None:
-        """Check the mean loss of a batch.
+        """Tell the mean loss of a batch to the listener, and check it.
 
         Raises:
             NonFiniteError: it is NaN, infinite, or so large that the training has diverged.
         """
         error = None
+        if self.loss_listener is not None:
+            self.loss_listener([loss], self.global_step + 1, self.global_step + 1)
         if self.has_diverged(loss):
             rate = self._schedule.rate(self.global_step + 1)
             error = divergence(self.model, batch, loss, step=self.global_step, rate=rate)

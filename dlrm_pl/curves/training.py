@@ -1,0 +1,87 @@
+"""What a training recorded of itself: loss, validations, learning rates and speed over its steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from dlrm_pl.curves.bins import Bins
+from dlrm_pl.curves.points import Points
+from dlrm_pl.documents.fields import Count, make
+from dlrm_pl.errors import CheckpointError
+
+_MOST_RESUMED = 64
+_MOST_GROUPS = 256
+
+
+@dataclass
+class TrainingRecord:
+    """Curves of a training, over its optimizer steps.
+
+    Attributes:
+        loss: name of the loss that was trained: bce, wbce or mse; empty where it is not known.
+        rows_of_step: rows of an optimizer step, of all processes; 0 where it is not known.
+        threads: number of threads of each process.
+        processes: number of processes.
+        step: last step.
+        resumed: steps at which the training was continued from a checkpoint.
+        losses: mean losses of batches, of the first process.
+        speeds: samples per second of all processes, without the time of validations.
+        groups: names of the columns of ``rates``.
+        rates: learning rates.
+        validations: AUROC and log loss on val.
+        bad_step: step of the first loss that was not finite; None if there was none.
+    """
+
+    loss: str = ""
+    rows_of_step: Count = 0
+    threads: Count = 0
+    processes: Count = 1
+    step: Count = 0
+    resumed: list[Count] = field(default_factory=list)
+    losses: Bins = field(default_factory=Bins)
+    speeds: Bins = field(default_factory=Bins)
+    groups: list[str] = field(default_factory=list)
+    rates: Points = field(default_factory=Points)
+    validations: Points = field(default_factory=Points)
+    bad_step: Count | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to draw."""
+        return not (len(self.losses) or len(self.validations) or len(self.speeds))
+
+    @property
+    def trains_log_loss(self) -> bool:
+        """Whether the loss of the training and the log loss on val are the same quantity."""
+        return self.loss in ("", "bce")
+
+    def note_resumed(self, step: int) -> None:
+        """Note that the training goes on at a step."""
+        self.resumed = [*self.resumed, step][-_MOST_RESUMED:]
+        self.step = step
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as plain values, for a checkpoint."""
+        plain = {name: value for name, value in vars(self).items() if not isinstance(value, Bins | Points)}
+        plain |= {"resumed": list(self.resumed), "groups": list(self.groups)}
+        return plain | {name: getattr(self, name).to_dict() for name in ("losses", "speeds", "rates", "validations")}
+
+    @classmethod
+    def of_dict(cls, values: Any, where: str) -> TrainingRecord:
+        """Return the record that plain values describe.
+
+        Args:
+            values: what ``to_dict`` returned, perhaps changed by others.
+            where: place that they were read from; begins the message.
+
+        Raises:
+            CheckpointError: they describe none.
+        """
+        record = make(cls, values, where, CheckpointError)
+        width = {len(row) for row in record.rates.rows} | {len(record.groups)} if len(record.rates) else {0}
+        parts = (record.losses, record.speeds, record.rates, record.validations)
+        sound = all(part.is_sound() for part in parts) and all(len(row) == 2 for row in record.validations.rows)
+        if not sound or len(width) > 1 or len(record.resumed) > _MOST_RESUMED or len(record.groups) > _MOST_GROUPS:
+            raise CheckpointError(f"{where}: the curves of the training contradict themselves: they are damaged.")
+        return record
