@@ -24,9 +24,9 @@ _CLASS_NAME = re.compile(r"class_path[ =]'(\S+?)'")
 
 
 def let_flags_stand_alone(parser: ArgumentParser) -> None:
-    """Let ``--overwrite`` mean ``--overwrite true``, and any other option that is true or false likewise."""
+    """Let ``--overwrite`` mean ``--overwrite true``, and any other option that may be true or false likewise."""
     for action in parser._actions:
-        if getattr(action, "_typehint", None) in (bool, bool | None):
+        if getattr(action, "_typehint", None) in (bool, bool | None, bool | str):
             action.nargs, action.const = "?", True
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Literal
 
 from dlrm_pl.cli.commands.progress import stages_bar
 from dlrm_pl.cli.output import Report
+from dlrm_pl.program import program_name
 
 
 def preprocess(
@@ -117,4 +119,5 @@ def preprocess(
         "resumed": report.resumed,
         "report": folder.report,
     }
-    return Report(data, str(report))
+    draw = shlex.join([*program_name().split(), "inspect", str(folder.path), "--plot"])
+    return Report(data, f"{report}\nTo draw this report: {draw}")

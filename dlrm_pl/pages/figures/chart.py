@@ -24,22 +24,22 @@ class Legend:
     """Names of what a figure shows, in rows above it."""
 
     def __init__(self) -> None:
-        self._entries: dict[str, tuple[Swatch, str, bool]] = {}
+        self._entries: dict[str, tuple[Swatch, str, bool, float]] = {}
 
-    def add(self, name: str, swatch: Swatch, colour: str, *, hollow: bool = False) -> None:
+    def add(self, name: str, swatch: Swatch, colour: str, *, hollow: bool = False, opacity: float = 1.0) -> None:
         """Name a mark; a name counts once."""
         if name:
-            self._entries.setdefault(name, (swatch, colour, hollow))
+            self._entries.setdefault(name, (swatch, colour, hollow, opacity))
 
     def draw(self) -> tuple[list[str], float]:
         """Return the marks, and the height that they take."""
         found: list[str] = []
         x, y = 0.0, FONT_SIZE
-        for name, (swatch, colour, hollow) in self._entries.items():
+        for name, (swatch, colour, hollow, opacity) in self._entries.items():
             width = 17 + marks.text_width(name) + 7
             if x and x + width - 7 > WIDTH:
                 x, y = 0.0, y + LINE_HEIGHT
-            found += [_swatch(x, y - 4, swatch, colour, hollow), marks.text(x + 17, y, name)]
+            found += [_swatch(x, y - 4, swatch, colour, hollow, opacity), marks.text(x + 17, y, name)]
             x += width
         return found, y + 8 if found else 0.0
 
@@ -289,10 +289,10 @@ def drawing(description: str, parts: Iterable[tuple[Sequence[str], float]]) -> s
     )
 
 
-def _swatch(x: float, y: float, swatch: Swatch, colour: str, hollow: bool) -> str:
+def _swatch(x: float, y: float, swatch: Swatch, colour: str, hollow: bool, opacity: float) -> str:
     if swatch in ("line", "dashed"):
         return marks.line(x, y, x + 14, y, colour, width=1.5, dashed=swatch == "dashed")
     if swatch in ("box", "hollow", "area"):
-        opacity = 0.4 if swatch == "area" else 1.0
+        opacity = 0.4 if swatch == "area" else opacity
         return marks.box(x + 2, y - 5, 11, 10, colour, hollow=swatch == "hollow", opacity=opacity)
     return marks.marker(x + 8, y, swatch, colour, hollow=hollow)  # type: ignore[arg-type]

@@ -21,11 +21,13 @@ class Bar:
         value: its end.
         colour: name of a colour.
         whisker: ends of a line across its end.
+        opacity: of the colour, above 0.
     """
 
     value: float
     colour: str
     whisker: tuple[float, float] | None = None
+    opacity: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,14 @@ class NamedBars:
         bars: one above the other.
         text: at the right end of the longest bar.
         words: shown while the pointer is over them.
+        stacked: the bars stand in one line, each from the end of the one before; their ends grow.
     """
 
     name: str
     bars: Sequence[Bar]
     text: str = ""
     words: str = ""
+    stacked: bool = False
 
 
 def named_bars(
@@ -67,7 +71,7 @@ def named_bars(
     names = [marks.shortened(row.name, _MOST_OF_A_NAME) for row in rows]
     left = max(map(marks.text_width, names)) + 8
     right = WIDTH - max(8.0, marks.text_width(scale.labels[-1]) / 2 if scale.labels else 0.0)
-    heights = [max(len(row.bars) * thickness + 5, LINE_HEIGHT - 1) for row in rows]
+    heights = [max((1 if row.stacked else len(row.bars)) * thickness + 5, LINE_HEIGHT - 1) for row in rows]
     bottom = sum(heights) + 4
 
     def at(value: float) -> float:
@@ -84,14 +88,15 @@ def named_bars(
     top = 2.0
     for row, name, height in zip(rows, names, heights, strict=True):
         drawn = [marks.text(left - 5, top + height / 2 + 3.5, name, anchor="end")]
-        y = top + (height - len(row.bars) * thickness) / 2
+        y, begin = top + (height - (1 if row.stacked else len(row.bars)) * thickness) / 2, 0.0
         for bar in row.bars:
-            start, stop = sorted((at(0.0), at(bar.value)))
-            drawn.append(marks.box(start, y + 0.5, stop - start, thickness - 1, bar.colour))
+            start, stop = sorted((at(begin), at(bar.value)))
+            box = marks.box(start, y + 0.5, stop - start, thickness - 1, bar.colour, opacity=bar.opacity)
+            drawn.append(box)
             if bar.whisker is not None:
                 middle = y + thickness / 2
                 drawn.append(marks.line(at(bar.whisker[0]), middle, at(bar.whisker[1]), middle, "ink"))
-            y += thickness
+            begin, y = (bar.value, y) if row.stacked else (0.0, y + thickness)
         if row.text:
             longest = max(at(bar.value) for bar in row.bars)
             drawn.append(marks.text(longest + 4, top + height / 2 + 3.5, row.text))

@@ -22,6 +22,7 @@ def test_fit_trains_quantizes_and_certifies(fitted: Path, capsys: pytest.Capture
     assert certificate["accepted"]
     assert certificate["fp32"]["auroc"] > 0.55
     assert certificate["rows"] == 2000
+    assert (fitted / "run" / "training.png").read_bytes().startswith(b"\x89PNG")
     assert run("inspect", fitted / "artifact") == 0
     assert run("inspect", fitted / "run" / "model.ckpt") == 0
     text = capsys.readouterr().out
@@ -45,6 +46,7 @@ def test_two_ranks_train_the_model_that_one_trains(synthetic_folder: Path, tmp_p
             for process in processes:
                 assert process.wait(timeout=250) == 0, process.errors()
         assert run("verify", "--artifact", folder / "artifact", "--data", synthetic_folder) == 0
+        assert [path.name for path in (folder / "run").glob("*.png")] == ["training.png"]  # Of the first process.
         states.append(torch.load(folder / "run" / "model.ckpt", weights_only=True)["state_dict"])
     for name, weight in states[0].items():
         torch.testing.assert_close(states[1][name], weight, msg=lambda text, name=name: f"{name}: {text}")
@@ -100,11 +102,11 @@ def test_other_commands_leave_the_configuration_and_the_log_of_fit_alone(fitted:
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
     assert run("fit", "-c", tmp_path / "c.yaml") == 0
     folder = tmp_path / "log" / "version_0"
-    before = {path.name: path.read_text() for path in folder.iterdir()}
-    assert {"config.yaml", "metrics.csv"} <= set(before)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert {"config.yaml", "metrics.csv", "training.png"} <= set(before)
     for command in ("validate", "test"):
         assert run(command, "-c", tmp_path / "c.yaml", "--ckpt_path", tmp_path / "model.ckpt") == 0
-    assert {path.name: path.read_text() for path in folder.iterdir()} == before
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert [path.parent.name for path in (tmp_path / "log").rglob("config.yaml")] == ["version_0"]
     # The saved configuration is a run of its own, and a whole one; what it may replace is asked anew each time.
     assert "overwrite" not in yaml.safe_load(before["config.yaml"])

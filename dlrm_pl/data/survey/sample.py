@@ -1,0 +1,54 @@
+"""A sample of rows from all over a file, of bounded size, the same each time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+MOST_ROWS = 1 << 18
+"""Rows of a sample at most: their shares have a standard error below 0.1 %."""
+
+MOST_BYTES = 64 << 20
+"""Bytes of their records at most."""
+
+SEED = 0
+_BLOCK_ROWS = 512
+
+
+def sample_size(num_rows: int, row_bytes: int) -> int:
+    """Return how many of the rows a sample has: all, or as many whole blocks as the limits allow.
+
+    Args:
+        num_rows: number of rows that there are.
+        row_bytes: bytes of a row.
+
+    Example:
+        >>> sample_size(1000, 160), sample_size(10**9, 160)
+        (1000, 262144)
+    """
+    most = max(1, min(MOST_ROWS, MOST_BYTES // row_bytes))
+    if num_rows <= most:
+        return num_rows
+    block = min(_BLOCK_ROWS, most)
+    return most // block * block
+
+
+def sampled_rows(num_rows: int, size: int) -> Iterator[slice]:
+    """Yield blocks of rows: one at a random place in each of as many equal parts of the file.
+
+    Args:
+        num_rows: number of rows that there are.
+        size: what ``sample_size`` says.
+    """
+    if size >= num_rows:
+        for first in range(0, num_rows, _BLOCK_ROWS):
+            yield slice(first, min(first + _BLOCK_ROWS, num_rows))
+        return
+    block = min(_BLOCK_ROWS, size)
+    blocks = size // block
+    places = np.random.default_rng(SEED).random(blocks)
+    for number, place in enumerate(places):
+        start, stop = (num_rows * at // blocks for at in (number, number + 1))
+        first = start + int(place * (stop - start - block + 1))
+        yield slice(first, first + block)

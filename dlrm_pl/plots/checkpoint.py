@@ -1,0 +1,64 @@
+"""A checkpoint as a page: the curves of its training, and its tables."""
+
+from __future__ import annotations
+
+from dlrm_pl.curves.figure import describe_training, training_figures
+from dlrm_pl.curves.training import TrainingRecord
+from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.inspection import Description
+from dlrm_pl.model.checkpoints.file import open_checkpoint
+from dlrm_pl.pages.table import Table
+from dlrm_pl.pages.terms import Term, Terms
+from dlrm_pl.plots.parts import Drawn, Portrait, Section
+
+STATE = "TrainingCurves"
+"""Name of the callback whose state in a checkpoint is the record of the training."""
+
+_EXPLAINED = {
+    "optimizer step": "One update of the weights, after one batch or after as many as are accumulated.",
+    "loss": "Mean loss of the training's batches since the point before, and log loss of all rows of val.",
+    "AUROC": "Probability that a clicked row of val is scored above a row without a click.",
+    "samples/s": "Rows that were trained in a second by all processes, without the time of validations.",
+}
+
+
+def checkpoint_portrait(description: Description) -> Portrait:
+    """Describe the training that a checkpoint was saved by.
+
+    Args:
+        description: what ``inspect`` has found, and checked.
+
+    Raises:
+        ConfigurationError: the checkpoint has no record of its training.
+        CheckpointError: the record is damaged.
+    """
+    path = description.path
+    states = open_checkpoint(path).get("callbacks")
+    state = states.get(STATE) if isinstance(states, dict) else None
+    if not state:
+        raise ConfigurationError(
+            f"{path}: has no curves to draw: it was imported, or saved without TrainingCurves, as by earlier versions. "
+            "`fit` records them; without --plot, inspect shows what the checkpoint holds."
+        )
+    record, terms = TrainingRecord.of_dict(state, f"{path}: callbacks.{STATE}"), Terms(_EXPLAINED)
+    drawn = [Drawn(svg, "") for svg in training_figures(record)]
+    words: list[str | Term] = ["Over each ", terms["optimizer step"], ": ", terms["loss"], ", ", terms["AUROC"]]
+    words += [" on val, learning rate and ", terms["samples/s"], "; what was recorded of them."]
+    training = Section("Training", words=[words], figures=drawn)
+    tables = description.data["tables"]
+    rows = [
+        (f"table {index}", f"{table['rows']:,}", table["dtype"], f"{table['bytes']:,}")
+        for index, table in enumerate(tables)
+    ]
+    facts = [
+        ("file", str(path)),
+        ("parameters", f"{description.data['parameters']:,}"),
+        ("dataset fingerprint", description.data["dataset_fingerprint"] or "none"),
+    ]
+    held = Section("Tables", tables=[Table("", ("table", "rows", "dtype", "bytes"), rows)])
+    return Portrait(
+        f"Checkpoint {path.absolute().name}",
+        describe_training(record),
+        [training, held, Section("Facts", tables=[Table("", ("", ""), facts)])],
+        terms=terms,
+    )

@@ -1,0 +1,61 @@
+"""Write a plot of a dataset, an artifact or a checkpoint, as HTML or as PNG."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.files.atomic import atomic_file
+from dlrm_pl.files.destinations import check_file, resolved
+from dlrm_pl.plots.parts import Portrait
+
+SUFFIXES = (".html", ".png")
+
+
+def default_path(path: Path) -> Path:
+    """Return where the plot of a folder or file goes if nothing else is said: a page beside it, of the same name."""
+    absolute = Path(os.path.abspath(path))
+    return (path.parent if path.name not in ("", "..") else absolute.parent) / f"{absolute.name}.html"
+
+
+def check_plot_path(plot: Path, of: Path, overwrite: bool) -> None:
+    """Check before any work that a plot can be written.
+
+    Args:
+        plot: file to write.
+        of: what it will show.
+        overwrite: an earlier file may be replaced.
+
+    Raises:
+        ConfigurationError: the name ends neither in .html nor in .png; or the file would lie inside of what it shows.
+        OutputError: it is a folder or a device, or exists.
+    """
+    if plot.suffix not in SUFFIXES:
+        raise ConfigurationError(
+            f"--plot {plot}: a plot is a page, FILE.html, or a picture, FILE.png; the name ends in {plot.suffix!r}."
+        )
+    if resolved(of).is_dir() and resolved(of) in resolved(plot).parents:
+        raise ConfigurationError(
+            f"--plot {plot}: lies inside of {of}, which would then hold a file that is no part of it. Choose another "
+            "folder."
+        )
+    check_file(plot, overwrite)
+
+
+def write_portrait(portrait: Portrait, plot: Path) -> None:
+    """Write a page with figures, tables and explanations; or its figures alone, as a picture.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    if plot.suffix == ".png":
+        from dlrm_pl.pages.figures.raster import write_png  # Here, since matplotlib takes half a second.
+
+        write_png(plot, portrait.figures, title=portrait.title, note=portrait.lead, columns=2)
+        return
+    from dlrm_pl.pages.page import render_page
+
+    page = render_page("dlrm_pl.plots", "portrait.html.jinja", terms=portrait.terms, portrait=portrait)
+    with atomic_file(plot) as handle:
+        handle.write(page)
