@@ -16,12 +16,14 @@ from dlrm_pl.callbacks.monitors import check_monitors
 from dlrm_pl.callbacks.predictions import WritePredictions
 from dlrm_pl.callbacks.quantization import QuantizationCallback
 from dlrm_pl.callbacks.throughput import add_throughput_monitor
+from dlrm_pl.curves.training import TrainingRecord
 from dlrm_pl.data.loading.datamodule import CALIBRATION_ROWS
 from dlrm_pl.distributed.predictions import in_order_of_rows
 from dlrm_pl.distributed.strategy import ShardedStrategy
 from dlrm_pl.documents.docstrings import describes_arguments_by
-from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.errors import CheckpointError, ConfigurationError
 from dlrm_pl.migration.lpot.apply import apply_lpot_conf
+from dlrm_pl.model.checkpoints.file import open_checkpoint
 from dlrm_pl.model.load import load_into
 from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.quantization.judging.criterion import Criterion
@@ -253,7 +255,8 @@ class DLRMTrainer(pl.Trainer):
         if left := self._load(model, ckpt_path, force, reads_all=True):
             raise ConfigurationError(f"quantize reads checkpoints from local files only. Copy {left!r} to a file.")
         listeners = [TrialScalars(self.loggers), *([] if callback is None else callback.listeners)]
-        self.outcome = quantize_module(model, datamodule, config, listeners=listeners)
+        training = None if ckpt_path is None else _training_of(self.checkpoint_file(ckpt_path))
+        self.outcome = quantize_module(model, datamodule, config, listeners=listeners, training=training)
         return self.outcome
 
     def predict(  # type: ignore[override]
@@ -358,4 +361,13 @@ class DLRMTrainer(pl.Trainer):
         log.info("%s: loaded (tables are memory-mapped)", ckpt_path)
         if unchecked and not reads_all:
             log.info("%s: not compared with its checksums: %s; `inspect --full` does it", ckpt_path, unchecked)
+        return None
+
+
+def _training_of(ckpt_path: str) -> TrainingRecord | None:
+    """Return the record of the training that saved a checkpoint; None if there is none, or it is damaged."""
+    try:
+        return TrainingRecord.of_checkpoint(open_checkpoint(Path(ckpt_path).expanduser()), ckpt_path)
+    except CheckpointError as error:
+        log.warning("%s The report will have no curves of the training.", error)
         return None

@@ -15,6 +15,7 @@ from torchmetrics import Metric
 from dlrm_pl.artifact.refreshing.base import check_base
 from dlrm_pl.artifact.store import recognize_artifact
 from dlrm_pl.artifact.writing.outcome import Outcome
+from dlrm_pl.callbacks.training_curves import curves_of
 from dlrm_pl.documents.arguments import check_arguments
 from dlrm_pl.documents.docstrings import describes_arguments_by
 from dlrm_pl.files.atomic import check_folder
@@ -147,11 +148,13 @@ class QuantizationCallback(pl.Callback):
             if isinstance(callback, RichProgressBar):
                 # Two displays cannot share a terminal, and this one would end only later, at teardown.
                 callback.teardown(trainer, pl_module, "fit")
+        curves = curves_of(trainer)
         self.outcome = quantize_module(
             pl_module,  # type: ignore[arg-type]
             trainer.datamodule,  # type: ignore[attr-defined]
             self._config_of(trainer),
             listeners=[TrialScalars(trainer.loggers), *self.listeners],
+            training=None if curves is None else curves.record,
         )
 
     def _config_of(self, trainer: pl.Trainer) -> QuantizationConfig:

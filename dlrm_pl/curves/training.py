@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +10,9 @@ from dlrm_pl.curves.bins import Bins
 from dlrm_pl.curves.points import Points
 from dlrm_pl.documents.fields import Count, make
 from dlrm_pl.errors import CheckpointError
+
+STATE = "TrainingCurves"
+"""Name of the callback whose state in a checkpoint is the record."""
 
 _MOST_RESUMED = 64
 _MOST_GROUPS = 256
@@ -66,6 +70,21 @@ class TrainingRecord:
         plain = {name: value for name, value in vars(self).items() if not isinstance(value, Bins | Points)}
         plain |= {"resumed": list(self.resumed), "groups": list(self.groups)}
         return plain | {name: getattr(self, name).to_dict() for name in ("losses", "speeds", "rates", "validations")}
+
+    @classmethod
+    def of_checkpoint(cls, checkpoint: Mapping[str, Any], where: str) -> TrainingRecord | None:
+        """Return the record of the training that saved a checkpoint; None if it has none.
+
+        Args:
+            checkpoint: contents of the checkpoint.
+            where: its path; begins the message.
+
+        Raises:
+            CheckpointError: the record is damaged.
+        """
+        states = checkpoint.get("callbacks")
+        state = states.get(STATE) if isinstance(states, dict) else None
+        return cls.of_dict(state, f"{where}: callbacks.{STATE}") if state else None
 
     @classmethod
     def of_dict(cls, values: Any, where: str) -> TrainingRecord:

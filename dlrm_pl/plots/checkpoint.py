@@ -11,9 +11,6 @@ from dlrm_pl.pages.table import Table
 from dlrm_pl.pages.terms import Term, Terms
 from dlrm_pl.plots.parts import Drawn, Portrait, Section
 
-STATE = "TrainingCurves"
-"""Name of the callback whose state in a checkpoint is the record of the training."""
-
 _EXPLAINED = {
     "optimizer step": "One update of the weights, after one batch or after as many as are accumulated.",
     "loss": "Mean loss of the training's batches since the point before, and log loss of all rows of val.",
@@ -33,14 +30,12 @@ def checkpoint_portrait(description: Description) -> Portrait:
         CheckpointError: the record is damaged.
     """
     path = description.path
-    states = open_checkpoint(path).get("callbacks")
-    state = states.get(STATE) if isinstance(states, dict) else None
-    if not state:
+    record, terms = TrainingRecord.of_checkpoint(open_checkpoint(path), str(path)), Terms(_EXPLAINED)
+    if record is None:
         raise ConfigurationError(
             f"{path}: has no curves to draw: it was imported, or saved without TrainingCurves, as by earlier versions. "
             "`fit` records them; without --plot, inspect shows what the checkpoint holds."
         )
-    record, terms = TrainingRecord.of_dict(state, f"{path}: callbacks.{STATE}"), Terms(_EXPLAINED)
     drawn = [Drawn(svg, "") for svg in training_figures(record)]
     words: list[str | Term] = ["Over each ", terms["optimizer step"], ": ", terms["loss"], ", ", terms["AUROC"]]
     words += [" on val, learning rate and ", terms["samples/s"], "; what was recorded of them."]

@@ -16,6 +16,7 @@ from dlrm_pl.artifact.refreshing.base import RefreshBase
 from dlrm_pl.artifact.writing.build import build_artifact
 from dlrm_pl.artifact.writing.outcome import Outcome
 from dlrm_pl.benchmark.latency import InterleavedTimer
+from dlrm_pl.curves.training import TrainingRecord
 from dlrm_pl.data.formats.row_encoder import RowEncoder
 from dlrm_pl.documents.arguments import check_arguments
 from dlrm_pl.errors import ConfigurationError
@@ -114,6 +115,7 @@ def quantize_module(
     config: QuantizationConfig,
     *,
     listeners: Sequence[TuningListener] = (),
+    training: TrainingRecord | None = None,
 ) -> Outcome:
     """Quantize a module with the rows of its data module, as the configuration says.
 
@@ -122,6 +124,7 @@ def quantize_module(
         datamodule: gives the three sets of rows; not changed.
         config: how to search, and where to write.
         listeners: objects that are told of each trial, after the display on the terminal.
+        training: record of the module's training, for the report; None where it is not known.
 
     Raises:
         ConfigurationError: the module is of another class, or the data module lacks a method.
@@ -163,6 +166,7 @@ def quantize_module(
                 overwrite=config.overwrite,
                 encoder=encoder,
                 base=base,
+                training=training,
             )
     finally:
         bags.nonfinite_as_zero = False

@@ -10,6 +10,8 @@ EXPLANATIONS = {
     "of the paired difference of both models on the same rows, so it is far tighter than the error of either AUROC.",
     "tolerance": "The change that is accepted, as the settings have it. A bound of the change is compared with it, and "
     "not the estimate.",
+    "optimizer step": "One update of the weights, after one batch or after as many as are accumulated.",
+    "training loss": "Mean loss of the batches since the point before it in the curve.",
     "log loss": "Mean negative log likelihood of the labels, in nats; lower is better.",
     "normalized entropy": "Log loss divided by that of predicting the click rate for every row: below 1 is better than "
     "this constant.",

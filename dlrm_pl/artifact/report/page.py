@@ -17,6 +17,7 @@ from dlrm_pl.artifact.report.speeds import trial_speeds
 from dlrm_pl.artifact.report.tables import tables
 from dlrm_pl.artifact.report.verdict_sentence import verdict_sentence
 from dlrm_pl.artifact.summary import guards_line, slice_line
+from dlrm_pl.curves.figure import describe_training, training_figures
 from dlrm_pl.files.sizes import format_bytes
 from dlrm_pl.pages.page import render_page
 
@@ -58,4 +59,6 @@ def render(data: ReportData) -> str:
         speeds=trial_speeds(data.trials, certificate),
         tables=tables(data, terms),
         drawings={name: svg and Markup(svg) for name, svg in drawings.items()},
+        training="" if data.training is None else describe_training(data.training),
+        curves=[] if data.training is None else [Markup(svg) for svg in training_figures(data.training)],
     )

@@ -12,6 +12,7 @@ from dlrm_pl.artifact.columns import stated_columns
 from dlrm_pl.artifact.manifest import FILE_NAME, Manifest
 from dlrm_pl.artifact.writing.sensitivities import Sensitivities
 from dlrm_pl.columns.columns import Columns
+from dlrm_pl.curves.training import TrainingRecord
 from dlrm_pl.metrics.score_histogram import ScoreHistogram
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.quantization.search.trials.trial import Trial
@@ -44,6 +45,7 @@ class ReportData:
         peak_memory_bytes: peak memory of the process so far.
         calibration_rows: number of rows that the observers saw.
         refreshed_from: name of the folder of the artifact whose recipe and tables were taken over; "" if none was.
+        training: record of the float model's training; None where it is not known.
     """
 
     manifest: Manifest
@@ -58,6 +60,7 @@ class ReportData:
     peak_memory_bytes: int
     calibration_rows: int
     refreshed_from: str = ""
+    training: TrainingRecord | None = None
 
     @property
     def table_sizes(self) -> list[TableSize]:

@@ -39,6 +39,7 @@ from dlrm_pl.artifact.writing.outcome import Outcome
 from dlrm_pl.artifact.writing.result_file import plain_settings, write_result
 from dlrm_pl.artifact.writing.search_identity import name_of_score, search_identity
 from dlrm_pl.artifact.writing.sensitivities import Sensitivities
+from dlrm_pl.curves.training import TrainingRecord
 from dlrm_pl.data.encoding.vocabulary_file import VOCABULARY_NAME, save_encoder
 from dlrm_pl.data.formats.row_encoder import RowEncoder
 from dlrm_pl.files.atomic import atomic_folder, check_folder
@@ -82,6 +83,7 @@ def build_artifact(
     overwrite: bool = False,
     encoder: RowEncoder | None = None,
     base: RefreshBase | None = None,
+    training: TrainingRecord | None = None,
 ) -> Outcome:
     """Search for a recipe, save the quantized model, certify what was saved, and put the folder in place.
 
@@ -101,6 +103,7 @@ def build_artifact(
         encoder: dictionaries of the dataset, to go into the artifact; None: it has none.
         base: earlier artifact whose recipe and tables are taken over, and from which a delta is written; None: a recipe
             is searched, and all tables are packed.
+        training: record of the model's training, for the report; None where it is not known.
 
     Returns:
         The folder, its manifest and certificate, and all trials.
@@ -191,7 +194,9 @@ def build_artifact(
         made_from = identity | ({} if result.interrupted else limits)
         write_result(folder, result, certificate, settings, sensitivities, made_from)
         refreshed_from = "" if base is None else base.folder.name
-        _write_report(folder, result, manifest, certificate, certification, settings, sensitivities, refreshed_from)
+        _write_report(
+            folder, result, manifest, certificate, certification, settings, sensitivities, refreshed_from, training
+        )
         names = [WEIGHTS_NAME, CERTIFICATE_NAME, TRIALS_NAME, RESULT_NAME, REPORT_NAME]
         if encoder is not None:
             save_encoder(encoder, folder / VOCABULARY_NAME)
@@ -277,6 +282,7 @@ def _write_report(
     settings: TuningSettings,
     sensitivities: Sensitivities,
     refreshed_from: str,
+    training: TrainingRecord | None,
 ) -> None:
     ranges = {name: rows["stop"] - rows["start"] for name, rows in certificate.row_ranges.items()}
     data = ReportData(
@@ -292,5 +298,6 @@ def _write_report(
         peak_memory_bytes=_peak_memory_bytes(),
         calibration_rows=ranges["calibration"],
         refreshed_from=refreshed_from,
+        training=training,
     )
     (folder / REPORT_NAME).write_text(render(data), encoding="utf-8")

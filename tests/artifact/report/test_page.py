@@ -19,6 +19,7 @@ from dlrm_pl.artifact.report.figures.search import pareto, sensitivities
 from dlrm_pl.artifact.report.page import FIGURES, render
 from dlrm_pl.artifact.writing.outcome import Outcome
 from dlrm_pl.artifact.writing.sensitivities import Sensitivities, Sensitivity
+from dlrm_pl.curves.training import TrainingRecord
 from dlrm_pl.metrics.score_histogram import ScoreHistogram
 from dlrm_pl.pages.colours import LIGHT
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
@@ -53,6 +54,19 @@ def test_page_is_well_formed_and_has_every_figure(page: str) -> None:
     for tag, name, value in found.attributes:
         if name == "aria-describedby" or (tag == "a" and name == "href"):
             assert (value or "").removeprefix("#") in found.ids
+
+
+def test_curves_of_the_training_are_drawn_where_they_are_known(page: str, outcome: Outcome) -> None:
+    assert "<h2>Training</h2>" not in page
+    record = TrainingRecord(loss="bce", rows_of_step=64, threads=2, step=1_234)
+    record.losses.extend([0.5, 0.4], first=617, last=1_234)
+    record.validations.add(1_234, [0.81, 0.4])
+    text = render(reports.of_artifact(outcome.path, training=record))
+    found = Elements(text)
+    assert found.open == []
+    assert found.seen["svg"] == found.seen["figure"] == 10
+    assert "1,234 optimizer steps. AUROC on val: best 0.810000 at step 1,234" in text
+    assert {"about-optimizer-step", "about-training-loss"} <= set(found.ids)
 
 
 def test_page_asks_nothing_of_the_network_and_runs_nothing(page: str) -> None:

@@ -23,6 +23,9 @@ def test_fit_trains_quantizes_and_certifies(fitted: Path, capsys: pytest.Capture
     assert certificate["fp32"]["auroc"] > 0.55
     assert certificate["rows"] == 2000
     assert (fitted / "run" / "training.png").read_bytes().startswith(b"\x89PNG")
+    report = (fitted / "artifact" / "report.html").read_text()
+    assert "125 optimizer steps. AUROC on val: best " in report
+    assert report.count("over the optimizer steps, between ") == 4  # Loss, AUROC, learning rate, speed.
     assert run("inspect", fitted / "artifact") == 0
     assert run("inspect", fitted / "run" / "model.ckpt") == 0
     text = capsys.readouterr().out

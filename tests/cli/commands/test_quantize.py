@@ -26,6 +26,8 @@ def test_quantize_after_load_gives_what_quantize_after_fit_gave(fitted: Path, tm
     assert status == 0
     for name in ("model.safetensors",):
         assert file_sha256(tmp_path / "again" / name) == file_sha256(fitted / "artifact" / name)
+    # The curves of the training come from the checkpoint.
+    assert "125 optimizer steps. AUROC on val: best " in (tmp_path / "again" / "report.html").read_text()
 
 
 @pytest.mark.untraced
