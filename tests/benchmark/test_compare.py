@@ -76,7 +76,7 @@ def test_without_a_float_model_the_int8_one_is_its_own_baseline() -> None:
     assert comparison.cells[0].timings["int8"].ratio == 1
 
 
-@pytest.mark.untraced
+@pytest.mark.slow
 def test_compiled_contenders_give_the_eager_logits() -> None:
     from torch._inductor import config
 

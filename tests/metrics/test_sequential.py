@@ -28,7 +28,7 @@ def test_the_errors_of_all_looks_add_up_to_what_is_allowed(looks: int, confidenc
 def test_wrong_verdicts_are_rarer_than_allowed(factor: float) -> None:
     """Four looks at noise; 60 trials of which 5 % may be wrong: more than 8 would happen once in 500 runs."""
     pair = BinormalPair(auroc=0.8, drop=factor * TOLERANCE, label_rate=0.2)
-    rates = error_rates(pair, tolerance=TOLERANCE, confidence=0.95, first_block=1000, rows=16_000, trials=60, seed=3)
+    rates = error_rates(pair, tolerance=TOLERANCE, confidence=0.95, first_block=1000, rows=8000, trials=60, seed=3)
     assert rates.wrong <= 8
     assert rates.wrong + rates.open < rates.trials
     assert len(set(rates.rows)) > 1
@@ -37,7 +37,7 @@ def test_wrong_verdicts_are_rarer_than_allowed(factor: float) -> None:
 def test_at_the_tolerance_itself_looking_often_does_not_find_a_verdict_by_chance() -> None:
     """With an interval that forgets the earlier looks, a fifth of these trials is wrong."""
     pair = BinormalPair(auroc=0.8, drop=TOLERANCE * 1.001, label_rate=0.2)
-    rates = error_rates(pair, tolerance=TOLERANCE, confidence=0.9, first_block=250, rows=16_000, trials=100, seed=5)
+    rates = error_rates(pair, tolerance=TOLERANCE, confidence=0.9, first_block=250, rows=8000, trials=100, seed=5)
     assert rates.wrong <= 17  # 10 are allowed; more than 17 would happen once in 100 runs.
 
 

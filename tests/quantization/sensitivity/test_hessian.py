@@ -93,11 +93,11 @@ def test_traces_equal_second_differences(layout: str) -> None:
     }
     model = large_model(replace(SHAPE, **changes.get(layout, {})))
     batch = bags() if layout != "one-hot" else tiny.batches(1, 20, architecture=SHAPE)[0]
-    draws = 4000 if layout == "cross network" else 1000  # Its traces are small sums of large terms.
+    draws = 1500 if layout == "cross network" else 400  # Its traces are small sums of large terms.
     ops = [op for op in NAMES if op.startswith("cross_net") == (layout == "cross network")]
     found = hessian_traces(DifferentiableOps(model, batch), ops, torch.Generator().manual_seed(0), draws)
     for op, trace in found.items():
-        assert trace == pytest.approx(exact_trace(model, op, batch), rel=0.15, abs=1e-6), op
+        assert trace == pytest.approx(exact_trace(model, op, batch), rel=0.2, abs=1e-6), op
     assert all(trace > 1e-6 for op, trace in found.items()), found
 
 

@@ -26,13 +26,12 @@ from tests.support.processes.sharded_folders import (
 )
 
 
-@pytest.fixture(scope="module", params=["rwsadagrad", "adagrad", "sgd"])
-def saved(request: pytest.FixtureRequest, synthetic_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of one process, with each kind of state."""
-    path = tmp_path_factory.mktemp(request.param) / "model.ckpt"
-    data = dlrm_pl.DLRMDataModule(synthetic_folder, batch_size=64)
+def save(folder: Path, dataset: Path, optimizer: str) -> Path:
+    """Train on one process, and return the checkpoint."""
+    path = folder / "model.ckpt"
+    data = dlrm_pl.DLRMDataModule(dataset, batch_size=64)
     module = dlrm_pl.DLRMModule(
-        data.table_sizes, 8, [0, 16, 8], [16, 1], columns=data.columns, optimizer=request.param, engine="torch"
+        data.table_sizes, 8, [0, 16, 8], [16, 1], columns=data.columns, optimizer=optimizer, engine="torch"
     )
     trainer = dlrm_pl.DLRMTrainer(
         accelerator="cpu", max_steps=3, logger=False, enable_checkpointing=False, enable_progress_bar=False,
@@ -43,6 +42,18 @@ def saved(request: pytest.FixtureRequest, synthetic_folder: Path, tmp_path_facto
     return path
 
 
+@pytest.fixture(scope="module", params=["rwsadagrad", "adagrad", "sgd"])
+def of_each(request: pytest.FixtureRequest, synthetic_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of one process, with each kind of state."""
+    return save(tmp_path_factory.mktemp(request.param), synthetic_folder, request.param)
+
+
+@pytest.fixture(scope="module")
+def saved(synthetic_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of one process."""
+    return save(tmp_path_factory.mktemp("saved"), synthetic_folder, "adagrad")
+
+
 @pytest.fixture
 def folder(saved: Path, tmp_path: Path) -> Path:
     return write_sharded(saved, tmp_path / "step=3.ckpt")
@@ -50,13 +61,13 @@ def folder(saved: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("cut", [by_rows, by_columns, by_tables, mixed])
 @pytest.mark.parametrize("ranks", [1, 2, 5])
-def test_merged_file_has_the_contents_of_one_process(saved: Path, tmp_path: Path, cut: Cut, ranks: int) -> None:
-    folder = write_sharded(saved, tmp_path / "step=3.ckpt", cut, ranks)
-    assert same_contents(read_checkpoint(folder, whole=True), read_checkpoint(saved))
+def test_merged_file_has_the_contents_of_one_process(of_each: Path, tmp_path: Path, cut: Cut, ranks: int) -> None:
+    folder = write_sharded(of_each, tmp_path / "step=3.ckpt", cut, ranks)
+    assert same_contents(read_checkpoint(folder, whole=True), read_checkpoint(of_each))
     counted: list[int] = []
     merge = Merge(folder)
     merge.write(tmp_path / "merged.ckpt", counted.append)
-    assert same_contents(read_checkpoint(tmp_path / "merged.ckpt", whole=True), read_checkpoint(saved))
+    assert same_contents(read_checkpoint(tmp_path / "merged.ckpt", whole=True), read_checkpoint(of_each))
     assert 0 <= sum(counted) - merge.nbytes <= 4 * 26  # Counters of steps, which are in memory, are added.
     assert torch.load(tmp_path / "merged.ckpt", weights_only=True)["global_step"] == 3
 

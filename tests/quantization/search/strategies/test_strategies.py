@@ -106,7 +106,7 @@ def test_hawq_v2_finds_them_among_others() -> None:
 @pytest.mark.untraced
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_search_that_was_killed_goes_the_same_way(name: str, tmp_path: Path) -> None:
-    limit = 14 if name == "bayesian" else 24
+    limit = 13 if name == "bayesian" else 24
     whole = searches.follow(STRATEGIES[name], searches.context(), three_bad_ops, limit)
     judged: list[dict[str, str]] = []
 
@@ -149,7 +149,7 @@ def test_limits_of_the_space_are_kept_and_no_recipe_is_of_floats_alone(name: str
         activation_schemes=("affine",),
     )
     context = searches.context(space=SearchSpace(settings, tiny.ARCHITECTURE))
-    for trial in searches.follow(STRATEGIES[name], context, rejected, limit=14 if name == "bayesian" else 100):
+    for trial in searches.follow(STRATEGIES[name], context, rejected, limit={"bayesian": 12, "tpe": 40}.get(name, 100)):
         assert all(context.space.allows(op, dtype) for op, dtype in trial.recipe.ops.items())
         assert trial.recipe.observer in settings.observers
         assert trial.recipe.activation_scheme == "affine"
