@@ -19,6 +19,13 @@ COLOURS = {
     "eager_int8": "#d9bd7c",
     "int8": "#2f7d4f",
 }
+_OTHER_COLOURS = ("#a05a8c", "#3b8ea5", "#8a6d3b")
+
+
+def colour_of(name: str, labels: dict[str, str]) -> str:
+    """Return the colour of a contender; exported models take further ones, in their order."""
+    others = [other for other in labels if other not in COLOURS]
+    return COLOURS[name] if name in COLOURS else _OTHER_COLOURS[others.index(name) % len(_OTHER_COLOURS)]
 
 
 @dataclass(frozen=True)
@@ -106,6 +113,6 @@ def _draw_contender(axes: Axes, cells: list[Cell], comparison: Comparison, name:
             value, low, high = comparison.bar(cell.timings[name], cell)
             x = group + (place - (len(comparison.labels) - 1) / 2) * width
             whisker = [[max(0.0, value - low)], [max(0.0, high - value)]]
-            bars = axes.bar(x, value, width, yerr=whisker, color=COLOURS[name])
+            bars = axes.bar(x, value, width, yerr=whisker, color=colour_of(name, comparison.labels))
             if label not in axes.get_legend_handles_labels()[1]:
                 bars.set_label(label)

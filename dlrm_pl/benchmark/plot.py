@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterator
 from html import escape
 
-from dlrm_pl.benchmark.comparison import COLOURS, Cell, Comparison
+from dlrm_pl.benchmark.comparison import Cell, Comparison, colour_of
 
 _WIDTH, _PANEL, _PLOT = 960, 270, 190
 _LEFT, _TOP = 64, 92
@@ -54,7 +54,7 @@ def _legend(comparison: Comparison) -> Iterator[str]:
     x = 20.0
     for name, label in comparison.labels.items():
         text = f"{label} (not available)" if label in comparison.unavailable else label
-        yield f'<rect x="{x}" y="68" width="12" height="12" fill="{COLOURS[name]}"/>'
+        yield f'<rect x="{x}" y="68" width="12" height="12" fill="{colour_of(name, comparison.labels)}"/>'
         yield f'<text x="{x + 17}" y="78.5">{escape(text)}</text>'
         x += 40 + 7.3 * len(text)
 
@@ -85,7 +85,7 @@ def _panel(comparison: Comparison, cells: list[Cell], top: float, title: str) ->
             y, y_low, y_high = (bottom - min(v, step * ticks) * scale for v in (value, low, high))
             yield (
                 f'<rect x="{x + 1:.1f}" y="{y:.1f}" width="{width - 2:.1f}" height="{bottom - y:.1f}" '
-                f'fill="{COLOURS[name]}"/>'
+                f'fill="{colour_of(name, comparison.labels)}"/>'
             )
             yield f'<path class="whisker" d="M{middle:.1f} {y_low:.1f}V{y_high:.1f}"/>'
             label = _number(value, 1)

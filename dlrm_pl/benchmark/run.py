@@ -23,6 +23,7 @@ from dlrm_pl.benchmark.footprint import (
     lookups_per_sample,
     weight_count,
 )
+from dlrm_pl.benchmark.page.page import render as render_page
 from dlrm_pl.benchmark.plot import render
 from dlrm_pl.benchmark.rows import Source, dataset_rows, random_batch, random_rows
 from dlrm_pl.data.loading.dataset import ClickDataset
@@ -42,6 +43,7 @@ MLPERF_FILE_NAME = "mlperf.json"
 # What loadgen writes.
 MLPERF_LOGS = tuple(f"mlperf_log_{name}" for name in ("summary.txt", "detail.txt", "trace.json", "accuracy.json"))
 PLOT_NAME = "benchmark.svg"
+PAGE_NAME = "benchmark.html"
 # The seed recipe is calibrated for its speed here, not for its accuracy.
 _CALIBRATION_ROWS = 8192
 
@@ -75,7 +77,7 @@ class Report:
         return {"format": FORMAT} | asdict(self) | {"comparison": self.comparison.to_dict()}
 
     def write(self, folder: Path, planned: PlannedOutput) -> None:
-        """Write ``benchmark.json`` and ``benchmark.svg``, both or neither.
+        """Write ``benchmark.json``, ``benchmark.svg`` and ``benchmark.html``, all or none.
 
         Args:
             folder: to write.
@@ -88,6 +90,7 @@ class Report:
             text = json.dumps(self.to_dict() | {"settings": planned.settings}, indent=2, allow_nan=False) + "\n"
             (temporary / FILE_NAME).write_text(text, encoding="utf-8")
             (temporary / PLOT_NAME).write_text(render(self.comparison, self.describe()), encoding="utf-8")
+            (temporary / PAGE_NAME).write_text(render_page(self), encoding="utf-8")
 
     def describe(self) -> str:
         """Describe the machine and the rows in one line."""
@@ -98,7 +101,7 @@ class Report:
 def recognize_benchmark(folder: Path) -> FinishedOutput | None:
     """Read how a folder of `benchmark` was made; None for other folders."""
     for what, name, others in (
-        ("a benchmark", FILE_NAME, (PLOT_NAME,)),
+        ("a benchmark", FILE_NAME, (PLOT_NAME, PAGE_NAME)),
         ("a run of MLPerf", MLPERF_FILE_NAME, MLPERF_LOGS),
     ):
         if contents := object_with(folder / name, "format"):

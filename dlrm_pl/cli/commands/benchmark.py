@@ -47,8 +47,8 @@ def benchmark(
         threads: numbers of threads, for example [1,8]; 1, 2, 4, ... and all when not given. MLPerf takes one number,
             all when not given.
         seconds: time for each contender at each batch size and number of threads, without compilation.
-        output: folder for benchmark.json and benchmark.svg; nothing is written when not given. MLPerf needs it, for
-            mlperf.json and the logs.
+        output: folder for benchmark.json, benchmark.html (a page of it) and benchmark.svg; nothing is written when not
+            given. MLPerf needs it, for mlperf.json and the logs.
         mlperf: run this MLPerf inference scenario with mlcommons-loadgen instead (100 to 700 rows per sample).
         target_qps: samples per second that are expected (offline, singlestream) or sent (server); searched for when
             not given.
@@ -125,7 +125,7 @@ def benchmark(
     def print_report() -> None:
         show(report, Console())
         if output is not None:
-            print(f"{output}: benchmark.json, benchmark.svg")
+            print(f"{output}: benchmark.json, benchmark.html, benchmark.svg")
 
     return Report(report.to_dict() | {"output": output}, print_report)
 

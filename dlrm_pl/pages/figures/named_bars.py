@@ -57,6 +57,7 @@ def named_bars(
     label: str,
     legend: Legend | None = None,
     thickness: float = 9.0,
+    beside: Sequence[NamedBars] = (),
 ) -> str:
     """Draw bars on a scale that holds zero, as an ``<svg>`` element.
 
@@ -67,10 +68,10 @@ def named_bars(
         label: name of the axis, below it.
         legend: names of the colours.
         thickness: of a bar.
+        beside: rows of figures on the same scale, whose bars are to have the same lengths as here.
     """
     names = [marks.shortened(row.name, _MOST_OF_A_NAME) for row in rows]
-    left = max(map(marks.text_width, names)) + 8
-    right = WIDTH - max(8.0, marks.text_width(scale.labels[-1]) / 2 if scale.labels else 0.0)
+    left, right = _ends([*rows, *beside], scale)
     heights = [max((1 if row.stacked else len(row.bars)) * thickness + 5, LINE_HEIGHT - 1) for row in rows]
     bottom = sum(heights) + 4
 
@@ -98,7 +99,7 @@ def named_bars(
                 drawn.append(marks.line(at(bar.whisker[0]), middle, at(bar.whisker[1]), middle, "ink"))
             begin, y = (bar.value, y) if row.stacked else (0.0, y + thickness)
         if row.text:
-            longest = max(at(bar.value) for bar in row.bars)
+            longest = max(map(at, _reach(row)))
             drawn.append(marks.text(longest + 4, top + height / 2 + 3.5, row.text))
         found.append(marks.described(drawn, row.words or row.name))
         top += height
@@ -106,3 +107,19 @@ def named_bars(
     found.append(marks.text((left + right) / 2, bottom + 2 * LINE_HEIGHT - 1, label, anchor="middle", colour="muted"))
     above = ([], 0.0) if legend is None else legend.draw()
     return drawing(description, [above, (found, bottom + 2 * LINE_HEIGHT + FONT_SIZE / 2)])
+
+
+def _ends(rows: Sequence[NamedBars], scale: Scale) -> tuple[float, float]:
+    """Return where the axis begins and ends, so that the names at the left and the texts at the bars have room."""
+    left = max(marks.text_width(marks.shortened(row.name, _MOST_OF_A_NAME)) for row in rows) + 8
+    right = WIDTH - max(8.0, marks.text_width(scale.labels[-1]) / 2 if scale.labels else 0.0)
+    for row in rows:
+        end = scale.at(max(_reach(row))) if row.text else 0.0
+        if end > 0:
+            right = min(right, left + (WIDTH - marks.text_width(row.text) - 4 - left) / end)
+    return left, right
+
+
+def _reach(row: NamedBars) -> list[float]:
+    """Return how far the bars of a name and their whiskers reach."""
+    return [max(bar.value, bar.whisker[1] if bar.whisker else bar.value) for bar in row.bars]

@@ -60,6 +60,8 @@ def test_artifact_beside_its_float_model(
     assert report["machine"]["processor"]
     assert sum(report["int8_ops"].values()) > 0
     assert report["row_bytes"]["fp32"] == 26 * 8 * 4
+    page = (output / "benchmark.html").read_text()
+    assert "With batches of 64 on 1 thread, the " in page
     drawing = ElementTree.parse(output / "benchmark.svg").getroot()
     assert drawing.tag.endswith("svg")
 

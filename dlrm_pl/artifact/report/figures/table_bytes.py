@@ -29,8 +29,7 @@ def table_bytes(data: ReportData) -> str:
     return named_bars(
         f"Bytes of {len(tables)} tables: {format_bytes(before)} in fp32, {format_bytes(after)} in the artifact.",
         rows,
-        # Texts of the size of "999.9 MiB to 999.9 MiB" have to fit behind the longest bar.
-        Scale.of_bytes(max(table.fp32_bytes for table in tables), room=0.75),
+        Scale.of_bytes(max(table.fp32_bytes for table in tables)),
         label="bytes",
         legend=legend,
         thickness=7,

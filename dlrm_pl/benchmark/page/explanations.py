@@ -1,0 +1,53 @@
+"""What the words and numbers of a benchmark's page mean."""
+
+from __future__ import annotations
+
+CONTENDERS = {
+    "fp32": "The float model in PyTorch's eager mode, that is, as it was trained.",
+    "fp32_compiled": "The float model, compiled by torch.compile for each batch size and number of threads.",
+    "bf16": "The float model with weights and tables of 16 bits (bfloat16), in PyTorch's eager mode.",
+    "bf16_compiled": "The model in bfloat16, compiled by torch.compile for each batch size and number of threads.",
+    "eager_int8": "Int8 MLPs by PyTorch's own kernels in eager mode with fp32 tables, as in Intel's LPOT example.",
+    "int8": "The artifact, as this program serves it.",
+}
+"""Explanation of each contender by its name; those of exported models are made of their format."""
+
+EXPLANATIONS = {
+    "contender": "A model that was timed; all take turns in one process, on the same batches.",
+    "samples/s": "Samples of a batch divided by the median time of a call, loading and preparing of data not included.",
+    "median": "Time of a call in milliseconds that half of the calls do not exceed. In brackets: its 95% interval over "
+    "the rounds, by order statistics, which assumes no distribution.",
+    "p90": "Time of a call in milliseconds that nine of ten calls do not exceed.",
+    "p99": "Time of a call in milliseconds that 99 of 100 calls do not exceed; the slowest call where there are fewer "
+    "than 100.",
+    "speed-up": "Time of the baseline divided by that of the contender in the same round: the median over all rounds. "
+    "The bars show its 95% interval.",
+    "SQNR": "Signal-to-noise ratio in dB: variance of fp32's logits divided by the mean squared difference from them. "
+    "20 dB more is a tenth of the difference. It shows that a contender computes the same model.",
+    "table rows": "Bytes of table rows that a sample reads on average, counted from the shapes.",
+    "weights": "All other bytes of the model, which each batch reads once.",
+    "integer ops": "Operations on integers of one forward pass of the artifact, counted while it ran.",
+}
+"""Explanation of each term by its name."""
+
+FACTS = {
+    "artifact": "folder of the int8 model",
+    "rows": "what was scored",
+    "int8 kernels": "instruction set of the code that computed the artifact's int8 ops",
+    "processor": "of the machine of this benchmark",
+    "features": "its vector instructions",
+    "torch cpu capability": "instruction set of PyTorch's own kernels",
+    "threads": "threads of PyTorch when the benchmark began",
+    "dlrm pl": "version of this program",
+    "python": "version",
+    "torch": "version",
+    "numpy": "version",
+}
+"""Explanation of the facts of the machine, by name."""
+
+
+def contender_words(name: str, label: str) -> str:
+    """Return the explanation of a contender."""
+    if name in CONTENDERS:
+        return CONTENDERS[name]
+    return f"The artifact in another format ({label}), run by the program that the format is for."
