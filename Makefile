@@ -94,8 +94,8 @@ docker:  ## build the image that serves artifacts, where Docker is, and start it
 	docker build -f deploy/Dockerfile -t $(IMAGE):$$($(PYTHON) -m release.version) .
 	docker run --rm $(IMAGE):$$($(PYTHON) -m release.version) --help > /dev/null
 
-release: $(VENV)/installed  ## give the next release its VERSION=1.2.3, in a commit that is not tagged or published yet
-	$(BIN)/python -m release.cut $(VERSION)
+release:  ## give the next release its VERSION=1.2.3, in a commit that is not tagged or published yet
+	@$(PYTHON) -m release.cut '$(VERSION)'
 
 clean:  ## remove what the commands wrote, but not the virtual environment
 	rm -rf datasets/quickstart artifacts/quickstart runs/quickstart site

@@ -112,12 +112,12 @@ def check_without_torch(python: str, wheel: Path, work: Path) -> list[str]:
     environment.install("--no-deps", wheel)
     stated = run([environment.folder / "bin" / "python", "-c", _REQUIRED]).splitlines()
     environment.install("-c", ROOT / ".ci" / "constraints.txt", *[name for name in stated if _name(name) not in TORCH])
-    for words in (["--version"], ["--help"], ["configs"], ["inspect", "--help"], ["configs", "copy"]):
+    for words in (["--version"], ["--help"], ["configs", "list"], ["inspect", "--help"], ["configs", "copy"]):
         environment.use("dlrm-pl", *words, folder=work)
     libraries = environment.use("python", "-c", LOADED, folder=work).split()[::2]
     if len(libraries) != _libraries():
         raise ReleaseError(f"{python}: of {_libraries()} native libraries, these were loaded: {libraries}")
-    return [f"wheel, without torch: --help, configs, inspect --help; loaded and called {', '.join(libraries)}"]
+    return [f"wheel, without torch: --help, configs, inspect --help, and loaded and called {', '.join(libraries)}"]
 
 
 _REQUIRED = (

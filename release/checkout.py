@@ -45,6 +45,6 @@ def clean_commit(root: Path = ROOT) -> Commit:
         raise ReleaseError(f"{root} is not a checkout of git. Packages are made of a commit: clone the repository.")
     changes = run(["git", "status", "--porcelain"], root)
     if changes:
-        raise ReleaseError(f"Commit or remove these changes first, since packages are made of a commit:\n{changes}")
+        raise ReleaseError(f"Commit or remove these changes first, since a release is made of a commit:\n{changes}")
     name, time = run(["git", "log", "-1", "--format=%H %ct"], root).split()
     return Commit(root, name, int(time))

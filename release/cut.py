@@ -12,8 +12,6 @@ import sys
 import tomllib
 from pathlib import Path
 
-from packaging.version import InvalidVersion, Version
-
 from release import changelog
 from release.checkout import ROOT, clean_commit
 from release.problem import ReleaseError
@@ -30,12 +28,8 @@ def new_texts(root: Path, version: str, date: str) -> dict[str, str]:
         ReleaseError: the version is none, or is not higher than the current one; or the changelog has another form.
     """
     before = current(root)
-    try:
-        higher = str(Version(version)) == version and Version(version) > Version(before)
-    except InvalidVersion as error:
-        raise ReleaseError(f"{version} is not a version, which is written as 1.2.3 or 1.2.3rc1") from error
-    if not higher:
-        raise ReleaseError(f"{version} is not higher than {before}, the current version, or not written as 1.2.3")
+    if _order(version) <= _order(before):
+        raise ReleaseError(f"{version} is not higher than {before}, the current version")
     texts = {
         name: re.sub(pattern, version, (root / name).read_text(), flags=re.MULTILINE)
         for name, pattern in PLACES.items()
@@ -48,12 +42,22 @@ def new_texts(root: Path, version: str, date: str) -> dict[str, str]:
     return texts
 
 
+def _order(version: str) -> tuple[int, int, int, str, int]:
+    """What versions are compared by."""
+    match = re.fullmatch(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(?:(a|b|rc)([1-9]\d*))?", version)
+    if not match:
+        raise ReleaseError(f"{version!r} is not a version, which is written as 1.2.3, or 1.2.3rc1 before that")
+    major, minor, patch, stage, number = match.groups()
+    return int(major), int(minor), int(patch), stage or "released", int(number or 0)
+
+
 def release(root: Path, version: str, date: str, branch: str) -> None:
     """Check the checkout, write the files and commit them.
 
     Raises:
         ReleaseError: nothing was changed, since something is not as it should be.
     """
+    _order(version)
     clean_commit(root)
     if (found := run(["git", "rev-parse", "--abbrev-ref", "HEAD"], root).strip()) != branch:
         raise ReleaseError(f"releases are made from the branch {branch}, and {found} is checked out")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from release import changelog
+from release.checkout import ROOT
 from release.problem import ReleaseError
 
 TEXT = """# Changelog
@@ -27,6 +30,66 @@ TEXT = """# Changelog
 
 - All.
 """
+
+
+BY_SUBJECT = """# Changelog
+
+## [Unreleased]
+
+### Training
+
+- Added: a thing.
+- Fixed: `another`, which
+  is longer.
+
+### Serving
+
+- Added: more: with a colon.
+"""
+BY_KIND = """# Changelog
+
+## [Unreleased]
+
+## [0.2.0] - 2026-02-03
+
+### Added
+
+#### Training
+
+- A thing.
+
+#### Serving
+
+- More: with a colon.
+
+### Fixed
+
+#### Training
+
+- `another`, which
+  is longer.
+
+"""
+
+
+def test_the_changelog_has_its_form() -> None:
+    changelog.check((ROOT / "CHANGELOG.md").read_text())
+
+
+def test_changes_by_subject_are_sorted_by_kind() -> None:
+    assert changelog.cut(BY_SUBJECT, "0.2.0", "2026-02-03", None) == BY_KIND
+
+
+def test_no_change_is_lost_of_the_changelog() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text()
+    released = changelog.cut(text, "77.8.9", "2026-02-03", None)
+    changelog.check(released)
+    kinds = rf"^- (?:(?:{'|'.join(changelog.KINDS)}): )?"
+    lines = [
+        sorted(re.sub(kinds, "- ", line).lower() for line in each.splitlines() if line[:2] in ("- ", "  "))
+        for each in (text, released)
+    ]
+    assert lines[0] == lines[1]
 
 
 def test_what_is_not_released_becomes_a_version() -> None:
@@ -54,13 +117,11 @@ def test_versions_are_linked_where_the_repository_is_known() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        (
-            "### Fixed",
-            "### Bugs",
-            r"the headings in Unreleased are Added, Bugs; they have to be some of Added, Changed",
-        ),
-        ("### Fixed", "### Added", "each once and in this order"),
-        ("### Added\n\n#### Training\n\n", "", r"a change in Unreleased stands under none of Added"),
+        ("### Fixed", "### Bugs", r"`- Another\.` stands under none of the headings Added, .*as `- Added: ` does"),
+        ("- Another.", "Another.", r"`Another\.` stands under none"),
+        ("### Added\n\n- All", "### Bugs\n\n- All", r"the headings in 0\.1\.0 are Bugs; they have to be some of Added"),
+        ("- All.", "- All.\n\n### Added\n\n- More.", "each once and in this order"),
+        ("### Added\n\n- All", "- All", r"a change in 0\.1\.0 stands under none of Added"),
         ("[0.1.0] - 2026-01-31", "[0.1.0]", r"version 0\.1\.0 has no date"),
         ("[0.1.0] - 2026-01-31", "0.1.0 (2026-01-31)", r"'## 0\.1\.0 \(2026-01-31\)'.* is not `## \[VERSION\]"),
         ("## [Unreleased]", "## [Next] - 2026-01-31", r"has to begin with the heading `## \[Unreleased\]`"),

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from release.checkout import ROOT, clean_commit
+from release.cut import _order
 from release.problem import ReleaseError
 from release.version import PLACES, current, stated
 
@@ -81,8 +82,8 @@ def test_a_release_is_one_commit_without_a_tag(clone: Path) -> None:
     ("version", "message"),
     [
         ("0.0.1", r"0\.0\.1 is not higher than \d+\.\d+\.\d+, the current version"),
-        ("77.8.09", r"77\.8\.09 is not higher than .*, or not written as 1\.2\.3"),
-        ("new", "new is not a version"),
+        ("77.8.09", r"'77\.8\.09' is not a version, which is written as 1\.2\.3"),
+        ("", "'' is not a version"),
     ],
 )
 def test_a_wrong_version_changes_nothing(clone: Path, version: str, message: str) -> None:
@@ -91,6 +92,11 @@ def test_a_wrong_version_changes_nothing(clone: Path, version: str, message: str
     assert re.search(message, ended.stderr), ended.stderr
     assert "Traceback" not in ended.stderr
     assert git(clone, "status", "--porcelain") == ""
+
+
+def test_versions_before_a_release_are_lower_than_it() -> None:
+    versions = ["1.2.3a1", "1.2.3b1", "1.2.3rc1", "1.2.3rc2", "1.2.3", "1.2.10", "1.10.0", "10.0.0a1"]
+    assert sorted(reversed(versions), key=_order) == versions
 
 
 def test_a_checkout_that_is_not_ready_is_refused(clone: Path) -> None:
