@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help docs quickstart sharded kserve test test-slow sanitize fuzz lint dist dist-check docker release clean
+.PHONY: help docs quickstart sharded kserve test test-slow sanitize fuzz bench-guard lint dist dist-check docker release clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -96,6 +96,10 @@ docker:  ## build the image that serves artifacts, where Docker is, and start it
 
 release:  ## give the next release its VERSION=1.2.3, in a commit that is not tagged or published yet
 	@$(PYTHON) -m release.cut '$(VERSION)'
+
+BASE ?=
+bench-guard: $(VENV)/installed  ## fail if an int8 kernel is 5 % slower than on main (or on BASE=COMMIT)
+	PYTHONPATH=. $(BIN)/python benchmarks/kernel_guard.py $(if $(BASE),--base $(BASE))
 
 clean:  ## remove what the commands wrote, but not the virtual environment
 	rm -rf datasets/quickstart artifacts/quickstart runs/quickstart site
