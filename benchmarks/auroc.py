@@ -19,7 +19,7 @@ import torch
 from machine import machine
 from torchmetrics.functional.classification import binary_auroc
 
-from dlrm_pl.metrics.auroc import exact_auroc
+from dlrm_pl.metrics.ranking import exact_auroc
 
 # A process's peak memory covers its whole life, so each method is measured in a process of its own.
 _METHODS = {

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from dlrm_pl.data.formats.binary_format import LABEL, Split, open_records
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
 from dlrm_pl.data.formats.model_inputs import dense_inputs
-from dlrm_pl.metrics.auroc import exact_auroc
+from dlrm_pl.metrics.ranking import exact_auroc
 
 _READ_ROWS = 1 << 16
 

@@ -42,7 +42,7 @@ from dlrm_pl.data.formats.dataset_folder import DatasetFolder
 from dlrm_pl.data.loading.dataset import ClickDataset
 from dlrm_pl.data.loading.sampling import EpochSampler
 from dlrm_pl.data.synthetic.synthesize import synthesize
-from dlrm_pl.metrics.auroc import exact_auroc
+from dlrm_pl.metrics.ranking import exact_auroc
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.training.optimizers.schedule import WarmupDecay

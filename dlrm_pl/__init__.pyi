@@ -25,10 +25,10 @@ from .errors import DLRMError as DLRMError
 from .export.export import Exported as Exported
 from .export.export import export_artifact as export_artifact
 from .metrics.auroc import ExactAUROC as ExactAUROC
-from .metrics.auroc import exact_auroc as exact_auroc
 from .metrics.calibration import ClickCalibration as ClickCalibration
-from .metrics.calibration import click_calibration as click_calibration
+from .metrics.calibration_sums import click_calibration as click_calibration
 from .metrics.paired import paired_auroc_difference as paired_auroc_difference
+from .metrics.ranking import exact_auroc as exact_auroc
 from .model.architecture import Architecture as Architecture
 from .model.dlrm import DLRM as DLRM
 from .model.load import load_checkpoint as load_checkpoint

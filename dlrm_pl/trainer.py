@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import os
 from pathlib import Path
@@ -16,12 +15,11 @@ from dlrm_pl.callbacks.monitors import check_monitors
 from dlrm_pl.callbacks.predictions import WritePredictions
 from dlrm_pl.callbacks.quantization import QuantizationCallback
 from dlrm_pl.callbacks.throughput import add_throughput_monitor
-from dlrm_pl.curves.training import TrainingRecord
-from dlrm_pl.data.loading.datamodule import CALIBRATION_ROWS
+from dlrm_pl.data.loading.split_loaders import CALIBRATION_ROWS
 from dlrm_pl.distributed.predictions import in_order_of_rows
 from dlrm_pl.distributed.strategy import ShardedStrategy
 from dlrm_pl.documents.docstrings import describes_arguments_by
-from dlrm_pl.errors import CheckpointError, ConfigurationError
+from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.migration.lpot.apply import apply_lpot_conf
 from dlrm_pl.model.checkpoints.file import open_checkpoint
 from dlrm_pl.model.load import load_into
@@ -38,7 +36,9 @@ from dlrm_pl.training_loop.epochs import replace_loop
 from dlrm_pl.training_loop.limits import why_nothing_was_trained
 from dlrm_pl.training_loop.memory import check_memory
 from dlrm_pl.workflow.config import QuantizationConfig
+from dlrm_pl.workflow.options import with_options
 from dlrm_pl.workflow.quantize import quantize_module
+from dlrm_pl.workflow.training_record import training_of
 from dlrm_pl.workflow.trial_scalars import TrialScalars
 
 log = logging.getLogger(__name__)
@@ -232,30 +232,29 @@ class DLRMTrainer(pl.Trainer):
                 calibration_rows=getattr(datamodule, "calibration_rows", CALIBRATION_ROWS),
                 has_logger=bool(self.loggers),
             )
-        options = {
-            "timeout_s": timeout_s,
-            "max_trials": max_trials,
-            "strategy": strategy,
-            "objective": objective,
-            "stop_at": stop_at_or_until(stop_at, until),
-            "seed": seed,
-        }
-        tuning: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-        if relative is not None or absolute is not None:
-            tuning["criterion"] = dataclasses.replace(config.tuning.criterion, relative=relative, absolute=absolute)
-        config = dataclasses.replace(
+        config = with_options(
             config,
-            output=config.output if output is None else Path(output),
-            tuning=dataclasses.replace(config.tuning, **tuning),
-            allow_nonfinite=config.allow_nonfinite or allow_nonfinite,
-            overwrite=config.overwrite or overwrite,
-            with_vocabulary=config.with_vocabulary or with_vocabulary,
-            refresh=config.refresh if refresh is None else Path(refresh),
+            output=output,
+            relative=relative,
+            absolute=absolute,
+            timeout_s=timeout_s,
+            max_trials=max_trials,
+            strategy=strategy,
+            objective=objective,
+            stop_at=stop_at_or_until(stop_at, until),
+            seed=seed,
+            allow_nonfinite=allow_nonfinite,
+            overwrite=overwrite,
+            with_vocabulary=with_vocabulary,
+            refresh=refresh,
         )
         if left := self._load(model, ckpt_path, force, reads_all=True):
             raise ConfigurationError(f"quantize reads checkpoints from local files only. Copy {left!r} to a file.")
         listeners = [TrialScalars(self.loggers), *([] if callback is None else callback.listeners)]
-        training = None if ckpt_path is None else _training_of(self.checkpoint_file(ckpt_path))
+        training = None
+        if ckpt_path is not None:
+            path = Path(self.checkpoint_file(ckpt_path)).expanduser()
+            training = training_of(open_checkpoint(path), path)
         self.outcome = quantize_module(model, datamodule, config, listeners=listeners, training=training)
         return self.outcome
 
@@ -361,13 +360,4 @@ class DLRMTrainer(pl.Trainer):
         log.info("%s: loaded (tables are memory-mapped)", ckpt_path)
         if unchecked and not reads_all:
             log.info("%s: not compared with its checksums: %s; `inspect --full` does it", ckpt_path, unchecked)
-        return None
-
-
-def _training_of(ckpt_path: str) -> TrainingRecord | None:
-    """Return the record of the training that saved a checkpoint; None if there is none, or it is damaged."""
-    try:
-        return TrainingRecord.of_checkpoint(open_checkpoint(Path(ckpt_path).expanduser()), ckpt_path)
-    except CheckpointError as error:
-        log.warning("%s The report will have no curves of the training.", error)
         return None

@@ -112,12 +112,13 @@ RANKS = [
     {"trainer"},
     {"sweep"},
     {"cli/garbage", "cli/output"},
+    {"cli/quantized"},
     {"cli/arguments"},
     {"cli/help"},
     {"cli/commands"},
     {"cli/command_table"},
     {"cli/help/trainer_help", "cli/light", "cli/trainer/fit_plan"},
-    {"cli/completion", "cli/trainer"},
+    {"cli/completion", "cli/trainer", "cli/plain_quantize"},
     {"cli/main"},
     {"cli/entry"},
 ]
@@ -393,9 +394,21 @@ def test_light_module_does_not_import_torch(module: str) -> None:
     subprocess.run([sys.executable, "-c", program], check=True, timeout=250)
 
 
-def test_loading_an_artifact_imports_no_training_and_no_plotting() -> None:
-    program = (
-        "import sys, dlrm_pl.artifact.store; "
-        "assert not {'torchmetrics', 'pytorch_lightning', 'matplotlib', 'scipy'} & set(sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=250)
+def test_quantizing_and_loading_import_no_training_no_plotting_and_no_compiler() -> None:
+    program = """
+import sys
+import torch
+import dlrm_pl.artifact.store, dlrm_pl.cli.plain_quantize, dlrm_pl.export.export, dlrm_pl.workflow.quantize_model
+from dlrm_pl.data.loading.split_loaders import SplitLoaders
+from dlrm_pl.model.load import checkpoint_model
+from dlrm_pl.runtime.int8_dlrm import count_int8_ops
+from dlrm_pl.workflow.options import with_options
+from tests.support import tiny
+from tests.support.quantization.int8_models import lowered
+with torch.device("meta"):
+    tiny.model()
+assert count_int8_ops(lowered(), tiny.batches(1, 2)[0])
+heavy = {"torchmetrics", "pytorch_lightning", "matplotlib", "scipy", "torch._dynamo", "sympy", "pandas"}
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=250, cwd=TESTS.parent)

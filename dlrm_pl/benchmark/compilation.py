@@ -8,7 +8,6 @@ import warnings
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch._dynamo.exc import TorchDynamoException
 
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.benchmark.timer import Scorer
@@ -78,6 +77,9 @@ def compile_for(model: nn.Module, batch: ClickBatch) -> Scorer:
     compiled = torch.compile(model, dynamic=False, fullgraph=batch.offsets is None, options={"freezing": True})
     # Bags are cut at numbers that only their offsets have, which is told for every table at each compilation.
     logging.getLogger("torch._dynamo").setLevel(logging.ERROR)
+    # Here, since it takes seconds that only a compilation needs.
+    from torch._dynamo.exc import TorchDynamoException
+
     try:
         with warnings.catch_warnings():
             # Inductor uses functions that torch deprecates; a user can do nothing about it.

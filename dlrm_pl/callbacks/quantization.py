@@ -29,7 +29,8 @@ from dlrm_pl.quantization.search.objective import Objective, ObjectiveName
 from dlrm_pl.quantization.search.settings import StopAt, TuningSettings, stop_at_or_until
 from dlrm_pl.quantization.search.space import SearchSpace, SpaceSettings
 from dlrm_pl.workflow.config import QuantizationConfig
-from dlrm_pl.workflow.quantize import check_rows, quantize_module
+from dlrm_pl.workflow.quantize import quantize_module
+from dlrm_pl.workflow.quantize_model import check_rows
 from dlrm_pl.workflow.trial_scalars import TrialScalars
 
 

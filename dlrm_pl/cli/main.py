@@ -178,13 +178,25 @@ def _run_with_trainer(name: str, args: list[str], verbosity: Verbosity) -> tuple
         return 0, None  # One process quantizes or sweeps; torchrun started others with the same command.
     args = with_data_settings(name, with_present_names(name, args))
     args = with_config_files(args)  # First, since it takes no time and what follows takes seconds.
+    if name == "quantize":
+        from dlrm_pl.cli.plain_quantize import plain_quantize
+
+        if (outcome := plain_quantize(args)) is not None:
+            from dlrm_pl.cli.quantized import quantized_report
+
+            return _status_of([outcome.certificate.outcome]), quantized_report(outcome)
     from dlrm_pl.cli.trainer.running import run
 
     garbage.resume()
     outcomes, report = run([name, *args], verbosity)
+    return _status_of(outcomes), report
+
+
+def _status_of(outcomes: Sequence[str]) -> int:
+    """Return the exit status of a command that quantized, or did not."""
     if "not accepted" in outcomes:
-        return EXIT_NOT_ACCEPTED, report
-    return EXIT_UNDECIDED if "undecided" in outcomes else 0, report
+        return EXIT_NOT_ACCEPTED
+    return EXIT_UNDECIDED if "undecided" in outcomes else 0
 
 
 def _run_from_dlrm_flags(args: list[str]) -> Report | None:

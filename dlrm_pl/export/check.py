@@ -11,7 +11,7 @@ import torch
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import MetricError
 from dlrm_pl.export.target import LogitsOf
-from dlrm_pl.metrics.auroc import exact_auroc
+from dlrm_pl.metrics.ranking import exact_auroc
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
 
 TOLERANCE = 1e-6

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from torchmetrics import Metric
+from dlrm_pl.metrics.metric import Metric
 
 AnyMetric = TypeVar("AnyMetric", bound=Metric)
 

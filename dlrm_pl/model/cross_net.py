@@ -24,9 +24,10 @@ class CrossLayer(nn.Module):
         self.v = nn.Linear(width, rank, bias=False)
         self.w = nn.Linear(rank, width)
         # TorchRec draws W before V.
-        nn.init.xavier_normal_(self.w.weight)
-        nn.init.xavier_normal_(self.v.weight)
-        nn.init.zeros_(self.w.bias)
+        if not self.w.weight.is_meta:  # As in ``build_mlp``.
+            nn.init.xavier_normal_(self.w.weight)
+            nn.init.xavier_normal_(self.v.weight)
+            nn.init.zeros_(self.w.bias)
 
     def forward(self, first: Tensor, x: Tensor) -> Tensor:
         """Compute the layer.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -17,12 +17,15 @@ from dlrm_pl.model.checkpoints.row_digests import stored_digests
 from dlrm_pl.model.checkpoints.tensors import unchecked
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.embeddings import EmbeddingBags
+from dlrm_pl.model.of_dataset import CheckpointModel
 from dlrm_pl.model.parameter_names import own_row_weights_of
-from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.model.weighted_bags import WeightedBags, without_row_weights
 from dlrm_pl.model.weights_file import WeightsFile
 from dlrm_pl.torch_file.plain import replace_leaves
 from dlrm_pl.torch_file.stored import FileTensor
+
+if TYPE_CHECKING:
+    from dlrm_pl.model.training.lightning_module import DLRMModule
 
 
 def read_checkpoint(path: Path, mmap: bool = True, *, whole: bool = False) -> dict[str, Any]:
@@ -105,6 +108,9 @@ def load_checkpoint(path: str | os.PathLike[str]) -> DLRMModule:
         >>> module.predict(([[0.0] * 13], [[4, 2]])).shape
         (1,)
     """
+    # Here, since Lightning takes seconds that nothing else in this file needs.
+    from dlrm_pl.model.training.lightning_module import DLRMModule
+
     path = Path(path).expanduser()
     opened = open_checkpoint(path)
     checkpoint = _loaded(opened)
@@ -134,7 +140,27 @@ def load_dlrm(path: Path) -> DLRM:
     Raises:
         CheckpointError: the file is unreadable, or its parts do not fit together.
     """
-    opened = open_checkpoint(path)
+    return without_row_weights(_dlrm(open_checkpoint(path), path)).eval()
+
+
+def checkpoint_model(opened: dict[str, Any], path: Path) -> CheckpointModel:
+    """Make what a quantization needs of a checkpoint, as ``load_into`` would, without Lightning.
+
+    Args:
+        opened: what ``open_checkpoint`` returned.
+        path: the file.
+
+    Raises:
+        CheckpointError: the parts of the file do not fit together.
+    """
+    model = _dlrm(opened, path).eval()
+    assert model.weights_file is not None
+    model.weights_file = replace(model.weights_file, digests=stored_digests(opened))
+    return CheckpointModel(model, CheckpointContract.read(opened))
+
+
+def _dlrm(opened: dict[str, Any], path: Path) -> DLRM:
+    """Return the model of a checkpoint, with weights of rows apart."""
     checkpoint = _loaded(opened)
     with torch.device("meta"):
         model = DLRM(CheckpointContract.read(checkpoint).architecture)
@@ -148,7 +174,7 @@ def load_dlrm(path: Path) -> DLRM:
     _assign(model, state, path)
     model.weights_file = _weights_file(opened, path)
     model.trained_quantization = checkpoint.get(QUANTIZATION_KEY)
-    return without_row_weights(model).eval()
+    return model
 
 
 def _weights_file(opened: dict[str, Any], path: Path) -> WeightsFile:

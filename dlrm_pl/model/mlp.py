@@ -23,7 +23,9 @@ def build_mlp(widths: Sequence[int], *, final_relu: bool) -> nn.Sequential:
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(widths):
         linear = nn.Linear(inputs, outputs)
-        nn.init.normal_(linear.weight, std=math.sqrt(2 / (inputs + outputs)))
-        nn.init.normal_(linear.bias, std=math.sqrt(1 / outputs))
+        # On the meta device torch would import its compiler, for seconds, to draw nothing.
+        if not linear.weight.is_meta:
+            nn.init.normal_(linear.weight, std=math.sqrt(2 / (inputs + outputs)))
+            nn.init.normal_(linear.bias, std=math.sqrt(1 / outputs))
         layers += [linear, nn.ReLU()]
     return nn.Sequential(*(layers if final_relu else layers[:-1]))

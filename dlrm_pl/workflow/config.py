@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import nn
-from torchmetrics import Metric
 
 from dlrm_pl.documents.arguments import check_fields
 from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.metrics.metric import Metric
 from dlrm_pl.quantization.judging.criterion import Criterion
 from dlrm_pl.quantization.search.settings import TuningSettings
 

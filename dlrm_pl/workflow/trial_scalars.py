@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-
-from pytorch_lightning.loggers import Logger
+from typing import TYPE_CHECKING
 
 from dlrm_pl.quantization.judging.evaluation import Scores
 from dlrm_pl.quantization.search.listener import TuningListener
 from dlrm_pl.quantization.search.trials.trial import Trial
+
+if TYPE_CHECKING:
+    from pytorch_lightning.loggers import Logger
 
 
 class TrialScalars(TuningListener):

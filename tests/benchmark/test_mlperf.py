@@ -30,7 +30,7 @@ from dlrm_pl.benchmark.mlperf.search import choose_batch, find_valid, measure_sp
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
 from dlrm_pl.data.loading.dataset import ClickDataset
 from dlrm_pl.errors import ConfigurationError, VerificationError
-from dlrm_pl.metrics.auroc import exact_auroc
+from dlrm_pl.metrics.ranking import exact_auroc
 from tests.support import tiny
 
 CROSSED = dataclasses.replace(tiny.ARCHITECTURE, interaction="dcn", cross_layers=2, cross_rank=3)

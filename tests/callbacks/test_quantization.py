@@ -54,7 +54,7 @@ def test_search_knows_which_rows_it_reads(
         assert rows.row_identities == data.row_identities()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dlrm_pl.workflow.quantize.build_artifact", built)
+    monkeypatch.setattr("dlrm_pl.workflow.quantize_model.build_artifact", built)
     with pytest.raises(KeyboardInterrupt):
         quantize_module(module, data, callback(tmp_path).config)
 
@@ -132,7 +132,7 @@ def test_latency_is_measured_when_the_objective_counts_it(
         def __call__(self, model: object) -> Latency:
             return Latency(3.0, 2.0, 1.0)
 
-    monkeypatch.setattr("dlrm_pl.workflow.quantize.InterleavedTimer", Timer)
+    monkeypatch.setattr("dlrm_pl.workflow.quantize_model.InterleavedTimer", Timer)
     quantizing = QuantizationCallback(str(tmp_path / "a"), criterion=Criterion(relative=0.5), objective="latency")
     best = quantize_module(module, data, quantizing.config).tuning.best
     assert best.latency == Latency(3.0, 2.0, 1.0)

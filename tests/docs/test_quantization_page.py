@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 
 from dlrm_pl.callbacks.quantization import QuantizationCallback
-from dlrm_pl.data.loading.datamodule import CALIBRATION_ROWS
+from dlrm_pl.data.loading.split_loaders import CALIBRATION_ROWS
 from dlrm_pl.quantization.judging.criterion import Criterion
 from dlrm_pl.quantization.recipe import Observer, RecipeStart
 from dlrm_pl.quantization.search.space import SpaceSettings

@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 from scipy import special
 
 from dlrm_pl.errors import MetricError, NonFiniteError, ShapeError
-from dlrm_pl.metrics.auroc import ExactAUROC, exact_auroc
-from dlrm_pl.metrics.calibration import ClickCalibration, click_calibration, normalized_entropy
+from dlrm_pl.metrics.auroc import ExactAUROC
+from dlrm_pl.metrics.calibration import ClickCalibration
+from dlrm_pl.metrics.calibration_sums import click_calibration, normalized_entropy
 from dlrm_pl.metrics.logits import click_probabilities, log_losses
 from dlrm_pl.metrics.paired import paired_auroc_difference
+from dlrm_pl.metrics.ranking import exact_auroc
 from dlrm_pl.metrics.student import student_quantile
 from tests.reference import metrics as reference
 from tests.support.processes.ranks import run_ranks
@@ -55,7 +57,7 @@ def test_metric_does_not_depend_on_batches(size: int, seed: int, cut: int) -> No
 def test_threads_do_not_change_the_auroc(monkeypatch: pytest.MonkeyPatch) -> None:
     first, _, labels = rows(1000, 1, 50)
     alone = exact_auroc(first, labels)
-    monkeypatch.setattr("dlrm_pl.metrics.auroc._ROWS_WORTH_A_THREAD", 10)
+    monkeypatch.setattr("dlrm_pl.metrics.ranking._ROWS_WORTH_A_THREAD", 10)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
     assert exact_auroc(first, labels) == alone
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from dlrm_pl.metrics.auroc import exact_auroc
+from dlrm_pl.metrics.ranking import exact_auroc
 from dlrm_pl.metrics.skill import SkillWarning, skill_warnings
 
 GOOD = {"auroc": 0.7, "normalized_entropy": 0.9, "calibration_ratio": 1.02}

@@ -21,7 +21,7 @@ from dlrm_pl.quantization.ptq.quantize import bags_of
 from dlrm_pl.quantization.recipe import RecipeStart
 from dlrm_pl.quantization.search.settings import TuningSettings
 from dlrm_pl.workflow.config import QuantizationConfig
-from dlrm_pl.workflow.quantize import check_rows
+from dlrm_pl.workflow.quantize_model import check_rows
 from tests.support.training import quiet_trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")

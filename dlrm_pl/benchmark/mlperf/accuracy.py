@@ -12,7 +12,7 @@ import numpy.typing as npt
 from dlrm_pl.benchmark.mlperf.rules import REQUIRED_SHARE, Rules
 from dlrm_pl.documents.json_text import read_json
 from dlrm_pl.errors import VerificationError
-from dlrm_pl.metrics.auroc import exact_auroc
+from dlrm_pl.metrics.ranking import exact_auroc
 
 FILE_NAME = "mlperf_log_accuracy.json"
 _LARGEST_LOG = 8 << 30  # 89 million pairs of MLPerf's rows take 1.5 GB.

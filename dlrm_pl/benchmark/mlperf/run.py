@@ -26,7 +26,7 @@ from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.files.atomic import atomic_folder
 from dlrm_pl.files.replacement import PlannedOutput
 from dlrm_pl.kernels.int8.selection import isa
-from dlrm_pl.metrics.auroc import exact_auroc
+from dlrm_pl.metrics.ranking import exact_auroc
 from dlrm_pl.runtime.cpu import describe_machine
 
 _SCORED_AT_A_TIME = 16384

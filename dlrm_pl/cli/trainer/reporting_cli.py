@@ -8,10 +8,10 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import LightningCLI
 from rich.console import Console
 
-from dlrm_pl.artifact.writing.outcome import Outcome as Quantized
 from dlrm_pl.callbacks.quantization import QuantizationCallback
 from dlrm_pl.callbacks.training_curves import curves_of
 from dlrm_pl.cli.output import Report
+from dlrm_pl.cli.quantized import data_of, quantized_report
 from dlrm_pl.trainer import DLRMTrainer
 from dlrm_pl.workflow.print_summary import print_summary
 
@@ -36,7 +36,7 @@ class ReportingCLI(LightningCLI):
             "checkpoints": [path for one in saved for path in (one.best_model_path, one.last_model_path) if path],
             "metrics": trainer.callback_metrics,
             "curves": curves.picture if curves is not None else None,
-            "quantized": [_data_of(outcome) for outcome in made],
+            "quantized": [data_of(outcome) for outcome in made],
         }
 
         def show() -> None:
@@ -65,10 +65,4 @@ class ReportingCLI(LightningCLI):
         assert isinstance(self.trainer, DLRMTrainer)
         outcome = self.trainer.outcome
         assert outcome is not None
-        self.report = Report(_data_of(outcome), lambda: print_summary(outcome, Console()))
-
-
-def _data_of(outcome: Quantized) -> dict[str, Any]:
-    """Return what became of a quantization, for JSON."""
-    certificate = outcome.certificate
-    return {"output": outcome.path, "outcome": certificate.outcome, "certificate": certificate}
+        self.report = quantized_report(outcome)

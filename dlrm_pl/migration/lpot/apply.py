@@ -7,9 +7,8 @@ import logging
 import os
 from pathlib import Path
 
-from torchmetrics import Metric
-
-from dlrm_pl.data.loading.datamodule import CALIBRATION_ROWS
+from dlrm_pl.data.loading.split_loaders import CALIBRATION_ROWS
+from dlrm_pl.metrics.metric import Metric
 from dlrm_pl.migration.lpot.conf import LpotConf, read_lpot_conf
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.workflow.config import QuantizationConfig

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Self
 
 from pytorch_lightning.trainer.states import TrainerFn
 from torch.optim.lr_scheduler import LambdaLR
 
-from dlrm_pl.columns.columns import Columns
-from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.checkpoints.contract import QUANTIZATION_KEY, CheckpointContract
+from dlrm_pl.model.of_dataset import OfDataset
 from dlrm_pl.model.training.gpu.gpu_module import GPUModule
 from dlrm_pl.model.training.resuming.accumulation import rewind_to_last_step
 from dlrm_pl.model.training.resuming.changed_rates import give_numbers
@@ -24,7 +23,7 @@ from dlrm_pl.model.weighted_bags import fit_row_weights
 log = logging.getLogger(__name__)
 
 
-class StoredModule(GPUModule):
+class StoredModule(OfDataset, GPUModule):
     """The part of ``DLRMModule`` that belongs to a dataset, and is saved and loaded.
 
     Attributes:
@@ -34,53 +33,10 @@ class StoredModule(GPUModule):
         resumed_at: step of the checkpoint that training continues from; None where it starts from the beginning.
     """
 
-    dataset_fingerprint: str
-    allow_other_dataset: bool
     allow_other_settings: bool
     resumed_at: int | None
-    _columns: Columns | None
     _record: RunRecord
     _resumed: RunRecord | None
-
-    @property
-    def architecture(self) -> Architecture:
-        """Shape of the model."""
-        return self.model.architecture
-
-    @property
-    def contract(self) -> CheckpointContract:
-        """Architecture, dataset and columns that go into a checkpoint."""
-        return CheckpointContract(self.architecture, self.dataset_fingerprint, self._columns)
-
-    @property
-    def columns(self) -> Columns | None:
-        """Columns of the rows that the model scores; None where they are not known."""
-        return self.contract.columns
-
-    def check_dataset(
-        self, table_sizes: Sequence[int], dataset_fingerprint: str, columns: Columns | None = None
-    ) -> str:
-        """Check that a dataset is the one that this model was made for.
-
-        Args:
-            table_sizes: rows of each table of the dataset.
-            dataset_fingerprint: fingerprint of the dataset; empty when it has none.
-            columns: columns of the dataset; None when they are not known. A module that was made without columns takes
-                them for its own.
-
-        Returns:
-            A description of the difference where ``allow_other_dataset`` permits it; else "".
-
-        Raises:
-            DatasetError: it is another dataset; names the first column or table that differs, or both fingerprints.
-                With ``allow_other_dataset``: a table of the dataset is larger than the model's.
-        """
-        if self._columns is None and columns is not None and not self.architecture.misfit(columns):
-            self._columns = columns
-        if self.allow_other_dataset:
-            return self.contract.check_usable(table_sizes, dataset_fingerprint, columns)
-        self.contract.check_dataset(table_sizes, dataset_fingerprint, columns)
-        return ""
 
     def setup(self, stage: str) -> None:
         """Check the precision of a training, and the dataset of the data module, whose fingerprint is kept."""

@@ -12,13 +12,12 @@ import torch
 from torch import nn
 
 from dlrm_pl.batch import ClickBatch
-from dlrm_pl.metrics.auroc import exact_auroc
-from dlrm_pl.metrics.calibration import ClickCalibration
+from dlrm_pl.metrics.calibration_sums import CalibrationSums
 from dlrm_pl.metrics.logits import click_probabilities, log_losses
 from dlrm_pl.metrics.paired import PairedDifference
 from dlrm_pl.metrics.paired_sums import PairedSums
+from dlrm_pl.metrics.ranking import exact_auroc
 from dlrm_pl.metrics.score_histogram import ScoreHistogram
-from dlrm_pl.metrics.without_sync import without_sync
 from dlrm_pl.quantization.judging.certified_bound import JudgedBy, finite
 from dlrm_pl.quantization.judging.certified_guard import CertifiedGuard, GuardName, bound_of_guard
 from dlrm_pl.quantization.judging.evaluation import check_finite, labels_of
@@ -173,7 +172,7 @@ class Run:
     _logits: list[npt.NDArray[np.float32]] = field(default_factory=list)
     _labels: list[npt.NDArray[np.uint8]] = field(default_factory=list)
     _times: list[tuple[int, float]] = field(default_factory=list)
-    _calibration: ClickCalibration = field(default_factory=lambda: without_sync(ClickCalibration()))
+    _calibration: CalibrationSums = field(default_factory=CalibrationSums)
     _rows: int = 0
 
     def score(self, batch: ClickBatch) -> npt.NDArray[np.float32]:
@@ -186,7 +185,7 @@ class Run:
             self._times.append((batch.num_samples, time.perf_counter() - began))
             check_finite(logits, self._rows)
             labels = labels_of(batch, self._rows)
-            self._calibration.update(logits, batch.known_labels)
+            self._calibration.add(logits, batch.known_labels)
         self._logits.append(logits.numpy())
         self._labels.append(labels)
         self._rows += batch.num_samples
@@ -206,7 +205,7 @@ class Run:
         """The metrics of all rows so far."""
         full = max(size for size, _ in self._times)
         seconds = float(np.median([time_s for size, time_s in self._times if size == full]))
-        calibration = {name: float(value) for name, value in self._calibration.compute().items()}
+        calibration = self._calibration.values()
         return ModelScores(
             auroc=exact_auroc(self.logits, self.labels),
             log_loss=calibration["log_loss"],

@@ -16,13 +16,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torchmetrics import Metric
 
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.documents.fields import shown
 from dlrm_pl.errors import ConfigurationError, DLRMError, EvaluationError, MetricError, NonFiniteError
-from dlrm_pl.metrics.auroc import exact_auroc
 from dlrm_pl.metrics.logits import click_probabilities
+from dlrm_pl.metrics.metric import Metric
+from dlrm_pl.metrics.ranking import exact_auroc
 from dlrm_pl.metrics.rows import clicks
 from dlrm_pl.metrics.without_sync import without_sync
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.errors import ConfigurationError
-from dlrm_pl.metrics.auroc import exact_auroc
+from dlrm_pl.metrics.ranking import exact_auroc
 from dlrm_pl.metrics.rows import check_both_classes
 from dlrm_pl.metrics.sequential import next_look
 from dlrm_pl.model.dlrm import DLRM

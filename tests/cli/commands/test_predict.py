@@ -25,7 +25,7 @@ AS_TEXT = pyarrow.csv.ConvertOptions(column_types={"C2": pa.string()})
 
 
 def test_predict_with_artifact_gives_the_certified_auroc(fitted: Path, synthetic_folder: Path, tmp_path: Path) -> None:
-    from dlrm_pl.metrics.auroc import exact_auroc
+    from dlrm_pl.metrics.ranking import exact_auroc
 
     output = tmp_path / "p.npy"
     assert run("predict", "--artifact", fitted / "artifact", "--data", synthetic_folder, "--output", output) == 0

@@ -10,7 +10,8 @@ import pytest
 from torchmetrics import MeanAbsoluteError, MeanSquaredError
 
 from dlrm_pl.callbacks.quantization import QuantizationCallback
-from dlrm_pl.data.loading.datamodule import CALIBRATION_ROWS, DLRMDataModule
+from dlrm_pl.data.loading.datamodule import DLRMDataModule
+from dlrm_pl.data.loading.split_loaders import CALIBRATION_ROWS
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.migration.lpot.apply import apply_lpot_conf
 from dlrm_pl.model.training.lightning_module import DLRMModule

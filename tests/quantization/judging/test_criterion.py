@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dlrm_pl.errors import ConfigurationError
-from dlrm_pl.metrics.auroc import exact_auroc
+from dlrm_pl.metrics.ranking import exact_auroc
 from dlrm_pl.quantization.judging.criterion import Criterion, Verdict
 from dlrm_pl.quantization.judging.evaluation import Scores
 from dlrm_pl.quantization.judging.guards import GuardReading

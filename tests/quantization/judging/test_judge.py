@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dlrm_pl.batch import ClickBatch, first_samples
 from dlrm_pl.errors import EvaluationError, MetricError, NonFiniteError
-from dlrm_pl.metrics.auroc import exact_auroc
+from dlrm_pl.metrics.ranking import exact_auroc
 from dlrm_pl.quantization.judging.criterion import Criterion, Verdict
 from dlrm_pl.quantization.judging.evaluation import AUROCEvaluation, EvalFunc
 from dlrm_pl.quantization.judging.judge import Judge

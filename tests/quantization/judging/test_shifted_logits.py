@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchmetrics.classification import BinaryAUROC
 
 from dlrm_pl.batch import ClickBatch
-from dlrm_pl.metrics.auroc import exact_auroc
+from dlrm_pl.metrics.ranking import exact_auroc
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.quantization.judging.certification import Certification, certify

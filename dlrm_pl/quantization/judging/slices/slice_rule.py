@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.columns.columns import Columns
-from dlrm_pl.metrics.auroc import exact_auroc
 from dlrm_pl.metrics.logits import log_losses
+from dlrm_pl.metrics.ranking import exact_auroc
 from dlrm_pl.quantization.judging.bounds import Bounds
 from dlrm_pl.quantization.judging.certified_bound import CertifiedBound, JudgedBy, finite
 from dlrm_pl.quantization.judging.paired_scores import PairedScores

@@ -8,7 +8,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from dlrm_pl.metrics.auroc import exact_auroc
+from dlrm_pl.metrics.ranking import exact_auroc
 from dlrm_pl.quantization.recipe import Recipe
 from dlrm_pl.quantization.recipe_bytes import op_bytes
 from dlrm_pl.quantization.search.context import SearchContext

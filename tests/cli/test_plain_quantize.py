@@ -1,0 +1,184 @@
+"""`quantize` without a Trainer does what the one with a Trainer does, and leaves what it does not know to that one."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dlrm_pl.callbacks.quantization import QuantizationCallback
+from dlrm_pl.cli import plain_quantize
+from dlrm_pl.quantization.search.settings import TuningSettings
+from dlrm_pl.workflow.config import QuantizationConfig
+from tests.support.commands import run
+
+pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore::UserWarning")]
+
+Options = dict[str, Any]
+
+
+def refuse(args: list[str]) -> None:
+    """Know nothing, so that the Trainer takes over."""
+
+
+def facts(folder: Path) -> dict[str, Any]:
+    """What of an artifact does not depend on the clock."""
+    certificate = json.loads((folder / "certificate.json").read_text())
+    for name in ("created", "fp32", "int8"):
+        values = certificate.pop(name)
+        if isinstance(values, dict):
+            values.pop("samples_per_s")
+            certificate[name] = values
+    trials = [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
+    for trial in trials:
+        for name in ("seconds", "samples_per_s", "elapsed_s"):
+            trial.pop(name, None)
+    settings = json.loads((folder / "result.json").read_text())["settings"]
+    weights = {path.name: path.read_bytes() for path in folder.glob("*.safetensors")}
+    return {"certificate": certificate, "trials": trials, "settings": settings} | weights
+
+
+@pytest.fixture
+def command(fitted: Path, tmp_path: Path) -> tuple[object, ...]:
+    config = yaml.safe_load((fitted / "config.yaml").read_text())
+    arguments = {"criterion": {"relative": 0.2, "first_block": 256}, "space": {"observers": ["minmax"]}, "seed": 7}
+    config["trainer"]["callbacks"][-1]["init_args"] |= arguments
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    return ("quantize", "-c", tmp_path / "config.yaml", "--ckpt_path", fitted / "run" / "model.ckpt")
+
+
+def test_both_make_the_same_artifact(
+    command: tuple[object, ...], fitted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    real = plain_quantize._quantize
+    monkeypatch.setattr(plain_quantize, "_quantize", lambda *given: made.append(given) or real(*given))
+    options = ("--max_trials", 2, "--data.calibration_rows", 50, "--with_vocabulary", "--refresh", fitted / "artifact")
+    assert run(*command, *options, "--output", tmp_path / "plain") == 0
+    assert len(made) == 1
+    monkeypatch.setattr("dlrm_pl.cli.plain_quantize.plain_quantize", refuse)
+    assert run(*command, *options, "--output", tmp_path / "trainer") == 0
+    assert len(made) == 1
+    assert facts(tmp_path / "plain") == facts(tmp_path / "trainer")
+    assert facts(tmp_path / "plain.delta").keys() == facts(tmp_path / "trainer.delta").keys()
+
+
+def with_callbacks(*callbacks: Options) -> Options:
+    return {"trainer": {"callbacks": list(callbacks)}}
+
+
+QUANTIZATION = "dlrm_pl.QuantizationCallback"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"trainer": {"max_epochs": 3, "precision": "bf16-mixed", "limit_val_batches": 0.5, "val_check_interval": 10}},
+        {"trainer": {"logger": {"class_path": "pytorch_lightning.loggers.CSVLogger", "init_args": {"save_dir": "a"}}}},
+        with_callbacks({"class_path": QUANTIZATION}, {"class_path": "pytorch_lightning.callbacks.RichProgressBar"}),
+        {"force": False, "weights_only": True, "seed_everything": True},
+    ],
+)
+def test_what_changes_nothing_needs_no_trainer(
+    command: tuple[object, ...], tmp_path: Path, changes: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert reached(command, tmp_path, changes, monkeypatch) is not None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": {"learning_rate": 0.25}},
+        {"model": {"embedding_dim": 16}},
+        {"model": {"no_such": 1}},
+        {"model": {"table_sizes": [3]}},
+        {"data": {"batch_size": "many"}},
+        {"data": {"no_such": 1}},
+        {"force": True},
+        {"until": "first"},
+        {"lpot_conf": "conf.yaml"},
+        {"max_trials": 0},
+        {"relative": "little"},
+        {"trainer": {"no_such": 1}},
+        {"trainer": {"accelerator": "gpu"}},
+        {"trainer": {"devices": 2}},
+        {"trainer": {"strategy": "ddp"}},
+        {"trainer": {"deterministic": True}},
+        {"trainer": {"max_epochs": -2}},
+        {"trainer": {"max_steps": None}},
+        {"trainer": {"limit_val_batches": 1.5}},
+        {"trainer": {"enable_progress_bar": 1}},
+        {"trainer": {"logger": {"class_path": "pytorch_lightning.loggers.TensorBoardLogger"}}},
+        {"trainer": {"logger": True}},
+        with_callbacks({"class_path": "pytorch_lightning.callbacks.EarlyStopping", "init_args": {"monitor": "x"}}),
+        with_callbacks({"class_path": "pytorch_lightning.callbacks.ModelCheckpoint", "init_args": {"monitor": "x"}}),
+        with_callbacks({"class_path": "pytorch_lightning.callbacks.RichProgressBar", "init_args": {"leave": True}}),
+        with_callbacks({"class_path": QUANTIZATION, "init_args": {"until": "first"}}),
+        with_callbacks({"class_path": QUANTIZATION, "init_args": {"metric": {"class_path": "torchmetrics.AUROC"}}}),
+        with_callbacks({"class_path": QUANTIZATION, "init_args": {"no_such": 1}}),
+        with_callbacks({"class_path": QUANTIZATION, "init_args": {"max_trials": "many"}}),
+        with_callbacks({"class_path": QUANTIZATION, "init_args": {"strategy": "greedy"}}),
+        with_callbacks({"class_path": QUANTIZATION, "more": 1}),
+    ],
+)
+def test_anything_else_is_left_to_the_trainer(
+    command: tuple[object, ...], tmp_path: Path, changes: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert reached(command, tmp_path, changes, monkeypatch) is None
+
+
+@pytest.mark.parametrize(
+    "more",
+    [("--trainer.logger", "true"), ("--print_config",), ("--ckpt_path", "other.ckpt"), ("--no_such", "1"), ("--help",)],
+)
+def test_options_that_are_not_known_are_left_to_the_trainer(
+    command: tuple[object, ...], tmp_path: Path, more: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert reached((*command, *more), tmp_path, {}, monkeypatch) is None
+
+
+def reached(
+    command: tuple[object, ...], folder: Path, changes: Options, monkeypatch: pytest.MonkeyPatch
+) -> QuantizationConfig | None:
+    """Return the configuration that would be quantized with; None where that is left to the Trainer."""
+    (folder / "changes.yaml").write_text(yaml.safe_dump(changes))
+    monkeypatch.setattr(plain_quantize, "_quantize", lambda *given: given[-1])
+    args = [str(arg) for arg in command[1:]]
+    found: Any = plain_quantize.plain_quantize([*args[:2], "-c", str(folder / "changes.yaml"), *args[2:]])
+    return found  # type: ignore[no-any-return]
+
+
+def test_settings_of_the_callback_and_options_are_taken_over(
+    command: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append = {"trainer": {"callbacks+": [{"class_path": QUANTIZATION, "init_args": {"seed": 5, "output": "x"}}]}}
+    config = reached((*command, "--overwrite", "--seed=11", "--output", "~/a"), tmp_path, append, monkeypatch)
+    assert config is not None
+    assert (config.tuning.seed, config.output, config.overwrite) == (11, Path("~/a").expanduser(), True)
+    config = reached(command, tmp_path, append, monkeypatch)
+    assert config is not None
+    assert (config.tuning.seed, config.output, config.tuning.criterion.relative) == (5, Path("x"), None)
+    config = reached(command, tmp_path, {}, monkeypatch)
+    assert config is not None
+    assert (config.tuning.seed, config.tuning.criterion.relative, config.tuning.criterion.first_block) == (7, 0.2, 256)
+
+
+def test_defaults_of_the_callback_are_those_of_the_settings() -> None:
+    """They are stated twice: for the parser with the Trainer, and for the one without."""
+    parameters = dict(inspect.signature(QuantizationCallback).parameters)
+    assert parameters.pop("until").default is None
+    stated = {
+        field.name: field.default if field.default is not MISSING else field.default_factory()  # type: ignore[misc]
+        for kind in (TuningSettings, QuantizationConfig)
+        for field in fields(kind)
+        if field.name not in ("tuning", "calibration_rows")
+    }
+    assert {name: parameter.default for name, parameter in parameters.items()} == stated | {
+        "output": str(stated["output"])
+    }
