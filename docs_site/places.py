@@ -13,6 +13,7 @@ MOVED = {
     "README.md": "index.md",
     "docs/README.md": "pages.md",
     "examples/README.md": "examples.md",
+    "deploy/README.md": "deployment.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changes.md",
     "SECURITY.md": "security.md",

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted(path for pattern in ("*.md", "docs/**/*.md", "examples/*.md") for path in ROOT.glob(pattern))
+PAGES = sorted(
+    path for pattern in ("*.md", "docs/**/*.md", "examples/*.md", "deploy/*.md") for path in ROOT.glob(pattern)
+)
 LANGUAGES = {"sh", "python", "yaml", "text", "pycon"}
 """What a block may be; ``text`` is output, and ``pycon`` is copied from a docstring, whose tests run it."""
 MARKS = ("parse only", "slow")

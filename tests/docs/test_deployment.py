@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import tomllib
@@ -14,7 +15,9 @@ import yaml
 
 from dlrm_pl.cli.command_table import LIGHT
 from dlrm_pl.cli.light import parser_of
-from tests.docs.pages import ROOT
+from tests.docs.pages import ROOT, blocks_of, command_of, statements
+from tests.support.server import artifacts as with_dictionaries
+from tests.support.server.calls import Caller, rows_text
 
 DEPLOY = ROOT / "deploy"
 
@@ -86,3 +89,68 @@ def test_service_of_kserve_runs_serve_where_its_probes_look() -> None:
     assert set(ports) == {found["port"]}
     assert isinstance(found["drain_s"], float)
     assert predictor["terminationGracePeriodSeconds"] > found["drain_s"]
+
+
+def test_walk_through_starts_images_with_options_of_serve() -> None:
+    """What stands behind the name of the image goes to the program in it."""
+    found = 0
+    for block in blocks_of(DEPLOY / "README.md"):
+        for statement in statements(block.text) if block.language == "sh" else ():
+            words = shlex.split(statement)
+            if words[:2] == ["docker", "run"]:
+                mounts = [mount.split(":") for mount in words if mount.endswith(":ro")]
+                given = options(words[words.index("dlrm-pl-serve") + 1 :])
+                assert str(given["model"]).partition("=")[2].startswith(f"{mounts[0][1]}/")
+                assert given["host"] == "0.0.0.0"
+                found += 1
+            if words[:2] == ["docker", "stop"]:
+                drain_s = options(["--model", "a=b"])["drain_s"]
+                assert isinstance(drain_s, float)
+                assert int(words[words.index("--time") + 1]) > drain_s
+                found += 1
+    assert found == 2
+
+
+def test_walk_through_asks_for_what_the_server_has(tmp_path: Path) -> None:
+    text = (DEPLOY / "README.md").read_text()
+    with Caller({"clicks": with_dictionaries.build(tmp_path / "clicks")}) as caller:
+        for path in re.findall(r"curl (?:-f )?http://127\.0\.0\.1:8000(/\S+)", text):
+            assert caller.get(path).status == 200, path
+        for path in re.findall(r"curl -X POST http://127\.0\.0\.1:8000(/\S+)", text):
+            assert caller.post(path, b"").status == 200, path
+        metrics = caller.get("/metrics").body.decode()
+    names = set(re.findall(r"`(dlrm_pl_\w+)`", text))
+    assert len(names) >= 6
+    assert all(f"# TYPE {name} " in metrics for name in names)
+
+
+def test_walk_through_updates_a_model_and_rolls_it_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own commands, between which the server looks at the folder."""
+    monkeypatch.chdir(tmp_path)
+    with_dictionaries.build(tmp_path / "artifacts" / "quickstart")
+    ran = [
+        statement
+        for block in blocks_of(DEPLOY / "README.md")
+        if block.language == "sh" and not block.mark
+        for statement in statements(block.text)
+        if command_of(statement) is None
+    ]
+    placed, updated, withdrawn = (
+        next(one for one in ran if one.endswith(end)) for end in ("clicks/1", "clicks/2", "-2")
+    )
+    for statement in ("mkdir -p models/clicks", placed):
+        assert statement in ran
+        subprocess.run(statement, shell=True, check=True)
+
+    with Caller({"clicks": tmp_path / "models" / "clicks"}) as caller:
+
+        def versions_after(statement: str) -> list[str]:
+            subprocess.run(statement, shell=True, check=True)
+            assert caller.post("/v2/repository/models/clicks/load", b"").status == 200
+            return list(caller.get("/v2/models/clicks").contents["versions"])
+
+        assert caller.get("/v2/models/clicks").contents["versions"] == ["1"]
+        assert versions_after(updated) == ["2"]
+        assert versions_after(withdrawn) == ["1"]
+        rows = with_dictionaries.random_rows(3)
+        assert len(caller.infer(rows_text(*rows)).values()) == 3
