@@ -85,9 +85,9 @@ def verify(facts: CardFacts) -> str:
     """How a reader checks the files and the numbers."""
     download = f"hf download {shlex.quote(facts.repo_id)} --local-dir {_FOLDER}\n" if facts.repo_id else ""
     return (
-        "## Verify\n\nThe first command compares every file with its checksum, and the numbers of the certificate with "
-        "each other. The second one scores the test rows again; with the checkpoint, the drop is measured again as "
-        "well. Checksums find damage and edits, but they are not signatures: get the files from a source that you "
+        "## Verify\n\n`inspect --full` compares every file with its checksum, and the numbers of the certificate with "
+        "each other. `verify` scores the test rows again; with the checkpoint, the drop is measured again as well. "
+        "Checksums find damage and edits, but they are not signatures: get the files from a source that you "
         "trust.\n\n"
         f"```sh\n{download}dlrm-pl inspect {_FOLDER} --full\n"
         f"dlrm-pl verify --artifact {_FOLDER} --data DATASET --ckpt_path CHECKPOINT\n```"
