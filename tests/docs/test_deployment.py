@@ -138,7 +138,7 @@ def test_walk_through_updates_a_model_and_rolls_it_back(tmp_path: Path, monkeypa
     placed, updated, withdrawn = (
         next(one for one in ran if one.endswith(end)) for end in ("clicks/1", "clicks/2", "-2")
     )
-    for statement in ("mkdir -p models/clicks", placed):
+    for statement in ("mkdir -p models/clicks", "mkdir -p models/withdrawn", placed):
         assert statement in ran
         subprocess.run(statement, shell=True, check=True)
 
