@@ -40,10 +40,10 @@ class ReportingCLI(LightningCLI):
         }
 
         def show() -> None:
-            for outcome in made:
-                print_summary(outcome, Console())
             if curves is not None and curves.picture is not None:
                 print(f"curves of the training: {curves.picture}")
+            for outcome in made:
+                print_summary(outcome, Console())
 
         self.report = Report(data, show)
 

@@ -31,6 +31,7 @@ def test_the_plan_comes_first_and_inspect_shows_the_report(tmp_path: Path) -> No
     done = run("preprocess", "--raw", raw, "--output", tmp_path / "out", "--bad_rows", "skip:0.01")
     assert done.returncode == 0, done.stderr
     assert done.stderr.startswith("plan: 2 days, about 1,5")
+    assert done.stdout.splitlines()[-1].endswith(f" inspect {tmp_path / 'out'} --plot")
     shown = run("inspect", tmp_path / "out").stdout
     for line in (
         "train 900 rows, ",
