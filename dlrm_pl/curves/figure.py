@@ -17,6 +17,9 @@ _HEIGHT = 110.0
 _FEW = 50
 """Points that are marked, since a line through one point is not seen."""
 
+_LEAST_AUROCS = 0.01
+"""Range of AUROC that is drawn at least, so that a single validation has a sensible axis."""
+
 _Drawn = tuple[str, Chart]
 
 
@@ -104,7 +107,10 @@ def _auroc(record: TrainingRecord, steps: Scale) -> _Drawn | None:
         return None
     aurocs = record.validations.column(0)
     best, step = best_validation(record)
-    chart = _chart(steps, Scale.linear(aurocs, room=0.15), f"AUROC, val; best {best:.4f} at step {step:,.0f}")
+    low, high = min(aurocs), max(aurocs)
+    more = max(0.0, (_LEAST_AUROCS - (high - low)) / 2)
+    scale = Scale.linear([low - more, min(high + more, 1.0)], room=0.15)
+    chart = _chart(steps, scale, f"AUROC, val; best {best:.4f} at step {step:,.0f}")
     _curve(chart, record.validations.steps, aurocs, _VAL, "", "val: AUROC of all rows")
     chart.point(step, best, "ink", shape="ring", size=6.0, words=f"best: {best:.6f} at step {step:,.0f}")
     return _between("AUROC on val", aurocs), chart

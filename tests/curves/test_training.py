@@ -107,6 +107,13 @@ def test_axis_begins_at_zero_unless_the_curves_begin_late() -> None:
     assert {chart.x.low > 900 for _, chart in charts(late)} == {True}
 
 
+def test_axis_of_a_single_auroc_is_narrow() -> None:
+    record = TrainingRecord(step=10)
+    record.validations.add(10, [0.8, 0.5])
+    auroc = charts(record)[1][1].y
+    assert 0.79 < auroc.low < 0.8 < auroc.high < 0.81
+
+
 def test_words_name_last_and_best() -> None:
     words = describe_training(record_of(resumed=[20], bad_step=30))
     assert words.startswith("30 optimizer steps. AUROC on val: best 0.750000 at step 30, last 0.750000.")
