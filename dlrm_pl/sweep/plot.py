@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -28,6 +28,13 @@ _SPREAD = 0.25
 Limits = tuple[float, float] | None
 
 
+class _Look(NamedTuple):
+    """What all panels of points share."""
+
+    limits: Limits
+    best: Trial | None
+
+
 def write_plot(
     path: Path, trials: Sequence[Trial], space: Space, validations: int, comparison: Comparison | None
 ) -> None:
@@ -43,15 +50,15 @@ def write_plot(
     names = list(space.entries)
     columns = _FEWEST_COLUMNS if len(names) <= _FEWEST_COLUMNS or len(names) in (5, 6, 9) else _FEWEST_COLUMNS + 1
     rows = 1 + math.ceil(len(names) / columns)
-    limits = _limits(trials)
+    look = _Look(_limits(trials), best_of(trials))
     figure = Figure(figsize=(12.5, 0.6 + 3.4 * rows), layout="constrained")
     grid = figure.add_gridspec(rows, 2 * columns)
-    _by_trial(figure.add_subplot(grid[0, :columns]), trials, limits, comparison)
+    _by_trial(figure.add_subplot(grid[0, :columns]), trials, look, comparison)
     _curves(figure.add_subplot(grid[0, columns:]), trials, validations)
     for number, name in enumerate(names):
         row, column = divmod(number, columns)
         axes = figure.add_subplot(grid[1 + row, 2 * column : 2 * column + 2])
-        _by_setting(axes, trials, limits, name, space.entries[name])
+        _by_setting(axes, trials, look, name, space.entries[name])
         axes.set_ylabel("" if column else "AUROC on val")
     figure.legend(handles=_handles(trials), loc="outside upper center", ncols=6)
     with atomic_file(path, "wb") as handle:
@@ -82,8 +89,8 @@ def _limits(trials: Sequence[Trial]) -> Limits:
     return low - 0.6 * room, high + 0.15 * room
 
 
-def _by_trial(axes: Axes, trials: Sequence[Trial], limits: Limits, comparison: Comparison | None) -> None:
-    _draw_points(axes, trials, limits, [trial.number for trial in trials])
+def _by_trial(axes: Axes, trials: Sequence[Trial], look: _Look, comparison: Comparison | None) -> None:
+    _draw_points(axes, trials, look, [trial.number for trial in trials])
     best, so_far = -math.inf, []
     for trial in trials:
         if trial.state == "complete" and trial.auroc is not None:
@@ -132,7 +139,7 @@ def _curves(axes: Axes, trials: Sequence[Trial], validations: int) -> None:
     axes.set_title("during the trials", fontsize=10)
 
 
-def _by_setting(axes: Axes, trials: Sequence[Trial], limits: Limits, name: str, entry: Entry) -> None:
+def _by_setting(axes: Axes, trials: Sequence[Trial], look: _Look, name: str, entry: Entry) -> None:
     shown = [trial for trial in trials if name in trial.values]
     if isinstance(entry, Choices):
         options = entry.values()
@@ -148,14 +155,13 @@ def _by_setting(axes: Axes, trials: Sequence[Trial], limits: Limits, name: str, 
         places = [float(trial.values[name]) for trial in shown]
         if entry.log:
             axes.set_xscale("log")
-    _draw_points(axes, shown, limits, places)
+    _draw_points(axes, shown, look, places)
     axes.set_xlabel(name)
 
 
-def _draw_points(axes: Axes, trials: Sequence[Trial], limits: Limits, places: Sequence[float]) -> None:
-    best = best_of(trials)
-    if limits is not None:
-        axes.set_ylim(*limits)
+def _draw_points(axes: Axes, trials: Sequence[Trial], look: _Look, places: Sequence[float]) -> None:
+    if look.limits is not None:
+        axes.set_ylim(*look.limits)
     bottom = axes.get_ylim()[0]
     for trial, place in zip(trials, places, strict=True):
         if trial.auroc is None or trial.state == "failed":
@@ -167,5 +173,5 @@ def _draw_points(axes: Axes, trials: Sequence[Trial], limits: Limits, places: Se
         axes.plot(place, height, marker, color=colour, markersize=5, clip_on=False, zorder=3)
         if trial.is_given:
             axes.plot(place, height, "o", color=_GIVEN, markersize=9, fillstyle="none", clip_on=False, zorder=4)
-        if best is not None and trial.number == best.number:
+        if look.best is not None and trial.number == look.best.number:
             axes.plot(place, height, "o", color=_BEST, markersize=11, fillstyle="none", clip_on=False, zorder=4)

@@ -94,6 +94,8 @@ def test_the_best_is_what_fit_trains_with_its_file(
     assert run("fit", "-c", config, "-c", folder / "best.yaml", *more, "--json") == 0
     metrics = json.loads(capsys.readouterr().out)["metrics"]
     assert f"{metrics['val_auroc']:.6f}" == best["val_auroc"]
+    # What that training has saved of its configuration is one for a sweep as well.
+    assert run("sweep", "-c", tmp_path / "run" / "config.yaml", "--output", "x", "--print_config") == 0
 
 
 def test_the_first_trial_has_the_given_settings(config: Path, tmp_path: Path, synthetic_folder: Path) -> None:
@@ -310,6 +312,17 @@ def test_another_dataset_is_another_sweep(
     synthesize(tmp_path / "other", rows=3000, days=3, seed=2, label_rate=0.2, max_table_size=100)
     command = sweep(config, RATES, "--data.folder", tmp_path / "other")
     expect_error(capsys, r"dataset\.fingerprint changed from", *command)
+
+
+def test_few_clicks_of_val_are_warned_of(config: Path, tmp_path: Path) -> None:
+    from dlrm_pl.data.synthetic.synthesize import synthesize
+
+    synthesize(tmp_path / "few", rows=2000, days=3, seed=2, label_rate=0.1, max_table_size=100)
+    for folder, few in ((tmp_path / "few", True), (None, False)):
+        with caplog_of("dlrm_pl") as lines:
+            command = sweep(config, RATES, "--max_trials", 1, name=f"few {few}")
+            assert run(*command, *(() if folder is None else ("--data.folder", folder))) == 0
+        assert any(re.match(r"val has \d\d clicks: an AUROC on so few", line) for line in lines) == few
 
 
 def test_a_folder_with_other_files_is_refused(config: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
