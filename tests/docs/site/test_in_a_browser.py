@@ -65,7 +65,11 @@ def test_pages_that_are_too_wide_are_found(window: Browser, tmp_path: Path) -> N
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize(
     ("words", "found"),
-    [("sensitivity", "quantization/"), ("normalized entropy", "glossary/"), ("exit status", "cli/#exit-status")],
+    [
+        ("sensitivity", "guides/choosing_a_strategy/#all-of-them"),
+        ("normalized entropy", "glossary/"),
+        ("exit status", "cli/#exit-status"),
+    ],
 )
 def test_search_finds(words: str, found: str, width: int, window: Browser, address: str) -> None:
     window.resize(width)
