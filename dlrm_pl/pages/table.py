@@ -45,6 +45,16 @@ class Table:
         return ["", *map(kind, first[1:])]
 
 
+def fact_name(name: str) -> str:
+    """Return the name of a fact of a machine in words; that of this program stays.
+
+    Example:
+        >>> fact_name("torch_cpu_capability"), fact_name("dlrm_pl")
+        ('torch cpu capability', 'dlrm_pl')
+    """
+    return name if name == "dlrm_pl" else name.replace("_", " ")
+
+
 def explanation(cell: Cell) -> str:
     """Return the explanation of a row's name, if it is a term, which its numbers show on hover as well."""
     return cell.words if isinstance(cell, Term) else ""

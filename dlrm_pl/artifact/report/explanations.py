@@ -69,7 +69,7 @@ FACTS = {
     "isa": "instruction set of the int8 kernels",
     "torch cpu capability": "instruction set of PyTorch's own kernels",
     "threads": "number of threads of PyTorch and of the kernels",
-    "dlrm pl": "version of this program",
+    "dlrm_pl": "version of this program",
     "python": "version",
     "torch": "version",
     "numpy": "version",

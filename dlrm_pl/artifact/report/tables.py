@@ -12,7 +12,7 @@ from dlrm_pl.artifact.report.speeds import certification_speed
 from dlrm_pl.artifact.summary import comparison
 from dlrm_pl.columns.description import column_lines
 from dlrm_pl.files.sizes import format_bytes
-from dlrm_pl.pages.table import Cell, Table
+from dlrm_pl.pages.table import Cell, Table, fact_name
 from dlrm_pl.pages.terms import Terms
 from dlrm_pl.quantization.judging.guards import describe_change
 from dlrm_pl.quantization.judging.slices.certified_slice import CertifiedSlice
@@ -222,7 +222,7 @@ def _provenance(data: ReportData) -> Table:
         "batch size": f"{certificate.batch_size:,}",
         "integer ops of one forward pass": _in_words(certificate.int8_ops),
         "kernels": _in_words(certificate.kernels),
-        **{name.replace("_", " "): _in_words(value) for name, value in certificate.machine.items()},
+        **{fact_name(name): _in_words(value) for name, value in certificate.machine.items()},
     }
     return Table(
         "", ("fact", "value", "meaning"), [(*fact, FACTS.get(fact[0], "")) for fact in facts.items()], of_facts=True

@@ -38,7 +38,7 @@ FACTS = {
     "features": "its vector instructions",
     "torch cpu capability": "instruction set of PyTorch's own kernels",
     "threads": "threads of PyTorch when the benchmark began",
-    "dlrm pl": "version of this program",
+    "dlrm_pl": "version of this program",
     "python": "version",
     "torch": "version",
     "numpy": "version",

@@ -11,6 +11,7 @@ from dlrm_pl.benchmark.page.explanations import EXPLANATIONS, contender_words
 from dlrm_pl.benchmark.page.sentence import by_threads, cell_text, chosen_cell, speed_sentence, threads_text
 from dlrm_pl.benchmark.page.tables import agreement_table, bytes_table, cell_table, facts_table
 from dlrm_pl.pages.page import render_page
+from dlrm_pl.pages.table import fact_name
 from dlrm_pl.pages.terms import Terms
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def render(report: Report) -> str:
         }
         for count, cells in by_threads(comparison).items()
     ]
-    machine = {name.replace("_", " "): value for name, value in report.machine.items() if name != "isa"}
+    machine = {fact_name(name): value for name, value in report.machine.items() if name != "isa"}
     chosen = chosen_cell(comparison)
     return render_page(
         "dlrm_pl.benchmark.page",

@@ -17,6 +17,7 @@ from dlrm_pl.artifact.report.explanations import EXPLANATIONS
 from dlrm_pl.artifact.report.figures.probabilities import reliability
 from dlrm_pl.artifact.report.figures.search import pareto, sensitivities
 from dlrm_pl.artifact.report.page import FIGURES, render
+from dlrm_pl.artifact.report.report_data import ReportData
 from dlrm_pl.artifact.writing.outcome import Outcome
 from dlrm_pl.artifact.writing.sensitivities import Sensitivities, Sensitivity
 from dlrm_pl.curves.training import TrainingRecord
@@ -86,6 +87,15 @@ def test_hostile_names_are_text(page: str) -> None:
     assert words.count('<script>alert("x")</script> & <img src=x onerror=alert(1)> "quoted"') == 2
     assert "<b>made up</b> & failed" in words
     assert "<script" not in page
+
+
+def test_hostile_names_of_columns_are_text(outcome: Outcome, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ReportData, "table_names", property(lambda data: [HOSTILE] * len(data.table_sizes)))
+    page = render(reports.of_artifact(outcome.path, refreshed_from=HOSTILE))
+    found = Elements(page)
+    assert found.open == []
+    assert found.seen["script"] == found.seen["img"] == 0
+    assert "".join(found.words).count(HOSTILE) >= 3 * 2 + 1
 
 
 def test_headings_and_labels_are_those_of_the_field(page: str) -> None:
