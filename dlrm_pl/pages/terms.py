@@ -84,7 +84,7 @@ class Terms:
         """
         pattern = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
         found, seen, end = Markup(), set[str](), 0
-        for match in re.finditer(rf"\b(?:{pattern})\b", text):
+        for match in re.finditer(rf"(?<!\w)(?:{pattern})(?!\w)", text) if names else ():
             if match[0] not in seen:
                 found += Markup("{}{}").format(text[end : match.start()], self[match[0]])
                 seen.add(match[0])

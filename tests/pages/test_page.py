@@ -63,6 +63,17 @@ def test_terms_that_were_used_are_explained_once_at_the_end() -> None:
     assert page.index("</main>") < page.index('id="about-late"') < page.index('id="about-log-loss"')
 
 
+def test_a_text_with_terms_is_escaped_and_has_the_first_mention_of_each_linked() -> None:
+    terms = Terms({"log loss": HOSTILE, "loss": "Another."})
+    linked = terms.linked(f"{HOSTILE}: the log loss, the loss, log loss & glossy", "log loss", "loss", "absent")
+    found = Elements(linked)
+    assert found.seen == {"a": 2, "span": 2}
+    assert "".join(found.words) == f"{HOSTILE}: the log loss{HOSTILE}, the lossAnother., log loss & glossy"
+    assert Terms({}).linked(HOSTILE) == HOSTILE.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace(
+        '"', "&#34;"
+    )
+
+
 def test_a_term_without_an_explanation_is_an_error() -> None:
     with pytest.raises(KeyError, match="nothing"):
         Terms({})["nothing"]
