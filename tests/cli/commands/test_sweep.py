@@ -279,6 +279,7 @@ def test_an_option_that_cannot_work_is_refused(
     assert not (tmp_path / "sweep" / "trials.csv").exists()
 
 
+@pytest.mark.slow
 def test_a_sweep_with_other_settings_is_refused_with_what_changed(
     config: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -302,6 +303,7 @@ def test_a_sweep_with_other_settings_is_refused_with_what_changed(
     assert len(trials_of(tmp_path / "sweep")) == 2
 
 
+@pytest.mark.slow
 def test_another_dataset_is_another_sweep(
     config: Path, dataset_copy: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -314,6 +316,7 @@ def test_another_dataset_is_another_sweep(
     expect_error(capsys, r"dataset\.fingerprint changed from", *command)
 
 
+@pytest.mark.slow
 def test_few_clicks_of_val_are_warned_of(config: Path, tmp_path: Path) -> None:
     from dlrm_pl.data.synthetic.synthesize import synthesize
 
@@ -325,6 +328,7 @@ def test_few_clicks_of_val_are_warned_of(config: Path, tmp_path: Path) -> None:
         assert any(re.match(r"val has \d\d clicks: an AUROC on so few", line) for line in lines) == few
 
 
+@pytest.mark.slow
 def test_a_folder_with_other_files_is_refused(config: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert run(*sweep(config, RATES, "--max_trials", 1)) == 0
     (tmp_path / "sweep" / ".trials.csv.123.tmp").write_text("left by a killed run")
@@ -342,6 +346,7 @@ def test_without_optuna_the_extra_is_named(
     assert not (tmp_path / "sweep").exists()
 
 
+@pytest.mark.slow
 def test_pruned_trials_are_shown_as_such_and_progress_is_a_line_a_trial(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -363,6 +368,7 @@ def test_the_time_ends_a_sweep_and_counts_that_of_earlier_runs(config: Path, tmp
     assert len(trials_of(tmp_path / "sweep")) == 1
 
 
+@pytest.mark.slow
 def test_the_default_space_has_the_settings_of_the_model(config: Path, tmp_path: Path) -> None:
     command = ["sweep", "-c", config, "--output", tmp_path / "sweep", *SHORT, "--max_trials", 1]
     assert run(*command) == 0

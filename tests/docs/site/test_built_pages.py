@@ -100,6 +100,7 @@ def test_every_moved_page_is_there(site: Path) -> None:
         assert html_of(site, name).is_file()
 
 
+@pytest.mark.slow
 def test_wrong_links_stop_the_build(tmp_path: Path) -> None:
     for name in (
         "mkdocs.yml",
