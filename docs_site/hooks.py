@@ -11,6 +11,9 @@ sys.path.insert(0, str(ROOT))  # MkDocs loads this file by its path.
 
 from mkdocs.structure.files import File, InclusionLevel  # noqa: E402
 
+from docs_site.errors import pages as errors  # noqa: E402
+from docs_site.errors.code import Code  # noqa: E402
+from docs_site.errors.messages import Message, messages  # noqa: E402
 from docs_site.listing import listing  # noqa: E402
 from docs_site.places import DOCS, MOVED, Places  # noqa: E402
 from docs_site.prose import slug, without_comments  # noqa: E402
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from mkdocs.structure.pages import Page
 
 _places: Places
+_messages: list[Message]
 
 
 def on_config(config: MkDocsConfig) -> None:
@@ -31,7 +35,7 @@ def on_config(config: MkDocsConfig) -> None:
 
 def on_files(files: Files, config: MkDocsConfig) -> None:
     """Add the pages from other folders, and one for each file that a page links to."""
-    global _places  # MkDocs calls functions, and keeps nothing for them.
+    global _places, _messages  # MkDocs calls functions, and keeps nothing for them.
     docs = [f"{DOCS}{file.src_uri}" for file in files.documentation_pages()]
     _places = Places(ROOT, sorted({*docs, *MOVED}))
     for home, place in MOVED.items():
@@ -41,7 +45,9 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
     for path in _places.shown:
         page = listing(path, (ROOT / path).read_text())
         files.append(File.generated(config, Places.on_site(path), content=page, inclusion=InclusionLevel.NOT_IN_NAV))
-    for path, page in python_pages(public_names(ROOT)).items():
+    code = Code.of(ROOT)
+    _messages = messages(code)
+    for path, page in (python_pages(public_names(ROOT)) | errors.error_pages(code, _messages)).items():
         files.append(File.generated(config, path, content=page))
 
 
@@ -49,4 +55,6 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     """Rewrite the links, and leave out the comments; the signatures of the API have pages of their own."""
     if page.file.src_uri == PAGE:
         markdown = with_overview(markdown, public_names(ROOT))
+    elif page.file.src_uri == errors.PAGE:
+        markdown = errors.with_areas(markdown, _messages)
     return without_comments(_places.with_site_links(markdown, page.file.src_uri))

@@ -10,6 +10,9 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from markdown_it import MarkdownIt
 
+from docs_site.errors import pages as errors
+from docs_site.errors.code import Code
+from docs_site.errors.messages import messages
 from docs_site.places import MOVED, Places
 from docs_site.python_pages import PAGE, public_names, with_overview
 from tests.docs.pages import PAGES, ROOT
@@ -87,6 +90,8 @@ def test_a_page_is_what_github_shows(name: str, site: Path) -> None:
     text = (ROOT / name).read_text()
     if name == f"docs/{PAGE}":
         text = with_overview(text, public_names(ROOT))
+    elif name == f"docs/{errors.PAGE}":
+        text = errors.with_areas(text, messages(Code.of(ROOT)))
     github.feed(f"<article>{MarkdownIt('commonmark').enable('table').render(text)}</article>")
     page = read(html_of(site, name))
     blocks = Counter({block: count for block, count in page.blocks.items() if block != "p"})
@@ -102,25 +107,18 @@ def test_every_moved_page_is_there(site: Path) -> None:
 
 @pytest.mark.slow
 def test_wrong_links_stop_the_build(tmp_path: Path) -> None:
-    for name in (
-        "mkdocs.yml",
-        "docs_site",
-        "dlrm_pl",
-        "deploy",
-        "examples",
-        *(home for home in MOVED if "/" not in home),
-    ):
+    for name in ("mkdocs.yml", "docs_site", "deploy", "examples", *(home for home in MOVED if "/" not in home)):
         (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "dlrm_pl").mkdir()
+    (tmp_path / "dlrm_pl/errors.py").write_text('"""Exceptions."""\n')
     (tmp_path / "docs").mkdir()
-    for path in (ROOT / "docs").iterdir():
-        (tmp_path / "docs" / path.name).symlink_to(path)
-    (tmp_path / "docs/limits.md").unlink()
-    (tmp_path / "docs/limits.md").write_text("# Limits\n\n[a](gone.md), [b](cli.md#gone), [c](../benchmarks/gone.py)\n")
+    (tmp_path / "docs/README.md").write_text("# Documentation\n")
+    (tmp_path / "docs/cli.md").write_text("# Command line\n\n## There\n")
+    links = "[a](gone.md), [b](cli.md#gone), [c](../benchmarks/gone.py), [d](cli.md#there), [e](../deploy/Dockerfile)"
+    (tmp_path / "docs/limits.md").write_text(f"# Limits\n\n{links}\n")
     with pytest.raises(AssertionError, match="warnings in strict mode") as stopped:
         build(tmp_path / "site", tmp_path, plugins=["search"])
-    for message in (
-        "'gone.md', but the target is not found",
-        "does not contain an anchor '#gone'",
-        "benchmarks/gone.py",
-    ):
-        assert message in str(stopped.value)
+    said = [line for line in str(stopped.value).splitlines() if "'limits.md'" in line]
+    assert len(said) == 3
+    messages = "'gone.md', but the target is not found", "does not contain an anchor '#gone'", "benchmarks/gone.py"
+    assert all(message in "\n".join(said) for message in messages)

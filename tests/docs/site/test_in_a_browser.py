@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -66,20 +67,20 @@ def test_pages_that_are_too_wide_are_found(window: Browser, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("words", "found"),
     [
-        ("sensitivity", "guides/choosing_a_strategy/#all-of-them"),
-        ("normalized entropy", "glossary/"),
-        ("exit status", "cli/#exit-status"),
+        ("sensitivity", "guides/choosing_a_strategy/"),
+        ("normalized entropy", "reference/python/metrics/"),
+        ("exit status", "cli/"),
+        ("max_trials", "reference/errors/quantization/"),
+        ("data/train.bin: 1003 bytes is not a whole number of 160-byte records", "reference/errors/datasets/"),
+        ("epsilon=0.5 is of Adagrad, but the optimizer of the tables is sgd.", "reference/errors/training/"),
     ],
 )
 def test_search_finds(words: str, found: str, width: int, window: Browser, address: str) -> None:
     window.resize(width)
     window.show(f"{address}limits/")
     results = search(window, words)
-    assert any(link.split("?")[0].removeprefix(address) + fragment(link) == found for link in results), results
-
-
-def fragment(link: str) -> str:
-    return f"#{link.partition('#')[2]}" if "#" in link else ""
+    pages = [urlsplit(link).path.removeprefix("/") for link in results]
+    assert found in list(dict.fromkeys(pages))[:4], results
 
 
 def search(window: Browser, words: str) -> list[str]:

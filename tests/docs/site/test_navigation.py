@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from docs_site.errors.pages import AREAS, FOLDER
 from docs_site.places import DOCS, MOVED, Places
 from docs_site.python_pages import public_names, python_pages
 from tests.docs.pages import PAGES, ROOT
@@ -21,7 +22,8 @@ def entries(nav: Any) -> list[str]:
 
 def test_navigation_has_every_page_once() -> None:
     """A new page in docs/ gets a line under `nav` in mkdocs.yml."""
-    pages = [*(Places.on_site(str(page.relative_to(ROOT))) for page in PAGES), *python_pages(public_names(ROOT))]
+    generated = [*python_pages(public_names(ROOT)), *(f"{FOLDER}/{area.name}.md" for area in AREAS)]
+    pages = [*(Places.on_site(str(page.relative_to(ROOT))) for page in PAGES), *generated]
     listed = entries(CONFIG["nav"])
     assert len(listed) == len(set(listed)), "a page is there twice"
     assert set(listed) == set(pages)
