@@ -10,7 +10,7 @@ from dlrm_pl.cli.command_table import EXAMPLES, TRAINER
 from dlrm_pl.cli.help.layout import COMMON_NAMES, arrange
 from dlrm_pl.program import program_name
 
-_TRAINER_TEXTS = {
+TRAINER_TEXTS = {
     "max_epochs": "end after this number of epochs",
     "max_steps": "end after this number of optimizer steps; -1: no limit",
     "max_time": "end after this time, DD:HH:MM:SS",
@@ -25,6 +25,7 @@ _TRAINER_TEXTS = {
     "devices": "number of processes",
     "default_root_dir": "folder of logs, configuration and checkpoints; runs when not given",
 }
+"""Texts for the most used options of Lightning's Trainer."""
 _TRAINER_OF = {
     "fit": (
         "max_epochs",
@@ -75,7 +76,7 @@ def arrange_trainer_help(parser: ArgumentParser, name: str, own: Sequence[str], 
     parser.usage = f"{program} {name} [-c FILE.yaml ...] [OPTION ...]\nexample: {program} {name} {EXAMPLES[name]}"
     parser.description = f"{TRAINER[name]} Options may also stand in a YAML file, as in `data: {{batch_size: 64}}`."
     for action in parser._actions:
-        if (text := _TRAINER_TEXTS.get(action.dest.removeprefix("trainer."))) and action.dest.startswith("trainer."):
+        if (text := TRAINER_TEXTS.get(action.dest.removeprefix("trainer."))) and action.dest.startswith("trainer."):
             action.help = text
         if action.dest == "seed_everything":
             action.help, action.metavar = "random seed", "N"
