@@ -1,4 +1,7 @@
-"""Pages of the messages: one for each area of the program, and an overview."""
+"""Pages of the messages: one for each area of the program, and an overview.
+
+``python -m docs_site.errors.pages`` writes the table of classes in docs/errors.md again.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import html
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from docs_site.errors.code import Code, Module
 from docs_site.errors.messages import Message
@@ -161,3 +165,10 @@ def _html(text: str) -> str:
 
 def _summary(code: Code, name: str) -> str:
     return " ".join(code.error_classes[name].partition("\n\n")[0].split()).replace("``", "`")
+
+
+if __name__ == "__main__":
+    root = Path(__file__).parents[2]
+    page = root / "docs" / PAGE
+    table = table_of_classes(Code.of(root))
+    page.write_text(re.sub(r"\| class \| meaning \|\n(?:\|.*\n)+", lambda _: f"{table}\n", page.read_text()))

@@ -131,7 +131,7 @@ def test_every_area_has_messages() -> None:
 
 def test_table_of_classes_is_that_of_the_code() -> None:
     text = (ROOT / "docs" / PAGE).read_text()
-    assert table_of_classes(code()) in text, "print(table_of_classes(Code.of(ROOT))) is the table"
+    assert table_of_classes(code()) in text, "write it again: python -m docs_site.errors.pages"
     public = {name for name, value in vars(errors).items() if isinstance(value, type)}
     assert set(re.findall(r"^\| `(\w+Error)` \|", text, re.MULTILINE)) == public - {"DLRMError"}
 
