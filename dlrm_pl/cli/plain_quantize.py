@@ -109,7 +109,7 @@ def _parsed(args: list[str], hyperparameters: Mapping[str, Any]) -> dict[str, An
         given = with_home(_parser(hyperparameters).parse_args(args, defaults=False))
     except ArgumentError:
         return None
-    return dict(given.as_dict())
+    return dict(given.clone(with_meta=False).as_dict())
 
 
 def _parser(hyperparameters: Mapping[str, Any]) -> ArgumentParser:

@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from dlrm_pl.artifact.tensors import from_tensors, to_tensors
-from dlrm_pl.errors import ArtifactError, ConfigurationError
-from dlrm_pl.export.numbers import numbers_of
+from dlrm_pl.errors import ArtifactError
 from dlrm_pl.model.architecture import Architecture
 from tests.support import tiny
 from tests.support.quantization.int8_models import lowered
@@ -37,8 +36,3 @@ def test_ops_of_another_architecture_are_refused() -> None:
         from_tensors(replace(CROSSED, cross_layers=3), ops, tensors, model.tables.all())
     with pytest.raises(ArtifactError, match=r"cross_net.0.v: the manifest says \[6, 32\], the weights are \[5, 32\]"):
         from_tensors(replace(CROSSED, cross_rank=6), ops, tensors, model.tables.all())
-
-
-def test_a_cross_network_is_not_exported() -> None:
-    with pytest.raises(ConfigurationError, match="interaction='dcn' cannot be exported"):
-        numbers_of(lowered(CROSSED))
