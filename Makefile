@@ -81,21 +81,21 @@ $(VENV)/dist/installed: requirements/dist.txt
 	@touch $@
 
 dist: $(VENV)/dist/installed  ## make the packages of this commit, twice, and the list of what they install, in dist/
-	$(VENV)/dist/bin/python -m release.dist
+	$(VENV)/dist/bin/python -m deploy.release.dist
 
 # PYTHONS and WITHOUT_TORCH name other Pythons than PYTHON to try, the latter without installing torch for them.
 dist-check:  ## install what `make dist` made in fresh environments, train and predict there
-	$(PYTHON) -m release.check $(PYTHONS:%=--python %) $(WITHOUT_TORCH:%=--without-torch %)
+	$(PYTHON) -m deploy.release.check $(PYTHONS:%=--python %) $(WITHOUT_TORCH:%=--without-torch %)
 
 IMAGE ?= dlrm-pl-serve
 docker:  ## build the image that serves artifacts, where Docker is, and start it once
 	@docker version > /dev/null 2>&1 || { echo 'error: no Docker answers here (`docker version` fails). Install or' \
 		'start it, or build deploy/Dockerfile with another program, such as podman.' >&2; exit 1; }
-	docker build -f deploy/Dockerfile -t $(IMAGE):$$($(PYTHON) -m release.version) .
-	docker run --rm $(IMAGE):$$($(PYTHON) -m release.version) --help > /dev/null
+	docker build -f deploy/Dockerfile --build-arg PIP_EXTRA_INDEX_URL -t $(IMAGE):$$($(PYTHON) -m deploy.release.version) .
+	docker run --rm $(IMAGE):$$($(PYTHON) -m deploy.release.version) --help > /dev/null
 
 release:  ## give the next release its VERSION=1.2.3, in a commit that is not tagged or published yet
-	@$(PYTHON) -m release.cut '$(VERSION)'
+	@$(PYTHON) -m deploy.release.cut '$(VERSION)'
 
 BASE ?=
 bench-guard: $(VENV)/installed  ## fail if an int8 kernel is 5 % slower than on main (or on BASE=COMMIT)

@@ -31,7 +31,6 @@ SOURCES = (
     "mkdocs.yml",
     "README.md",
     "native_build.py",
-    "release",
     "requirements",
     "tests",
 )

@@ -7,7 +7,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-from release.archives import differences, normalize_sdist
+from deploy.release.archives import differences, normalize_sdist
 
 TIME = 1_700_000_000
 

@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from release import changelog
-from release.checkout import ROOT
-from release.problem import ReleaseError
+from deploy.release import changelog
+from deploy.release.checkout import ROOT
+from deploy.release.problem import ReleaseError
 
 TEXT = """# Changelog
 

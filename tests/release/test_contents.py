@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from release.contents import check_sdist, check_wheel
-from release.problem import ReleaseError
+from deploy.release.contents import check_sdist, check_wheel
+from deploy.release.problem import ReleaseError
 
 SOURCES = ["pyproject.toml", "pkg.py", "dlrm_pl/a.py", "dlrm_pl/x/py.typed", "configs/model/m.yaml"]
 WHEEL = ["dlrm_pl/a.py", "dlrm_pl/x/py.typed", "dlrm_pl/configs/model/m.yaml", "dlrm_pl/x/_fast.so"]

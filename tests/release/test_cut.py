@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from release.checkout import ROOT, clean_commit
-from release.cut import _order
-from release.problem import ReleaseError
-from release.version import PLACES, current, stated
+from deploy.release.checkout import ROOT, clean_commit
+from deploy.release.cut import _order
+from deploy.release.problem import ReleaseError
+from deploy.release.version import PLACES, current, stated
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 
@@ -36,7 +36,8 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in FILES:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, folder / name)
-    shutil.copytree(ROOT / "release", folder / "release", ignore=shutil.ignore_patterns("__pycache__"))
+    tools = Path("deploy", "release")
+    shutil.copytree(ROOT / tools, folder / tools, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / ".gitignore").write_text("__pycache__/\n")
     log = folder / "CHANGELOG.md"
     log.write_text(re.sub(r"## \[Unreleased\]\n.*?(?=^## \[)", f"{CHANGE}\n", log.read_text(), flags=re.S | re.M))
@@ -47,14 +48,14 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def cut(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "release.cut", *words]
+    command = [sys.executable, "-m", "deploy.release.cut", *words]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100)
 
 
 def test_every_file_states_the_same_version() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+\S*", current(ROOT))
     # The documents that are published with a release name no other one.
-    for path in (ROOT / "deploy").iterdir():
+    for path in filter(Path.is_file, (ROOT / "deploy").iterdir()):
         assert set(re.findall(r"dlrm-pl-serve:([\w.]+)", path.read_text())) <= {current(ROOT)}
 
 

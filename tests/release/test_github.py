@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from release.checkout import ROOT
+from deploy.release.checkout import ROOT
 
 GITHUB = ROOT / ".github"
 WORKFLOWS = sorted((GITHUB / "workflows").iterdir())

@@ -11,9 +11,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from release.checkout import ROOT
-from release.problem import ReleaseError
-from release.sbom import EXTRAS, check_sbom
+from deploy.release.checkout import ROOT
+from deploy.release.problem import ReleaseError
+from deploy.release.sbom import EXTRAS, check_sbom
 
 CONSTRAINTS = (ROOT / ".ci" / "constraints.txt").read_text()
 
@@ -75,7 +75,7 @@ def test_a_list_with_another_version_or_an_unknown_package_is_refused() -> None:
     with pytest.raises(ReleaseError, match=r"torch 2\.14\.0 is installed; \.ci/constraints\.txt says 2\.13\.0"):
         check_sbom(sbom(torch="2.14.0"), "torch==2.13.0\n")
     with pytest.raises(
-        ReleaseError, match=r"torch for CUDA was installed, with nvidia-nccl; .*Set PIP_EXTRA_INDEX_URL="
+        ReleaseError, match=r"torch for CUDA was installed, with nvidia-nccl; .*Set PIP_EXTRA_INDEX_URL to "
     ):
         check_sbom(sbom(torch="2.13.0", nvidia_nccl="1.0"), "torch==2.13.0\n")
     with pytest.raises(ReleaseError, match=r"says nothing about it\. Add `left-pad==1\.0` there"):

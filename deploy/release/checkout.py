@@ -6,10 +6,10 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from release.problem import ReleaseError
-from release.programs import run
+from deploy.release.problem import ReleaseError
+from deploy.release.programs import run
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)

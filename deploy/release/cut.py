@@ -12,11 +12,11 @@ import sys
 import tomllib
 from pathlib import Path
 
-from release import changelog
-from release.checkout import ROOT, clean_commit
-from release.problem import ReleaseError
-from release.programs import run
-from release.version import PLACES, current
+from deploy.release import changelog
+from deploy.release.checkout import ROOT, clean_commit
+from deploy.release.problem import ReleaseError
+from deploy.release.programs import run
+from deploy.release.version import PLACES, current
 
 _DATE = re.compile(r"(?<=^date-released: ).+$", re.MULTILINE)
 
@@ -71,7 +71,7 @@ def release(root: Path, version: str, date: str, branch: str) -> None:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m release.cut", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m deploy.release.cut", description=__doc__)
     parser.add_argument("version", help="the new version, such as 1.2.3")
     parser.add_argument("--branch", default="main", help="the branch that has to be checked out (default: main)")
     today = datetime.datetime.now(datetime.UTC).date()

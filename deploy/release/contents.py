@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from release.problem import ReleaseError
+from deploy.release.problem import ReleaseError
 
 
 def check_sdist(path: Path, files: Iterable[str]) -> None:

@@ -16,9 +16,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from release.checkout import ROOT
-from release.problem import ReleaseError
-from release.programs import run
+from deploy.release.checkout import ROOT
+from deploy.release.problem import ReleaseError
+from deploy.release.programs import run
 
 TORCH = {"torch", "pytorch-lightning", "torchmetrics"}
 """The dependencies that are torch or need it."""
@@ -162,7 +162,7 @@ def _packages(folder: Path) -> tuple[Path, Path]:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m release.check", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m deploy.release.check", description=__doc__)
     parser.add_argument("--dist", type=Path, default=ROOT / "dist", help="folder of the packages (default: dist)")
     parser.add_argument("--python", action="append", default=[], help="a Python to try; again for more (default: this)")
     parser.add_argument("--without-torch", action="append", default=[], help="a Python to try without installing torch")

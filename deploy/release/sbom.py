@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from release.problem import ReleaseError
-from release.programs import run
+from deploy.release.problem import ReleaseError
+from deploy.release.programs import run
 
 EXTRAS = "serve,frames"
 """What deploy/Dockerfile installs."""
@@ -52,7 +52,7 @@ def check_sbom(sbom: dict[str, Any], constraints: str) -> None:
     if cuda := sorted(name for name in found if name.startswith(("nvidia-", "cuda-", "triton"))):
         raise ReleaseError(
             f"torch for CUDA was installed, with {', '.join(cuda)}; the list is of the build for the CPU. "
-            "Set PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu, as the workflows do."
+            "Set PIP_EXTRA_INDEX_URL to the index of PyTorch's CPU builds."
         )
     for name, version in found.items():
         # A build for one processor has a local version: 2.13.0+cpu.

@@ -1,4 +1,4 @@
-"""The version of the package, and the files that state it: ``python -m release.version`` prints it."""
+"""The version of the package, and the files that state it: ``python -m deploy.release.version`` prints it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import re
 import sys
 from pathlib import Path
 
-from release.checkout import ROOT
-from release.problem import ReleaseError
+from deploy.release.checkout import ROOT
+from deploy.release.problem import ReleaseError
 
 PLACES = {
     "pyproject.toml": r'(?<=^version = ")[^"]+(?="$)',

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 
-from release.problem import ReleaseError
+from deploy.release.problem import ReleaseError
 
 KINDS = ("Added", "Changed", "Deprecated", "Removed", "Fixed", "Security")
 """Headings under a version. Below them, headings of the fourth level may group lines by subject."""

@@ -1,4 +1,4 @@
-"""Make the source distribution, the wheel and the list of what they install: ``python -m release.dist``.
+"""Make the source distribution, the wheel and the list of what they install: ``python -m deploy.release.dist``.
 
 Packages are made of the commit that is checked out, twice, in different folders. Their bytes have to agree.
 """
@@ -13,12 +13,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from release.archives import differences, normalize_sdist
-from release.checkout import ROOT, Commit, clean_commit
-from release.contents import check_sdist, check_wheel
-from release.problem import ReleaseError
-from release.programs import run
-from release.sbom import write_sbom
+from deploy.release.archives import differences, normalize_sdist
+from deploy.release.checkout import ROOT, Commit, clean_commit
+from deploy.release.contents import check_sdist, check_wheel
+from deploy.release.problem import ReleaseError
+from deploy.release.programs import run
+from deploy.release.sbom import write_sbom
 
 # What must not show in the bytes: the second build has other values.
 ORDINARY = {"TZ": "UTC", "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "1"}
@@ -83,7 +83,7 @@ def make(target: Path, work: Path, sbom: bool) -> list[Path]:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m release.dist", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m deploy.release.dist", description=__doc__)
     parser.add_argument("--output", type=Path, default=ROOT / "dist", help="folder of the files (default: dist)")
     parser.add_argument("--no-sbom", action="store_true", help="leave out the list of packages, which installs them")
     options = parser.parse_args()

@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from release.problem import ReleaseError
+from deploy.release.problem import ReleaseError
 
 
 def run(
