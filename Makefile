@@ -38,7 +38,7 @@ $(VENV)/installed-docs: $(VENV)/installed
 	$(BIN)/pip install --quiet -c .ci/constraints.txt -e '.[docs]'
 	@touch $@
 
-# The theme's authors announce another generator with each build.
+# Without the variable, the theme prints an announcement of its authors' next generator at each build.
 docs: $(VENV)/installed-docs  ## the documentation as a site, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 

@@ -24,7 +24,6 @@ SOURCES = (
     "deploy",
     "dlrm_pl",
     "docs",
-    "docs_site",
     "LICENSE",
     "Makefile",
     "MANIFEST.in",

@@ -11,13 +11,13 @@ import pytest
 import yaml
 
 import dlrm_pl
-from docs_site.configuration_page import MARKER, PAGE, SECTIONS, generated, keys_of, type_name
+from docs.mkdocs.configuration_page import MARKER, PAGE, SECTIONS, generated, keys_of, type_name
 from tests.docs.pages import ROOT
 from tests.docs.running import run_command
 
 pytestmark = pytest.mark.untraced
 
-HINT = "write the page again: python -m docs_site.configuration_page"
+HINT = "write the page again: python -m docs.mkdocs.configuration_page"
 
 
 def test_keys_are_those_of_the_code() -> None:

@@ -10,11 +10,11 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from markdown_it import MarkdownIt
 
-from docs_site.errors import pages as errors
-from docs_site.errors.code import Code
-from docs_site.errors.messages import messages
-from docs_site.places import MOVED, Places
-from docs_site.python_pages import PAGE, public_names, with_overview
+from docs.mkdocs.errors import pages as errors
+from docs.mkdocs.errors.code import Code
+from docs.mkdocs.errors.messages import messages
+from docs.mkdocs.places import MOVED, Places
+from docs.mkdocs.python_pages import PAGE, public_names, with_overview
 from tests.docs.pages import PAGES, ROOT
 from tests.docs.site.building import build
 from tests.docs.site.html import Html, read
@@ -107,11 +107,12 @@ def test_every_moved_page_is_there(site: Path) -> None:
 
 @pytest.mark.slow
 def test_wrong_links_stop_the_build(tmp_path: Path) -> None:
-    for name in ("mkdocs.yml", "docs_site", "deploy", "examples", *(home for home in MOVED if "/" not in home)):
+    for name in ("mkdocs.yml", "deploy", "examples", *(home for home in MOVED if "/" not in home)):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / "dlrm_pl").mkdir()
     (tmp_path / "dlrm_pl/errors.py").write_text('"""Exceptions."""\n')
     (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/mkdocs").symlink_to(ROOT / "docs" / "mkdocs")
     (tmp_path / "docs/README.md").write_text("# Documentation\n")
     (tmp_path / "docs/cli.md").write_text("# Command line\n\n## There\n")
     links = "[a](gone.md), [b](cli.md#gone), [c](../benchmarks/gone.py), [d](cli.md#there), [e](../deploy/Dockerfile)"

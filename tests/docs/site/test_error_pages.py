@@ -14,10 +14,10 @@ from dlrm_pl import DLRMError, DLRMTrainer, errors
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
 from dlrm_pl.quantization.judging.criterion import Criterion
-from docs_site.errors.code import Code
-from docs_site.errors.messages import messages
-from docs_site.errors.pages import AREAS, PAGE, area_of, error_pages, remedy_of, table_of_classes
-from docs_site.errors.templates import CLOSE, OPEN
+from docs.mkdocs.errors.code import Code
+from docs.mkdocs.errors.messages import messages
+from docs.mkdocs.errors.pages import AREAS, PAGE, area_of, error_pages, remedy_of, table_of_classes
+from docs.mkdocs.errors.templates import CLOSE, OPEN
 from tests.docs.pages import ROOT
 from tests.docs.site.html import read
 
@@ -81,7 +81,7 @@ def test_every_message_of_the_code_is_on_a_page() -> None:
                 seen += 1
                 if squeezed(text) not in plain():
                     missing.append(f"{module.path}:{made.lineno}: {text!r}")
-    assert missing == [], "docs_site/errors/ does not understand how these messages are made"
+    assert missing == [], "docs/mkdocs/errors/ does not understand how these messages are made"
     assert seen > 1000
 
 
@@ -131,7 +131,7 @@ def test_every_area_has_messages() -> None:
 
 def test_table_of_classes_is_that_of_the_code() -> None:
     text = (ROOT / "docs" / PAGE).read_text()
-    assert table_of_classes(code()) in text, "write it again: python -m docs_site.errors.pages"
+    assert table_of_classes(code()) in text, "write it again: python -m docs.mkdocs.errors.pages"
     public = {name for name, value in vars(errors).items() if isinstance(value, type)}
     assert set(re.findall(r"^\| `(\w+Error)` \|", text, re.MULTILINE)) == public - {"DLRMError"}
 

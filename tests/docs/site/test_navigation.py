@@ -6,9 +6,9 @@ from typing import Any
 
 import yaml
 
-from docs_site.errors.pages import AREAS, FOLDER
-from docs_site.places import DOCS, MOVED, Places
-from docs_site.python_pages import public_names, python_pages
+from docs.mkdocs.errors.pages import AREAS, FOLDER
+from docs.mkdocs.places import DOCS, MOVED, Places
+from docs.mkdocs.python_pages import public_names, python_pages
 from tests.docs.pages import PAGES, ROOT
 
 CONFIG = yaml.safe_load((ROOT / "mkdocs.yml").read_text())

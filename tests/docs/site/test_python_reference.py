@@ -13,7 +13,7 @@ import dlrm_pl
 from dlrm_pl.documents.docstrings import attribute_descriptions
 from dlrm_pl.quantization.search.settings import TuningSettings
 from dlrm_pl.workflow.config import QuantizationConfig
-from docs_site.python_pages import FOLDER, SUBJECTS, public_names
+from docs.mkdocs.python_pages import FOLDER, SUBJECTS, public_names
 from tests.docs.pages import ROOT
 from tests.docs.site.html import read
 

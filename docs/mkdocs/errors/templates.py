@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 
-from docs_site.errors.code import Code, Function, Module, called_name
+from docs.mkdocs.errors.code import Code, Function, Module, called_name
 
 OPEN, CLOSE = "⟨", "⟩"
 """What stands around the name of a value."""

@@ -6,18 +6,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))  # MkDocs loads this file by its path.
 
+from docs.mkdocs.errors import pages as errors  # noqa: E402
+from docs.mkdocs.errors.code import Code  # noqa: E402
+from docs.mkdocs.errors.messages import Message, messages  # noqa: E402
+from docs.mkdocs.listing import listing  # noqa: E402
+from docs.mkdocs.places import DOCS, MOVED, Places  # noqa: E402
+from docs.mkdocs.prose import slug, without_comments  # noqa: E402
+from docs.mkdocs.python_pages import PAGE, public_names, python_pages, with_overview  # noqa: E402
 from mkdocs.structure.files import File, InclusionLevel  # noqa: E402
-
-from docs_site.errors import pages as errors  # noqa: E402
-from docs_site.errors.code import Code  # noqa: E402
-from docs_site.errors.messages import Message, messages  # noqa: E402
-from docs_site.listing import listing  # noqa: E402
-from docs_site.places import DOCS, MOVED, Places  # noqa: E402
-from docs_site.prose import slug, without_comments  # noqa: E402
-from docs_site.python_pages import PAGE, public_names, python_pages, with_overview  # noqa: E402
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig

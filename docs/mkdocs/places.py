@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Iterable
 from pathlib import Path
 
-from docs_site.prose import links_of, with_links
+from docs.mkdocs.prose import links_of, with_links
 
 DOCS = "docs/"
 MOVED = {

@@ -1,6 +1,6 @@
 """Pages of the messages: one for each area of the program, and an overview.
 
-``python -m docs_site.errors.pages`` writes the table of classes in docs/errors.md again.
+``python -m docs.mkdocs.errors.pages`` writes the table of classes in docs/errors.md again.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from docs_site.errors.code import Code, Module
-from docs_site.errors.messages import Message
-from docs_site.errors.templates import CLOSE, OPEN
+from docs.mkdocs.errors.code import Code, Module
+from docs.mkdocs.errors.messages import Message
+from docs.mkdocs.errors.templates import CLOSE, OPEN
 
 PAGE = "errors.md"
 FOLDER = "reference/errors"
@@ -168,7 +168,7 @@ def _summary(code: Code, name: str) -> str:
 
 
 if __name__ == "__main__":
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     page = root / "docs" / PAGE
     table = table_of_classes(Code.of(root))
     page.write_text(re.sub(r"\| class \| meaning \|\n(?:\|.*\n)+", lambda _: f"{table}\n", page.read_text()))

@@ -1,6 +1,6 @@
 """The generated part of docs/configuration.md: every key of a YAML file, from what the command line's help is made of.
 
-``python -m docs_site.configuration_page`` writes it again after a setting or its docstring has changed.
+``python -m docs.mkdocs.configuration_page`` writes it again after a setting or its docstring has changed.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from dlrm_pl.cli.help.trainer_help import TRAINER_TEXTS
 from dlrm_pl.distributed.strategy import ShardedStrategy
 from dlrm_pl.model.training.optimizers.settings import OptimizerSettings
 
-PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
-MARKER = "<!-- Below this line the page is written by `python -m docs_site.configuration_page`. -->\n"
+PAGE = Path(__file__).parents[1] / "configuration.md"
+MARKER = "<!-- Below this line the page is written by `python -m docs.mkdocs.configuration_page`. -->\n"
 
 
 @dataclass(frozen=True)

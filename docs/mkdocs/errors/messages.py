@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from docs_site.errors.code import Code, Function, Module, called_name
-from docs_site.errors.templates import Scope, is_text, literal_of
+from docs.mkdocs.errors.code import Code, Function, Module, called_name
+from docs.mkdocs.errors.templates import Scope, is_text, literal_of
 
 _ENDING = "_fail"
 """Function of the command line that ends it with a message."""
