@@ -31,6 +31,18 @@ class TrainingInterrupted(KeyboardInterrupt):
         self.checkpoint = checkpoint
 
 
+class QuantizationInterrupted(KeyboardInterrupt):
+    """Ctrl-C ended the quantization behind a training, whose weights were saved.
+
+    Args:
+        trained: checkpoint of the training, from which `quantize` goes on.
+    """
+
+    def __init__(self, trained: Path) -> None:
+        super().__init__(str(trained))
+        self.trained = trained
+
+
 class InterruptCheckpoint(pl.Callback):
     """Let the first ctrl-C of a training end it between two batches, with a checkpoint.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import RichProgressBar
@@ -15,6 +16,7 @@ from torchmetrics import Metric
 from dlrm_pl.artifact.refreshing.base import check_base
 from dlrm_pl.artifact.store import recognize_artifact
 from dlrm_pl.artifact.writing.outcome import Outcome
+from dlrm_pl.callbacks.interrupt import QuantizationInterrupted
 from dlrm_pl.callbacks.training_curves import curves_of
 from dlrm_pl.documents.arguments import check_arguments
 from dlrm_pl.documents.docstrings import describes_arguments_by
@@ -132,7 +134,21 @@ class QuantizationCallback(pl.Callback):
                 criterion.worst_slice.check(pl_module.model.architecture, columns)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Quantize the trained model on rank zero, for which the other ranks wait."""
+        """Quantize the trained model on rank zero, for which the other ranks wait.
+
+        Raises:
+            QuantizationInterrupted: ctrl-C was pressed, and the training left a checkpoint.
+        """
+        try:
+            self._quantize_trained(trainer, pl_module)
+        except KeyboardInterrupt:
+            saved = trainer.checkpoint_callback
+            path = getattr(saved, "last_model_path", "") or getattr(saved, "best_model_path", "")
+            if not path:
+                raise
+            raise QuantizationInterrupted(Path(path)) from None
+
+    def _quantize_trained(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]
             if isinstance(strategy := trainer.strategy, ShardsTables):
                 output = self.config.output.absolute()

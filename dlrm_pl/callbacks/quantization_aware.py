@@ -36,7 +36,7 @@ class QuantizationAwareTraining(pl.Callback):
     Args:
         recipe: dtypes that the model is trained for; its ``bias_correction`` is not used.
         first_step: optimizer step at which rounding begins; before it, the float model is trained.
-        observe_every_n_steps: number of optimizer steps after which the ranges of activations are found anew.
+        observe_every_n_steps: number of optimizer steps after which the ranges of activations are found again.
 
     Raises:
         ConfigurationError: a value is of a wrong type, or out of range.

@@ -228,12 +228,17 @@ def _interrupted(args: list[str], interrupt: KeyboardInterrupt | None = None) ->
     checkpoint = getattr(interrupt, "checkpoint", None)
     if checkpoint is not None:
         what = f"Give the same command with --ckpt_path {checkpoint} to continue."
+    elif (trained := getattr(interrupt, "trained", None)) is not None:
+        what = (
+            f"The training had ended, and its model is in {trained}. To quantize it, give `quantize` the same "
+            f"configuration and --ckpt_path {trained}."
+        )
     elif args[0] == "sweep":
         what = "The trials that have ended are kept; run the same command again to continue."
     elif args[0] == "fit":
         what = (
-            "No partial output was left; give the same command with --ckpt_path and a checkpoint that was saved before "
-            "to continue, or with --overwrite to start again."
+            "No partial output was left. To continue, give the same command with --ckpt_path and a checkpoint that was "
+            "saved before; to start again, give it with --overwrite."
         )
     else:
         what = "No partial output was left; run the same command again to continue."

@@ -88,7 +88,7 @@ def run_sweep(
         announce()
         study = Study(folder / JOURNAL, sweep.space, settings)
         if study.trials:
-            log.info("%s: going on after %d finished trials", sweep.folder, len(study.trials))
+            log.info("%s: going on; trials finished before: %d", sweep.folder, len(study.trials))
 
         def write() -> None:
             write_trials(folder, study.trials, names)

@@ -160,8 +160,9 @@ def type_name(hint: Any) -> str:
     if origin is Literal:
         return ", ".join(f"`{one}`" for one in arguments)
     if origin in (Union, types.UnionType):
-        names = list(dict.fromkeys(type_name(one) for one in arguments if not _is_path_beside_text(one, arguments)))
-        return " or ".join(names)
+        names = {type_name(one) for one in arguments if not _is_path_beside_text(one, arguments)}
+        # typing keeps the order of whichever equal union was made first, so it is not that of the source.
+        return " or ".join(sorted(names, key=lambda name: (name == "null", name)))
     if origin in (list, tuple, collections.abc.Sequence, collections.abc.Iterable) and arguments:
         item = type_name(arguments[0])
         return f"list of {item}s" if item in plain.values() else f"list of {item}"

@@ -242,8 +242,8 @@ def _plan(model: DLRM, settings: TuningSettings, folder: Path) -> str:
     packed = sum(rows * row_bytes(settings.recipe.tables, dim) for rows in model.architecture.table_sizes)
     require_free_space(folder.parent, packed, "packed tables")
     return (
-        f"memory: the float model's {format_bytes(fp32_bytes(model))} are shared by all trials, a map of a file where "
-        f"it was loaded from one; disk: packed tables take {format_bytes(packed)}, and more for tables that fall back"
+        f"memory: all trials share the float model ({format_bytes(fp32_bytes(model))}; memory-mapped if it was loaded "
+        f"from a file); disk: packed tables take {format_bytes(packed)}, more if some stay in floats"
     )
 
 

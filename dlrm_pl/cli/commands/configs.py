@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from itertools import takewhile
 from pathlib import Path
 from typing import Literal
 
@@ -26,6 +28,7 @@ def configs(action: Literal["list", "copy"], output: str = "configs", overwrite:
     if action == "list":
         summaries = {name: _summary(path) for name, path in files.items()}
         text = "\n".join(f"{name:<26}{summary}".rstrip() for name, summary in summaries.items())
+        text += "\n\nGive a name to -c, those of experiment/ also without the folder: fit -c quickstart"
         listed = [{"name": name, "path": path, "summary": summaries[name]} for name, path in files.items()]
         return Report({"configs": listed}, text)
     folder = Path(output)
@@ -40,6 +43,8 @@ def configs(action: Literal["list", "copy"], output: str = "configs", overwrite:
 
 
 def _summary(path: Path) -> str:
-    """Return the first comment of a file that is not the command which runs it."""
-    comments = [line[1:].strip() for line in path.read_text(encoding="utf-8").splitlines() if line[:1] == "#"]
-    return next((line for line in comments if not line.startswith("python cli.py")), "")
+    """Return the first sentence of a file's comments, without the commands that run it."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    comments = [line[1:].strip() for line in takewhile(lambda line: line[:1] == "#", lines)]
+    text = " ".join(line for line in comments if not line.startswith("python cli.py"))
+    return re.split(r"\. (?=[A-Z`])", text, maxsplit=1)[0].removesuffix(".")

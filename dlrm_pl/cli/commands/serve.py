@@ -52,8 +52,8 @@ def serve(
         artifact: artifact folder, or a folder with one artifact for each version, in subfolders named by numbers. The
             model is served under the name of the folder.
         model: further models, NAME=DIR or a list of these: [clicks=artifacts/int8,ads=artifacts/ads].
-        host: address to listen on. Others than loopback can be reached from outside: use --token_file, and a proxy that
-            speaks TLS.
+        host: address to listen on. Any address but loopback can be reached from outside: use --token_file, and a proxy
+            that speaks TLS.
         port: port to listen on; 0: a free one, which is printed.
         token_file: file with a token that requests must carry, as the header "Authorization: Bearer TOKEN". Health
             checks need none.

@@ -1,1 +1,1 @@
-"""Raw click logs: text files, plain or gzip-compressed, one row a line."""
+"""Raw click logs: text files, plain or gzip-compressed, one row per line."""

@@ -161,7 +161,8 @@ class _Search:
             interrupted = True
             stopped_because = "it was interrupted"
             log.warning(
-                "interrupted: continuing with the best of %d trials; press ctrl-C again to stop now", len(self._tried)
+                "interrupted: continuing with the best of the %d that were tried; press ctrl-C again to stop now",
+                len(self._tried),
             )
         trials = tuple(self._tried.values())
         best = None if self._best is None else self._best[0]

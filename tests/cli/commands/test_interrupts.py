@@ -109,7 +109,23 @@ def test_interrupted_search_ends_with_its_best_and_the_next_one_goes_on(
     assert artifact.certificate.stopped_because == "it was interrupted"
     assert artifact.certificate.trials >= 2
     assert run(*command, "--max_trials", str(artifact.certificate.trials + 2)) == 4  # Undecided, on so few rows.
-    assert f"resuming after {artifact.certificate.trials} finished trials" in caplog.text
+    assert f"resuming; trials finished before: {artifact.certificate.trials}" in caplog.text
     again = load_artifact(tmp_path / "artifact").certificate
     assert again.trials == artifact.certificate.trials + 2
     assert not log.exists()
+
+
+def test_ctrl_c_behind_the_training_of_fit_names_what_was_trained(
+    synthetic_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def press_ctrl_c(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dlrm_pl.callbacks.quantization.quantize_module", press_ctrl_c)
+    assert run("fit", "-c", write_config(tmp_path, synthetic_folder)) == 130
+    error = capsys.readouterr().err
+    trained = re.search(
+        r"its model is in (\S+)\. To quantize it, give `quantize` the same configuration and --ckpt", error
+    )
+    assert trained is not None, error
+    assert Path(trained[1]).is_file()

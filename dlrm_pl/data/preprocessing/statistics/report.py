@@ -97,7 +97,7 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
         rejected = sum(report["rejected"].values())
         lines.append(f"rejected   {rejected:,} row{'s'[: rejected != 1]}: {kinds}; see rejected.tsv")
     if report["unknown_values"]:
-        lines.append(f"unseen     {report['unknown_values']:,} categories are not in the vocabulary")
+        lines.append(f"unseen     {report['unknown_values']:,} values of categories are not in the vocabulary")
     if cut := report.get("cut_lists"):
         lines.append(f"cut        {cut:,} list{'s were' if cut != 1 else ' was'} longer than the column allows")
     # Values of the log are among them.

@@ -133,7 +133,7 @@ class TrialLog:
                 handle.truncate(len(whole))
                 sync_handle(handle)
         if self._trials:
-            log.info("%s: resuming after %d finished trials", path, len(self._trials))
+            log.info("%s: resuming; trials finished before: %d", path, len(self._trials))
 
     def _head(self, version: int = FORMAT) -> dict[str, Any]:
         return {"kind": "search", "format": version, "identity": self._identity}
