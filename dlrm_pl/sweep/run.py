@@ -144,7 +144,10 @@ def _outcome(
 
         from dlrm_pl.sweep.summary import print_summary
 
-        written = f"{sweep.folder}: {BEST}, {TRIALS}, {PICTURE}, {JOURNAL}\ntrain with the best: {sweep.command}"
+        written = (
+            f"{sweep.folder}: {BEST}, {TRIALS}, {PICTURE}, {JOURNAL}\n"
+            f"train with the best: {sweep.command} (--overwrite replaces an earlier training)"
+        )
         print_summary(Console(), trials, comparison, written)
 
     return SweepOutcome(data, show, None)
