@@ -24,7 +24,7 @@ FOLDER = Path(__file__).parents[1] / "configs" / "columns"
 
 RECORD_ITEM_BYTES = 4
 _MOST_RECORD_INTS = 1 << 16
-_ADVICE = "See docs/columns.md."
+_ADVICE = "`dlrm-pl configs copy` writes an example, columns/example.yaml."
 
 
 @dataclass(frozen=True)
