@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dlrm_pl.columns.description import describe_dense, describe_sparse
+from dlrm_pl.data.preprocessing.statistics.report import uncounted_words
 from dlrm_pl.data.survey.labels import LabelRate
 from dlrm_pl.data.survey.skew import TOP
 from dlrm_pl.data.survey.survey import Survey, survey
@@ -35,7 +36,8 @@ _EXPLAINED = {
     "mean length": "Mean number of elements of the column's lists in the sampled rows.",
     "empty lists": "Share of the sampled rows whose list has no element.",
     "missing": "Share of all rows that were read, in which the log has no value for the column.",
-    "share of rows": "Share of all rows that were read, in which the column has this value.",
+    "share of rows": "Share of the rows that have this value; rows without a value are among the rows. Of a "
+    "categorical column the rows, or the elements of lists, are those that its dictionary was made of.",
     "rows read": "Rows of the logs that were read, before any were dropped.",
     "rejected": "Rows that could not be read, by the kind of their fault; rejected.tsv has them.",
     "unseen values": "Values that the dictionaries do not have; they share an id.",
@@ -161,11 +163,14 @@ def _missing(found: Survey, terms: Terms) -> Section:
 
 def _values(found: Survey, terms: Terms) -> Iterator[Section]:
     shares = found.report.get("largest_shares") or ()
-    if shares:
+    uncounted = uncounted_words(found.report)
+    if shares or uncounted:
         headings: list[str | Term] = ["column", "value", terms["share of rows"]]
         rows = [(entry["column"], printable(entry["value"]), f"{entry['share']:.2%}") for entry in shares]
         words = "The most frequent value of the columns in which one value is most frequent."
-        yield Section("Most frequent values", words=[[words]], tables=[Table("", headings, rows)])
+        if uncounted:
+            words += f" Values were {uncounted}."
+        yield Section("Most frequent values", words=[[words]], tables=[Table("", headings, rows)] if rows else [])
 
 
 def _facts(found: Survey, terms: Terms) -> Section:

@@ -73,6 +73,13 @@ def page(found: Survey, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return (folder / "page.html").read_text(encoding="utf-8")
 
 
+def test_the_page_says_which_values_were_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = {**(made_up().report or {}), "largest_shares": [], "uncounted_columns": 1}
+    assert "Values were not counted in 1 categorical column, which has no vocabulary of its own." in page(
+        made_up(report=report), tmp_path, monkeypatch
+    )
+
+
 def titles(figure: str) -> list[str]:
     return [element.text or "" for element in ElementTree.fromstring(figure).iter() if element.tag.endswith("title")]
 

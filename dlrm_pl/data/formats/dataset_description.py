@@ -82,6 +82,7 @@ class _Report:
     unknown_values: Count
     warnings: list[str]
     cut_lists: Count = 0
+    uncounted_columns: Count = 0
 
 
 @dataclass(frozen=True)

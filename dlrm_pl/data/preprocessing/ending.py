@@ -65,7 +65,11 @@ def report_of(
     options: PreprocessOptions, statistics: LogStatistics, summaries: Sequence[TableSummary], state: State
 ) -> dict[str, Any]:
     """Return the data report, as JSON holds it."""
-    report = data_report(statistics, summaries, state.rejected, state.unknown_values, cut_lists=state.cut_lists)
+    report = data_report(
+        *(statistics, summaries, state.rejected, state.unknown_values),
+        cut_lists=state.cut_lists,
+        modulus=options.modulus,
+    )
     columns = options.columns_of_logs
     if options.vocabulary == "reference" and not columns.is_criteo:  # Criteo's logs are made as upstream's.
         report["warnings"] += warn_of_unseen(columns, summaries)

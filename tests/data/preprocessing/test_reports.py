@@ -37,7 +37,7 @@ def test_report_warns_of_what_looks_broken(tmp_path: Path) -> None:
         assert warning in text, text
     assert sum("day 0" in warning for warning in report.folder.report["warnings"]) == 0
     shares = report.folder.report["largest_shares"]
-    assert {"column": "C4", "value": "00000001", "share": 1.0} in shares
+    assert {"column": "C4", "value": "00000001 (after modulo 40,000,000)", "share": 1.0} in shares
     assert {"column": "I3", "value": "7", "share": 1.0} in shares
     assert len(shares) == 10
     rates = report.folder.report["missing_rates"]

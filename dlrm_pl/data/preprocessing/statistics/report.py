@@ -9,12 +9,12 @@ import numpy as np
 
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.preprocessing.engine.native import DENSE_BINS
+from dlrm_pl.data.preprocessing.statistics.common_values import largest_shares
 from dlrm_pl.data.preprocessing.statistics.dense_bins import is_counted
 from dlrm_pl.data.preprocessing.statistics.log_statistics import LogStatistics
 from dlrm_pl.data.preprocessing.tables.summary import TableSummary
 from dlrm_pl.documents.fields import printable
 
-_SHARES = 10
 # Consequence of a split that has labels of one class only.
 _WITHOUT_CLASSES = {
     "train": "a model cannot learn from it",
@@ -41,6 +41,7 @@ def data_report(
     cut_lists: int = 0,
     names: Sequence[str] | None = None,
     missing_known: bool = True,
+    modulus: int = 0,
 ) -> dict[str, Any]:
     """Return statistics and warnings about the logs, as JSON holds them.
 
@@ -52,10 +53,13 @@ def data_report(
         cut_lists: number of lists that were cut.
         names: names of the parts that the rows come in, if these are not days.
         missing_known: whether missing values can be distinguished from zeros.
+        modulus: modulus that the values of ``hex`` columns were taken by before they were counted; 0 for none.
 
     Returns:
-        ``missing_rates``, ``largest_shares``, ``days``, ``rejected`` and ``warnings``.
+        ``missing_rates``, ``largest_shares``, ``days``, ``rejected`` and ``warnings``; ``uncounted_columns`` if the
+        values of some categorical columns were not counted.
     """
+    uncounted = statistics.columns.num_sparse - sum(1 for table in tables if table.rows)
     days, names_of_columns = statistics.days, statistics.columns.names
     rows = sum(day.rows for day in days)
     missing = sum((day.missing for day in days), np.zeros(len(names_of_columns), np.int64)) / max(1, rows)
@@ -66,7 +70,8 @@ def data_report(
             for name, rate in zip(names_of_columns[1:], missing[1:], strict=True)
             if missing_known
         },
-        "largest_shares": _largest_shares(statistics, tables, rows),
+        "largest_shares": largest_shares(statistics, tables, missing_known=missing_known, modulus=modulus),
+        **({"uncounted_columns": uncounted} if uncounted else {}),
         "days": [
             {"rows": day.rows, "kept": day.kept, "label_rate": round(day.clicks / max(1, day.kept), 6)}
             for day in days
@@ -91,6 +96,8 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
     if not report["missing_rates"]:
         lines = ["missing    unknown: upstream's files have 0 in place of a missing value"]
     shares = ", ".join(f"{entry['column']}={entry['value']} {entry['share']:.1%}" for entry in report["largest_shares"])
+    if uncounted := uncounted_words(report):
+        shares += f"{'; ' * bool(shares)}{uncounted}"
     lines.append(f"most frequent values  {shares}")
     if report["rejected"]:
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in report["rejected"].items())
@@ -102,6 +109,15 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
         lines.append(f"cut        {cut:,} list{'s were' if cut != 1 else ' was'} longer than the column allows")
     # Values of the log are among them.
     return [printable(line) for line in [*lines, *(f"warning: {warning}" for warning in report["warnings"])]]
+
+
+def uncounted_words(report: Mapping[str, Any]) -> str:
+    """Return that the values of categorical columns were not counted, as text; empty if all were."""
+    count = report.get("uncounted_columns", 0)
+    if not count:
+        return ""
+    which = "column, which has no vocabulary of its" if count == 1 else "columns, which have no vocabulary of their"
+    return f"not counted in {count} categorical {which} own"
 
 
 def warn_of_classes(splits: Iterable[tuple[str, int, int]]) -> list[str]:
@@ -126,23 +142,6 @@ def warn_of_unseen(columns: Columns, tables: Sequence[TableSummary]) -> list[str
     ]
 
 
-def _largest_shares(statistics: LogStatistics, tables: Sequence[TableSummary], rows: int) -> list[dict[str, Any]]:
-    """Return the most frequent value of the ten columns in which one value is most frequent."""
-    entries = []
-    for column, histogram in zip(statistics.columns.dense, statistics.histogram, strict=True):
-        if not is_counted(column):
-            continue
-        value = int(histogram[:-1].argmax())
-        entries.append((histogram[value] / max(1, rows), column.name, str(value)))
-    for name, table in _named(statistics, tables):
-        if table.rows:
-            entries.append((table.commonest_rows / table.rows, name, table.commonest))
-    entries.sort(key=lambda entry: -entry[0])
-    return [
-        {"column": name, "value": value, "share": round(float(share), 6)} for share, name, value in entries[:_SHARES]
-    ]
-
-
 def _warn_of_columns(statistics: LogStatistics, tables: Sequence[TableSummary]) -> list[str]:
     days = statistics.days
     kept, clicks = sum(day.kept for day in days), sum(day.clicks for day in days)
@@ -151,12 +150,18 @@ def _warn_of_columns(statistics: LogStatistics, tables: Sequence[TableSummary]) 
         warnings.append(f"{clicks / max(1, kept):.1%} of the rows are clicks: is the first column the label?")
     if kept < _ROWS_TO_JUDGE:
         return warnings
-    for column, histogram in zip(statistics.columns.dense, statistics.histogram, strict=True):
+    for dense, (feature, histogram) in enumerate(zip(statistics.columns.dense, statistics.histogram, strict=True)):
         bins = np.flatnonzero(histogram)
-        if is_counted(column) and len(bins) == 1 and bins[0] < DENSE_BINS - 1:
-            warnings.append(f"{column.name} is constant: {bins[0]} in every row.")
-    for name, table in _named(statistics, tables):
-        if table.values == 1:
+        if is_counted(feature) and len(bins) == 1 and bins[0] < DENSE_BINS - 1:
+            # Missing values are in the histogram as 0.
+            missing = sum(int(day.missing[1 + dense]) for day in days)
+            value = "missing" if missing == histogram.sum() else f"{bins[0]}{' or missing' if missing else ''}"
+            warnings.append(f"{feature.name} is constant: {value} in every row.")
+    for column, table in zip(statistics.columns.sparse, tables, strict=False):
+        name = column.name
+        if table.rows and table.missing_rows == table.rows:
+            warnings.append(f"{name} is constant: missing{' or 0' * (column.kind == 'hex')} in every row.")
+        elif table.values == 1:
             warnings.append(f"{name} is constant: one value in every row.")
         elif table.rows and table.values > _DISTINCT * table.rows:
             warnings.append(
@@ -176,12 +181,6 @@ def _warn_of_rounding(statistics: LogStatistics) -> Iterator[str]:
                 f"which round integers beyond {_EXACT:,}: values close to each other become equal. Subtract an offset, "
                 "or use a larger unit, as hours in place of seconds."
             )
-
-
-def _named(statistics: LogStatistics, tables: Sequence[TableSummary]) -> Iterator[tuple[str, TableSummary]]:
-    """Yield the summaries of tables with the names of their columns."""
-    names = (column.name for column in statistics.columns.sparse)
-    return zip(names, tables, strict=False)
 
 
 def _warn_of_days(statistics: LogStatistics, names: Sequence[str]) -> list[str]:

@@ -10,10 +10,9 @@ import numpy.typing as npt
 from dlrm_pl.columns.column import Kind
 from dlrm_pl.data.formats.category_values import MISSING
 from dlrm_pl.data.lookup.strings import Strings
-from dlrm_pl.data.lookup.values import MISSING_INTEGER, MISSING_STRING, Counts
+from dlrm_pl.data.lookup.values import MISSING_STRING, Counts
 
 _SHOWN = 30  # Characters of a text.
-_MISSING = "(missing)"
 
 
 @dataclass(frozen=True)
@@ -23,8 +22,10 @@ class TableSummary:
     Attributes:
         values: number of distinct values.
         rows: number of elements that they were counted in.
-        commonest: text of the most frequent raw value.
-        commonest_rows: number of elements that have it.
+        commonest: text of the most frequent raw value; of a ``hex`` column as it is after the modulo. A missing value
+            is none, nor is the 0 of a ``hex`` column, which is written in its place.
+        commonest_rows: number of elements that have it; 0 if all are missing.
+        missing_rows: number of elements that are missing; in a ``hex`` column those that are 0 are among them.
         has_missing: whether missing values have a row.
     """
 
@@ -32,6 +33,7 @@ class TableSummary:
     rows: int = 0
     commonest: str = ""
     commonest_rows: int = 0
+    missing_rows: int = 0
     has_missing: bool = True
 
 
@@ -39,30 +41,37 @@ def summary_of(kind: Kind, values: npt.NDArray[np.integer] | Strings, counts: Co
     """Return the statistics of a column's values and the counts of their elements."""
     if not len(counts):
         return TableSummary()
-    place = int(counts.argmax())
+    missing = _places_of_missing(kind, values)
+    missing_rows = int(counts[missing].sum(dtype=np.int64))
+    known = counts.copy()
+    known[missing] = 0
+    place = int(known.argmax())
     text = _text_of_string(values, place) if isinstance(values, Strings) else _text_of_integer(kind, int(values[place]))
     return TableSummary(
-        len(counts), int(counts.sum(dtype=np.int64)), text, int(counts[place]), _has_missing(kind, values)
+        len(counts),
+        int(counts.sum(dtype=np.int64)),
+        text if known[place] else "",
+        int(known[place]),
+        missing_rows,
+        len(missing) > 0,
     )
 
 
-def _has_missing(kind: Kind, values: npt.NDArray[np.integer] | Strings) -> bool:
+def _places_of_missing(kind: Kind, values: npt.NDArray[np.integer] | Strings) -> npt.NDArray[np.integer]:
+    """Return where the entry of missing values is; empty if there is none."""
     if not isinstance(values, Strings):
-        return bool((values == MISSING[kind]).any())
-    places = values.offsets[:-1][np.diff(values.offsets) == len(MISSING_STRING)]
-    return bool((values.data[places] == MISSING_STRING[0]).any())
+        return np.flatnonzero(values == MISSING[kind])
+    short = np.flatnonzero(np.diff(values.offsets) == len(MISSING_STRING))
+    is_missing: npt.NDArray[np.bool_] = values.data[values.offsets[short]] == MISSING_STRING[0]
+    return short[is_missing]
 
 
 def _text_of_integer(kind: Kind, value: int) -> str:
-    if kind == "hex":
-        return f"{value:08x}"
-    return _MISSING if value == MISSING_INTEGER else str(value)
+    return f"{value:08x}" if kind == "hex" else str(value)
 
 
 def _text_of_string(texts: Strings, place: int) -> str:
     value = texts.data[texts.offsets[place] : texts.offsets[place + 1]].tobytes()
-    if value == MISSING_STRING:
-        return _MISSING
     if not value:
         return '""'
     text = value[: 4 * _SHOWN].decode("utf-8", "ignore")
