@@ -114,10 +114,7 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
 def uncounted_words(report: Mapping[str, Any]) -> str:
     """Return that the values of categorical columns were not counted, as text; empty if all were."""
     count = report.get("uncounted_columns", 0)
-    if not count:
-        return ""
-    which = "column, which has no vocabulary of its" if count == 1 else "columns, which have no vocabulary of their"
-    return f"not counted in {count} categorical {which} own"
+    return f"not counted in {count} categorical column{'s'[: count != 1]}" if count else ""
 
 
 def warn_of_classes(splits: Iterable[tuple[str, int, int]]) -> list[str]:
