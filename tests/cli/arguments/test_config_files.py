@@ -93,9 +93,12 @@ def test_wrong_name_suggests_one(value: str, hint: str, capsys: pytest.CaptureFi
 
 def test_files_are_listed_with_what_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["configs", "list"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    *lines, empty, how = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == list(config_names())
+    assert all(len(line.split()) > 2 for line in lines)  # Each says what it is.
     assert any(line.startswith("experiment/quickstart     A small DLRM") for line in lines)
+    assert empty == ""
+    assert how.endswith("fit -c quickstart")
 
 
 def test_copies_refer_to_each_other_and_are_not_replaced_when_changed(

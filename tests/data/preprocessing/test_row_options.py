@@ -62,7 +62,7 @@ def test_vocabulary_of_another_dataset(raw: Path, tmp_path: Path, rule: Preproce
     ids, unseen = vocabulary.encode(np.array([reference.parse(one, 40_000_000)[14:] for one in lines]))
     found = read(tmp_path / "out")
     assert [record[14:] for record in found["test"] + found["val"]] == ids.tolist()
-    assert f"{report.folder.report['unknown_values']:,} categories are not in the vocabulary" in str(report)
+    assert f"{report.folder.report['unknown_values']:,} values of categories are not in the vocabulary" in str(report)
     assert unseen > 0
     with pytest.raises(ConfigurationError, match="max_ind_range=7, but the vocabulary"):
         preprocess(new, tmp_path / "x", PreprocessOptions(vocabulary_from=tmp_path / "old", max_ind_range=7))
