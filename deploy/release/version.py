@@ -12,6 +12,7 @@ from deploy.release.problem import ReleaseError
 PLACES = {
     "pyproject.toml": r'(?<=^version = ")[^"]+(?="$)',
     "CITATION.cff": r"(?<=^version: ).+$",
+    "deploy/README.md": r"(?<=/dlrm-pl-serve:)[\w.]+",
     "deploy/inference-service.yaml": r"(?<=/dlrm-pl-serve:)[\w.]+",
 }
 """Files that state the version, and how; pyproject.toml is where the package has it from."""
