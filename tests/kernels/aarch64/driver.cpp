@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -163,7 +164,7 @@ struct Bags {
         if (!found.empty() && random.below(10) == 0) found[size_t(random.below(int64_t(found.size())))] = random.one_of({-1L, 40L});
         indices.reset(new Guarded<int64_t>(int64_t(found.size())));
         offsets.reset(new Guarded<int64_t>(int64_t(starts.size())));
-        std::memcpy(indices->data, found.data(), found.size() * 8), std::memcpy(offsets->data, starts.data(), starts.size() * 8);
+        std::copy(found.begin(), found.end(), indices->data), std::copy(starts.begin(), starts.end(), offsets->data);
         tables.count = count, tables.dim = dim, tables.indices = indices->data, tables.batch = batch;
         tables.offsets = one_hot ? nullptr : offsets->data, tables.index_stride = batch, tables.lookups = indices->count;
     }
