@@ -148,7 +148,8 @@ struct Bags {
                 std::memcpy(packed->data, values.data, size_t(size * bytes));
             } else {  // Any finite half, subnormal ones included.
                 for (int64_t i = 0; i < size * dim; i++) {
-                    const uint16_t half = uint16_t(random.below(0x4c00) | (random.below(2) << 15));
+                    const int64_t magnitude = random.below(0x4c00), sign = random.below(2);  // In this order everywhere.
+                    const uint16_t half = uint16_t(magnitude | (sign << 15));
                     std::memcpy(packed->data + 2 * i, &half, 2);
                 }
             }
