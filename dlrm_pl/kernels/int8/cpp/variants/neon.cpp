@@ -32,70 +32,34 @@ static int64_t products(const Vectors vectors, int64_t count, int64_t padded) {
     return count;
 }
 
+constexpr int PARTS = 8;
+constexpr int MOST_ROWS = 2;
+
+inline int32x4_t whole(const int32x4_t (&sum)[PARTS], int n) { return vpaddq_s32(sum[2 * n], sum[2 * n + 1]); }
+
 // Four inputs, of lane LANE of each row's sixteen. Each sum is in two parts: neighbours are added at the end.
 template <int ROWS, int LANE>
-inline void four_inputs(int32x4_t (&sum)[ROWS][8], const int8x16_t (&x)[ROWS], const int8_t* weights) {
-    const Weights w(weights + LANE * 4 * BLOCK_OUT);
+inline void four_inputs(int32x4_t (&sum)[ROWS][PARTS], const int8x16_t (&x)[ROWS], const int8_t* weights) {
+    int8x16_t four[ROWS];
     DLRM_UNROLL
     for (int row = 0; row < ROWS; row++) {
-        const int8x16_t four = vreinterpretq_s8_s32(vdupq_laneq_s32(vreinterpretq_s32_s8(x[row]), LANE));
+        four[row] = vreinterpretq_s8_s32(vdupq_laneq_s32(vreinterpretq_s32_s8(x[row]), LANE));
+    }
+    DLRM_UNROLL
+    for (int n = 0; n < 4; n++) {
+        const int8x16_t w = vld1q_s8(weights + LANE * 4 * BLOCK_OUT + 16 * n);
         DLRM_UNROLL
-        for (int n = 0; n < 4; n++) {
-            const int16x8_t low = vmull_s8(vget_low_s8(w.outputs[n]), vget_low_s8(four));
+        for (int row = 0; row < ROWS; row++) {
+            const int16x8_t low = vmull_s8(vget_low_s8(w), vget_low_s8(four[row]));
             sum[row][2 * n] = vpadalq_s16(sum[row][2 * n], low);
-            sum[row][2 * n + 1] = vpadalq_s16(sum[row][2 * n + 1], vmull_high_s8(w.outputs[n], four));
+            sum[row][2 * n + 1] = vpadalq_s16(sum[row][2 * n + 1], vmull_high_s8(w, four[row]));
         }
     }
     // Keeps the compiler from loading all weights first: there are not as many registers.
     asm volatile("" ::: "memory");
 }
 
-// ROWS rows by 16 outputs.
-template <int ROWS>
-inline int64_t multiply(
-    const uint8_t* in, int64_t stride, const int8_t* weights, int64_t inputs, const int32_t* shifts, int32_t* sums) {
-    int32x4_t sum[ROWS][8];
-    DLRM_UNROLL
-    for (int row = 0; row < ROWS; row++) {
-        DLRM_UNROLL
-        for (auto& one : sum[row]) one = vdupq_n_s32(0);
-    }
-    for (int64_t k = 0; k < inputs; k += 16, weights += 16 * BLOCK_OUT) {
-        int8x16_t x[ROWS];
-        DLRM_UNROLL
-        for (int row = 0; row < ROWS; row++) x[row] = shifted_inputs(in + row * stride + k);
-        four_inputs<ROWS, 0>(sum, x, weights);
-        four_inputs<ROWS, 1>(sum, x, weights);
-        four_inputs<ROWS, 2>(sum, x, weights);
-        four_inputs<ROWS, 3>(sum, x, weights);
-    }
-    DLRM_UNROLL
-    for (int row = 0; row < ROWS; row++) {
-        DLRM_UNROLL
-        for (int n = 0; n < 4; n++) {
-            const int32x4_t whole = vpaddq_s32(sum[row][2 * n], sum[row][2 * n + 1]);
-            vst1q_s32(sums + row * BLOCK_OUT + 4 * n, vaddq_s32(whole, vld1q_s32(shifts + 4 * n)));
-        }
-    }
-    return ROWS;
-}
-
-static void layer(
-    const uint8_t* in, int64_t stride, int64_t rows, const Layer& layer, uint8_t* bytes, float* floats,
-    int64_t out_stride) {
-    for (int64_t first = 0; first < layer.out; first += BLOCK_OUT) {
-        const int8_t* const weights = layer.weights + first * layer.in;
-        int32_t shifts[BLOCK_OUT];
-        shifts_of(weights, layer.in, shifts);
-        each_few_rows(
-            rows, first, layer, bytes, floats, out_stride, [&](int64_t row, int64_t left, int32_t* sums) {
-                const uint8_t* x = in + row * stride;
-                if (left >= 2) return multiply<2>(x, stride, weights, layer.in, shifts, sums);
-                return multiply<1>(x, stride, weights, layer.in, shifts, sums);
-            });
-    }
-}
-
+#include "neon_layer.h"
 #include "../stages/mlp.h"
 #include "../stages/samples.h"
 #include "../stages/cross.h"

@@ -39,9 +39,14 @@ static int64_t products(const Vectors vectors, int64_t count, int64_t padded) {
     return columns;
 }
 
+constexpr int PARTS = 4;
+constexpr int MOST_ROWS = 5;
+
+inline int32x4_t whole(const int32x4_t (&sum)[PARTS], int n) { return sum[n]; }
+
 // Four inputs, of lane LANE of each row's sixteen.
 template <int ROWS, int LANE>
-inline void four_inputs(int32x4_t (&sum)[ROWS][4], const int8x16_t (&x)[ROWS], const int8_t* weights) {
+inline void four_inputs(int32x4_t (&sum)[ROWS][PARTS], const int8x16_t (&x)[ROWS], const int8_t* weights) {
     const Weights w(weights + LANE * 4 * BLOCK_OUT);
     DLRM_UNROLL
     for (int row = 0; row < ROWS; row++) {
@@ -52,50 +57,7 @@ inline void four_inputs(int32x4_t (&sum)[ROWS][4], const int8x16_t (&x)[ROWS], c
     asm volatile("" ::: "memory");
 }
 
-// ROWS rows by 16 outputs.
-template <int ROWS>
-inline int64_t multiply(
-    const uint8_t* in, int64_t stride, const int8_t* weights, int64_t inputs, const int32_t* shifts, int32_t* sums) {
-    int32x4_t sum[ROWS][4];
-    DLRM_UNROLL
-    for (int row = 0; row < ROWS; row++) {
-        DLRM_UNROLL
-        for (int n = 0; n < 4; n++) sum[row][n] = vld1q_s32(shifts + 4 * n);
-    }
-    for (int64_t k = 0; k < inputs; k += 16, weights += 16 * BLOCK_OUT) {
-        int8x16_t x[ROWS];
-        DLRM_UNROLL
-        for (int row = 0; row < ROWS; row++) x[row] = shifted_inputs(in + row * stride + k);
-        four_inputs<ROWS, 0>(sum, x, weights);
-        four_inputs<ROWS, 1>(sum, x, weights);
-        four_inputs<ROWS, 2>(sum, x, weights);
-        four_inputs<ROWS, 3>(sum, x, weights);
-    }
-    DLRM_UNROLL
-    for (int row = 0; row < ROWS; row++) {
-        DLRM_UNROLL
-        for (int n = 0; n < 4; n++) vst1q_s32(sums + row * BLOCK_OUT + 4 * n, sum[row][n]);
-    }
-    return ROWS;
-}
-
-static void layer(
-    const uint8_t* in, int64_t stride, int64_t rows, const Layer& layer, uint8_t* bytes, float* floats,
-    int64_t out_stride) {
-    for (int64_t first = 0; first < layer.out; first += BLOCK_OUT) {
-        const int8_t* const weights = layer.weights + first * layer.in;
-        int32_t shifts[BLOCK_OUT];
-        shifts_of(weights, layer.in, shifts);
-        each_few_rows(
-            rows, first, layer, bytes, floats, out_stride, [&](int64_t row, int64_t left, int32_t* sums) {
-                const uint8_t* x = in + row * stride;
-                if (left >= 5) return multiply<5>(x, stride, weights, layer.in, shifts, sums);
-                if (left >= 3) return multiply<3>(x, stride, weights, layer.in, shifts, sums);
-                return multiply<1>(x, stride, weights, layer.in, shifts, sums);
-            });
-    }
-}
-
+#include "neon_layer.h"
 #include "../stages/mlp.h"
 #include "../stages/samples.h"
 #include "../stages/cross.h"
