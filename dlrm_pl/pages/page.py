@@ -8,7 +8,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from dlrm_pl.pages.colours import DARK, LIGHT, css
-from dlrm_pl.pages.table import explanation, kind
+from dlrm_pl.pages.table import explanation
 from dlrm_pl.pages.terms import Terms
 
 
@@ -43,7 +43,6 @@ def environment(package: str) -> Environment:
         "sentence": sentence,
         "number": lambda value: f"{value:,}",
         "percent": lambda value: f"{value:.1%}",
-        "kind": kind,
         "explanation": explanation,
         "class": lambda kind: Markup(' class="{}"').format(kind) if kind else "",
     }

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from dlrm_pl.pages.terms import Term
 
 Cell = str | int | Term
+
+_NUMBER = re.compile(r"[+-]?\d[\d,]*(\.\d+)?(e[+-]?\d+)?x?(?!\w)")
+_MOST_UNWRAPPED = 30
+"""Characters of a cell above which it may wrap."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +24,7 @@ class Table:
         caption: what the table shows; "" where the heading above it says so.
         columns: headings; a table whose headings are all "" is drawn without any.
         rows: cells, as many in each as there are columns.
-        of_facts: each row is another fact, so that the cells of a column are aligned left and have nothing in common.
+        of_facts: each row is another fact: long cells may wrap, and numbers are aligned left as well.
     """
 
     caption: str
@@ -36,13 +42,19 @@ class Table:
         """Whether a column has a heading."""
         return any(map(str, self.columns))
 
-    @property
+    @cached_property
     def column_kinds(self) -> list[str]:
-        """CSS class of each column, that of its first cell; "" for the column of row names."""
-        if self.of_facts:
-            return [""] * len(self.columns)
-        first = self.rows[0] if self.rows else ("",) * len(self.columns)
-        return ["", *map(kind, first[1:])]
+        """CSS class of each heading: "number" above a column of numbers, which are aligned right; else "".
+
+        All cells of a column are aligned alike. Words without a digit, as "unknown", may stand between numbers; with
+        any other text among its cells, a column is not one of numbers.
+        """
+        columns = [[str(row[place]) for row in self.rows] for place in range(1, len(self.columns))]
+        return ["", *("number" if not self.of_facts and _are_numbers(cells) else "" for cells in columns)]
+
+    def cell_kinds(self, row: Sequence[Cell]) -> list[str]:
+        """CSS class of each cell of a row: that of its column, long texts may wrap, and a plain "no" stands out."""
+        return [_kind(str(cell)) or column for cell, column in zip(row, self.column_kinds, strict=True)]
 
 
 def fact_name(name: str) -> str:
@@ -60,11 +72,11 @@ def explanation(cell: Cell) -> str:
     return cell.words if isinstance(cell, Term) else ""
 
 
-def kind(cell: Cell) -> str:
-    """Return the CSS class of a cell: numbers align right, long texts may wrap, and a plain "no" stands out."""
-    text = str(cell)
-    if text == "no":
-        return "bad"
-    if len(text) > 30:
-        return "words"
-    return "number" if text[:1].isdigit() or text[:1] in ("+", "-") else ""
+def _kind(text: str) -> str:
+    return "bad" if text == "no" else "words" if len(text) > _MOST_UNWRAPPED else ""
+
+
+def _are_numbers(cells: Sequence[str]) -> bool:
+    """Whether the cells of a column are numbers, with units or not, of which some may be words such as "unknown"."""
+    known = [cell for cell in cells if any(map(str.isdigit, cell))]
+    return bool(known) and all(map(_NUMBER.match, known))

@@ -50,6 +50,22 @@ def test_texts_of_any_origin_are_escaped() -> None:
     assert "".join(found.words).count(HOSTILE) >= 8
 
 
+def test_cells_of_a_column_are_aligned_alike() -> None:
+    rows = [
+        ("a", "0", "0.5%", "1,200", "no", "1.25x"),
+        ("b", "05db9164", "12.1 ms", "unknown", "yes", "-0.5"),
+        ("c", "68fd1e64", "1e-05 (0 to 1)", "3", "undecided", ""),
+    ]
+    table = Table("", ("", "value", "share", "rows", "passed", "difference"), rows)
+    assert table.column_kinds == ["", "", "number", "number", "", "number"]
+    assert [kind for row in rows for kind in table.cell_kinds(row)[1:4]] == ["", "number", "number"] * 3
+    assert table.cell_kinds(rows[0])[4] == "bad"
+    page = rendered(Terms({"late": ""}), table)
+    assert "<td>0</td>" in page
+    assert "<td>05db9164</td>" in page
+    assert '<td class="number">unknown</td>' in page
+
+
 def test_terms_that_were_used_are_explained_once_at_the_end() -> None:
     terms = Terms({"log loss": "How far off.", "late": "Used by the template.", "unused": "Never."})
     page = rendered(terms, Table("", ("", "value"), [(terms["log loss"], "1"), (terms.named("log loss", "loss"), "2")]))
