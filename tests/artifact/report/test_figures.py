@@ -13,7 +13,6 @@ import pytest
 from dlrm_pl.artifact.certificate.certificate import Certificate
 from dlrm_pl.artifact.report.figures.interval import interval
 from dlrm_pl.artifact.report.figures.judged import judged
-from dlrm_pl.artifact.report.figures.probabilities import wilson
 from dlrm_pl.artifact.report.figures.search import rows_read
 from dlrm_pl.artifact.report.figures.table_bytes import table_bytes
 from dlrm_pl.artifact.writing.outcome import Outcome
@@ -169,11 +168,10 @@ def test_rows_read_are_to_scale_up_to_all_rows(outcome: Outcome) -> None:
     assert hollow == {f"trial {t.number}: {t.rows:,} rows" for t in data.trials if t.rows and not t.accepted}
 
 
-@pytest.mark.parametrize(("clicks", "rows"), [(0, 50), (1, 50), (25, 50), (50, 50), (3, 100_000)])
-def test_interval_of_a_click_rate_is_wilsons(clicks: int, rows: int) -> None:
-    """Its ends are the rates p with |clicks / rows - p| = 1.96 sqrt(p (1 - p) / rows)."""
-    low, high = wilson(clicks / rows, rows)
-    for end in (low, high):
-        if 1e-9 < end < 1 - 1e-9:
-            assert abs(clicks / rows - end) == pytest.approx(1.96 * math.sqrt(end * (1 - end) / rows), rel=1e-6)
-    assert 0 <= low <= clicks / rows <= high <= 1
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_ticks_of_rows_read_are_those_of_trials(outcome: Outcome, count: int) -> None:
+    data = reports.of_artifact(outcome.path, tuning_rows=1 << 17)
+    drawn = rows_read(dataclasses.replace(data, trials=[trial for trial in data.trials if trial.rows][:count]))
+    assert drawn is not None
+    ticks = [text.text for text in ElementTree.fromstring(drawn).iter(f"{SVG}text") if (text.text or "").isdecimal()]
+    assert [tick for tick in ticks if tick != "0"] == [str(number + 1) for number in range(count)]

@@ -15,6 +15,8 @@ from dlrm_pl.quantization.search.trials.trial import Trial
 _MOST_WITH_BOUNDS = 30
 """Number of trials from which on their bounds are left out, since they would hide each other."""
 
+_FEWEST_BARS = 3
+
 
 def sensitivities(data: ReportData) -> str | None:
     """Draw the drop of each op and table as a bar, with its 95 % interval where that is known.
@@ -100,8 +102,9 @@ def rows_read(data: ReportData) -> str | None:
     known = [trial for trial in data.trials if trial.rows]
     if not known:
         return None
-    numbers = Scale.linear([1, max(len(data.trials), 3)], room=0.0, whole=True, count=6)
-    x = Scale(0.4, max(len(data.trials), 3) + 0.6, numbers.ticks, numbers.labels)
+    numbers = Scale.linear([1, len(data.trials)], room=0.0, whole=True, count=6)
+    # Few bars are as wide as those of three trials.
+    x = Scale(0.4, max(len(data.trials), _FEWEST_BARS) + 0.6, numbers.ticks, numbers.labels)
     largest = max(data.tuning_rows, *(trial.rows for trial in known))
     chart = Chart(
         x,
