@@ -8,9 +8,10 @@ from operator import itemgetter
 from dlrm_pl.data.survey.labels import LabelRate
 from dlrm_pl.data.survey.skew import TOP, IdSkew
 from dlrm_pl.data.survey.survey import Survey
+from dlrm_pl.metrics.share_interval import share_interval
 from dlrm_pl.pages.figures.chart import Chart, Legend, figure
 from dlrm_pl.pages.figures.named_bars import Bar, NamedBars, named_bars
-from dlrm_pl.pages.figures.scale import Scale, round_step, short
+from dlrm_pl.pages.figures.scale import Scale, percent, round_step, short
 
 MOST_NAMED = 48
 """Columns or tables that a figure names at most; the tables of the page have all of them."""
@@ -25,12 +26,12 @@ def label_rate_figure(rates: Sequence[LabelRate]) -> str:
     """Draw the share of clicks of each part: bars of days from zero, a line of very many, named bars of splits."""
     values = [rate.rate for rate in rates]
     words = f"Click rate by part, from {min(values):.4%} to {max(values):.4%}, of {len(rates)} parts."
-    ends = [end for rate in rates for end in (rate.interval or (rate.rate,))]
-    scale = Scale.linear(ends, zero=True, room=0.08, form=_percent)
+    ends = [end for rate in rates for end in (interval(rate) or (rate.rate,))]
+    scale = Scale.linear(ends, zero=True, room=0.08, form=percent)
     if not rates[0].name.startswith("day "):
-        scale = Scale.linear(ends, zero=True, room=0.35, form=_percent)
+        scale = Scale.linear(ends, zero=True, room=0.35, form=percent)
         bars = [
-            NamedBars(rate.name, [Bar(rate.rate, "first", rate.interval)], f"{rate.rate:.3%}", _of_rate(rate))
+            NamedBars(rate.name, [Bar(rate.rate, "first", interval(rate))], f"{rate.rate:.3%}", _of_rate(rate))
             for rate in rates
         ]
         return named_bars(words, bars, scale, label="click rate", thickness=12)
@@ -39,10 +40,15 @@ def label_rate_figure(rates: Sequence[LabelRate]) -> str:
     days = Scale(-0.6, len(rates) - 0.4, ticks, tuple(map(str, ticks)))
     chart = Chart(days, scale, x_label="day", y_label="click rate", grid_x=len(rates) > _MOST_BARS)
     for day, rate in enumerate(rates) if len(rates) <= _MOST_BARS else ():
-        chart.bar(day, 0.8, rate.rate, "first", y_range=rate.interval, words=_of_rate(rate))
+        chart.bar(day, 0.8, rate.rate, "first", y_range=interval(rate), words=_of_rate(rate))
     if len(rates) > _MOST_BARS:
         chart.line(enumerate(values), "first", words=words)
     return figure(words, [chart])
+
+
+def interval(rate: LabelRate) -> tuple[float, float] | None:
+    """Return the 95 % interval of a rate that comes from a sample; None where all rows were counted."""
+    return None if rate.sampled is None else share_interval(rate.rate, rate.sampled)
 
 
 def table_sizes_figure(names: Sequence[str], sizes: Sequence[int]) -> str:
@@ -70,7 +76,7 @@ def skew_figure(survey: Survey) -> str:
         f"Share of the ids of {len(survey.skew)} columns that are among the most frequent 1, 10, 100 and 1,000, in a "
         f"sample of {survey.sampled:,} rows of {survey.sampled_split}."
     )
-    scale = Scale.linear([0.0, 1.0], zero=True, room=0.0, form=_percent)
+    scale = Scale.linear([0.0, 1.0], zero=True, room=0.0, form=percent)
     label = f"share of the ids in {survey.sampled:,} rows of {survey.sampled_split}"
     return named_bars(words, bars, scale, label=label, legend=legend)
 
@@ -81,7 +87,7 @@ def missing_figure(missing: Sequence[tuple[str, float]]) -> str | None:
     if not some:
         return None
     bars = [NamedBars(name, [Bar(rate, "second")], _share(rate)) for name, rate in some[:MOST_NAMED]]
-    scale = Scale.linear([rate for _, rate in some], zero=True, room=0.3, form=_percent)
+    scale = Scale.linear([rate for _, rate in some], zero=True, room=0.3, form=percent)
     words = f"Share of rows with a missing value: {len(some)} of {len(missing)} columns, at most {some[0][1]:.2%}."
     return named_bars(words, bars, scale, label="share of rows without a value")
 
@@ -96,10 +102,6 @@ def _of_skew(skew: IdSkew) -> NamedBars:
     bars = [Bar(share, "first", opacity=opacity) for share, opacity in zip(skew.shares, _OPACITIES, strict=True)]
     words = f"{skew.name}: {', '.join(shares)} of {skew.distinct:,} different ids in the sample"
     return NamedBars(skew.name, bars, words=words, stacked=True)
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.4g}%"
 
 
 def _share(value: float) -> str:

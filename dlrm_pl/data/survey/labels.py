@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,22 +31,12 @@ class LabelRate:
     rate: float
     sampled: int | None = None
 
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        """The 95 % interval of a rate that comes from a sample (Wilson 1927); None where all rows were counted."""
-        if self.sampled is None:
-            return None
-        z, n = 1.96, self.sampled
-        middle = (self.rate + z**2 / (2 * n)) / (1 + z**2 / n)
-        half = z / (1 + z**2 / n) * math.sqrt(self.rate * (1 - self.rate) / n + z**2 / (4 * n**2))
-        return min(middle - half, self.rate), max(middle + half, self.rate)
 
-
-def label_rates(folder: DatasetFolder, days: DaysFolder | None) -> list[LabelRate]:
-    """Return the rate of each day; of each split where the rows of days are not known.
+def day_rates(folder: DatasetFolder, days: DaysFolder | None) -> list[LabelRate]:
+    """Return the rate of each day; nothing where the rows of days are not known.
 
     What `preprocess` has counted is taken from its report. Else all rows are counted if there are few, and a sample of
-    each part if there are many.
+    each day if there are many.
 
     Args:
         folder: the dataset.
@@ -61,13 +50,11 @@ def label_rates(folder: DatasetFolder, days: DaysFolder | None) -> list[LabelRat
         return [
             LabelRate(f"day {number}", int(day["kept"]), float(day["label_rate"])) for number, day in enumerate(counted)
         ]
-    if days is not None:
-        return [_of_day(days, number) for number in range(len(days.rows))]
-    return split_rates(folder)
+    return [] if days is None else [_of_day(days, number) for number in range(len(days.rows))]
 
 
 def split_rates(folder: DatasetFolder) -> list[LabelRate]:
-    """Return the rate of each split, see ``label_rates``."""
+    """Return the rate of each split; of a sample of its rows where its clicks were not counted."""
     rates = []
     for split, info in folder.splits.items():
         if info.positives is not None:

@@ -17,7 +17,7 @@ from dlrm_pl.data.formats.record_checks import RecordChecks
 from dlrm_pl.data.formats.torchrec.day_files import is_days_folder
 from dlrm_pl.data.formats.torchrec.folder import DaysFolder
 from dlrm_pl.data.formats.torchrec.stated import StatedTables
-from dlrm_pl.data.survey.labels import LabelRate, label_rates, split_rates
+from dlrm_pl.data.survey.labels import LabelRate, day_rates, split_rates
 from dlrm_pl.data.survey.sample import sample_size, sampled_rows
 from dlrm_pl.data.survey.skew import IdSkew, id_skew
 
@@ -95,7 +95,7 @@ def survey(path: Path) -> Survey:
         columns=folder.columns,
         fingerprint=folder.fingerprint,
         splits=splits,
-        rates=tuple(label_rates(folder, days)),
+        rates=tuple(day_rates(folder, days)) or splits,
         table_sizes=None if stated else folder.table_sizes,
         missing=dict(missing) if missing else None,
         why_not_missing=why,

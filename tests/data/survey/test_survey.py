@@ -18,6 +18,7 @@ from dlrm_pl.data.survey import labels, sample
 from dlrm_pl.data.survey.survey import survey
 from dlrm_pl.data.synthetic.synthesize import synthesize
 from dlrm_pl.errors import DataFormatError, DatasetError
+from dlrm_pl.metrics.share_interval import share_interval
 
 FIELDS = 40  # A record of Criteo's columns: label, 13 numbers, 26 ids.
 
@@ -42,7 +43,7 @@ def test_click_rates_are_those_of_the_logs(logs: tuple[Path, Path]) -> None:
         assert rate.name == f"day {number}"
         assert rate.rows == len(clicks)
         assert rate.rate == pytest.approx(np.mean(clicks), abs=1e-6)
-        assert rate.sampled is rate.interval is None
+        assert rate.sampled is None
     assert len(found.rates) == 3
     whole = np.concatenate([records(logs[1], split)[:, 0] for split in ("train", "val", "test")])
     assert found.rows == len(whole) == 3_000
@@ -146,8 +147,8 @@ def test_many_labels_of_days_are_sampled_with_an_interval(tmp_path: Path, monkey
     for day, rate in enumerate(survey(folder).rates):
         true = np.load(folder / f"day_{day}_labels.npy").mean()
         assert rate.sampled == 4_096
-        assert rate.interval is not None
-        low, high = rate.interval
+        assert rate.sampled is not None
+        low, high = share_interval(rate.rate, rate.sampled)
         assert low < rate.rate < high
         # Three standard errors of a share of 4,096 independent rows.
         assert abs(rate.rate - true) < 3 * np.sqrt(true * (1 - true) / 4_096)

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from dlrm_pl.artifact.report.report_data import ReportData
+from dlrm_pl.metrics.share_interval import share_interval
 from dlrm_pl.pages.figures.chart import Chart, figure
 from dlrm_pl.pages.figures.scale import Scale, percent, short
 
@@ -72,7 +73,7 @@ def reliability(data: ReportData) -> str | None:
                 name,
                 shape=shape,
                 size=3,
-                y_range=wilson(observed, rows),
+                y_range=share_interval(observed, rows),
                 name=name,
                 words=f"{name}: predicted {predicted:.4%}, observed {observed:.4%} of {rows:,} rows",
             )
@@ -82,14 +83,6 @@ def reliability(data: ReportData) -> str | None:
         f"{data.certificate.int8['calibration_ratio']:.4f}."
     )
     return figure(words, [chart])
-
-
-def wilson(share: float, rows: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share (Wilson 1927), which stays within [0, 1] even for few clicks."""
-    z = 1.96
-    middle = (share + z**2 / (2 * rows)) / (1 + z**2 / rows)
-    half = z / (1 + z**2 / rows) * math.sqrt(share * (1 - share) / rows + z**2 / (4 * rows**2))
-    return min(middle - half, share), max(middle + half, share)
 
 
 def _steps(edges: list[float], counts: list[int]) -> list[tuple[float, float]]:
