@@ -6,6 +6,7 @@ from dlrm_pl.curves.figure import describe_training, training_figures
 from dlrm_pl.curves.training import TrainingRecord
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.inspection import Description
+from dlrm_pl.model.checkpoints.contract import CheckpointContract
 from dlrm_pl.model.checkpoints.file import open_checkpoint
 from dlrm_pl.pages.table import Table
 from dlrm_pl.pages.terms import Term, Terms
@@ -29,8 +30,9 @@ def checkpoint_portrait(description: Description) -> Portrait:
         ConfigurationError: the checkpoint has no record of its training.
         CheckpointError: the record is damaged.
     """
-    path = description.path
-    record, terms = TrainingRecord.of_checkpoint(open_checkpoint(path), str(path)), Terms(_EXPLAINED)
+    path, terms = description.path, Terms(_EXPLAINED)
+    checkpoint = open_checkpoint(path)
+    record = TrainingRecord.of_checkpoint(checkpoint, str(path))
     if record is None:
         raise ConfigurationError(
             f"{path}: has no curves to draw: it was imported, or saved without TrainingCurves, as by earlier versions. "
@@ -40,10 +42,13 @@ def checkpoint_portrait(description: Description) -> Portrait:
     words: list[str | Term] = ["Over each ", terms["optimizer step"], ": ", terms["loss"], ", ", terms["AUROC"]]
     words += [" on val, learning rate and ", terms["samples/s"], "; what was recorded of them."]
     training = Section("Training", words=[words], figures=drawn)
-    tables = description.data["tables"]
+    tables, columns = description.data["tables"], CheckpointContract.read(checkpoint).columns
+    names = [f"table {index}" for index in range(len(tables))]
+    if columns is not None:
+        names = [column.name for column in columns.sparse]
     rows = [
-        (f"table {index}", f"{table['rows']:,}", table["dtype"], f"{table['bytes']:,}")
-        for index, table in enumerate(tables)
+        (name, f"{table['rows']:,}", table["dtype"], f"{table['bytes']:,}")
+        for name, table in zip(names, tables, strict=True)
     ]
     facts = [
         ("file", str(path)),

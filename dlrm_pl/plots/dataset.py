@@ -30,7 +30,8 @@ _EXPLAINED = {
     "labels that belong to other rows, or is not complete.",
     "table rows": "Rows of the embedding table of a column: as many as there are ids.",
     "fp32 bytes": "Bytes of the table in 32-bit floats with 16 numbers in a row; other dimensions are in proportion.",
-    "ids in the sample": "Ids of the column in the sampled rows; of lists each element counts.",
+    "ids in the sample": "Ids of the column in the sampled rows, of which missing values have one too; of lists each "
+    "element counts.",
     "different ids": "How many different ids are among them. The table may have many more, which are rare.",
     "the most frequent": "Share of the ids in the sample that are the most frequent one of the column.",
     "mean length": "Mean number of elements of the column's lists in the sampled rows.",
@@ -125,7 +126,8 @@ def _skew(found: Survey, terms: Terms) -> Section:
     sample = "all rows" if whole else f"a sample of {found.sampled:,} rows from all over the file, the same each time,"
     words: list[str | Term] = [f"From {sample} of {found.sampled_split}: which share of a column's ids are its "]
     words += [terms["the most frequent"], ", and among the 10, 100 and 1,000 most frequent. "]
-    words += ["Training and serving look up few rows again and again where this is high."]
+    words += ["Training and serving look up few rows again and again where this is high. "]
+    words += ["A missing value is stored as an id too, which is counted like any other; an empty list has no id."]
     if len(found.skew) > MOST_NAMED:
         words += [f" The {MOST_NAMED} columns with the most frequent ids are drawn."]
     lists = any(skew.mean_length is not None for skew in found.skew)
@@ -138,10 +140,7 @@ def _skew(found: Survey, terms: Terms) -> Section:
         row += ["" if skew.mean_length is None else f"{skew.mean_length:.2f}"] if lists else []
         row += ["" if skew.empty is None else f"{skew.empty:.2%}"] if lists else []
         rows.append(row)
-    figure = Drawn(
-        skew_figure(found),
-        _CAPTION_OF_SKEW,
-    )
+    figure = Drawn(skew_figure(found), _CAPTION_OF_SKEW)
     return Section("Id skew", words=[words], figures=[figure], folded={"All columns": Table("", headings, rows)})
 
 

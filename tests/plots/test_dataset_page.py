@@ -78,6 +78,10 @@ def test_the_page_says_which_values_were_not_counted(tmp_path: Path, monkeypatch
     assert "Values were not counted in 1 categorical column." in page(made_up(report=report), tmp_path, monkeypatch)
 
 
+def test_the_page_says_that_missing_values_have_an_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "A missing value is stored as an id too" in page(made_up(), tmp_path, monkeypatch)
+
+
 def titles(figure: str) -> list[str]:
     return [element.text or "" for element in ElementTree.fromstring(figure).iter() if element.tag.endswith("title")]
 

@@ -51,6 +51,9 @@ def test_plots_of_a_dataset_a_checkpoint_and_an_artifact(
         assert run("inspect", path, "--plot", plot, "--json") == 0
         assert json.loads(capsys.readouterr().out)["plot"] == str(plot)
         assert "<svg" in plot.read_text()
+    of_checkpoint = (tmp_path / "1.html").read_text()
+    assert '<th scope="row">C26</th>' in of_checkpoint
+    assert "table 0" not in of_checkpoint
     assert run("inspect", synthetic_folder, "--plot", tmp_path / "a.png") == 0
     assert capsys.readouterr().out.endswith(f"plot: {tmp_path / 'a.png'}\n")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
