@@ -23,7 +23,7 @@ class ReportingCLI(LightningCLI):
     """What the command reports, once it has run."""
 
     def after_fit(self) -> None:
-        """Report what was trained, and what the QuantizationCallbacks made."""
+        """Report what was trained, and what the QuantizationCallbacks made; the log has said where the curves are."""
         trainer: Any = self.trainer
         outcomes = [callback.outcome for callback in trainer.callbacks if isinstance(callback, QuantizationCallback)]
         curves = curves_of(trainer)
@@ -40,8 +40,6 @@ class ReportingCLI(LightningCLI):
         }
 
         def show() -> None:
-            if curves is not None and curves.picture is not None:
-                print(f"curves of the training: {curves.picture}")
             for outcome in made:
                 print_summary(outcome, Console())
 

@@ -92,7 +92,9 @@ def test_what_lightning_has_no_error_of_its_own_for(
 
 
 @pytest.mark.untraced
-def test_other_commands_leave_the_configuration_and_the_log_of_fit_alone(fitted: Path, tmp_path: Path) -> None:
+def test_other_commands_leave_the_configuration_and_the_log_of_fit_alone(
+    fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     config = yaml.safe_load((fitted / "config.yaml").read_text())
     config["trainer"] |= {
         "logger": {
@@ -104,6 +106,8 @@ def test_other_commands_leave_the_configuration_and_the_log_of_fit_alone(fitted:
     config["trainer"]["callbacks"][0]["init_args"]["dirpath"] = str(tmp_path)
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
     assert run("fit", "-c", tmp_path / "c.yaml") == 0
+    assert sum("curves of the training: " in message for message in caplog.messages) == 1
+    assert "curves of the training" not in capsys.readouterr().out, "the log has said it"
     folder = tmp_path / "log" / "version_0"
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert {"config.yaml", "metrics.csv", "training.png"} <= set(before)
