@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dlrm_pl.columns.column import SparseColumn
@@ -11,6 +12,7 @@ from dlrm_pl.data.preprocessing.statistics.log_statistics import LogStatistics
 from dlrm_pl.data.preprocessing.tables.summary import TableSummary
 
 _SHARES = 10
+_AFTER = re.compile(r"(?P<value>[0-9a-f]{8}) \((?P<after>after modulo [\d,]+)\)")
 Common = tuple[float, str, str]  # Share, column and value.
 
 
@@ -57,6 +59,17 @@ def _of_tables(statistics: LogStatistics, tables: Sequence[TableSummary], modulu
         if count:
             after = f" (after modulo {modulus:,})" if modulus and column.kind == "hex" else ""
             yield count / table.rows, column.name, f"{text}{after}"
+
+
+def common_values_line(shares: Sequence[Mapping[str, Any]]) -> str:
+    """Return the values of ``largest_shares`` with their shares on a line, which states their modulus once."""
+    found = [_AFTER.fullmatch(entry["value"]) for entry in shares]
+    values = [entry["value"] if match is None else match["value"] for entry, match in zip(shares, found, strict=True)]
+    line = ", ".join(
+        f"{entry['column']}={value} {entry['share']:.1%}" for entry, value in zip(shares, values, strict=True)
+    )
+    stated = next((match["after"] for match in found if match is not None), "")
+    return f"{line}; hexadecimal values are those {stated}" if stated else line
 
 
 def _zeros(statistics: LogStatistics, number: int, table: TableSummary) -> int:

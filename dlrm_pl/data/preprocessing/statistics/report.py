@@ -9,7 +9,7 @@ import numpy as np
 
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.preprocessing.engine.native import DENSE_BINS
-from dlrm_pl.data.preprocessing.statistics.common_values import largest_shares
+from dlrm_pl.data.preprocessing.statistics.common_values import common_values_line, largest_shares
 from dlrm_pl.data.preprocessing.statistics.dense_bins import is_counted
 from dlrm_pl.data.preprocessing.statistics.log_statistics import LogStatistics
 from dlrm_pl.data.preprocessing.tables.summary import TableSummary
@@ -95,7 +95,7 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
     lines = [f"missing    {len(missing)} of {len(report['missing_rates'])} columns" + (f", most: {top}" if top else "")]
     if not report["missing_rates"]:
         lines = ["missing    unknown: upstream's files have 0 in place of a missing value"]
-    shares = ", ".join(f"{entry['column']}={entry['value']} {entry['share']:.1%}" for entry in report["largest_shares"])
+    shares = common_values_line(report["largest_shares"])
     if uncounted := uncounted_words(report):
         shares += f"{'; ' * bool(shares)}{uncounted}"
     lines.append(f"most frequent values  {shares}")
