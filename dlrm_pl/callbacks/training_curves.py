@@ -6,6 +6,7 @@ import logging
 import math
 import os
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 
 from dlrm_pl.callbacks.training_clock import Reading, TrainingClock, samples_per_s
 from dlrm_pl.curves.figure import describe_training, training_figures
-from dlrm_pl.curves.training import TrainingRecord
+from dlrm_pl.curves.training import MOST_GROUPS, TrainingRecord
 from dlrm_pl.documents.arguments import check_arguments
 from dlrm_pl.errors import CheckpointError, ConfigurationError, NonFiniteError, OutputError
 from dlrm_pl.files.destinations import check_file
@@ -283,8 +284,9 @@ def curves_of(trainer: pl.Trainer) -> TrainingCurves | None:
 
 
 def _groups(trainer: pl.Trainer) -> list[dict[str, Any]]:
-    """Groups of parameters of all optimizers."""
-    return [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+    """The first groups of parameters of all optimizers, as many as a record has at most."""
+    groups = (group for optimizer in trainer.optimizers for group in optimizer.param_groups)
+    return list(islice(groups, MOST_GROUPS))
 
 
 def _name_of(group: dict[str, Any], place: int) -> str:

@@ -15,7 +15,8 @@ STATE = "TrainingCurves"
 """Name of the callback whose state in a checkpoint is the record."""
 
 _MOST_RESUMED = 64
-_MOST_GROUPS = 256
+MOST_GROUPS = 256
+"""Groups of parameters whose learning rates are recorded at most."""
 
 
 @dataclass
@@ -101,6 +102,6 @@ class TrainingRecord:
         width = {len(row) for row in record.rates.rows} | {len(record.groups)} if len(record.rates) else {0}
         parts = (record.losses, record.speeds, record.rates, record.validations)
         sound = all(part.is_sound() for part in parts) and all(len(row) == 2 for row in record.validations.rows)
-        if not sound or len(width) > 1 or len(record.resumed) > _MOST_RESUMED or len(record.groups) > _MOST_GROUPS:
+        if not sound or len(width) > 1 or len(record.resumed) > _MOST_RESUMED or len(record.groups) > MOST_GROUPS:
             raise CheckpointError(f"{where}: the curves of the training contradict themselves: they are damaged.")
         return record

@@ -16,6 +16,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 
 from dlrm_pl.callbacks.training_curves import FILE_NAME, TrainingCurves, add_training_curves
+from dlrm_pl.curves.training import MOST_GROUPS, TrainingRecord
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.errors import ConfigurationError, NonFiniteError, OutputError
 from dlrm_pl.model.training.lightning_module import DLRMModule
@@ -273,6 +274,29 @@ def test_path_of_the_picture_is_logged(
     curves = TrainingCurves()
     fit(synthetic_folder, curves, default_root_dir=tmp_path, max_steps=3)
     assert f"curves of the training: {tmp_path / FILE_NAME}" in caplog.messages
+
+
+class ManyGroups(pl.LightningModule):
+    """A module of the user's own, whose optimizer has a group for each of many parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = torch.nn.ParameterList(torch.ones(1) for _ in range(300))
+
+    def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
+        return torch.stack([weight * batch.mean() for weight in self.weights]).mean()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD([{"params": [weight], "lr": 0.1} for weight in self.weights])
+
+
+def test_record_of_very_many_groups_can_be_read_again(tmp_path: Path) -> None:
+    curves = TrainingCurves(tmp_path / "curves.png")
+    trainer = quiet_trainer(callbacks=[curves], max_epochs=1, enable_checkpointing=False)
+    trainer.fit(ManyGroups(), torch.utils.data.DataLoader([torch.ones(1)] * 4))
+    again = TrainingRecord.of_dict(curves.state_dict(), "here")
+    assert again.groups[:2] == ["group 1", "group 2"]
+    assert len(again.groups) == len(again.rates.rows[0]) == MOST_GROUPS
 
 
 def test_curves_of_the_user_are_not_doubled() -> None:
