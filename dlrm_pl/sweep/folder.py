@@ -71,6 +71,8 @@ def sweep_folder(folder: Path, settings: Mapping[str, Any], overwrite: bool) -> 
         with atomic_folder(folder, planned) as new:
             (new / SETTINGS).write_text(json.dumps({"sweep": _FORMAT, "settings": settings}, indent=2) + "\n")
     with folder_lock(place):
+        # Again, since another process may have replaced it meanwhile.
+        replace(planned, overwrite=False).check(folder)
         yield place
 
 
