@@ -136,7 +136,7 @@ class DLRMCLI(ReportingCLI):
             return
         path = self.config[self.subcommand].get("ckpt_path")
         if path is None or path == "registry":
-            sharded = _is_sharded(self.config[self.subcommand].trainer.strategy)
+            sharded = is_sharded(self.config[self.subcommand].trainer.strategy)
             with weights_on_shards() if sharded else nullcontext(), own_errors(MisconfigurationException):
                 super().instantiate_classes()
             return
@@ -202,7 +202,7 @@ def _silence(settings: Any) -> None:
         settings.callbacks = [one for one in settings.callbacks if not one.class_path.endswith(drawn)]
 
 
-def _is_sharded(strategy: Any) -> bool:
+def is_sharded(strategy: Any) -> bool:
     """Tell whether a strategy, as it is configured, is ``ShardedStrategy``."""
     name = strategy if isinstance(strategy, str) else getattr(strategy, "class_path", "")
     return str(name).split(".")[-1] in ("sharded", "ShardedStrategy")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -75,15 +76,7 @@ class SweepCLI(DLRMCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         require_optuna()
         config = self.config.sweep
-        settings = SweepSettings(
-            sampler=config.sampler,
-            pruner=config.pruner,
-            seed=config.seed,
-            validations=config.validations,
-            repeats=config.repeats,
-            max_trials=config.max_trials,
-            timeout_s=config.timeout_s,
-        )
+        settings = SweepSettings(**{field.name: config[field.name] for field in fields(SweepSettings)})
         space = self._space()
         if settings.sampler == "grid":
             next(space.grid())

@@ -18,6 +18,7 @@ from lightning_fabric.utilities.seed import seed_everything
 
 from dlrm_pl.cli.arguments.usage import own_errors
 from dlrm_pl.cli.trainer.fit_plan import architecture_and_optimizers
+from dlrm_pl.cli.trainer.lightning_cli import is_sharded
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.errors import ConfigurationError, DLRMError, NonFiniteError, OutputError
 from dlrm_pl.files.sizes import format_bytes
@@ -73,8 +74,7 @@ def trial_config(config: Namespace) -> Namespace:
         raise ConfigurationError(
             "trainer.limit_val_batches=0: a sweep compares trials by their AUROC on val. Leave it out."
         )
-    strategy = trainer.strategy if isinstance(trainer.strategy, str) else getattr(trainer.strategy, "class_path", "")
-    if str(strategy).split(".")[-1] in ("sharded", "ShardedStrategy") or trainer.num_nodes > 1:
+    if is_sharded(trainer.strategy) or trainer.num_nodes > 1:
         raise ConfigurationError("A sweep trains in one process: leave out trainer.strategy and trainer.num_nodes.")
     trainer.callbacks = [
         callback for callback in trainer.callbacks or () if not _LEFT_OUT.fullmatch(callback.class_path)
