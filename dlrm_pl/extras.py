@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 from dlrm_pl.errors import ConfigurationError
 
 
@@ -14,3 +19,20 @@ def missing_extra(what: str, extra: str, error: ImportError) -> ConfigurationErr
         error: what the import said.
     """
     return ConfigurationError(f'{what} ({error}). Install it: pip install "dlrm-pl[{extra}]".')
+
+
+@contextmanager
+def quiet_optuna(optuna: Any) -> Iterator[None]:
+    """Silence Optuna's own log lines about studies, and its warnings about experimental features.
+
+    Args:
+        optuna: the module, which only those who use it import.
+    """
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(verbosity)

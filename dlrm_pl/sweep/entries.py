@@ -49,15 +49,29 @@ class Range:
         steps = 0.0 if self.step is None else (value - self.low) / self.step
         return math.isclose(steps, round(steps), abs_tol=1e-9) and (not self.whole or value == int(value))
 
+    def count(self) -> int | None:
+        """Return how many numbers the range has; None where it has no steps."""
+        step = self._distance
+        return None if step is None else int((self.high - self.low) / step + 1e-9) + 1
+
     def values(self) -> list[float] | None:
-        """Return all numbers of the range; None where there are too many to list, as it has no steps."""
-        step = self.step or (1 if self.whole else None)
-        if step is None or self.log:
-            return None
-        count = int((self.high - self.low) / step + 1e-9) + 1
+        """Return all numbers of the range; None where it has no steps."""
+        count = self.count()
+        return None if count is None else [self._number(place) for place in range(count)]
+
+    def highest(self) -> float:
+        """Return the highest number of the range, which need not be its end if it has steps."""
+        count = self.count()
+        return self.high if count is None else self._number(count - 1)
+
+    @property
+    def _distance(self) -> float | None:
+        return None if self.log else self.step or (1 if self.whole else None)
+
+    def _number(self, place: int) -> float:
+        number = self.low + place * (self._distance or 0)
         # Twelve digits, as 3 * 0.1 is not 0.3.
-        numbers = [self.low + number * step for number in range(count)]
-        return numbers if self.whole else [float(f"{number:.12g}") for number in numbers]
+        return number if self.whole else float(f"{number:.12g}")
 
 
 @dataclass(frozen=True)
@@ -77,6 +91,10 @@ class Choices:
     def contains(self, value: Any) -> bool:
         """Tell whether a value is one of the options."""
         return frozen(value) in self.options
+
+    def count(self) -> int:
+        """Return the number of options."""
+        return len(self.options)
 
     def values(self) -> list[Any]:
         """Return all options, lists as lists."""

@@ -89,10 +89,10 @@ class Space:
 
     def size(self) -> int | None:
         """Return the number of combinations, or a greater one; None where a range has endlessly many numbers."""
-        counts = [entry.values() for entry in self.entries.values()]
+        counts = [entry.count() for entry in self.entries.values()]
         if None in counts:
             return None
-        most = math.prod(len(values) for values in counts if values is not None)
+        most = math.prod(count for count in counts if count is not None)
         return sum(1 for _ in self.grid()) if self.conditions and most <= _COUNTED else most
 
     def grid(self) -> Iterator[dict[str, Any]]:

@@ -8,9 +8,7 @@ sweep and the number of the proposal. While a trial runs, a study in memory judg
 from __future__ import annotations
 
 import logging
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -18,8 +16,8 @@ from typing import Any, Protocol
 
 from dlrm_pl.documents.json_text import parse_json
 from dlrm_pl.errors import DataFormatError
-from dlrm_pl.extras import missing_extra
-from dlrm_pl.sweep.entries import Choices, Entry, Range
+from dlrm_pl.extras import missing_extra, quiet_optuna
+from dlrm_pl.sweep.entries import Choices, Entry
 from dlrm_pl.sweep.settings import SweepSettings
 from dlrm_pl.sweep.space import Space
 from dlrm_pl.sweep.trial import Trial
@@ -70,7 +68,7 @@ class PrunerJudge:
 
     def __call__(self, number: int, auroc: float) -> bool:
         """Judge the trial after a validation."""
-        with _quiet(self._optuna):
+        with quiet_optuna(self._optuna):
             self._trial.report(auroc, number)
             return bool(self._trial.should_prune())
 
@@ -99,7 +97,7 @@ class Study:
         self._distributions = {name: self._distribution(entry) for name, entry in space.entries.items()}
         path.with_name(f"{path.name}.lock").unlink(missing_ok=True)  # A killed run may have left it.
         _check_lines(path)
-        with _quiet(self._optuna):
+        with quiet_optuna(self._optuna):
             storages = self._optuna.storages
             try:
                 storage = storages.JournalStorage(storages.journal.JournalFileBackend(str(path)))
@@ -117,7 +115,7 @@ class Study:
 
     def add(self, trial: Trial) -> None:
         """Store a finished trial."""
-        with _quiet(self._optuna):
+        with quiet_optuna(self._optuna):
             self._study.add_trial(self._frozen(trial))
         self.trials.append(trial)
 
@@ -128,7 +126,7 @@ class Study:
     def add_repeat(self, trial: Trial) -> None:
         """Store a finished training with another seed."""
         name = _repeat_name(trial.values, trial.seed)
-        with _quiet(self._optuna):
+        with quiet_optuna(self._optuna):
             self._study.set_user_attr(name, trial.to_dict())
         self._repeats[name] = trial
 
@@ -150,7 +148,7 @@ class Study:
     def judge(self) -> PrunerJudge:
         """Return what decides whether the next trial is pruned, by those that have ended."""
         optuna = self._optuna
-        with _quiet(self._optuna):
+        with quiet_optuna(self._optuna):
             scratch = optuna.create_study(direction="maximize", study_name=NAME, pruner=self._pruner())
             scratch.add_trials([self._frozen(trial) for trial in self.trials])
             return PrunerJudge(optuna, scratch)
@@ -161,11 +159,12 @@ class Study:
         seed = Random(f"{self._settings.seed} {len(self.trials)} {draw}").getrandbits(32)
         # What repeats itself time after time is left to chance.
         by_chance = self._settings.sampler == "random" or draw > _DRAWS // 10
-        with _quiet(self._optuna):
+        with quiet_optuna(self._optuna):
             sampler = (
                 samplers.RandomSampler(seed)
                 if by_chance
-                else samplers.TPESampler(seed=seed, multivariate=True, group=True)
+                # Which settings are drawn independently follows from the conditions of the space.
+                else samplers.TPESampler(seed=seed, multivariate=True, group=True, warn_independent_sampling=False)
             )
             scratch = optuna.create_study(direction="maximize", study_name=NAME, sampler=sampler, pruner=self._pruner())
             # A trial without parameters, as the given settings may be, would leave the sampler none in common.
@@ -190,8 +189,8 @@ class Study:
         if isinstance(entry, Choices):
             return entry.option(asked.suggest_categorical(name, _categories(entry)))
         if entry.whole:
-            return asked.suggest_int(name, int(entry.low), _highest(entry), log=entry.log, step=int(entry.step or 1))
-        number = asked.suggest_float(name, entry.low, _highest(entry), log=entry.log, step=entry.step)
+            return asked.suggest_int(name, int(entry.low), entry.highest(), log=entry.log, step=int(entry.step or 1))
+        number = asked.suggest_float(name, entry.low, entry.highest(), log=entry.log, step=entry.step)
         # Six significant digits are what is trained, stored and written.
         return min(max(float(f"{number:.6g}"), entry.low), entry.high)
 
@@ -201,9 +200,9 @@ class Study:
             return distributions.CategoricalDistribution(_categories(entry))
         if entry.whole:
             return distributions.IntDistribution(
-                int(entry.low), _highest(entry), log=entry.log, step=int(entry.step or 1)
+                int(entry.low), entry.highest(), log=entry.log, step=int(entry.step or 1)
             )
-        return distributions.FloatDistribution(entry.low, _highest(entry), log=entry.log, step=entry.step)
+        return distributions.FloatDistribution(entry.low, entry.highest(), log=entry.log, step=entry.step)
 
     def _frozen(self, trial: Trial) -> Any:
         """Return a trial as Optuna holds it; one that lies outside the space has no parameters."""
@@ -222,19 +221,6 @@ class Study:
         )
 
 
-@contextmanager
-def _quiet(optuna: Any) -> Iterator[None]:
-    """Silence Optuna's own log lines, and its warnings about experimental features."""
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            yield
-    finally:
-        optuna.logging.set_verbosity(verbosity)
-
-
 def _parameter(entry: Entry, value: Any) -> Any:
     """Return a value as Optuna holds it."""
     return entry.category(value) if isinstance(entry, Choices) else value
@@ -242,12 +228,6 @@ def _parameter(entry: Entry, value: Any) -> Any:
 
 def _categories(entry: Choices) -> list[Any]:
     return [entry.category(value) for value in entry.values()]
-
-
-def _highest(entry: Range) -> Any:
-    """Return the highest number of a range, which need not be its end if it has steps."""
-    values = entry.values()
-    return entry.high if values is None else values[-1]
 
 
 def _repeat_name(values: Mapping[str, Any], seed: int) -> str:

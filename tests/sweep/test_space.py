@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -95,6 +96,17 @@ def test_numbers_are_whole_where_the_setting_takes_no_others() -> None:
     assert space.entries["model.embedding_dim"].values() == [1, 5, 9]
     assert not space.entries["model.embedding_dim"].contains(3)
     assert space.size() is None
+
+
+def test_numbers_of_a_long_range_are_counted_without_a_list_of_them() -> None:
+    space = space_of(embedding_dim={"low": 1, "high": 3_000_000}, learning_rate={"low": 0, "high": 1, "step": 3e-6})
+    tracemalloc.start()
+    try:
+        assert space.size() == 3_000_000 * 333_334
+        assert [entry.highest() for entry in space.entries.values()] == [3_000_000, 0.999999]  # type: ignore[union-attr]
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_grid_has_every_combination_once() -> None:

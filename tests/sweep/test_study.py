@@ -75,6 +75,15 @@ def test_a_study_that_is_opened_again_goes_on_as_if_it_had_not_been_closed(tmp_p
     assert parts == whole
 
 
+def test_optuna_logs_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    optuna.logging.enable_propagation()
+    try:
+        filled(Study(tmp_path / "a", MIXED, settings()), 16)
+    finally:
+        optuna.logging.disable_propagation()
+    assert caplog.messages == []
+
+
 def test_another_seed_proposes_others(tmp_path: Path) -> None:
     first, second = (filled(Study(tmp_path / str(seed), RATES, settings(seed=seed)), 3) for seed in (1, 2))
     assert first != second

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import warnings
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
 from random import Random
 from typing import Any
 
+from dlrm_pl.extras import quiet_optuna
 from dlrm_pl.quantization.recipe import Recipe
 from dlrm_pl.quantization.search.context import SearchContext
 from dlrm_pl.quantization.search.strategies.choices import Choices
@@ -91,7 +90,7 @@ class _Space:
         """
         path = self._context.log.sibling_path(STUDY_NAME)
         storage = None
-        with _quiet(self._optuna):
+        with quiet_optuna(self._optuna):
             if path is not None:
                 path.with_name(f"{path.name}.lock").unlink(missing_ok=True)  # A killed run may have left it.
                 if known := len(self._context.log):
@@ -105,7 +104,7 @@ class _Space:
         values = self.choices.values(trial.recipe)
         if any(values[name] not in options for name, options in self.choices.options.items()):
             return  # The start may lie outside of the space, which is all that the sampler knows.
-        with _quiet(self._optuna):
+        with quiet_optuna(self._optuna):
             study.add_trial(
                 self._optuna.create_trial(
                     params={name: self._encoded(name, values[name]) for name in self._distributions},
@@ -119,7 +118,7 @@ class _Space:
     def ask(self, study: Any, sampler: Callable[[], Any]) -> dict[str, str]:
         """An option for each choice, by the trials of the study, which is not changed."""
         options = self.choices.options
-        with _quiet(self._optuna):
+        with quiet_optuna(self._optuna):
             scratch = self._optuna.create_study(sampler=sampler())
             scratch.add_trials(study.trials)
             asked: dict[str, Any] = scratch.ask(self._distributions).params
@@ -149,16 +148,3 @@ def _violation(trial: Trial) -> float:
         return 1.0  # More than any score can drop.
     excess = trial.verdict.drop - trial.verdict.tolerance
     return min(excess, 0.0) if trial.accepted else max(excess, _SMALLEST_VIOLATION)
-
-
-@contextmanager
-def _quiet(optuna: Any) -> Iterator[None]:
-    """Silence Optuna's own log lines about studies, and its warnings about experimental features."""
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            yield
-    finally:
-        optuna.logging.set_verbosity(verbosity)
