@@ -86,6 +86,21 @@ def check_file(path: str | Path, overwrite: bool, *, sinks: bool = False) -> Non
         raise OutputError(f"{path}: exists already. Give --overwrite to replace it, or choose another name.")
 
 
+def holds(path: Path, content: bytes) -> bool:
+    """Whether a path is a file with this content, so that writing it again changes nothing.
+
+    A file of another size is not read.
+
+    Raises:
+        OutputError: the system does not let us look.
+    """
+    place = resolved(path)
+    try:
+        return kind_of(path) == "file" and place.stat().st_size == len(content) and place.read_bytes() == content
+    except OSError as error:
+        raise not_writable(path, error) from error
+
+
 def check_is_no_file(folder: Path) -> None:
     """Raise OutputError where something other than a folder stands."""
     kind = kind_of(folder)

@@ -11,7 +11,7 @@ import pytest
 
 from dlrm_pl.errors import OutputError
 from dlrm_pl.files.atomic import check_folder
-from dlrm_pl.files.destinations import check_file, resolved
+from dlrm_pl.files.destinations import check_file, holds, resolved
 from dlrm_pl.files.replacement import FinishedOutput, PlannedOutput, changes_of, discard
 
 NAMES = ("rows", "mark")
@@ -138,6 +138,19 @@ def test_earlier_file_needs_overwrite_and_an_empty_one_does_not(tmp_path: Path) 
         with pytest.raises(OutputError, match=r"exists already\. Give --overwrite to replace it"):
             check_file(name, overwrite=False)
         check_file(name, overwrite=True)
+
+
+def test_same_content_is_recognized_and_a_larger_file_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "card.md"
+    assert not holds(path, b"")
+    path.write_bytes(b"text")
+    (tmp_path / "link").symlink_to("card.md")
+    assert holds(path, b"text")
+    assert holds(tmp_path / "link", b"text")
+    assert not holds(path, b"test")
+    assert not holds(tmp_path, b"")
+    os.truncate(path, 1 << 40)  # Sparse; more than memory holds.
+    assert not holds(path, b"text")
 
 
 def test_links_that_go_round_are_refused(tmp_path: Path) -> None:

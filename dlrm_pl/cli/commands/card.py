@@ -33,7 +33,7 @@ def card(
     from dlrm_pl.artifact.card.card import check_place, render_card
     from dlrm_pl.artifact.card.facts import read_facts
     from dlrm_pl.files.atomic import atomic_file
-    from dlrm_pl.files.destinations import check_file, kind_of
+    from dlrm_pl.files.destinations import check_file, holds
 
     folder = Path(artifact)
     facts = read_facts(folder, name, repo_id=repo_id or "", license=license or "")
@@ -41,8 +41,7 @@ def card(
     if output is not None:
         path = Path(output)
         check_place(path, folder)
-        same = kind_of(path) == "file" and path.expanduser().read_bytes() == text.encode()
-        check_file(path, overwrite or same, sinks=True)
+        check_file(path, overwrite or holds(path, text.encode()), sinks=True)
         with atomic_file(path, sinks=True) as handle:
             handle.write(text)
     report = {"artifact": artifact, "output": output, "outcome": facts.certificate.outcome, "card": text}

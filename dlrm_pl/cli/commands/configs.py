@@ -22,20 +22,20 @@ def configs(action: Literal["list", "copy"], output: str = "configs", overwrite:
     """
     from dlrm_pl.cli.arguments.config_files import FOLDER, config_names
     from dlrm_pl.files.atomic import atomic_file
-    from dlrm_pl.files.destinations import check_file, check_is_no_file, resolved
+    from dlrm_pl.files.destinations import check_file, check_is_no_file, holds, resolved
 
     files = config_names()
     if action == "list":
         summaries = {name: _summary(path) for name, path in files.items()}
         text = "\n".join(f"{name:<26}{summary}".rstrip() for name, summary in summaries.items())
-        text += "\n\nGive a name to -c, those of experiment/ also without the folder: fit -c quickstart"
+        text += "\n\nPass a name to -c; the folder experiment/ may be left out: fit -c quickstart"
         listed = [{"name": name, "path": path, "summary": summaries[name]} for name, path in files.items()]
         return Report({"configs": listed}, text)
     folder = Path(output)
     check_is_no_file(folder)
     targets = {path: resolved(folder) / path.relative_to(FOLDER) for path in files.values()}
     for path, target in targets.items():  # All of them before the first is written.
-        check_file(target, overwrite or (target.is_file() and target.read_bytes() == path.read_bytes()))
+        check_file(target, overwrite or holds(target, path.read_bytes()))
     for path, target in targets.items():
         with atomic_file(target, "wb") as handle:
             handle.write(path.read_bytes())

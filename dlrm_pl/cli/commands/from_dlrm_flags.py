@@ -25,7 +25,7 @@ def from_dlrm_flags(command: list[str], output: str | None = None, overwrite: bo
         overwrite: replace another file of the name ``output``; the same text may be written again.
     """
     from dlrm_pl.files.atomic import atomic_file
-    from dlrm_pl.files.destinations import check_file, kind_of
+    from dlrm_pl.files.destinations import check_file, holds
     from dlrm_pl.migration.flags.render import commands_of, render_commands, render_notes, render_yaml
     from dlrm_pl.migration.flags.translate import translate
 
@@ -38,8 +38,7 @@ def from_dlrm_flags(command: list[str], output: str | None = None, overwrite: bo
         printed = "\n".join([text, "# Save this as run.yaml, then run:", *lines])
     else:
         path = Path(output)
-        same = kind_of(path) == "file" and path.read_bytes() == text.encode()
-        check_file(path, overwrite or same, sinks=True)
+        check_file(path, overwrite or holds(path, text.encode()), sinks=True)
         with atomic_file(path, sinks=True) as handle:
             handle.write(text)
         printed = commands.removesuffix("\n")
