@@ -165,6 +165,19 @@ def test_another_number_of_processes_goes_on_with_as_many_rows_in_a_step(batch_s
             RunRecord(before).resumed(now, step=5, override=False)
 
 
+def test_other_rows_are_refused_in_words_that_also_suit_the_next_day() -> None:
+    before = {"data.train_rows": 800, "data.train_checksum": "ab", "data.seed": 3}
+    now = before | {"data.train_rows": 900, "data.train_checksum": "cd"}
+    with pytest.raises(ConfigurationError) as caught:
+        RunRecord(before).resumed(now, step=5, override=False)
+    assert "These are other training rows than those that the checkpoint has seen." in str(caught.value)
+    assert "--override to go on with these all the same, as when a trained model learns the next" in str(caught.value)
+    assert "twice" not in str(caught.value)
+    with pytest.raises(ConfigurationError) as caught:
+        RunRecord(before).resumed(before | {"data.seed": 4}, step=5, override=False)
+    assert "next day" not in str(caught.value)
+
+
 def test_damaged_record_is_refused() -> None:
     with pytest.raises(CheckpointError, match=rf"the entry '{KEY}': settings: 3 must be"):
         RunRecord.read({KEY: {"settings": 3}})

@@ -22,6 +22,9 @@ _REASONS = {
     "model": "the steps would be others than those of a training without an interruption",
     "model.engine": "rounding would differ from that of a training without an interruption",
 }
+_OF_ROWS = ("data.train_rows", "data.train_checksum")
+"""Settings that tell which rows are trained on."""
+_REASONS |= dict.fromkeys(_OF_ROWS, "these are other training rows than those that the checkpoint has seen")
 _OF_PROCESSES = ("trainer.devices", "data.batch_size", "model.engine")
 """Settings that only change the rounding, where another number of processes trains on the same rows in each step."""
 _OF_STATE = ("model.optimizer", "model.dense_optimizer")
@@ -121,6 +124,7 @@ class RunRecord:
         overridden = self.overridden
         if changes and not override:
             reasons = dict.fromkeys(_REASONS.get(name) or _REASONS[name.partition(".")[0]] for name in changes)
+            example = ", as when a trained model learns the next day's rows" if changes.keys() & set(_OF_ROWS) else ""
             same = ""
             if "trainer.devices" in changes and rows is not None and devices and rows % devices == 0:
                 same = (
@@ -129,7 +133,7 @@ class RunRecord:
             raise ConfigurationError(
                 f"The training cannot be continued with other settings: {'; '.join(changes.values())}. "
                 f"{_capital('; and '.join(reasons))}.{same} Give the settings of the checkpoint, or --override to go "
-                "on with these all the same; later checkpoints will say so."
+                f"on with these all the same{example}; later checkpoints will say so."
             )
         if changes:
             overridden = (*overridden, Override(step, list(changes.values())))
