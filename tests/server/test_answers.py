@@ -156,7 +156,11 @@ def test_models_with_products_of_floats_are_not_merged(served_folder: Path, monk
 
 
 def test_model_without_dictionaries_or_arrow_takes_tensors_alone(
-    served_folder: Path, folder: Path, artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+    served_folder: Path,
+    folder: Path,
+    artifact: Artifact,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     fields = text([{"name": "word", "datatype": "BYTES", "shape": [1], "data": ["w1"]}])
     change(folder, "manifest.json", ("files",), {
@@ -170,6 +174,9 @@ def test_model_without_dictionaries_or_arrow_takes_tensors_alone(
         np.testing.assert_array_equal(caller.infer(rows_binary(*rows)).values(), artifact.predict(rows))
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with Caller({NAME: served_folder}) as caller:
+        (said,) = caplog.messages
+        assert "requests with raw values will be refused, since the library that reads these is missing." in said
+        assert 'pip install "dlrm-pl[frames]"' in said
         assert 'pip install "dlrm-pl[frames]"' in caller.infer(fields).error
         np.testing.assert_array_equal(caller.infer(rows_binary(*rows)).values(), artifact.predict(rows))
 

@@ -63,7 +63,11 @@ class ModelInputs:
             arrow()  # Now, since its import takes longer than any request may.
         except ConfigurationError as error:
             self._no_fields = f"The server takes dense and indices alone. {error}"
-            log.warning("%s: no raw values are taken: %s", artifact.path, error)
+            log.warning(
+                "%s: requests with raw values will be refused, since the library that reads these is missing. %s",
+                artifact.path,
+                error,
+            )
         else:
             self._fields = FieldInputs(encoder)
 
