@@ -1,8 +1,9 @@
 """Install the packages of dist/ in fresh environments, and use them as a newcomer would: ``make dist-check``.
 
-For each Python, with all dependencies: the wheel where there is no compiler; the source distribution where there is
-none, with the fallbacks in Python; and the source distribution with a compiler, if there is one here. All three have to
-predict the same. A Python for which torch is not to be installed tries what works without torch.
+The files have to be those of SHA256SUMS. For each Python, with all dependencies: the wheel where there is no compiler;
+the source distribution where there is none, with the fallbacks in Python; and the source distribution with a compiler,
+if there is one here. All three have to predict the same. A Python for which torch is not to be installed tries what
+works without torch.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deploy.release.checkout import ROOT
+from deploy.release.checksums import check_sums
 from deploy.release.problem import ReleaseError
 from deploy.release.programs import run
 
@@ -157,6 +159,7 @@ def _packages(folder: Path) -> tuple[Path, Path]:
         raise ReleaseError(
             f"{folder} has {len(wheels)} wheels and {len(sdists)} sdists. Empty it, and run `make dist`."
         )
+    check_sums(folder, (wheels[0], sdists[0]))
     return wheels[0], sdists[0]
 
 

@@ -6,7 +6,6 @@ Packages are made of the commit that is checked out, twice, in different folders
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import shutil
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from deploy.release.archives import differences, normalize_sdist
 from deploy.release.checkout import ROOT, Commit, clean_commit
+from deploy.release.checksums import write_sums
 from deploy.release.contents import check_sdist, check_wheel
 from deploy.release.problem import ReleaseError
 from deploy.release.programs import run
@@ -75,8 +75,7 @@ def make(target: Path, work: Path, sbom: bool) -> list[Path]:
     if sbom:
         print("installing the wheel to list what it brings", flush=True)
         files.append(write_sbom(wheel, work / "first" / "sources", work, commit.time))
-    sums = work / "SHA256SUMS"
-    sums.write_text("".join(f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files))
+    sums = write_sums(files, work)
     target.mkdir(parents=True, exist_ok=True)
     return [Path(shutil.move(file, target / file.name)) for file in (*files, sums)]
 

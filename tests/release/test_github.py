@@ -98,8 +98,17 @@ def test_commands_are_those_of_a_developer(path: Path) -> None:
         assert "${{" not in command
         for target in re.findall(r"\bmake ([\w-]+)", command):
             assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE), target
-        for module in re.findall(r"-m (release[\w.]*)", command):
-            assert (ROOT / f"{module.replace('.', '/')}.py").is_file()
+        for module in modules_of(command):
+            assert (ROOT / f"{module.replace('.', '/')}.py").is_file(), module
+
+
+def modules_of(command: str) -> list[str]:
+    return re.findall(r"-m (deploy[\w.]*)", command)
+
+
+def test_the_release_asks_a_module_for_the_version() -> None:
+    commands = [step["run"] for step in steps(GITHUB / "workflows" / "release.yml") if "run" in step]
+    assert [module for command in commands for module in modules_of(command)] == ["deploy.release.version"]
 
 
 def test_a_change_is_tested_by_the_one_command() -> None:
