@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from dlrm_pl.artifact.hub.library import HubRepository
@@ -33,13 +34,17 @@ def download_artifact(
         HubError: there is no such repository or revision, or it cannot be reached and is not in the cache.
         ArtifactError: it holds no artifact.
     """
-    repository = HubRepository(repo_id)
-    settings = {"cache_dir": cache_dir, "local_files_only": local_files_only, "force_download": force_download}
-    folder = repository.download([FILE_NAME], revision, **settings)  # type: ignore[arg-type]
+    download = partial(
+        HubRepository(repo_id).download,
+        cache_dir=cache_dir,
+        local_files_only=local_files_only,
+        force_download=force_download,
+    )
+    folder = download([FILE_NAME], revision)
     if not (folder / FILE_NAME).is_file():
         raise ArtifactError(
             f"{repo_id}: holds no artifact, {FILE_NAME} is missing. Give a repository that an artifact was pushed to."
         )
     manifest = Manifest.read(folder)
     # By its hash, since the branch may move on meanwhile.
-    return repository.download([FILE_NAME, *manifest.files], folder.name, **settings)  # type: ignore[arg-type]
+    return download([FILE_NAME, *manifest.files], folder.name)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dlrm_pl.artifact.card.card import CARD_NAME, MAX_BYTES, has_unedited_card, render_card
-from dlrm_pl.artifact.card.facts import facts_of
+from dlrm_pl.artifact.card.facts import CardFacts, facts_of
 from dlrm_pl.artifact.certificate.certificate import Certificate
 from dlrm_pl.artifact.files import check_files
 from dlrm_pl.artifact.hub.library import HubRepository, HubState
@@ -88,7 +88,8 @@ def push_artifact(
     files: dict[str, Path | bytes] = {**places, FILE_NAME: folder / FILE_NAME}
     if CARD_NAME in files:
         raise ArtifactError(f"{folder / FILE_NAME}: lists {CARD_NAME}, which no artifact has. Quantize again.")
-    files[CARD_NAME] = _card(folder, places, manifest, certificate, repo_id, settings).encode()
+    facts = facts_of(folder, places, manifest, certificate, None, repo_id, settings.license)
+    files[CARD_NAME] = _card(folder, facts, settings).encode()
     if VOCABULARY_NAME in files:
         log.warning("%s: %s holds the category values of the log, which are uploaded", folder, VOCABULARY_NAME)
     repository.create(settings.private, None if settings.create_pr else settings.branch)
@@ -115,20 +116,12 @@ def push_artifact(
     )
 
 
-def _card(
-    folder: Path,
-    places: Mapping[str, Path],
-    manifest: Manifest,
-    certificate: Certificate,
-    repo_id: str,
-    settings: PushSettings,
-) -> str:
-    """Return the text of the card to upload."""
+def _card(folder: Path, facts: CardFacts, settings: PushSettings) -> str:
+    """Return the text of the card to upload: the user's own, or one of the facts."""
     path = settings.card
     if path is None and (folder / CARD_NAME).is_file():
         path = folder / CARD_NAME
     if path is None:
-        facts = facts_of(folder, places, manifest, certificate, None, repo_id, settings.license)
         return render_card(facts)
     if settings.license:
         raise ConfigurationError(f"license={settings.license}: the card {path} is used as it is. State it there.")
