@@ -10,6 +10,8 @@ from griffe import Class, Extension, Function, Module, Object
 
 from dlrm_pl.documents.docstrings import describes_arguments_by
 
+_DECORATOR = f"{describes_arguments_by.__module__}.{describes_arguments_by.__name__}"
+
 
 class OwnDocstrings(Extension):
     """Make of our docstrings what Griffe reads.
@@ -40,7 +42,7 @@ class OwnDocstrings(Extension):
 def _complete(documented: Class | Function, package: Module) -> None:
     for decorator in documented.decorators:
         call = decorator.value
-        if documented.docstring is None or decorator.callable_path != describes_arguments_by_path:
+        if documented.docstring is None or decorator.callable_path != _DECORATOR:
             continue
         sources = []
         for argument in call.arguments:  # type: ignore[union-attr]
@@ -51,6 +53,3 @@ def _complete(documented: Class | Function, package: Module) -> None:
         kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
         stand_in.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in parameters])
         documented.docstring.value = describes_arguments_by(*sources)(stand_in).__doc__
-
-
-describes_arguments_by_path = f"{describes_arguments_by.__module__}.{describes_arguments_by.__name__}"

@@ -20,10 +20,10 @@ def inspect(
         full: compare every byte of every file with its checksum; exit status 2 when one differs.
         checksums: of days in TorchRec's format with MLPerf's rows, compare all files with the published MD5 sums, which
             takes hours for all of them; exit status 2 names the first one that differs.
-        plot: behind PATH: also write a page, FILE.html, with figures, tables and explanations, or the figures alone,
-            FILE.png. Without a name, PATH.html beside PATH. Of a dataset: click rate, table sizes, id skew (in a
-            sample of rows) and missing values; of an artifact: bytes, dtypes and sensitivities; of a checkpoint: the
-            curves of its training.
+        plot: also draw it: as FILE.html, a page with figures, tables and explanations, or as FILE.png, the figures
+            alone. Put this option after PATH; without a name it writes PATH.html beside PATH. A dataset gives click
+            rate, table sizes, id skew (in a sample of rows) and missing values; an artifact gives bytes, dtypes and
+            sensitivities; a checkpoint gives the curves of its training.
         overwrite: replace an earlier file of the plot.
     """
     from functools import partial

@@ -34,8 +34,8 @@ def synthesize(
         format: a dataset folder (``dataset``), or files by day that ``preprocess`` reads: raw logs (``raw``), or files
             with names of columns (``csv``, ``parquet``).
         columns: YAML file that states the columns of the rows, or the name of one that comes with the program, such as
-            ``avazu``; null: those of Criteo's logs. ``dlrm-pl configs copy`` writes an
-            example, ``columns/example.yaml``.
+            ``avazu``; null: those of Criteo's logs. ``dlrm-pl configs copy`` writes an example,
+            ``columns/example.yaml``.
         overwrite: replace the dataset or the raw logs in ``output``, if other options made them.
     """
     from dlrm_pl.columns.columns import Columns
