@@ -9,9 +9,11 @@ which says what is wrong with it.
 from __future__ import annotations
 
 import logging
+import os
 from argparse import ArgumentError
 from collections.abc import Mapping
 from dataclasses import make_dataclass, replace
+from keyword import iskeyword
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +21,7 @@ from dlrm_pl.cli import garbage
 from dlrm_pl.cli.arguments.unused_trainer import UNUSED, quantization_settings
 from dlrm_pl.cli.arguments.usage import let_flags_stand_alone, read_yaml_with_limits, with_home
 from dlrm_pl.cli.help.layout import HELP
-from dlrm_pl.errors import DatasetError, DLRMError
+from dlrm_pl.errors import CheckpointError, DLRMError
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -31,6 +33,7 @@ log = logging.getLogger(__name__)
 
 _OPENED_BY_LIGHTNING = ("best", "last", "hpc", "registry")
 _PRINTS = (*HELP, "--help_all", "--print_config")
+_OPTIONS_IN_ENVIRONMENT = "JSONARGPARSE_DEFAULT_ENV"
 # Set from the dataset, whatever files say.
 _LINKED = ("table_sizes", "dataset_fingerprint", "columns")
 
@@ -48,7 +51,7 @@ def plain_quantize(args: list[str]) -> Outcome | None:
         DLRMError: see ``quantize_model``.
     """
     path = _checkpoint_of(args)
-    if path is None or any(arg.split("=")[0] in _PRINTS for arg in args):
+    if path is None or any(arg.split("=")[0] in _PRINTS for arg in args) or _OPTIONS_IN_ENVIRONMENT in os.environ:
         return None
     from dlrm_pl.model.checkpoints.file import open_checkpoint
 
@@ -57,12 +60,16 @@ def plain_quantize(args: list[str]) -> Outcome | None:
     hyperparameters = {
         name: value for name, value in opened.get("hyper_parameters", {}).items() if not name.startswith("_")
     }
-    given = _parsed(args, hyperparameters)
-    if given is None or given.pop("ckpt_path", None) != str(path) or given.pop("force", False):
+    if not all(name.isidentifier() and not iskeyword(name) for name in hyperparameters):
         return None
-    given.pop("config", None), given.pop("weights_only", None)
-    seed, data = given.pop("seed_everything", None), given.pop("data", {})
-    model, trainer = given.pop("model", {}), given.pop("trainer", {})
+    given = _parsed(args, hyperparameters)
+    if given is None or Path(given.pop("ckpt_path", None) or "") != path or given.pop("force", False):
+        return None
+    given.pop("weights_only", None)
+    seed = given.pop("seed_everything", None)
+    data, model, trainer = (given.pop(name, {}) for name in ("data", "model", "trainer"))
+    if not all(isinstance(group, dict) for group in (data, model, trainer)):
+        return None
     settings = quantization_settings(
         trainer, logger_is_asked_for=any(arg.startswith("--trainer.logger") for arg in args)
     )
@@ -74,42 +81,61 @@ def plain_quantize(args: list[str]) -> Outcome | None:
     return _quantize(opened, path, data, config)
 
 
-def _quantize(
-    opened: dict[str, Any], path: Path, data: Mapping[str, Any], config: QuantizationConfig
-) -> Outcome | None:
+def _quantize(opened: dict[str, Any], path: Path, data: Mapping[str, Any], config: QuantizationConfig) -> Outcome:
     from dlrm_pl.data.loading.split_loaders import SplitLoaders
     from dlrm_pl.model.load import checkpoint_model
     from dlrm_pl.workflow.quantize_model import quantize_model
     from dlrm_pl.workflow.training_record import training_of
 
     garbage.resume()
-    owner, loaders = checkpoint_model(opened, Path(path).expanduser()), SplitLoaders(**data)
+    owner, loaders = checkpoint_model(opened, path), SplitLoaders(**data)
+    pooling = tuple(column.pooling for column in loaders.columns.sparse)
+    wanted = replace(owner.architecture, table_sizes=tuple(loaders.table_sizes), pooling=pooling)
     try:
-        owner.contract.check_dataset(loaders.table_sizes, loaders.dataset_fingerprint, loaders.columns)
-    except DatasetError:
-        return None
+        owner.contract.check_fits(wanted, loaders.dataset_fingerprint, loaders.columns)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
     log.info("%s: loaded (tables are memory-mapped)", path)
     return quantize_model(owner, loaders, config, training=training_of(opened, path))
 
 
 def _checkpoint_of(args: list[str]) -> Path | None:
-    """Return the file of ``--ckpt_path``, which is on nearly every command line."""
+    """Return the file of the last ``--ckpt_path``, which is on nearly every command line."""
+    value = ""
     for index, arg in enumerate(args):
-        option, equals, value = arg.partition("=")
+        option, equals, given = arg.partition("=")
         if option == "--ckpt_path":
-            value = value if equals else "".join(args[index + 1 : index + 2])
-            is_file = value not in _OPENED_BY_LIGHTNING and ":" not in value and not value.startswith("~")
-            return Path(value) if is_file and Path(value).is_file() else None
-    return None
+            value = given if equals else "".join(args[index + 1 : index + 2])
+    is_file = value not in _OPENED_BY_LIGHTNING and ":" not in value and not value.startswith("~")
+    return Path(value) if is_file and Path(value).is_file() else None
 
 
 def _parsed(args: list[str], hyperparameters: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return what files and options give; None where the parser does not know it."""
+    parser = _parser(hyperparameters)
     try:
-        given = with_home(_parser(hyperparameters).parse_args(args, defaults=False))
+        given = with_home(parser.parse_args(args, defaults=False))
+        files = given.pop("config", None) or []
+        if _gives_callbacks_again(parser, files, args):
+            return None
     except ArgumentError:
         return None
     return dict(given.clone(with_meta=False).as_dict())
+
+
+def _gives_callbacks_again(parser: ArgumentParser, files: list[Any], args: list[str]) -> bool:
+    """Tell whether several files or options give callbacks.
+
+    The parser with the Trainer then keeps arguments of the earlier ones where the classes are the same. This one does
+    not know the classes, and keeps the last list alone.
+    """
+    named = sum(arg.split("=")[0] == "--trainer" or arg.startswith("--trainer.callbacks") for arg in args)
+    if named + len(files) < 2:
+        return False
+    # A file is None where its text is on the command line.
+    alone = (["--data.folder=", f"--config={file.absolute}"] for file in files if file is not None)
+    found = (parser.parse_args(each, defaults=False).get("trainer.callbacks") for each in alone)
+    return named + files.count(None) + sum(callbacks is not None for callbacks in found) > 1
 
 
 def _parser(hyperparameters: Mapping[str, Any]) -> ArgumentParser:

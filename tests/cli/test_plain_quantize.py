@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 import yaml
 
+from dlrm_pl import synthesize
 from dlrm_pl.callbacks.quantization import QuantizationCallback
 from dlrm_pl.cli import plain_quantize
 from dlrm_pl.quantization.search.settings import TuningSettings
 from dlrm_pl.workflow.config import QuantizationConfig
-from tests.support.commands import run
+from tests.support.commands import caplog_of, expect_error, run
 
 pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore::UserWarning")]
 
@@ -105,7 +106,15 @@ QUANTIZATION = "dlrm_pl.QuantizationCallback"
         {},
         {"trainer": {"max_epochs": 3, "precision": "bf16-mixed", "limit_val_batches": 0.5, "val_check_interval": 10}},
         {"trainer": {"logger": {"class_path": "pytorch_lightning.loggers.CSVLogger", "init_args": {"save_dir": "a"}}}},
-        with_callbacks({"class_path": QUANTIZATION}, {"class_path": "pytorch_lightning.callbacks.RichProgressBar"}),
+        {
+            "trainer": {
+                "enable_progress_bar": True,
+                "callbacks": [
+                    {"class_path": QUANTIZATION},
+                    {"class_path": "pytorch_lightning.callbacks.RichProgressBar"},
+                ],
+            }
+        },
         {"force": False, "weights_only": True, "seed_everything": True},
     ],
 )
@@ -149,6 +158,13 @@ def test_what_changes_nothing_needs_no_trainer(
         with_callbacks({"class_path": QUANTIZATION, "init_args": {"max_trials": "many"}}),
         with_callbacks({"class_path": QUANTIZATION, "init_args": {"strategy": "greedy"}}),
         with_callbacks({"class_path": QUANTIZATION, "more": 1}),
+        with_callbacks(*[{"class_path": "pytorch_lightning.callbacks.ModelCheckpoint"}] * 2),
+        with_callbacks(
+            {"class_path": "pytorch_lightning.callbacks.RichProgressBar"}
+        ),  # And enable_progress_bar: false.
+        {"model": None},
+        {"trainer": None},
+        {"trainer": []},
     ],
 )
 def test_anything_else_is_left_to_the_trainer(
@@ -167,30 +183,105 @@ def test_options_that_are_not_known_are_left_to_the_trainer(
     assert reached((*command, *more), tmp_path, {}, monkeypatch) is None
 
 
+def test_options_of_the_environment_are_left_to_the_trainer(
+    command: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JSONARGPARSE_DEFAULT_ENV", "true")
+    assert reached(command, tmp_path, {}, monkeypatch) is None
+
+
+AGAIN = {"trainer": {"callbacks": [{"class_path": QUANTIZATION, "init_args": {"max_trials": 1}}]}}
+
+
+@pytest.mark.parametrize(
+    ("second", "option"),
+    [
+        ({"trainer": AGAIN["trainer"]}, ()),
+        ({"trainer": {"callbacks+": AGAIN["trainer"]["callbacks"]}}, ()),
+        ({"trainer": "part.yaml"}, ()),
+        ({"config": "config.yaml", **AGAIN}, None),
+        ({}, ("--trainer", "part.yaml")),
+        ({}, (f"--trainer={json.dumps(AGAIN['trainer'])}",)),
+        ({}, (f"--trainer.callbacks+={json.dumps(AGAIN['trainer']['callbacks'])}",)),
+        ({}, ("-c", json.dumps(AGAIN))),
+    ],
+)
+def test_callbacks_that_are_given_twice_are_left_to_the_trainer(
+    command: tuple[object, ...],
+    tmp_path: Path,
+    second: Options,
+    option: tuple[str, ...] | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of callbacks of the same class, its parser keeps the arguments that are given first."""
+    (tmp_path / "part.yaml").write_text(yaml.safe_dump(AGAIN["trainer"]))
+    (tmp_path / "second.yaml").write_text(yaml.safe_dump(second))
+    monkeypatch.chdir(tmp_path)
+    first = command[:3] if option is not None else command[:1]
+    assert reached((*first, "-c", "second.yaml", *(option or ()), *command[3:]), tmp_path, {}, monkeypatch) is None
+
+
+def test_files_without_callbacks_may_follow(
+    command: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "second.yaml").write_text("{trainer: {max_epochs: 3}, max_trials: 4}")
+    config = reached((*command, "-c", tmp_path / "second.yaml"), tmp_path, {}, monkeypatch)
+    assert config is not None
+    assert (config.tuning.max_trials, config.tuning.seed) == (4, 7)
+
+
+def test_the_last_checkpoint_counts(
+    command: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    *others, name, path = command
+    assert reached((*others, name, tmp_path / "config.yaml", name, path), tmp_path, {}, monkeypatch) is not None
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_another_dataset_is_refused_in_the_same_words(
+    command: tuple[object, ...],
+    plain: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    synthesize(str(tmp_path / "other"), rows=3000, max_table_size=40)
+    if not plain:
+        monkeypatch.setattr("dlrm_pl.cli.plain_quantize.plain_quantize", refuse)
+    words = "table 0: the checkpoint has \\d+ rows, the dataset \\d+. Use the dataset that it was trained on, or train"
+    with caplog_of("dlrm_pl") as lines:
+        options = ("--data.folder", tmp_path / "other", "--output", tmp_path / "out")
+        expect_error(capsys, f"error: {command[-1]}: {words}", *command, *options)
+    assert len([line for line in lines if "checked" in line]) == 1
+    assert not (tmp_path / "out").exists()
+
+
 def reached(
     command: tuple[object, ...], folder: Path, changes: Options, monkeypatch: pytest.MonkeyPatch
 ) -> QuantizationConfig | None:
     """Return the configuration that would be quantized with; None where that is left to the Trainer."""
-    (folder / "changes.yaml").write_text(yaml.safe_dump(changes))
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    for name, value in changes.items():
+        config[name] = config[name] | value if isinstance(value, dict) else value
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
     monkeypatch.setattr(plain_quantize, "_quantize", lambda *given: given[-1])
-    args = [str(arg) for arg in command[1:]]
-    found: Any = plain_quantize.plain_quantize([*args[:2], "-c", str(folder / "changes.yaml"), *args[2:]])
+    found: Any = plain_quantize.plain_quantize([str(arg) for arg in command[1:]])
     return found  # type: ignore[no-any-return]
 
 
 def test_settings_of_the_callback_and_options_are_taken_over(
     command: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    append = {"trainer": {"callbacks+": [{"class_path": QUANTIZATION, "init_args": {"seed": 5, "output": "x"}}]}}
-    config = reached((*command, "--overwrite", "--seed=11", "--output", "~/a"), tmp_path, append, monkeypatch)
-    assert config is not None
-    assert (config.tuning.seed, config.output, config.overwrite) == (11, Path("~/a").expanduser(), True)
-    config = reached(command, tmp_path, append, monkeypatch)
-    assert config is not None
-    assert (config.tuning.seed, config.output, config.tuning.criterion.relative) == (5, Path("x"), None)
     config = reached(command, tmp_path, {}, monkeypatch)
     assert config is not None
     assert (config.tuning.seed, config.tuning.criterion.relative, config.tuning.criterion.first_block) == (7, 0.2, 256)
+    last: Options = {"class_path": QUANTIZATION, "init_args": {"seed": 5, "output": "x"}}
+    config = reached(command, tmp_path, with_callbacks({"class_path": QUANTIZATION}, last), monkeypatch)
+    assert config is not None
+    assert (config.tuning.seed, config.output, config.tuning.criterion.relative) == (5, Path("x"), None)
+    config = reached((*command, "--overwrite", "--seed=11", "--output", "~/a"), tmp_path, {}, monkeypatch)
+    assert config is not None
+    assert (config.tuning.seed, config.output, config.overwrite) == (11, Path("~/a").expanduser(), True)
 
 
 def test_defaults_of_the_callback_are_those_of_the_settings() -> None:

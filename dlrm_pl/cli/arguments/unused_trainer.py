@@ -57,8 +57,9 @@ UNUSED: dict[str, Any] = {
 """Names of arguments, with types to parse them by."""
 
 _QUANTIZATION = ("dlrm_pl.QuantizationCallback", "dlrm_pl.callbacks.quantization.QuantizationCallback")
+_PROGRESS_BAR = "pytorch_lightning.callbacks.RichProgressBar"
 _CALLBACKS: dict[str, tuple[str, ...]] = {
-    "pytorch_lightning.callbacks.RichProgressBar": (),
+    _PROGRESS_BAR: (),
     "pytorch_lightning.callbacks.ModelCheckpoint": ("dirpath", "filename"),
 }
 """Callbacks of trainings, with arguments that are texts and cannot be wrong."""
@@ -78,19 +79,23 @@ def quantization_settings(trainer: Mapping[str, Any], *, logger_is_asked_for: bo
         nothing.
     """
     settings: dict[str, Any] = {}
+    others = set()
     for name, value in trainer.items():
         if name == "callbacks":
             for callback in value or ():
                 found = _settings_of(callback)
-                if found is None:
+                if found is None or callback["class_path"] in others:
                     return None
-                settings = found if callback["class_path"] in _QUANTIZATION else settings
+                if callback["class_path"] in _QUANTIZATION:
+                    settings = found
+                else:
+                    others.add(callback["class_path"])  # Of which the Trainer takes one.
         elif name == "logger":
             if logger_is_asked_for or not (value in (None, False) or _is_csv_logger(value)):
                 return None
         elif not _says_nothing(name, value):
             return None
-    return settings
+    return None if _PROGRESS_BAR in others and trainer.get("enable_progress_bar") is False else settings
 
 
 def _settings_of(callback: Any) -> dict[str, Any] | None:
