@@ -23,13 +23,15 @@ def missing_extra(what: str, extra: str, error: ImportError) -> ConfigurationErr
 
 @contextmanager
 def quiet_optuna(optuna: Any) -> Iterator[None]:
-    """Silence Optuna's own log lines about studies, and its warnings about experimental features.
+    """Silence Optuna's own log lines, and its warnings about experimental features.
+
+    Its log warns of settings that are drawn independently, which follows from the conditions of a space.
 
     Args:
         optuna: the module, which only those who use it import.
     """
     verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

@@ -163,8 +163,7 @@ class Study:
             sampler = (
                 samplers.RandomSampler(seed)
                 if by_chance
-                # Which settings are drawn independently follows from the conditions of the space.
-                else samplers.TPESampler(seed=seed, multivariate=True, group=True, warn_independent_sampling=False)
+                else samplers.TPESampler(seed=seed, multivariate=True, group=True)
             )
             scratch = optuna.create_study(direction="maximize", study_name=NAME, sampler=sampler, pruner=self._pruner())
             # A trial without parameters, as the given settings may be, would leave the sampler none in common.
