@@ -5,6 +5,9 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
+from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.files.sizes import format_bytes
+
 _GROUPS = Path("/sys/fs/cgroup")
 
 
@@ -19,6 +22,25 @@ def available_bytes() -> int:
         name, _, value = line.partition(":")
         found[name] = 1024 * int(value.split()[0])
     return min([found["MemAvailable"] + found["SwapFree"], *_left_of_groups()])
+
+
+def require_memory(needed_bytes: int, needed: str, advice: str) -> None:
+    """Check that memory is there before it is taken: afterwards the system would end the process.
+
+    Args:
+        needed_bytes: memory that will be taken.
+        needed: subject of the error, as "The tables".
+        advice: sentence that says how to need less.
+
+    Raises:
+        ConfigurationError: there is less, on the machine or within the limits of a container.
+    """
+    available = available_bytes()
+    if needed_bytes > available:
+        raise ConfigurationError(
+            f"{needed} will need {format_bytes(needed_bytes)} of memory, but {format_bytes(available)} are available. "
+            f"{advice}"
+        )
 
 
 def _left_of_groups() -> list[int]:

@@ -23,12 +23,13 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # A part is a folder or a file; a file belongs to the most exact one that is named here, and imports from it or from one
 # above.
 RANKS = [
-    {"errors", "memory", "program", "version"},
+    {"errors", "program", "version"},
     {"extras"},
     {"files/locks"},
     {"files/destinations"},
     {"files/replacement"},
     {"files", "documents"},
+    {"memory"},
     {"pages"},
     {"pages/figures"},
     {"columns", "curves", "kernels"},

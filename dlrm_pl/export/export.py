@@ -28,6 +28,7 @@ from dlrm_pl.export.torch_export.target import Pt2Target
 from dlrm_pl.files.atomic import atomic_folder
 from dlrm_pl.files.free_space import require_free_space
 from dlrm_pl.files.replacement import FinishedOutput, PlannedOutput
+from dlrm_pl.memory import require_memory
 from dlrm_pl.version import __version__
 
 FILE_NAME = "export.json"
@@ -93,8 +94,8 @@ def export_artifact(
         progress: called with the number of rows of each batch that was scored.
 
     Raises:
-        ConfigurationError: the artifact was not accepted, a part of it cannot be exported, a library is missing, or an
-            argument is out of range.
+        ConfigurationError: the artifact was not accepted, a part of it cannot be exported, a library is missing, an
+            argument is out of range, or there is not enough memory to load the model in its program.
         VerificationError: the exported model is too far from the artifact; nothing is written then.
         DatasetError: another dataset.
         OutputError: the folder cannot be written, or the disk is too small.
@@ -119,6 +120,9 @@ def export_artifact(
     exporter, folder = TARGETS[target], Path(output)
     exporter.require()
     numbers = numbers_of(artifact.model)
+    if exporter.is_read_whole:
+        advice = "Export to onnx or openvino, whose programs map the file, or use a machine with more memory."
+        require_memory(numbers.table_bytes, f"Checking the tables of a {target} file", advice)
     dataset = _rows_to_score(artifact, Path(data), force)
     example = next(iter(dataset.batches(_BATCH_SIZE)))
     settings = {"target": target, "weights": artifact.manifest.files[WEIGHTS_NAME]}

@@ -30,6 +30,7 @@ class Target(Protocol):
         name: its name on the command line.
         file_names: names of the files that it may consist of; the first one is the model.
         copies: how many times the tables lie on the disk while they are written.
+        is_read_whole: whether its program reads the tables into memory, and does not map the file.
     """
 
     @property
@@ -40,6 +41,9 @@ class Target(Protocol):
 
     @property
     def copies(self) -> int: ...  # noqa: D102
+
+    @property
+    def is_read_whole(self) -> bool: ...  # noqa: D102
 
     def require(self) -> None:
         """Check that the libraries of the format are installed.

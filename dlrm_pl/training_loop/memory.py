@@ -8,9 +8,9 @@ from typing import Any
 import pytorch_lightning as pl
 
 from dlrm_pl.files.sizes import format_bytes
-from dlrm_pl.memory import available_bytes
+from dlrm_pl.memory import available_bytes, require_memory
 from dlrm_pl.model.training.lightning_module import DLRMModule
-from dlrm_pl.model.training.safeguards.memory_needed import TrainingMemory, require_memory
+from dlrm_pl.model.training.safeguards.memory_needed import TrainingMemory
 
 log = logging.getLogger(__name__)
 

@@ -28,6 +28,7 @@ class OnnxTarget:
     name: TargetName = "onnx"
     file_names = (FILE_NAME, DATA_NAME)
     copies = 1
+    is_read_whole = False
 
     def require(self) -> None:
         """Check that the libraries are installed."""

@@ -29,6 +29,7 @@ class OpenVinoTarget:
     name: TargetName = "openvino"
     file_names = (FILE_NAME, BIN_NAME)
     copies = 3  # ONNX, the first IR, and the IR with metadata.
+    is_read_whole = False
 
     def require(self) -> None:
         """Check that the libraries are installed."""

@@ -13,6 +13,7 @@ from dlrm_pl.batch import ClickBatch
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.documents.arguments import check_arguments
 from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.memory import require_memory
 from dlrm_pl.model.architecture import Architecture, Interaction
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.training.engine.choice import Engine
@@ -22,7 +23,7 @@ from dlrm_pl.model.training.losses import Loss
 from dlrm_pl.model.training.optimizers.schedule import ScheduleName
 from dlrm_pl.model.training.optimizers.settings import DenseRule, TableRule, check_rules
 from dlrm_pl.model.training.resuming.run_record import RunRecord
-from dlrm_pl.model.training.safeguards.memory_needed import TrainingMemory, require_memory
+from dlrm_pl.model.training.safeguards.memory_needed import TrainingMemory
 from dlrm_pl.model.training.sharding import ShardsTables
 from dlrm_pl.model.training.stored_module import StoredModule
 from dlrm_pl.model.training.weight_init import draws_on_shards, skips_weight_init

@@ -78,6 +78,16 @@ def test_a_full_disk_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_format_that_is_read_whole_needs_memory_for_all_tables(
+    command: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("dlrm_pl.memory.available_bytes", lambda: 1000)
+    words = r"the tables of a pt2 file will need [\d.]+ KiB of memory, but 1,000 bytes are available. Export to onnx or"
+    expect_error(capsys, words, *command, "--to", "pt2")
+    assert list(tmp_path.iterdir()) == []
+    assert run(*command, "--to", "onnx", "--rows", 64) == 0
+
+
 @pytest.mark.parametrize(
     ("target", "module", "extra"),
     [("onnx", "onnx", "onnx"), ("onnx", "onnxruntime", "onnx"), ("openvino", "openvino", "openvino")],

@@ -158,7 +158,7 @@ def test_a_trial_that_fails_says_why_and_the_others_go_on(
 ) -> None:
     space = {"model.learning_rate": {"choices": [0.5, 1e30]}, "model.embedding_dim": {"choices": [8, 4096]}}
     space |= {"model.top_mlp": {"choices": [[16, 1], [16, 2]]}}
-    monkeypatch.setattr("dlrm_pl.model.training.safeguards.memory_needed.available_bytes", lambda: 4 << 20)
+    monkeypatch.setattr("dlrm_pl.memory.available_bytes", lambda: 4 << 20)
     with caplog_of("dlrm_pl") as lines:
         assert run(*sweep(config, space, "--sampler", "grid")) == 0
     trials = trials_of(tmp_path / "sweep")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.files.sizes import format_bytes
-from dlrm_pl.memory import available_bytes
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.training.optimizers.rules import STATES
 from dlrm_pl.model.training.optimizers.settings import OptimizerSettings
@@ -76,25 +74,6 @@ class TrainingMemory:
         parts = {"tables": self.tables, "optimizer's state": self.state, "MLPs": self.mlps, "batches": self.batch}
         named = ", ".join(f"{name} {format_bytes(size)}" for name, size in parts.items() if size)
         return f"{named}, {format_bytes(self.total)} in all"
-
-
-def require_memory(needed_bytes: int, needed: str, advice: str) -> None:
-    """Check that memory is there before it is taken: afterwards the system would end the process.
-
-    Args:
-        needed_bytes: memory that will be taken.
-        needed: subject of the error, as "The tables".
-        advice: sentence that says how to need less.
-
-    Raises:
-        ConfigurationError: there is less, on the machine or within the limits of a container.
-    """
-    available = available_bytes()
-    if needed_bytes > available:
-        raise ConfigurationError(
-            f"{needed} will need {format_bytes(needed_bytes)} of memory, but {format_bytes(available)} are available. "
-            f"{advice}"
-        )
 
 
 def _on_pages(size: int) -> int:

@@ -12,7 +12,6 @@ from dlrm_pl import memory
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.training.optimizers.settings import OptimizerSettings
-from dlrm_pl.model.training.safeguards import memory_needed
 from dlrm_pl.model.training.safeguards.memory_needed import TrainingMemory
 from tests.support.training import SIZES, FakeData, loader, make_batches, make_module, quiet_trainer
 
@@ -44,13 +43,13 @@ def test_accumulated_gradients_count(monkeypatch: pytest.MonkeyPatch) -> None:
     one = TrainingMemory.of(module.architecture, batch_size=1_000_000)
     five = TrainingMemory.of(module.architecture, batch_size=1_000_000, accumulated=5)
     assert five.batch - one.batch == 4 * 1_000_000 * 3 * (4 * 4 + 8)
-    monkeypatch.setattr(memory_needed, "available_bytes", lambda: one.total)
+    monkeypatch.setattr(memory, "available_bytes", lambda: one.total)
     with pytest.raises(ConfigurationError, match=r"The batches will need .*, or accumulate fewer batches\."):
         quiet_trainer(max_steps=1, enable_checkpointing=False, accumulate_grad_batches=5).fit(module, datamodule=data)
 
 
 def test_tables_that_do_not_fit_are_refused_before_they_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory_needed, "available_bytes", lambda: 100 * MIB)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 100 * MIB)
     make_module(table_sizes=[1_000_000, 5, 9], embedding_dim=4, bottom_mlp=[3, 8, 4])
     with pytest.raises(ConfigurationError, match=r"The tables will need 154 MiB of memory, but 100 MiB are available"):
         make_module(table_sizes=[10_000_000, 5, 9], embedding_dim=4, bottom_mlp=[3, 8, 4])
@@ -62,7 +61,7 @@ def test_state_that_does_not_fit_is_refused_before_training(
 ) -> None:
     module = make_module(optimizer="adagrad")
     trainer = quiet_trainer(max_steps=1, enable_checkpointing=False)
-    monkeypatch.setattr(memory_needed, "available_bytes", lambda: 1000)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 1000)
     with (
         caplog.at_level(logging.INFO, logger="dlrm_pl"),
         pytest.raises(ConfigurationError, match=r"The optimizer's state and the batches will need .* but 1,000 bytes"),
