@@ -2,10 +2,12 @@
 
 For each seed all contenders start from the same weights and see the same batches in the same order, with the learning
 rates of the run's schedule; upstream (facebookresearch/dlrm) starts from weights that it draws itself. Scores of test
-come from an fp32 forward. Differences are to ``torch_fp32``.
+come from an fp32 forward. Differences are to ``torch_fp32``. The shape ``dcn`` is the quick start's with a cross
+network of three layers of rank 64 instead of dot products, trained by Adagrad as MLPerf's DLRM-DCNv2.
 
     python benchmarks/training_auroc.py --seeds 10 --reference ../dlrm
     python benchmarks/training_auroc.py --contenders torch_fp32 native_fp32 native_bf16 --seeds 3
+    python benchmarks/training_auroc.py --shape dcn --contenders torch_fp32 native_fp32 native_bf16
     python benchmarks/training_auroc.py --shape mlperf --seeds 10         # 4 million rows at MLPerf's shape: hours
     python benchmarks/training_auroc.py --nudges 12 --first-seed 2 --contenders native_fp32 native_bf16
 
@@ -59,12 +61,16 @@ class Plan:
     Attributes:
         architecture: of the model.
         batch_size: training rows of a step.
+        optimizer: of tables and layers alike.
+        epsilon: of the optimizer; None: its usual one.
         schedule: learning rates.
         folder: dataset.
     """
 
     architecture: Architecture
     batch_size: int
+    optimizer: str
+    epsilon: float | None
     schedule: WarmupDecay
     folder: DatasetFolder
 
@@ -87,7 +93,7 @@ class Run:
 
 def plan_of(options: argparse.Namespace, folder: Path) -> Plan:
     """Return the plan of a shape; its dataset is made if it is not given."""
-    is_mlperf = options.shape == "mlperf"
+    is_mlperf, is_dcn = options.shape == "mlperf", options.shape == "dcn"
     if options.data is None:
         more: dict[str, Any] = (
             {"rows": options.rows * 4 // 3, "max_table_size": options.table_rows} if is_mlperf else {}
@@ -99,9 +105,12 @@ def plan_of(options: argparse.Namespace, folder: Path) -> Plan:
         architecture = Architecture(sizes, 128, (13, 512, 256, 128), (1024, 1024, 512, 256, 1))
         steps = -(-dataset.splits["train"].records // 2048)
         schedule = WarmupDecay(4.0, steps // 5, steps // 2, steps - steps // 2)
-        return Plan(architecture, 2048, schedule, dataset)
-    architecture = Architecture(sizes, 16, (13, 128, 64, 16), (256, 128, 1))
-    return Plan(architecture, 128, WarmupDecay(options.learning_rate, 0, 2860, 3000), dataset)
+        return Plan(architecture, 2048, "sgd", None, schedule, dataset)
+    more_layers: dict[str, Any] = {"interaction": "dcn", "cross_layers": 3, "cross_rank": 64} if is_dcn else {}
+    architecture = Architecture(sizes, 16, (13, 128, 64, 16), (256, 128, 1), **more_layers)
+    rate = options.learning_rate or (0.01 if is_dcn else 1.0)
+    optimizer, epsilon = ("adagrad", 1e-8) if is_dcn else ("sgd", None)
+    return Plan(architecture, 128, optimizer, epsilon, WarmupDecay(rate, 0, 2860, 3000), dataset)
 
 
 def train(plan: Plan, name: str, seed: int, nudge: int, reference: Path | None) -> Run | str:
@@ -118,6 +127,8 @@ def train(plan: Plan, name: str, seed: int, nudge: int, reference: Path | None) 
     if name == "reference":
         if reference is None:
             return "no --reference was given"
+        if plan.architecture.interaction == "dcn":
+            return "upstream has no cross network"
         np.random.seed(seed)
         bounds = [1 / math.sqrt(rows) for rows in plan.architecture.table_sizes]
         shape = (plan.architecture.embedding_dim,)
@@ -129,7 +140,7 @@ def train(plan: Plan, name: str, seed: int, nudge: int, reference: Path | None) 
         score, set_rate = step.logits, step.set_rate
     else:
         contender = next(each for each in CONTENDERS if each.name == name.removesuffix("_nudged"))
-        step = torch_or_native(contender, model, "sgd", plan.schedule.base)
+        step = torch_or_native(contender, model, plan.optimizer, plan.schedule.base, plan.epsilon)
         if isinstance(step, str):
             return step
         score, set_rate = model, step.set_rate
@@ -227,12 +238,12 @@ def nudged(plan: Plan, names: Sequence[str], seed: int, nudges: int) -> dict[str
 def main() -> None:
     """Train, print, and end with JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shape", choices=["quickstart", "mlperf"], default="quickstart")
+    parser.add_argument("--shape", choices=["quickstart", "dcn", "mlperf"], default="quickstart")
     parser.add_argument("--contenders", nargs="+", choices=NAMES, default=list(NAMES))
     parser.add_argument("--seeds", type=int, default=10, help="number of seeds")
     parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--nudges", type=int, default=0, help="starts of one seed; 0: compare seeds")
-    parser.add_argument("--learning-rate", type=float, default=1.0, help="of the quick start's shape, before its decay")
+    parser.add_argument("--learning-rate", type=float, help="before its decay; not of mlperf's shape [1.0; dcn 0.01]")
     parser.add_argument("--rows", type=int, default=4_000_000, help="training rows of mlperf's shape")
     parser.add_argument("--table-rows", type=int, default=200_000, help="most rows of a table of mlperf's shape")
     parser.add_argument("--data", type=Path, help="dataset folder; default: it is made")
