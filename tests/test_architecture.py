@@ -41,6 +41,7 @@ RANKS = [
     {"data/raw_logs", "data/sources", "data/survey"},
     {"arrays", "data/encoding"},
     {"batch"},
+    {"batch_group"},
     {"scoring"},
     {"metrics"},
     {"torch_file"},

@@ -19,6 +19,7 @@ class Counts:
     def __init__(self, loop: _TrainingEpochLoop) -> None:
         self._loop = loop
         self._batches: tuple[Any, ...] = (loop.batch_progress.current, loop.batch_progress.total)
+        self._optimizer = loop.automatic_optimization.optim_progress.optimizer
         self._accumulated = loop.trainer.accumulate_grad_batches
         configs = [config for config in loop.trainer.lr_scheduler_configs if config.interval == "step"]
         self._schedules = configs
@@ -35,12 +36,25 @@ class Counts:
         """Number of batches of this epoch that were taken."""
         return int(self._loop.batch_progress.current.ready)
 
+    @property
+    def steps(self) -> int:
+        """Number of optimizer steps so far: ``global_step``, without the way that Lightning takes to it."""
+        return int(self._optimizer.step.total.completed)
+
     def rates(self, batches: int) -> list[list[float]] | None:
         """Return the learning rates of the next batches' steps, by group; None: those of now, for all of them."""
         if self._schedule is None:
             return None
         steps = (self.ready + batches) // self._accumulated - self.ready // self._accumulated
         return self._schedule.coming(max(1, steps))
+
+    def move_schedule(self, steps: int) -> bool:
+        """Move a schedule whose rates are known, as so many steps do; return whether there is one."""
+        if self._schedule is None:
+            return False
+        self._schedule.skip(steps)
+        self._loop.scheduler_progress.increment_by(steps)
+        return True
 
     def start(self) -> None:
         """Count the first batch of those that are trained together, so that errors name it."""
@@ -53,7 +67,7 @@ class Counts:
         if not batches:
             return
         loop, first = self._loop, self.ready - 1
-        optimizer = loop.automatic_optimization.optim_progress.optimizer
+        optimizer = self._optimizer
         for count in self._batches:
             count.ready += batches - 1
             count.started += batches - 1
@@ -66,9 +80,7 @@ class Counts:
         for step in (optimizer.step.current, optimizer.step.total):
             step.increment_by(steps)
         loop._batches_that_stepped += steps
-        if self._schedule is not None:
-            self._schedule.skip(steps)
-            loop.scheduler_progress.increment_by(steps)
+        if self.move_schedule(steps):
             return
         for config in self._schedules:
             if steps and self.ready % config.frequency == 0:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pytorch_lightning.loops.fetchers import _DataFetcher, _PrefetchDataFetcher
 from pytorch_lightning.utilities.combined_loader import CombinedLoader, _MaxSizeCycle
+
+from dlrm_pl.data.loading.resumable_loader import HandedOut
 
 
 class Batches:
@@ -24,29 +26,41 @@ class Batches:
         self._iterator = _iterator_of(fetcher)
         self._error: Exception | None = None
 
-    def take(self, count: int) -> list[Any]:
-        """Return the next batches: as many, or those before the end or an error, which the next call raises.
+    def take(self, count: int) -> Sequence[Any]:
+        """Return the next batches, at least one and at most as many as asked for.
+
+        There are fewer before the end, before an error, which the next call raises, and where our own loader has read
+        no more together.
 
         Raises:
             StopIteration: there are no more.
         """
         if self._error is not None:
             raise self._error
-        iterator, batches = self._iterator, []
+        iterator = self._iterator
         if iterator is None:
             return [next(self._fetcher)[0]]
-        source: Iterator[Any] = iterator.iterators[0]
+        try:
+            batches = self._next(iterator.iterators[0], count)
+        except StopIteration:
+            self._fetcher.done = True
+            raise
+        iterator._idx += len(batches)
+        self._fetcher.fetched += len(batches)
+        self._fetcher.done = self._fetcher.fetched >= (self._fetcher.length or 0)
+        return batches
+
+    def _next(self, source: Iterator[Any], count: int) -> Sequence[Any]:
+        if isinstance(source, HandedOut):
+            return source.take(count)
+        batches: list[Any] = []
         try:
             for _ in range(count):
                 batches.append(next(source))
         except Exception as error:
             if not batches:
-                self._fetcher.done |= isinstance(error, StopIteration)
                 raise
             self._error = error
-        iterator._idx += len(batches)
-        self._fetcher.fetched += len(batches)
-        self._fetcher.done = self._fetcher.fetched >= (self._fetcher.length or 0)
         return batches
 
 

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loops.fetchers import _DataFetcher
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
-from pytorch_lightning.trainer import call
 from torch import Tensor
 
+from dlrm_pl.model.training.engine.hooks import function_of
 from dlrm_pl.model.training.engine.native_engine import NativeEngine
 from dlrm_pl.model.training.trained_module import TrainedModule
+from dlrm_pl.training_loop.counts import Counts
+from dlrm_pl.training_loop.fetching import Batches
+from dlrm_pl.training_loop.observers import draws_the_bar
 
 _STEP, _KEY = "training_step", "training_step.train_loss"
 
 
 def train_observed(
-    loop: _TrainingEpochLoop, fetcher: _DataFetcher, module: TrainedModule, engine: NativeEngine
+    loop: _TrainingEpochLoop, fetcher: _DataFetcher, module: TrainedModule, engine: NativeEngine, *, draws: bool = True
 ) -> None:
     """Do what ``advance`` of Lightning's loop does, where ``batches_unseen`` has found no code of the user's in it.
 
@@ -26,22 +32,23 @@ def train_observed(
         loop: loop over an epoch's batches.
         fetcher: where the batch comes from.
         module: module that is trained.
-        engine: its engine.
+        engine: its engine, which has looked at the weights since code of others ran.
+        draws: whether Lightning's progress bar is drawn.
 
     Raises:
         StopIteration: there are no more batches.
     """
-    trainer, progress = loop.trainer, loop.batch_progress
+    trainer, progress, counts = loop.trainer, loop.batch_progress, Counts(loop)
     connector, optimizer = trainer._logger_connector, loop.automatic_optimization.optim_progress.optimizer
     loop.val_loop.restarting = False
-    batch, _, _ = next(fetcher)
+    (batch,) = Batches(fetcher).take(1)
     progress.is_last_batch = fetcher.done
     progress.increment_ready()
     batch_idx = loop.batch_idx
     connector.on_batch_start(batch)
-    call._call_callback_hooks(trainer, "on_train_batch_start", batch, batch_idx)
+    if _call(trainer, "on_train_batch_start", batch, batch_idx):
+        engine.look()
     progress.increment_started()
-    engine.look()
     updates = not loop._should_accumulate()
     if updates:
         optimizer.step.increment_ready()
@@ -58,14 +65,29 @@ def train_observed(
     if updates:
         optimizer.step.increment_completed()
     progress.increment_processed()
-    loop.update_lr_schedulers("step", update_plateau_schedulers=False)
+    if not counts.move_schedule(1 if updates else 0):
+        loop.update_lr_schedulers("step", update_plateau_schedulers=False)
     if loop._num_ready_batches_reached():
         loop.update_lr_schedulers("epoch", update_plateau_schedulers=False)
     outputs = {"loss": loss / trainer.accumulate_grad_batches}
-    call._call_callback_hooks(trainer, "on_train_batch_end", outputs, batch, batch_idx)
+    _call(trainer, "on_train_batch_end", outputs, batch, batch_idx, draws=draws)
     connector.on_batch_end()
     progress.increment_completed()
     connector.update_train_step_metrics()
+
+
+def _call(trainer: pl.Trainer, hook: str, *arguments: Any, draws: bool = True) -> bool:
+    """Call a hook of the callbacks that do something in it; return whether there were any."""
+    module = trainer.lightning_module
+    before, module._current_fx_name = module._current_fx_name, hook
+    called = False
+    nothing = getattr(pl.Callback, hook)
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if function_of(callback, hook) is not nothing and (draws or not draws_the_bar(callback)):
+            getattr(callback, hook)(trainer, module, *arguments)
+            called = True
+    module._current_fx_name = before
+    return called
 
 
 def _log(module: TrainedModule, loss: Tensor, samples: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from pytorch_lightning.loops.fetchers import _DataFetcher
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
@@ -22,7 +23,7 @@ _RUN_S = 0.1
 _CALLS_OF_A_RUN = 5
 """Calls of native code in that time, so that a run does not end late."""
 
-_MOST_BATCHES = 32
+_MOST_BATCHES = 64
 """Batches of one call: with more, the little that a call costs would not be seen to get less."""
 
 
@@ -36,6 +37,7 @@ class RunsLoop(_TrainingEpochLoop):
     """
 
     _batches_of_a_call = 1
+    _drawn_at = -_RUN_S
 
     def run(self, data_fetcher: _DataFetcher) -> None:
         """Train an epoch, in which no step waits long for a thread that draws the bar or reads the next batches."""
@@ -46,16 +48,20 @@ class RunsLoop(_TrainingEpochLoop):
         """Train a run of batches that nothing observes, and then one that something does."""
         module = self.trainer.lightning_module
         engine = module.native_engine() if isinstance(module, TrainedModule) and not self.restarting else None
-        batches = batches_unseen(self) if engine is not None else None
-        if engine is None or batches is None:
+        unseen = batches_unseen(self) if engine is not None else None
+        if engine is None or unseen is None:
             super().advance(data_fetcher)
             return
         assert isinstance(module, TrainedModule)
         try:
-            if batches:
-                engine.look()
-                self._train_unseen(data_fetcher, module, engine, batches)
-            train_observed(self, data_fetcher, module, engine)
+            engine.look()
+            if unseen.batches:
+                self._train_unseen(data_fetcher, module, engine, unseen.batches)
+            now = time.perf_counter()
+            draws = not unseen.until_log or now - self._drawn_at >= _RUN_S
+            train_observed(self, data_fetcher, module, engine, draws=draws)
+            if draws and self.batch_progress.current.ready % batches_of_the_bar(self.trainer) == 0:
+                self._drawn_at = now
         finally:
             engine.count()
 
@@ -85,7 +91,7 @@ def _upto_the_bar(batches: int, ready: int, unit: int) -> int:
     return batches - beyond if batches > beyond else batches + unit - beyond
 
 
-def _train_together(batches: list[ClickBatch], counts: Counts, module: TrainedModule, engine: NativeEngine) -> None:
+def _train_together(batches: Sequence[ClickBatch], counts: Counts, module: TrainedModule, engine: NativeEngine) -> None:
     """Train on batches, and count those that were trained before an error of one.
 
     Raises:
@@ -97,10 +103,10 @@ def _train_together(batches: list[ClickBatch], counts: Counts, module: TrainedMo
         counts.start()
         losses = engine.run(batches, counts.ready - 1, rates)
         diverged = module.has_diverged(losses[-1])
-        first = module.global_step + 1
+        first = counts.steps + 1
         counts.finish(len(losses) - diverged)
         if module.loss_listener is not None and len(losses) > diverged:  # That of one that has diverged is told below.
-            module.loss_listener(losses[: len(losses) - diverged], first, max(first, module.global_step))
+            module.loss_listener(losses[: len(losses) - diverged], first, max(first, counts.steps))
         if diverged:
             if len(losses) > 1:
                 counts.start()

@@ -14,7 +14,7 @@ from dlrm_pl.errors import ShapeError
 from dlrm_pl.kernels.training.native import NativeStep
 from dlrm_pl.kernels.training.rates import Rates
 from dlrm_pl.kernels.training.selection import level_in_use, levels
-from dlrm_pl.kernels.training.steps import StepFailure, StepOptions, Steps
+from dlrm_pl.kernels.training.steps import StepFailure, StepOptions, Steps, with_rates
 from dlrm_pl.kernels.training.weights import TrainedLayer, TrainedTable
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.dlrm import DLRM
@@ -346,3 +346,16 @@ def test_steps_end_at_the_one_that_fails_or_has_too_large_a_loss() -> None:
         limited.native.steps(*packed(limited, batches), largest_loss=sorted(losses)[1]).losses
         == losses[: next(number + 1 for number, loss in enumerate(losses) if loss > sorted(losses)[1])]
     )
+
+
+@pytest.mark.parametrize("groups", [1, 2], ids=["one rate", "two rates"])
+@pytest.mark.parametrize("rates", [[], [0.5] * 3, [0.5, 0.25, 1 / 3]], ids=["those of now", "equal", "falling"])
+def test_steps_with_other_rates_are_those_that_are_packed_alone(rates: list[float], groups: int) -> None:
+    def one(rate: float, table_rate: float) -> bytes:
+        more = {"beta1": 0.8, "weight_decay": 0.1, "correction2": 0.3}
+        return StepOptions(Rates(rate, **more), Rates(table_rate, **more), first=False, largest_norm=3.0).packed()
+
+    by_group = [[rate / number for number in range(1, groups + 1)] for rate in rates]
+    expected = [one(found[0], found[-1]) for found in by_group] or [one(9.0, 8.0)] * 3
+    assert with_rates(one(9.0, 8.0), by_group, 3) == expected
+    assert with_rates(one(9.0, 8.0), by_group, 2) == expected[:2]

@@ -359,3 +359,22 @@ def test_threads_let_a_step_go_on_soon_and_as_usual_afterwards(tmp_path: Path, *
     assert sys.getswitchinterval() == usual
     if not fails:
         assert seen.found[-1] == usual
+
+
+@pytest.mark.parametrize("run_s", [0.0, 3600.0])
+def test_bar_is_not_drawn_for_each_step_that_is_logged(
+    run_s: float, unseen: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dlrm_pl.training_loop.runs._RUN_S", run_s)
+    monkeypatch.setattr(RunsLoop, "_drawn_at", -run_s)
+    drawn: list[int] = []
+    monkeypatch.setattr("pytorch_lightning.callbacks.progress.tqdm_progress._update_n", lambda _, n: drawn.append(n))
+    limits: dict[str, Any] = {"log_every_n_steps": 5, "val_check_interval": 24, "max_epochs": 1}
+    fit(DLRMTrainer, tmp_path, callbacks=[TQDMProgressBar(refresh_rate=1)], enable_progress_bar=True, **limits)
+    assert unseen
+    logged = {5, 10, 15, 20, 25, 30, 35, 40}
+    assert (logged <= set(drawn)) == (run_s == 0.0)
+    assert {5, 24, 40} <= set(drawn)  # The first that is logged, what a validation follows, and the last.
+    assert (run_s == 0.0) or not (logged - {5, 40}) & set(drawn)
+    rows = [row["step"] for row in log_of(tmp_path, DLRMTrainer) if "train_loss" in row]
+    assert rows == ["4", "9", "14", "19", "24", "29", "34", "39"]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate, pairwise
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from dlrm_pl.batch import ClickBatch
+from dlrm_pl.batch_group import BatchGroup
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.decoding.buffers import Buffers
 from dlrm_pl.data.decoding.native import Decoded, RecordLayout, Rows, library, will_need
@@ -39,7 +38,7 @@ class Decoder:
         *,
         pin_memory: bool = False,
         buffers: Buffers | None = None,
-    ) -> list[ClickBatch]:
+    ) -> Sequence[ClickBatch]:
         """Make batches up to the first one that has a value which ``RecordChecks`` refuses.
 
         All batches of a call share their memory, so a batch that is kept keeps that of the others too.
@@ -61,8 +60,8 @@ class Decoder:
         return batches_of(decoded, rows, self._columns)
 
 
-def batches_of(decoded: Decoded, rows: Rows, columns: Columns) -> list[ClickBatch]:
-    """Cut what native code has decoded into batches, and take the logarithms that it has left.
+def batches_of(decoded: Decoded, rows: Rows, columns: Columns) -> Sequence[ClickBatch]:
+    """Say where the batches are that native code has decoded, and take the logarithms that it has left.
 
     Args:
         decoded: values of several batches.
@@ -71,24 +70,15 @@ def batches_of(decoded: Decoded, rows: Rows, columns: Columns) -> list[ClickBatc
     """
     if not decoded.batches:
         return []
-    sizes = rows.sizes[: decoded.batches].tolist()
-    total, tables = sum(sizes), columns.num_sparse
-    dense = decoded.dense[:total]
-    _take_logarithms(dense.numpy(), columns)
-    denses, labels = torch.split(dense, sizes), torch.split(decoded.labels[:total], sizes)
-    if decoded.offsets is None:
-        parts = torch.split(decoded.indices[: total * tables], [size * tables for size in sizes])
-        indices = [part.view(tables, size) for part, size in zip(parts, sizes, strict=True)]
-        return [ClickBatch(*values) for values in zip(denses, indices, [None] * len(sizes), labels, strict=True)]
-    ids = columns.record_ints - 1 - columns.num_dense
-    starts = accumulate((size * ids for size in sizes), initial=0)
-    bounds = accumulate((size * tables + 1 for size in sizes), initial=0)
-    return [
-        ClickBatch(dense_, decoded.indices[start : start + lookups], decoded.offsets[first:last], labels_)
-        for dense_, start, lookups, (first, last), labels_ in zip(
-            denses, starts, decoded.lookups.tolist(), pairwise(bounds), labels, strict=False
-        )
-    ]
+    sizes = rows.sizes[: decoded.batches]
+    _take_logarithms(decoded.dense[: int(sizes.sum())].numpy(), columns)
+    return BatchGroup.of(
+        (decoded.dense, decoded.indices, decoded.offsets, decoded.labels),
+        sizes,
+        num_tables=columns.num_sparse,
+        ids=columns.record_ints - 1 - columns.num_dense,
+        lookups=decoded.lookups[: decoded.batches],
+    )
 
 
 def _take_logarithms(dense: npt.NDArray[np.float32], columns: Columns) -> None:

@@ -39,23 +39,25 @@ class ArrayReader:
 
     def read(
         self, selections: Sequence[Selection], *, pin_memory: bool = False, buffers: Buffers | None = None
-    ) -> list[ClickBatch]:
+    ) -> Sequence[ClickBatch]:
         """Read a batch for each selection: a slice of step 1 with its ends, or row numbers in their order.
 
         Raises:
             DataFormatError: a value is not one that may be there, see ``ArrayRows.records``; or a file was changed.
         """
         # NumPy reads batches without native code, and the one with a wrong value, to name it.
-        usual, batches = upto_unusual(selections, self.num_rows), []
+        usual = upto_unusual(selections, self.num_rows)
+        batches: Sequence[ClickBatch] = []
         native, opened = library(), self._rows.opened
         if native is not None and usual:
             rows = rows_of([self._moved(selection) for selection in usual])
             decoded = self._arrays(opened).decode(native, rows, pin_memory=pin_memory, buffers=buffers)
             batches = batches_of(decoded, rows, self._rows.columns)
-        for selection in selections[len(batches) :]:
-            batch = to_batch(self._rows.records(selection), self._rows.columns)
-            batches.append(pinned(batch) if pin_memory else batch)
-        return batches
+        if len(batches) == len(selections):
+            return batches
+        rest = selections[len(batches) :]
+        others = (to_batch(self._rows.records(selection), self._rows.columns) for selection in rest)
+        return [*batches, *(pinned(batch) if pin_memory else batch for batch in others)]
 
     def read_in_advance(self, selections: Sequence[Selection]) -> None:
         """Let the kernel read rows that will be needed soon from the disk."""

@@ -20,7 +20,7 @@ from dlrm_pl.data.formats.block_digests import BlockDigests
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
 from dlrm_pl.data.formats.torchrec.array_rows import ArrayRows
 from dlrm_pl.data.loading.array_reader import ArrayReader
-from dlrm_pl.data.loading.read_ahead import BatchSource, Waiting, read_ahead
+from dlrm_pl.data.loading.read_ahead import BatchSource, ReadBatches, Waiting, read_ahead
 from dlrm_pl.data.loading.record_reader import RecordReader
 from dlrm_pl.data.loading.row_reader import RowReader
 from dlrm_pl.data.loading.sampling import Selection
@@ -167,11 +167,11 @@ class ClickDataset(Dataset[ClickBatch]):
         Raises:
             DataFormatError: as ``dataset[selection]`` raises it.
         """
-        return self._reader.read([self._sorted(selection) for selection in selections], pin_memory=pin_memory)
+        return list(self._reader.read([self._sorted(selection) for selection in selections], pin_memory=pin_memory))
 
     def stream(
         self, selections: Iterable[Selection], *, pin_memory: bool = False, waiting: Waiting | None = None
-    ) -> Iterator[ClickBatch]:
+    ) -> ReadBatches:
         """Yield a batch for each selection; a thread reads and checks the next ones meanwhile.
 
         Args:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import resource
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
 
 from dlrm_pl.batch import ClickBatch
+from dlrm_pl.batch_group import BatchGroup
 from dlrm_pl.data.loading.sampling import Selection
 from dlrm_pl.errors import DLRMError
 
@@ -44,7 +45,7 @@ class BatchSource(NamedTuple):
         most_rows: rows that are read together, unless a single batch has more.
     """
 
-    read: Callable[[Sequence[Selection]], list[ClickBatch]]
+    read: Callable[[Sequence[Selection]], Sequence[ClickBatch]]
     read_in_advance: Callable[[Sequence[Selection]], None]
     most_rows: int
 
@@ -52,12 +53,55 @@ class BatchSource(NamedTuple):
 class _Group(NamedTuple):
     """Batches that were read together, and the error that ended them."""
 
-    batches: list[ClickBatch]
+    batches: Sequence[ClickBatch]
     error: DLRMError | None
 
 
-def read_ahead(source: BatchSource, selections: Iterable[Selection], waiting: Waiting) -> Iterator[ClickBatch]:
-    """Yield a batch for each selection, in their order.
+class ReadBatches(Iterator[ClickBatch]):
+    """Batches one at a time, or as many as are at hand.
+
+    Args:
+        groups: groups of batches.
+        waiting: counts the rows of what is handed out.
+    """
+
+    def __init__(self, groups: Generator[Sequence[ClickBatch], None, None], waiting: Waiting) -> None:
+        self._groups, self._waiting = groups, waiting
+        self._group: Sequence[ClickBatch] = ()
+        self._taken = 0
+
+    def __next__(self) -> ClickBatch:
+        """Return the next batch."""
+        (batch,) = self.take(1)
+        return batch
+
+    def take(self, count: int) -> Sequence[ClickBatch]:
+        """Return the next batches, at least one: as many as asked for, or those that were read together.
+
+        Raises:
+            StopIteration: there are no more.
+            DLRMError: the next batch cannot be read.
+        """
+        while self._taken == len(self._group):
+            self._group, self._taken = next(self._groups), 0
+        first, self._taken = self._taken, min(self._taken + count, len(self._group))
+        if count == 1:
+            batch = self._group[first]
+            self._waiting.rows += batch.num_samples
+            return (batch,)
+        batches = self._group[first : self._taken]
+        self._waiting.rows += (
+            batches.num_samples if isinstance(batches, BatchGroup) else sum(batch.num_samples for batch in batches)
+        )
+        return batches
+
+    def close(self) -> None:
+        """Read no more."""
+        self._groups.close()
+
+
+def read_ahead(source: BatchSource, selections: Iterable[Selection], waiting: Waiting) -> ReadBatches:
+    """Return a batch for each selection, in their order.
 
     Groups of batches are read in one call each. The first has a single batch, so that it is there soon, and each has at
     most twice as many as the one before. What follows the first is read by a thread, at most two groups ahead, so
@@ -71,6 +115,12 @@ def read_ahead(source: BatchSource, selections: Iterable[Selection], waiting: Wa
     Raises:
         DLRMError: a batch cannot be read; after the batches before it.
     """
+    return ReadBatches(_groups_ahead(source, selections, waiting), waiting)
+
+
+def _groups_ahead(
+    source: BatchSource, selections: Iterable[Selection], waiting: Waiting
+) -> Generator[Sequence[ClickBatch], None, None]:
     reader = _Reader(source, iter(selections))
     started = time.perf_counter()
     group = reader.next_group()
@@ -81,9 +131,7 @@ def read_ahead(source: BatchSource, selections: Iterable[Selection], waiting: Wa
         while True:
             while pool is not None and reader.has_more and len(pending) < _AHEAD and group.error is None:
                 pending.append(pool.submit(reader.next_group))
-            for batch in group.batches:
-                waiting.rows += batch.num_samples
-                yield batch
+            yield group.batches
             if group.error is not None:
                 raise group.error
             if not pending:
@@ -140,7 +188,7 @@ def _read(source: BatchSource, selections: list[Selection]) -> _Group:
             return _Group(batches, error)
     for selection in selections:
         group = _read(source, [selection])
-        batches += group.batches
+        batches.extend(group.batches)
         if group.error is not None:
             return _Group(batches, group.error)
     return _Group(batches, None)

@@ -78,7 +78,7 @@ class RecordReader:
 
     def read(
         self, selections: Sequence[Selection], *, pin_memory: bool = False, buffers: Buffers | None = None
-    ) -> list[ClickBatch]:
+    ) -> Sequence[ClickBatch]:
         """Read a batch for each selection: a slice of step 1 with its ends, or row numbers in their order.
 
         Raises:
@@ -91,10 +91,10 @@ class RecordReader:
         # NumPy reads batches without native code, and the one with a wrong value, to name it.
         usual = upto_unusual(selections, len(records))
         batches = self._decoder.decode(records, usual, pin_memory=pin_memory, buffers=buffers)
-        for selection in selections[len(batches) :]:
-            batch = self._read_by_numpy(records, selection)
-            batches.append(pinned(batch) if pin_memory else batch)
-        return batches
+        if len(batches) == len(selections):
+            return batches
+        others = (self._read_by_numpy(records, selection) for selection in selections[len(batches) :])
+        return [*batches, *(pinned(batch) if pin_memory else batch for batch in others)]
 
     def read_in_advance(self, selections: Sequence[Selection]) -> None:
         """Let the kernel read rows that will be needed soon from the disk."""

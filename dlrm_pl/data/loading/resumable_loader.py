@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.data.loading.dataset import ClickDataset
-from dlrm_pl.data.loading.read_ahead import Waiting
+from dlrm_pl.data.loading.read_ahead import ReadBatches, Waiting
 from dlrm_pl.data.loading.sampling import EpochSampler
 from dlrm_pl.errors import DLRMError
 
@@ -27,8 +27,8 @@ class ClickLoader(DataLoader[ClickBatch]):
     Attributes:
         waiting: rows that were handed out so far, and the time that was spent waiting for them.
 
-    A batch costs about a microsecond when it was read ahead, so steps that take several batches need no other way to
-    get them than ``next``. ``state_dict`` counts the batches that were handed out, not those that were read.
+    Its iterators hand out several batches at a time to what asks for them (``HandedOut.take``). ``state_dict`` counts
+    the batches that were handed out, not those that were read.
 
     Example:
         >>> from dlrm_pl import DLRMDataModule
@@ -55,20 +55,24 @@ class ClickLoader(DataLoader[ClickBatch]):
         """The number of batches and of processes, in one line."""
         return f"ClickLoader({len(self):,} batches, num_workers={self.num_workers})"
 
-    def __iter__(self) -> Iterator[ClickBatch]:  # type: ignore[override]
-        """Yield the batches of an epoch; after a resume, those that were left of it."""
+    def __iter__(self) -> HandedOut:  # type: ignore[override]
+        """Return an iterator of the batches of an epoch; after a resume, of those that were left of it."""
+        return HandedOut(self)
+
+    def _read(self) -> Iterator[ClickBatch]:
+        """Begin to read the batches of an epoch, when the first of them is asked for."""
         assert isinstance(self.sampler, EpochSampler)
         self.sampler.start_at(self._resume_at)
         self._handed_out = self._resume_at
         self._resume_at = 0
-        for batch in self._read_by_workers() if self.num_workers else self._read_in_thread():
-            # Counted when yielded, not when read ahead, since the model has seen only these.
-            self._handed_out += 1
-            yield batch
-
-    def _read_in_thread(self) -> Iterator[ClickBatch]:
+        if self.num_workers:
+            return self._read_by_workers()
         assert isinstance(self.dataset, ClickDataset)
         return self.dataset.stream(self.sampler, pin_memory=self.pin_memory, waiting=self.waiting)
+
+    def _count(self, batches: int) -> None:
+        """Count batches that are handed out: those that were only read ahead are none that the model has seen."""
+        self._handed_out += batches
 
     def _read_by_workers(self) -> Iterator[ClickBatch]:
         batches, waiting = super().__iter__(), self.waiting
@@ -91,6 +95,41 @@ class ClickLoader(DataLoader[ClickBatch]):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Start the next iteration where the saved one stopped."""
         self._resume_at = int(state["batches"])
+
+
+class HandedOut(Iterator[ClickBatch]):
+    """The batches of an epoch, counted as they are handed out.
+
+    Args:
+        loader: their loader.
+    """
+
+    def __init__(self, loader: ClickLoader) -> None:
+        self._loader = loader
+        self._batches: Iterator[ClickBatch] | None = None
+
+    def __next__(self) -> ClickBatch:
+        """Return the next batch."""
+        batch = next(self._source())
+        self._loader._count(1)
+        return batch
+
+    def take(self, count: int) -> Sequence[ClickBatch]:
+        """Return the next batches, at least one and at most as many as asked for: those that are at hand.
+
+        Raises:
+            StopIteration: there are no more.
+            DLRMError: the next batch cannot be read.
+        """
+        source = self._source()
+        batches = source.take(count) if isinstance(source, ReadBatches) else (next(source),)
+        self._loader._count(len(batches))
+        return batches
+
+    def _source(self) -> Iterator[ClickBatch]:
+        if self._batches is None:
+            self._batches = self._loader._read()
+        return self._batches
 
 
 def _as_in_worker(error: DLRMError) -> DLRMError:

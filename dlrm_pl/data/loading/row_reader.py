@@ -31,7 +31,7 @@ class RowReader(Protocol):
 
     def read(
         self, selections: Sequence[Selection], *, pin_memory: bool = False, buffers: Buffers | None = None
-    ) -> list[ClickBatch]:
+    ) -> Sequence[ClickBatch]:
         """Read a batch for each selection: a slice of step 1 with its ends, or row numbers in their order.
 
         Raises:

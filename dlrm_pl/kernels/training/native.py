@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from dlrm_pl.batch_group import BatchGroup
 from dlrm_pl.errors import ShapeError
 from dlrm_pl.kernels.training.rates import Rates
 from dlrm_pl.kernels.training.selection import Precision, level_in_use, levels, library
@@ -204,6 +205,18 @@ class NativeStep:
             *(dense.data_ptr(), indices.data_ptr(), bags, labels.data_ptr(), stride, indices.numel(), size)
         )
 
+    def packed_group(self, group: BatchGroup) -> bytes | None:
+        """Return what ``packed`` returns for the batches of a group, one after the other.
+
+        Args:
+            group: batches with samples, whose tensors must outlive what is returned.
+
+        Returns:
+            None: they are not as ``packed`` asks for, which says why.
+        """
+        fits = group.num_tables == self._num_tables and group.dense.shape[1] == self._inputs
+        return group.addresses.tobytes() if fits and not group.has_empty else None
+
     def steps(
         self,
         batches: Sequence[bytes],
@@ -215,17 +228,19 @@ class NativeStep:
         """Make several steps in one call, until one fails.
 
         Args:
-            batches: what ``packed`` returned for each.
-            options: packed ``StepOptions`` of each.
+            batches: what ``packed`` and ``packed_group`` returned for them.
+            options: packed ``StepOptions`` of each batch.
             largest_loss: make no step behind one with a larger mean loss.
             threads: number of threads; None: those of torch.
         """
-        count = len(batches)
+        count = len(options)
         if len(self._found) < 2 * count:
             self._found = (ctypes.c_double * (2 * count))()
         threads = torch.get_num_threads() if threads is None else threads
+        packed = b"".join(batches)
+        assert len(packed) == _BATCH.size * count
         status = self._functions["steps"](
-            *(self._handle, b"".join(batches), b"".join(options), count, largest_loss, threads),
+            *(self._handle, packed, b"".join(options), count, largest_loss, threads),
             *(self._found, self._where),
         )
         if status < 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -10,6 +11,8 @@ from dlrm_pl.kernels.training.rates import Rates
 
 _RATES = "7f"
 _STEP = struct.Struct("fiiff" + 2 * _RATES)  # Of types.h.
+_RATE = struct.Struct("f")
+_DENSE_RATE, _TABLE_RATE = struct.calcsize("fiiff"), struct.calcsize("fiiff" + _RATES)  # Places of the learning rates.
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,28 @@ class StepOptions(NamedTuple):
         """The struct of types.h."""
         rates, table_rates, *rest = self
         return _STEP.pack(*rest, *rates, *table_rates)
+
+
+def with_rates(step: bytes, learning_rates: Sequence[Sequence[float]], count: int) -> list[bytes]:
+    """Return a packed step as often as asked for, with other learning rates.
+
+    Args:
+        step: packed options.
+        learning_rates: rates of the MLPs and, last, of the tables, for each step; none: those of ``step``.
+        count: number of steps.
+    """
+    if not learning_rates or learning_rates.count(learning_rates[0]) == len(learning_rates):
+        first = [step] if not learning_rates else [_with_rate(step, learning_rates[0])]
+        return first * count
+    return [_with_rate(step, rates) for rates in learning_rates[:count]]
+
+
+def _with_rate(step: bytes, rates: Sequence[float]) -> bytes:
+    """The step with learning rates in their places."""
+    values = bytearray(step)
+    _RATE.pack_into(values, _DENSE_RATE, rates[0])
+    _RATE.pack_into(values, _TABLE_RATE, rates[-1])
+    return bytes(values)
 
 
 class Steps(NamedTuple):

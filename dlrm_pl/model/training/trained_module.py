@@ -219,7 +219,11 @@ class TrainedModule(ScoredModule):
             optimizer = make_optimizer(self.model, self.optimizers_chosen)
         self._numbers = numbers_of(optimizer)
         # A lambda is left out of checkpoints, where a method would add an entry.
-        scheduler = StepSchedule(optimizer, lambda steps_done: self._schedule.factor(steps_done))
+        scheduler = StepSchedule(
+            optimizer,
+            lambda steps_done: self._schedule.factor(steps_done),
+            lambda first, last: self._schedule.is_steady(first, last),
+        )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _training_hyperparameters(self, saved: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from dlrm_pl.batch import ClickBatch
+from dlrm_pl.batch_group import BatchGroup
 from dlrm_pl.errors import DLRMError, LookupIndexError, ShapeError
 from dlrm_pl.kernels.training.native import NativeStep
-from dlrm_pl.kernels.training.steps import StepFailure, StepOptions
+from dlrm_pl.kernels.training.steps import StepFailure, StepOptions, with_rates
 from dlrm_pl.kernels.training.weights import TrainedLayer, TrainedTable
 from dlrm_pl.model.cross_net import CrossNet
 from dlrm_pl.model.dlrm import DLRM
@@ -127,7 +128,8 @@ class NativeEngine:
         """
         assert self._native is not None
         packed, tensors = self._packed(batches)
-        options, updates = self._options(len(packed), batch_idx, learning_rates, ends)
+        count = len(batches) if isinstance(tensors, BatchGroup) else len(packed)
+        options, updates = self._options(count, batch_idx, learning_rates, ends)
         losses, failure = self._native.steps(packed, options, largest_loss=self._largest_loss)
         del tensors  # Their addresses were in use.
         if losses:
@@ -139,10 +141,12 @@ class NativeEngine:
             raise self._error(failure)
         return losses
 
-    def _packed(self, batches: Sequence[ClickBatch]) -> tuple[list[bytes], list[Any]]:
+    def _packed(self, batches: Sequence[ClickBatch]) -> tuple[list[bytes], Sequence[Any]]:
         """Batches as native code takes them, up to one that it cannot take, with the tensors that must outlive them."""
-        packed, tensors = [], []
         assert self._native is not None
+        if isinstance(batches, BatchGroup) and (together := self._native.packed_group(batches)) is not None:
+            return [together], batches
+        packed, tensors = [], []
         for batch in batches:
             try:
                 inputs = self._inputs(batch)
@@ -174,6 +178,12 @@ class NativeEngine:
         trainer = self._trainer
         batches, limit = trainer.accumulate_grad_batches, trainer.gradient_clip_val or 0.0
         by_value = trainer.gradient_clip_algorithm == "value"
+        if batches == 1 and not self._accumulated and not self._counts_steps:
+            # Nothing but the learning rates differs between the steps.
+            rates = rates_of(self.optimizer, 0, None if learning_rates is None else learning_rates[0])
+            limits = (0.0, limit) if by_value else (limit, 0.0)
+            one = StepOptions(*rates, 1.0, True, True, *limits).packed()
+            return with_rates(one, learning_rates or (), count), [True] * count
         packed: list[bytes] = []
         updates: list[bool] = []
         done, known = 0, None

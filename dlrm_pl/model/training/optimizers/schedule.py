@@ -102,6 +102,13 @@ class WarmupDecay:
         """Return the factor that ``LambdaLR`` multiplies the base rate with after this number of optimizer steps."""
         return self.rate(steps_done + 1) / self.base
 
+    def is_steady(self, first: int, last: int) -> bool:
+        """Return whether the rates of the steps from ``first`` to ``last``, counted from 1, are known to be equal."""
+        if first < self.warmup_steps:
+            return False
+        end = self.decay_start_step + self.decay_steps
+        return not self.decay_steps or last < self.decay_start_step or first >= end
+
     def rate(self, step: int) -> float:
         """Return the learning rate of an optimizer step, counted from 1."""
         if step < self.warmup_steps:

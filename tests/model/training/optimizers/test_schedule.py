@@ -106,3 +106,17 @@ def test_schedules_that_contradict_themselves_are_rejected(values: dict[str, Any
 def test_impossible_schedules_are_rejected(numbers: tuple[float, int, int, int], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         WarmupDecay(*numbers)
+
+
+@pytest.mark.parametrize("warmup", [0, 1, 7])
+@pytest.mark.parametrize("decay", [(0, 0), (7, 1), (9, 5)])
+@pytest.mark.parametrize("kind", ["upstream", "polynomial", "cosine"])
+def test_rates_that_are_said_to_be_steady_are_equal(kind: str, decay: tuple[int, int], warmup: int) -> None:
+    if kind != "upstream" and not decay[1]:
+        kind = "constant"
+    schedule = WarmupDecay(0.3, warmup, *decay, kind=kind)  # type: ignore[arg-type]
+    rates = [schedule.rate(step) for step in range(40)]
+    steady = {(first, last) for last in range(1, 40) for first in range(1, last) if schedule.is_steady(first, last)}
+    assert all(len(set(rates[first : last + 1])) == 1 for first, last in steady)
+    assert {(30, 39)} <= steady
+    assert ((1, 39) in steady) == (decay[1] == 0 and warmup < 2)

@@ -41,3 +41,17 @@ def test_rate_that_was_changed_by_hand_is_that_of_the_next_step_only() -> None:
     later = schedule.coming(3)[1:]
     schedule.optimizer.param_groups[0]["lr"] = 9.0
     assert schedule.coming(3) == [[9.0, schedule.optimizer.param_groups[1]["lr"]], *later]
+
+
+def test_steady_rates_are_those_of_a_schedule_that_is_asked_for_each() -> None:
+    schedule = WarmupDecay(0.3, 5, 12, 6, kind="cosine")
+    parameter = [torch.nn.Parameter(torch.ones(1))]
+    known = StepSchedule(torch.optim.SGD(parameter, lr=0.3), schedule.factor, schedule.is_steady)
+    asked = StepSchedule(torch.optim.SGD(parameter, lr=0.3), schedule.factor)
+    for done in range(30):
+        for steps in range(1, 25):
+            assert known.coming(steps) == asked.coming(steps), (done, steps)
+        known.skip(1)
+        asked.skip(1)
+    assert known.state_dict() | {"_is_steady": None} == asked.state_dict() | {"_is_steady": None}
+    assert "_is_steady" not in known.state_dict()

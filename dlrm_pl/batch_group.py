@@ -1,0 +1,116 @@
+"""BatchGroup: batches that were read together, whose values lie one after the other in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from dlrm_pl.batch import ClickBatch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Places = npt.NDArray[np.int64]
+"""Where the batches of a group are, ``[batches, 7]``: where each begins in ``dense``, ``indices``, ``offsets`` and
+``labels``; samples between the lookups of two tables, 0 with offsets; lookups; and samples."""
+
+_DENSE, _INDICES, _OFFSETS, _LABELS, _STRIDE, _LOOKUPS, _SIZE = range(7)
+
+
+class BatchGroup(Sequence[ClickBatch]):
+    """Consecutive batches in shared tensors: a batch is made when it is asked for, and a part of a group costs nothing.
+
+    Cutting tensors into views takes longer than to read the values of a small batch. What takes many batches at a time
+    needs none of the views, only their addresses. ``of`` makes a group.
+
+    Attributes:
+        dense: dense inputs of all samples, float32 ``[rows, N]``.
+        num_tables: number of tables T.
+        places: where each batch is.
+        addresses: the same, with addresses in memory in place of the first four numbers.
+    """
+
+    def __init__(
+        self,
+        tensors: tuple[Tensor, Tensor, Tensor | None, Tensor],
+        num_tables: int,
+        places: Places,
+        addresses: Places,
+    ) -> None:
+        self._tensors = tensors
+        self.dense, self.num_tables = tensors[0], num_tables
+        self.places, self.addresses = places, addresses
+
+    @classmethod
+    def of(
+        cls,
+        tensors: tuple[Tensor, Tensor, Tensor | None, Tensor],
+        sizes: npt.NDArray[np.int64],
+        *,
+        num_tables: int,
+        ids: int,
+        lookups: npt.NDArray[np.int64],
+    ) -> BatchGroup:
+        """Return a group of batches that lie one after the other.
+
+        Args:
+            tensors: dense inputs ``[rows, N]``, indices, offsets if the batches have some, and labels, contiguous.
+            sizes: samples of each batch, int64.
+            num_tables: number of tables T.
+            ids: places for lookups that a sample has.
+            lookups: lookups of each batch, int64.
+        """
+        dense, indices, offsets, labels = tensors
+        places = np.empty((len(sizes), 7), np.int64)
+        first = np.cumsum(sizes) - sizes
+        places[:, _DENSE] = places[:, _LABELS] = first
+        places[:, _INDICES] = first * ids
+        places[:, _OFFSETS] = 0 if offsets is None else first * num_tables + np.arange(len(sizes))
+        places[:, _STRIDE] = sizes if offsets is None else 0
+        places[:, _LOOKUPS] = lookups
+        places[:, _SIZE] = sizes
+        bags = 0 if offsets is None else offsets.data_ptr()
+        start = np.array([dense.data_ptr(), indices.data_ptr(), bags, labels.data_ptr(), 0, 0, 0], np.int64)
+        return cls(tensors, num_tables, places, places * np.array([4 * dense.shape[1], 8, 8, 4, 1, 1, 1]) + start)
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return len(self.places)
+
+    @property
+    def num_samples(self) -> int:
+        """Number of samples of all batches."""
+        places = self.places
+        return int(places[-1, _DENSE] + places[-1, _SIZE] - places[0, _DENSE]) if len(places) else 0
+
+    @property
+    def has_empty(self) -> bool:
+        """Whether a batch has no samples."""
+        return 0 in self.places[:, _SIZE]
+
+    @overload
+    def __getitem__(self, place: int) -> ClickBatch: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> BatchGroup: ...
+
+    def __getitem__(self, place: int | slice) -> ClickBatch | BatchGroup:
+        """Return a batch, or a group of some of the batches."""
+        if isinstance(place, slice):
+            assert place.step in (None, 1), "the batches of a group follow each other"
+            return BatchGroup(self._tensors, self.num_tables, self.places[place], self.addresses[place])
+        dense, indices, offsets, labels = self._tensors
+        first, first_index, first_offset, _, _, lookups, size = self.places[place].tolist()
+        indices = indices.narrow(0, first_index, lookups)
+        if offsets is None:
+            indices = indices.view(self.num_tables, size)
+        else:
+            offsets = offsets.narrow(0, first_offset, self.num_tables * size + 1)
+        return ClickBatch(dense.narrow(0, first, size), indices, offsets, labels.narrow(0, first, size))
+
+    def __iter__(self) -> Iterator[ClickBatch]:
+        """Yield batch after batch."""
+        return (self[place] for place in range(len(self)))
