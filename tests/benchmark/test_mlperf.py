@@ -86,6 +86,29 @@ def test_samples_of_a_dataset_hold_every_row_once(synthetic_folder: Path) -> Non
         library.batch([0])
 
 
+@pytest.mark.parametrize("largest", [7, 2**31 + 5])
+def test_samples_in_memory_are_the_ones_that_were_read(largest: int) -> None:
+    batches = [batch._replace(indices=batch.indices.clone()) for batch in tiny.bags(2, 3)]
+    batches[0].indices[2] = largest
+    library = SampleLibrary([3, 3], lambda number: batches[number])
+    library.load(range(2))
+    for numbers in ([0], [1], [1, 0]):
+        found, expected = library.batch(numbers), joined([batches[number] for number in numbers])
+        for one, other in zip(found, expected, strict=True):
+            assert one.dtype == other.dtype
+            assert torch.equal(one, other)
+
+
+def test_samples_that_do_not_fit_into_memory_are_refused_before_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+    one = tiny.batches(1, 100)[0]  # 13 dense values, a label and 3 ids of four bytes each.
+    library = SampleLibrary([100] * 5, lambda number: read.append(number) or one)
+    monkeypatch.setattr("dlrm_pl.memory.available_bytes", lambda: 100)
+    with pytest.raises(ConfigurationError, match=r"5 samples of MLPerf will need 33.2 KiB .*smaller --mlperf_samples"):
+        library.load(range(5))
+    assert read == [0]
+
+
 # The batcher
 
 
