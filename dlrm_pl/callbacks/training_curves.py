@@ -6,7 +6,7 @@ import logging
 import math
 import os
 from collections.abc import Iterable
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -297,4 +297,4 @@ def _free(folder: Path) -> Path:
     """A name in the folder that is not taken: several runs without a log may share it."""
     stem, suffix = FILE_NAME.split(".")
     names: Iterable[str] = (f"{stem}-{number}.{suffix}" for number in range(2, 1 << 20))
-    return next(path for name in (FILE_NAME, *names) if not (path := folder / name).exists())
+    return next(path for name in chain([FILE_NAME], names) if not (path := folder / name).exists())
