@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.made_once import made_once
 from tests.support.names import refuse_addresses
 
 # A thread that waits for the others of its team sleeps: one that spins takes the time of xdist's other processes.
@@ -79,9 +80,10 @@ def synthetic_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset folder of 12,000 rows; read it, or copy it before changing it."""
     from dlrm_pl.data.synthetic.synthesize import synthesize
 
-    path = tmp_path_factory.mktemp("synthetic") / "dataset"
-    synthesize(path, rows=12_000, days=3, seed=1, label_rate=0.2, best_auroc=0.85, max_table_size=100)
-    return path
+    def make(path: Path) -> None:
+        synthesize(path, rows=12_000, days=3, seed=1, label_rate=0.2, best_auroc=0.85, max_table_size=100)
+
+    return made_once(tmp_path_factory, "dataset", make)
 
 
 @pytest.fixture

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
 
 from tests.docs.running import run_command
+from tests.support.made_once import made_once
 
 _SMALL = ["--rows", "24000", "--days", "3", "--max_table_size", "100", "--label_rate", "0.2", "--best_auroc", "0.85"]
 
@@ -16,17 +17,16 @@ _SMALL = ["--rows", "24000", "--days", "3", "--max_table_size", "100", "--label_
 @pytest.fixture(scope="session")
 def _quickstart(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``datasets/quickstart``, ``runs/quickstart`` and ``artifacts/quickstart``, by the quick start's own commands."""
-    folder = tmp_path_factory.mktemp("quickstart")
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
+    return made_once(tmp_path_factory, "quickstart", _make)
+
+
+def _make(folder: Path) -> None:
+    folder.mkdir()
+    with chdir(folder):
         status, output = run_command(["synthesize", "--output", "datasets/quickstart", *_SMALL])
         assert status == 0, output
         status, output = run_command(["fit", "-c", "quickstart"])
         assert status in (0, 4), output  # So few rows may leave the certificate undecided.
-    finally:
-        os.chdir(before)
-    return folder
 
 
 @pytest.fixture

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
-import requests
-import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
-from schemathesis import GenerationMode
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-)
 
 from dlrm_pl.server.protocol.openapi import openapi
 from tests.support.server.calls import NAME
@@ -24,16 +18,7 @@ from tests.support.server.running import running
 pytestmark = pytest.mark.untraced
 
 DESCRIPTION = openapi([NAME])
-OPERATIONS = {
-    operation.label: operation
-    for operation in (found.ok() for found in schemathesis.openapi.from_dict(DESCRIPTION).get_all_operations())
-}
-CHECKS = [
-    schemathesis.checks.not_a_server_error,
-    status_code_conformance,
-    content_type_conformance,
-    response_schema_conformance,
-]
+LABELS = [f"{method.upper()} {path}" for path, methods in DESCRIPTION["paths"].items() for method in methods]
 SETTINGS = settings(
     max_examples=6,
     deadline=None,
@@ -45,26 +30,56 @@ SETTINGS = settings(
 
 
 @pytest.fixture(scope="module")
+def operations() -> dict[str, Any]:
+    """The operations of the description by their names, as schemathesis finds them."""
+    import schemathesis  # Here, since it takes seconds, and every process of xdist collects every file.
+
+    found = schemathesis.openapi.from_dict(DESCRIPTION).get_all_operations()
+    return {operation.label: operation for operation in (result.ok() for result in found)}
+
+
+@pytest.fixture(scope="module")
+def checks() -> list[Any]:
+    """What each answer has to be."""
+    import schemathesis
+    from schemathesis.specs.openapi import checks
+
+    return [
+        schemathesis.checks.not_a_server_error,
+        checks.status_code_conformance,
+        checks.content_type_conformance,
+        checks.response_schema_conformance,
+    ]
+
+
+@pytest.fixture(scope="module")
 def url(served_folder: Path) -> Iterator[str]:
     with running({NAME: served_folder}) as server:
         yield f"http://127.0.0.1:{server.port}"
 
 
-def test_description_is_served_and_has_every_path(url: str) -> None:
-    assert requests.get(f"{url}/openapi.json", timeout=20).json() == DESCRIPTION
-    assert len(OPERATIONS) == 12
+def test_description_is_served_and_has_every_path(url: str, operations: dict[str, Any]) -> None:
+    with urlopen(f"{url}/openapi.json", timeout=20) as answer:
+        assert json.load(answer) == DESCRIPTION
+    assert list(operations) == LABELS
+    assert len(LABELS) == 12
 
 
-@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["valid", "invalid"])
-@pytest.mark.parametrize("label", OPERATIONS)
-def test_answers_are_as_described(url: str, label: str, mode: GenerationMode) -> None:
-    operation = OPERATIONS[label]
-    if mode is GenerationMode.NEGATIVE and not (operation.body or operation.path_parameters):
+@pytest.mark.parametrize("valid", [True, False], ids=["valid", "invalid"])
+@pytest.mark.parametrize("label", LABELS)
+def test_answers_are_as_described(
+    url: str, operations: dict[str, Any], checks: list[Any], label: str, valid: bool
+) -> None:
+    from schemathesis import GenerationMode
+
+    operation = operations[label]
+    if not (valid or operation.body or operation.path_parameters):
         pytest.skip("nothing of it can be invalid")
+    mode = GenerationMode.POSITIVE if valid else GenerationMode.NEGATIVE
 
     @SETTINGS
     @given(operation.as_strategy(generation_mode=mode))
     def check(case: Any) -> None:
-        case.validate_response(case.call(base_url=url, timeout=20), checks=CHECKS)
+        case.validate_response(case.call(base_url=url, timeout=20), checks=checks)
 
     check()
