@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -11,8 +13,14 @@ from dlrm_pl.artifact.summary import comparison, drop_line, slice_line, verdict_
 from dlrm_pl.artifact.writing.outcome import Outcome
 
 
-def print_summary(outcome: Outcome, console: Console) -> None:
-    """Print how the int8 model compares with fp32, its verdict, and where the artifact is."""
+def print_summary(outcome: Outcome, console: Console, known_of_fp32: Collection[str] = ()) -> None:
+    """Print how the int8 model compares with fp32, its verdict, and where the artifact is.
+
+    Args:
+        outcome: what was made.
+        console: where it is printed.
+        known_of_fp32: kinds of warnings about the fp32 model that the same command has given already.
+    """
     table = Table(title="fp32 beside int8, on the certification rows")
     table.add_column("")
     for column in ("fp32", "int8", "difference"):
@@ -30,5 +38,5 @@ def print_summary(outcome: Outcome, console: Console) -> None:
     if not outcome.certificate.accepted:
         console.print(f"reason: {outcome.certificate.reason}", soft_wrap=True)
     console.print(f"artifact: {outcome.path}; report: {outcome.path / REPORT_NAME}", soft_wrap=True)
-    for warning in outcome.certificate.warnings:
+    for warning in outcome.certificate.warnings_but(known_of_fp32):
         console.print(f"[bold red]warning:[/] {escape(warning)}", soft_wrap=True, highlight=False)

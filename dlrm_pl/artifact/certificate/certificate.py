@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -181,13 +182,21 @@ class Certificate:
     @property
     def warnings(self) -> list[str]:
         """Warnings that a model is no better than chance or miscalibrated; each kind once, for fp32 if both have it."""
-        texts: dict[str, str] = {}
-        for model, scores in (("fp32", self.fp32), ("int8", self.int8)):
-            warnings = skill_warnings(
-                scores, model=f"the {model} model", split="test", rows=self.rows, clicks=self.positives
-            )
-            texts = {warning.kind: warning.text for warning in warnings} | texts
-        return list(texts.values())
+        return self.warnings_but(())
+
+    def warnings_but(self, known_of_fp32: Collection[str]) -> list[str]:
+        """Return ``warnings`` without those of the fp32 model whose kinds are known already."""
+        fp32, int8 = (
+            {
+                warning.kind: warning.text
+                for warning in skill_warnings(
+                    scores, model=f"the {model} model", split="test", rows=self.rows, clicks=self.positives
+                )
+            }
+            for model, scores in (("fp32", self.fp32), ("int8", self.int8))
+        )
+        texts = int8 | fp32
+        return [texts[kind] for kind in texts if kind not in fp32 or kind not in known_of_fp32]
 
     def __repr__(self) -> str:
         """Show outcome, AUROC and number of rows in one line."""

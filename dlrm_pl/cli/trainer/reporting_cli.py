@@ -41,7 +41,7 @@ class ReportingCLI(LightningCLI):
 
         def show() -> None:
             for outcome in made:
-                print_summary(outcome, Console())
+                print_summary(outcome, Console(), getattr(self.model, "warned_of", ()))
 
         self.report = Report(data, show)
 

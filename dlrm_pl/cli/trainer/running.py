@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import sys
@@ -19,6 +18,7 @@ from dlrm_pl.cli.arguments.usage import read_yaml_with_limits
 from dlrm_pl.cli.output import Report, Verbosity
 from dlrm_pl.cli.trainer.fit_plan import with_plan_options
 from dlrm_pl.cli.trainer.lightning_cli import DLRMCLI
+from dlrm_pl.cli.trainer.lightning_log import show_lightnings_lines
 from dlrm_pl.cli.trainer.saved_config import SaveConfigOfFit
 from dlrm_pl.cli.trainer.sweep_cli import NAME as SWEEP
 from dlrm_pl.cli.trainer.sweep_cli import SweepCLI
@@ -46,16 +46,14 @@ def run(args: list[str], verbosity: Verbosity) -> tuple[list[Outcome], Report | 
     warnings.filterwarnings("ignore", message=".*tensorboardX.*")
     # TorchRec's use of earlier names of torch's collectives.
     warnings.filterwarnings("ignore", message=r".*torch\.distributed\.\w+` is deprecated.*")
-    # Lightning's own use of torch's pytree, and its advice to install another product: nothing a user can act on.
+    # Lightning's own use of torch's pytree: nothing a user can act on.
     warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
     # A second run writes where the first one did, on purpose.
     warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(lambda r: "seamless" not in r.getMessage())
     torch.set_float32_matmul_precision("highest")
     # Not by LightningCLI's `args`: a strategy of several processes starts the others with what sys.argv says.
     sys.argv[1:] = with_plan_options(args)
-    for name in ("pytorch_lightning", "lightning_fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING if verbosity.quiet else logging.INFO)
+    show_lightnings_lines(verbosity)
     read_yaml_with_limits()
     try:
         cli = (SweepCLI if args[0] == SWEEP else DLRMCLI)(

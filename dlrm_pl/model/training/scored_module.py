@@ -34,6 +34,7 @@ class ScoredModule(pl.LightningModule):
         model: the network; its file is watched while rows are scored.
         auroc: AUROC of the rows so far.
         calibration: log loss, normalized entropy and calibration ratio of the rows so far.
+        warned_of: kinds of warnings that were given so far.
     """
 
     model: DLRM
@@ -41,6 +42,7 @@ class ScoredModule(pl.LightningModule):
     def _add_metrics(self) -> None:
         """Make the metrics, behind the model, as Lightning's summary lists them."""
         self._no_skill: tuple[SkillWarning, ...] = ()
+        self.warned_of: set[str] = set()
         with torch.device("cpu"):  # Not on meta, where the model may be until its weights are loaded.
             self.auroc = ExactAUROC()
             self.calibration = ClickCalibration()
@@ -103,4 +105,5 @@ class ScoredModule(pl.LightningModule):
         """Warn once for each set of metrics, on rank zero."""
         for warning in self._no_skill if self.trainer.is_global_zero else ():
             log.warning("%s", warning.text)
+            self.warned_of.add(warning.kind)
         self._no_skill = ()

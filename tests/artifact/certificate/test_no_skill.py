@@ -53,6 +53,12 @@ def test_every_place_warns(worse: Outcome) -> None:
         assert "of the int8 model is" not in text  # Has the same faults, which are said once.
 
 
+def test_what_the_training_has_warned_of_is_not_said_again(worse: Outcome) -> None:
+    shown = io.StringIO()
+    print_summary(worse, Console(file=shown, width=500), {"calibration_ratio"})
+    assert [words in shown.getvalue() for words in WORDS] == [True, True, False]
+
+
 def test_warnings_follow_from_the_numbers_when_a_certificate_is_read(worse: Outcome, tmp_path: Path) -> None:
     assert read_certificate(worse.path).warnings == worse.certificate.warnings
     stated = json.loads((worse.path / "certificate.json").read_text())
@@ -67,3 +73,4 @@ def test_int8_is_told_of_what_it_alone_has(outcome: Outcome) -> None:
     certificate.int8["auroc"] = 0.4
     (added,) = set(certificate.warnings) - set(before)
     assert added.startswith("the AUROC of the int8 model is 0.400000")
+    assert added in certificate.warnings_but({"auroc"})

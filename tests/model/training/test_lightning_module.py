@@ -126,10 +126,12 @@ def off_the_mark() -> DLRMModule:
 
 def test_model_without_skill_is_warned_of_once_at_the_end_of_a_fit(caplog: pytest.LogCaptureFixture) -> None:
     trainer = make_trainer(max_epochs=3, num_sanity_val_steps=2)
+    module = off_the_mark()
     with caplog.at_level(logging.WARNING):
-        trainer.fit(off_the_mark(), loader(make_batches(2)), loader(make_batches(3, b=64, seed=1)))
+        trainer.fit(module, loader(make_batches(2)), loader(make_batches(3, b=64, seed=1)))
     (text,) = warned(caplog)
     assert "on 192 rows of val with" in text
+    assert "calibration_ratio" in module.warned_of
 
 
 @pytest.mark.parametrize(("stage", "split"), [("validate", "val"), ("test", "test")])

@@ -1,0 +1,47 @@
+"""Which lines of Lightning's log a command shows."""
+
+from __future__ import annotations
+
+import logging
+
+from dlrm_pl.cli.output import Verbosity
+
+_LOGS = ("pytorch_lightning", "lightning_fabric")
+_INFO_LOGS = (*(f"{name}.utilities.rank_zero" for name in _LOGS), "lightning_fabric.utilities.seed")
+"""Through which Lightning tells of what is neither a warning nor an error."""
+
+_DEVICES = ("GPU available: ", "TPU available: ", "HPU available: ")
+_IN_EVERY_RUN = ("Seed set to ", *_DEVICES, "`Trainer.fit` stopped: `max_epochs=")
+_ADVERTISEMENT = "seamless"
+
+
+class _EveryRun(logging.Filter):
+    """Drop what Lightning says in each run, whatever was asked for: it repeats a setting, or what is not there."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether a line is shown; each warning is."""
+        return record.levelno > logging.INFO or not record.getMessage().startswith(_IN_EVERY_RUN)
+
+
+class _Advertisements(logging.Filter):
+    """Drop the advice to install another product."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether a line is shown."""
+        return _ADVERTISEMENT not in record.getMessage()
+
+
+_every_run, _advertisements = _EveryRun(), _Advertisements()
+
+
+def show_lightnings_lines(verbosity: Verbosity) -> None:
+    """Show Lightning's warnings; unless `--quiet` is given, what it says of this run; with `--verbose`, all it says."""
+    for name in _LOGS:
+        logging.getLogger(name).setLevel(logging.WARNING if verbosity.quiet else logging.INFO)
+    for name in _INFO_LOGS:
+        logger = logging.getLogger(name)
+        logger.addFilter(_advertisements)
+        if verbosity.verbose:
+            logger.removeFilter(_every_run)
+        else:
+            logger.addFilter(_every_run)
