@@ -321,29 +321,31 @@ def packed(trained: Trained, batches: list[ClickBatch], **options: Any) -> tuple
     return inputs, [StepOptions(ONE, ONE, **options).packed()] * len(batches)
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("multi_hot", [False, True], ids=["one-hot", "multi-hot"])
-def test_steps_of_one_call_give_the_bits_of_single_ones(multi_hot: bool) -> None:
+def test_steps_of_one_call_give_the_bits_of_single_ones(multi_hot: bool, threads: int) -> None:
     model = model_of(SHAPES["dot"])
     batches = [a_batch(SHAPES["dot"], 37, seed, multi_hot=multi_hot) for seed in range(5)]
     alone, together = Trained(model), Trained(model)
     losses = [alone.step(batch, ONE) for batch in batches]
-    assert together.native.steps(*packed(together, batches)) == Steps(losses, None)
+    assert together.native.steps(*packed(together, batches), threads=threads) == Steps(losses, None)
     assert all(torch.equal(a, b) for a, b in zip(alone.weights(), together.weights(), strict=True))
     assert together.native.steps([], []) == Steps([], None)
 
 
-def test_steps_end_at_the_one_that_fails_or_has_too_large_a_loss() -> None:
+@pytest.mark.parametrize("threads", [1, 2])
+def test_steps_end_at_the_one_that_fails_or_has_too_large_a_loss(threads: int) -> None:
     model = model_of(SHAPES["dot"])
     batches = [a_batch(SHAPES["dot"], 37, seed) for seed in range(5)]
     alone, together = Trained(model), Trained(model)
     losses = [alone.step(batch, ONE) for batch in batches[:3]]
     batches[3].indices[1, 9] = 4
-    found = together.native.steps(*packed(together, batches, largest_norm=1e9))
+    found = together.native.steps(*packed(together, batches, largest_norm=1e9), threads=threads)
     assert found == Steps(pytest.approx(losses, rel=1e-6), StepFailure("index", 9, 1, 4))  # type: ignore[arg-type]
     assert together.native.gradient_norm > 0
     limited = Trained(model)
     assert (
-        limited.native.steps(*packed(limited, batches), largest_loss=sorted(losses)[1]).losses
+        limited.native.steps(*packed(limited, batches), largest_loss=sorted(losses)[1], threads=threads).losses
         == losses[: next(number + 1 for number, loss in enumerate(losses) if loss > sorted(losses)[1])]
     )
 

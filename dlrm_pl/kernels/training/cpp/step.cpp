@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <new>
+
+#include "checks.h"
 
 namespace dlrm::training {
 
@@ -175,33 +178,70 @@ Matrix Trainer::gradient_of(int64_t layer) const {
     return between[(layer < net.bottom_layers ? layer : layer - 2 * net.cross_layers + 1) % 3].matrix;
 }
 
-Losses Trainer::run(const Batch& batch, const Step& step, int64_t threads, Error& error) {
+// All steps in one parallel region: threads that are woken up for each step would cost as much as a small one.
+void Trainer::run(
+    const Batch* batches, const Step* steps, int64_t count, double largest_loss, int64_t threads, double* found, Run& run) {
+    bool goes_on = count > 0 && begin(batches[0], steps[0], threads, run);
+    if (!goes_on) return;
+    Team::run(threads, [&](Team& team, int64_t number) {
+        while (goes_on) {
+            const int64_t i = run.made;
+            make_step(team, number, batches[i], steps[i], run.error);
+            team.meet();  // What the next step prepares, no thread reads any more.
+            if (number == 0) {
+                finish(steps[i], run, found + 2 * i);
+                goes_on = !run.error.kind && found[2 * i] <= largest_loss && run.made < count &&
+                          begin(batches[run.made], steps[run.made], threads, run);
+            }
+            team.meet();
+        }
+    });
+}
+
+// Prepares a step, on one thread; false: it cannot be made.
+bool Trainer::begin(const Batch& batch, const Step& step, int64_t threads, Run& run) {
+    run.refusal = wrong(net, batch);
+    if (!run.refusal) run.refusal = wrong(net, step);
+    if (run.refusal) return false;
     if (step.first) forget();
     result = {};
     factor = 1;
-    reserve(batch.size, step, threads);
-    share_tables(batch, threads);
-    if (!descends(step)) {
-        table_gradients.add(net, batch, static_cast<const float*>(row_gradients[size_t(kept_batches)].get(0)));
+    try {
+        reserve(batch.size, step, threads);
+        share_tables(batch, threads);
+        if (!descends(step)) {
+            table_gradients.add(net, batch, static_cast<const float*>(row_gradients[size_t(kept_batches)].get(0)));
+        }
+    } catch (const std::bad_alloc&) {
+        forget();
+        run.lacks_memory = true;
     }
-    Team::run(threads, [&](Team& team, int64_t number) {
-        check(team, number, batch, error);
-        team.meet();
-        if (error.kind) return;
-        forward(team, number, batch);
-        losses(team, number, batch, step, error);
-        team.meet();
-        if (error.kind) return;
-        backward(team, number, batch, step);
-        if (step.last) update_all(team, number, step);
-    });
-    if (error.kind || step.last) {
+    return !run.lacks_memory;
+}
+
+void Trainer::make_step(Team& team, int64_t number, const Batch& batch, const Step& step, Error& error) {
+    check(team, number, batch, error);
+    team.meet();
+    if (error.kind) return;
+    forward(team, number, batch);
+    losses(team, number, batch, step, error);
+    team.meet();
+    if (error.kind) return;
+    backward(team, number, batch, step);
+    if (step.last) update_all(team, number, step);
+}
+
+// Counts a step that was made, and writes its loss and norm; on one thread.
+void Trainer::finish(const Step& step, Run& run, double* found) {
+    if (run.error.kind || step.last) {
         forget();
     } else {
         has_gradients = true;
         kept_batches++;
     }
-    return result;
+    if (run.error.kind) return;
+    found[0] = result.loss, found[1] = result.norm;
+    run.made++;
 }
 
 void Trainer::check(Team& team, int64_t number, const Batch& batch, Error& error) {

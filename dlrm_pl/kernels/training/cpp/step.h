@@ -16,6 +16,14 @@ struct Losses {
     double norm = 0;  // Of all gradients together, before they are scaled down; 0 where it was not asked for.
 };
 
+// What came of some steps.
+struct Run {
+    int64_t made = 0;               // Number of steps.
+    Error error;                    // In the contents of the batch after them.
+    const char* refusal = nullptr;  // Why that step was refused.
+    bool lacks_memory = false;      // Whether it needed more memory.
+};
+
 class Trainer {
 public:
     // The arrays are copied, but not the weights and states that they point to.
@@ -24,8 +32,12 @@ public:
     // Packs the weights again, after others have changed them.
     void refresh();
 
-    // Makes one step. After an error nothing is changed, except that gradients of earlier batches are dropped.
-    Losses run(const Batch& batch, const Step& step, int64_t threads, Error& error);
+    // Makes steps one after the other, until one fails or has a loss above `largest_loss`. After an error nothing is
+    // changed by its step, except that gradients of earlier batches are dropped. found[2 * i] is the mean loss of step i,
+    // and found[2 * i + 1] the norm of its gradients.
+    void run(
+        const Batch* batches, const Step* steps, int64_t count, double largest_loss, int64_t threads, double* found,
+        Run& run);
 
     // Drops the gradients of batches since the last update.
     void forget();
@@ -54,6 +66,9 @@ private:
         }
     }
 
+    bool begin(const Batch& batch, const Step& step, int64_t threads, Run& run);
+    void make_step(Team& team, int64_t number, const Batch& batch, const Step& step, Error& error);
+    void finish(const Step& step, Run& run, double* found);
     void check(Team& team, int64_t number, const Batch& batch, Error& error);
     void forward(Team& team, int64_t number, const Batch& batch);
     void losses(Team& team, int64_t number, const Batch& batch, const Step& step, Error& error);

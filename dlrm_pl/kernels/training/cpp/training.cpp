@@ -170,23 +170,11 @@ DLRM_API int64_t dlrm_training_steps(
     where[3] = 0;
     Trainer* const trainer = known(handle);
     if (!trainer || !batches || !steps || !found || count < 0) return refused("the handle or an argument is missing", where);
-    for (int64_t i = 0; i < count; i++) {
-        if (const char* reason = wrong(trainer->network(), batches[i])) return refused(reason, where);
-        if (const char* reason = wrong(trainer->network(), steps[i])) return refused(reason, where);
-        Error error;
-        try {
-            const Losses losses = trainer->run(batches[i], steps[i], threads, error);
-            found[2 * i] = losses.loss, found[2 * i + 1] = losses.norm;
-        } catch (const std::bad_alloc&) {
-            trainer->forget();
-            return NO_MEMORY;
-        }
-        if (error.kind) {
-            where[0] = error.sample, where[1] = error.place, where[2] = error.value;
-            return error.kind;
-        }
-        where[3] = i + 1;
-        if (!(found[2 * i] <= largest_loss)) break;
-    }
-    return 0;
+    Run run;
+    trainer->run(batches, steps, count, largest_loss, threads, found, run);
+    where[3] = run.made;
+    if (run.refusal) return refused(run.refusal, where);
+    if (run.lacks_memory) return NO_MEMORY;
+    where[0] = run.error.sample, where[1] = run.error.place, where[2] = run.error.value;
+    return run.error.kind;
 }
