@@ -77,6 +77,7 @@ def _height(svg: ElementTree.Element) -> float:
 
 def _draw(axes: Axes, element: ElementTree.Element, left: float, top: float) -> None:
     """Draw what is in an element, moved to the right and down."""
+    # By add_artist, as add_patch also fits the limits of the axes, which stand: a quarter of the time of a picture.
     for child in element:
         kind = child.tag.removeprefix(_SVG)
         value = child.attrib.get
@@ -96,13 +97,13 @@ def _draw(axes: Axes, element: ElementTree.Element, left: float, top: float) -> 
                 bold=value("font-weight") is not None,
             )
         elif kind == "path":
-            axes.add_patch(PathPatch(_outline(value("d", ""), left, top), **_look(child)))
+            axes.add_artist(PathPatch(_outline(value("d", ""), left, top), **_look(child)))
         elif kind == "rect":
             place = (left + float(value("x", "0")), top + float(value("y", "0")))
-            axes.add_patch(Rectangle(place, float(value("width", "0")), float(value("height", "0")), **_look(child)))
+            axes.add_artist(Rectangle(place, float(value("width", "0")), float(value("height", "0")), **_look(child)))
         elif kind == "circle":
             place = (left + float(value("cx", "0")), top + float(value("cy", "0")))
-            axes.add_patch(Circle(place, float(value("r", "0")), **_look(child)))
+            axes.add_artist(Circle(place, float(value("r", "0")), **_look(child)))
 
 
 def _look(element: ElementTree.Element) -> dict[str, Any]:
