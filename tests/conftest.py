@@ -18,6 +18,11 @@ from tests.support.names import refuse_addresses
 # A thread that waits for the others of its team sleeps: one that spins takes the time of xdist's other processes.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+# Images of containers often forbid bytecode. Without it every process of a run, and every program that a test starts,
+# compiles what it imports, and pytest rewrites the assertions of 400 files again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 # Test files import torch, Lightning and scipy: about a million objects that stay until the end. Searching them for
 # garbage again and again took more than a third of the time of collecting; pytest_collection() turns it on again.
 gc.disable()

@@ -107,6 +107,7 @@ def test_checkpoint_larger_than_the_memory_is_imported_quantized_and_verified(tm
     assert 0.7 < certificate["fp32"]["auroc"] < 0.99
 
 
+@pytest.mark.slow
 def test_sharded_checkpoint_larger_than_the_memory_is_merged_quantized_and_verified(tmp_path: Path) -> None:
     of_folder = 'checkpoint = str(folder / "sharded.ckpt")\n'
     labelled = [_MAKE, _IMPORT, _LABEL, _SHARD]

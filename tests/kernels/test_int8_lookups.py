@@ -66,9 +66,8 @@ MEANS = (True, False, True, True, True)
 
 
 @pytest.mark.parametrize("dim", [1, 8, 15, 64, 128, 200])
-@pytest.mark.parametrize("seed", range(3))
-def test_bags_are_averaged(variant: str, dim: int, seed: int) -> None:
-    lookups = Lookups(["int8", "fp32", *TABLE_DTYPES[1:]], dim, 20, seed, multi_hot=True, is_mean=MEANS)
+def test_bags_are_averaged(variant: str, dim: int) -> None:
+    lookups = Lookups(["int8", "fp32", *TABLE_DTYPES[1:]], dim, 20, dim, multi_hot=True, is_mean=MEANS)
     pooled, interacted = lookups.pool(), lookups.interact(True, 0.05, 30).numpy()
     for sample in range(20):
         rows = lookups.rows(sample)
@@ -94,7 +93,7 @@ def test_one_hot_lookups_have_no_mean(variant: str) -> None:
     assert torch.equal(plain.interact(scale=0.1), means.interact(scale=0.1))
 
 
-@pytest.mark.parametrize("dim", [257, 300, 1000, 1024, 1025, 4096, 5001])
+@pytest.mark.parametrize("dim", [257, 1000, 1024, 1025, 5001])
 def test_wide_rows_are_looked_up_as_by_the_fallback(variant: str, monkeypatch: pytest.MonkeyPatch, dim: int) -> None:
     for multi_hot in (False, True):
         lookups = Lookups([*TABLE_DTYPES, "int8"], dim, 9, dim, multi_hot=multi_hot)

@@ -64,7 +64,7 @@ def dense_values(column: DenseColumn) -> st.SearchStrategy[Any]:
     return st.none() | st.integers(-(2**31), LARGEST)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=75)
 @given(data=st.data(), columns=schemas(), modulus=st.sampled_from([-1, 0, 5]))
 def test_records_are_those_of_the_reference(data: st.DataObject, columns: Columns, modulus: int) -> None:
     dictionaries = [data.draw(dictionary_of(column)) for column in columns.sparse]

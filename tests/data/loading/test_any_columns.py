@@ -78,7 +78,7 @@ def test_batch_is_what_the_reference_makes_of_each_record(columns: Columns, rows
     assert_is_of(first_samples(batch, rows // 2 + 1), records[: rows // 2 + 1], columns)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 @given(data=st.data(), columns=any_columns())
 def test_any_value_that_preprocessing_never_writes_is_found(data: st.DataObject, columns: Columns) -> None:
     records = random_records(columns, 5, data.draw(st.integers(0, 9)))

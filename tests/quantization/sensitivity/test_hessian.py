@@ -93,7 +93,7 @@ def test_traces_equal_second_differences(layout: str) -> None:
     }
     model = large_model(replace(SHAPE, **changes.get(layout, {})))
     batch = bags() if layout != "one-hot" else tiny.batches(1, 20, architecture=SHAPE)[0]
-    draws = 1500 if layout == "cross network" else 400  # Its traces are small sums of large terms.
+    draws = 800 if layout == "cross network" else 200  # Its traces are small sums of large terms.
     ops = [op for op in NAMES if op.startswith("cross_net") == (layout == "cross network")]
     found = hessian_traces(DifferentiableOps(model, batch), ops, torch.Generator().manual_seed(0), draws)
     for op, trace in found.items():
@@ -105,7 +105,7 @@ def test_trace_of_the_interaction_equals_second_differences() -> None:
     model = large_model()
     batch = tiny.batches(1, 3, architecture=SHAPE)[0]
     ops_of_batch = DifferentiableOps(model, batch)
-    found = hessian_traces(ops_of_batch, ["interaction"], torch.Generator().manual_seed(0), 2000)["interaction"]
+    found = hessian_traces(ops_of_batch, ["interaction"], torch.Generator().manual_seed(0), 1000)["interaction"]
     top = copy.deepcopy(model.top_mlp).double()
     outputs = ops_of_batch.activations.interacted.detach().double()
     hessian = torch.autograd.functional.hessian(

@@ -31,7 +31,6 @@ def both(raw: Path, folder: Path, options: PreprocessOptions, cluster: ClusterHe
     return contents(folder / "one"), contents(folder / "many")
 
 
-@pytest.mark.parametrize("machines", [1, 3])
 @pytest.mark.parametrize(
     "options",
     [
@@ -46,9 +45,12 @@ def both(raw: Path, folder: Path, options: PreprocessOptions, cluster: ClusterHe
     ],
     ids=str,
 )
-def test_equals_one_machine(raw: Path, tmp_path: Path, options: dict[str, Any], machines: int) -> None:
-    one, many = both(raw, tmp_path, PreprocessOptions(**SMALL, **options), ClusterHere(machines))
+def test_equals_one_machine(raw: Path, tmp_path: Path, options: dict[str, Any]) -> None:
+    one, many = both(raw, tmp_path, PreprocessOptions(**SMALL, **options), ClusterHere(3))
     assert many == one
+    with cluster_here(ClusterHere(1)):
+        preprocess(raw, tmp_path / "alone", PreprocessOptions(**SMALL, **options), cluster="anywhere")
+    assert contents(tmp_path / "alone") == one
 
 
 def test_several_tasks_write_the_training_rows(raw: Path, tmp_path: Path) -> None:

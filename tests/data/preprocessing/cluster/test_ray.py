@@ -217,6 +217,7 @@ def test_without_ray_the_extra_is_named(logs: Path, tmp_path: Path, monkeypatch:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_a_local_cluster(tmp_path: Path) -> None:
     raw = write_days(tmp_path / "raw", [random_lines(2000, 0) * 20, random_lines(2000, 1) * 20])
     command = [sys.executable, str(ROOT / "cli.py"), "preprocess", "--raw", str(raw), "--output", str(tmp_path / "out")]
