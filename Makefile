@@ -62,8 +62,8 @@ test: lint $(VENV)/installed-sharded  ## lint, formatting, types, all tests but 
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --cov --cov-report=term; tests=$$?; \
 	wait $$fuzz; fuzzed=$$?; cat $(VENV)/fuzz.log; [ $$tests = 0 ] || exit $$tests; exit $$fuzzed
 
-test-slow: $(VENV)/installed-test $(VENV)/installed-sharded $(VENV)/kserve/installed  ## the tests that take minutes
-	$(BIN)/pytest -m slow
+test-slow: $(VENV)/installed-test $(VENV)/installed-sharded $(VENV)/kserve/installed  ## the tests that take minutes, and those of properties with many examples
+	$(BIN)/pytest -m 'slow or hypothesis' --hypothesis-profile=many
 
 sanitize: $(VENV)/installed-test  ## the tests of native code under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(SANITIZED) $(BIN)/pytest -p no:cacheprovider tests/kernels tests/runtime tests/data/preprocessing/test_run.py \

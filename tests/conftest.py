@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.support.made_once import made_once
 from tests.support.names import refuse_addresses
@@ -22,6 +23,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # compiles what it imports, and pytest rewrites the assertions of 400 files again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# How many examples a test of a property gets that does not say so itself; `make test-slow` asks for many.
+for name, count in (("few", 50), ("many", 500)):
+    settings.register_profile(name, max_examples=count)
+settings.load_profile("few")
 
 # Test files import torch, Lightning and scipy: about a million objects that stay until the end. Searching them for
 # garbage again and again took more than a third of the time of collecting; pytest_collection() turns it on again.

@@ -20,6 +20,22 @@ def _quiet() -> Iterator[None]:
     root.handlers[:] = handlers
 
 
+@pytest.fixture
+def drawn() -> None:
+    """Asked for by a test that looks at a picture."""
+
+
+@pytest.fixture(autouse=True)
+def _undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out what is in the pictures of curves, which take as long as the trainings of these tests."""
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr("dlrm_pl.pages.figures.raster.write_png", _write_nothing)
+
+
+def _write_nothing(path: Path, *_: object, **__: object) -> None:
+    path.write_bytes(b"\x89PNG")
+
+
 @pytest.fixture(scope="session")
 def fitted(tmp_path_factory: pytest.TempPathFactory, synthetic_folder: Path) -> Path:
     """A folder with config.yaml, run/model.ckpt and artifact/, made by `fit`."""

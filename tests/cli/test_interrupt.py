@@ -85,8 +85,8 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory, synthetic_folder: Pa
     ("press", "saved_at"),
     [
         ({"step": 3}, 4),
-        ({"step": 5}, 6),  # The last one of an epoch.
-        ({"step": 8}, 9),
+        pytest.param({"step": 5}, 6, marks=pytest.mark.slow),  # The last one of an epoch.
+        pytest.param({"step": 8}, 9, marks=pytest.mark.slow),
         ({"step": 6, "in_validation": True}, 7),
         ({"step": 12, "in_validation": True}, 12),  # Nothing is left to train.
     ],

@@ -44,7 +44,7 @@ def test_nothing_to_inspect(capsys: pytest.CaptureFixture[str], tmp_path: Path) 
 
 
 def test_plots_of_a_dataset_a_checkpoint_and_an_artifact(
-    fitted: Path, synthetic_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    fitted: Path, synthetic_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], drawn: None
 ) -> None:
     for number, path in enumerate((synthetic_folder, fitted / "run" / "model.ckpt", fitted / "artifact")):
         plot = tmp_path / f"{number}.html"

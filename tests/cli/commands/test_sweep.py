@@ -37,13 +37,8 @@ def config(tmp_path: Path, synthetic_folder: Path) -> Path:
     return write_config(tmp_path, synthetic_folder)
 
 
-@pytest.fixture
-def drawn() -> None:
-    """Asked for by a test that looks at the picture."""
-
-
 @pytest.fixture(autouse=True)
-def _undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def _without_plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the picture, which takes longer than the trials."""
     if "drawn" not in request.fixturenames:
         monkeypatch.setattr("dlrm_pl.sweep.plot.write_plot", lambda *args: None)
@@ -114,6 +109,7 @@ def test_the_first_trial_has_the_given_settings(config: Path, tmp_path: Path, sy
     assert f"{float(trainer.callback_metrics['val_auroc']):.6f}" == line["val_auroc"]
 
 
+@pytest.mark.slow
 def test_a_sweep_that_is_killed_and_interrupted_ends_as_if_it_had_not_been(config: Path, tmp_path: Path) -> None:
     command = sweep(config, RATES, "--max_trials", 5, "--sampler", "random", "--rows_per_trial", 2000)
     ended = 0

@@ -72,6 +72,7 @@ preprocess(Path(sys.argv[1]), Path(sys.argv[2]), MANY)
 """
 
 
+@pytest.mark.slow
 def test_kill_9_at_random_points_and_the_same_command_again(
     raw: Path, expected: dict[str, bytes], tmp_path: Path
 ) -> None:
