@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from dlrm_pl.errors import ShapeError
 from dlrm_pl.kernels.hashing import blocks
 from dlrm_pl.kernels.hashing.blocks import Bytes, block_digests, rows_of_block
+from dlrm_pl.kernels.hashing.library import native
 
 
 def reference(data: Bytes, block_bytes: int) -> list[bytes]:
@@ -21,8 +22,8 @@ def reference(data: Bytes, block_bytes: int) -> list[bytes]:
 
 
 def variants() -> list[int | None]:
-    native = blocks._library()
-    return [None] if native is None else [None, *range(native.dlrm_hashing_variants() + 1)]
+    library = native()
+    return [None] if library is None else [None, *range(library.dlrm_hashing_variants() + 1)]
 
 
 @given(size=st.integers(0, 70_000), block=st.integers(1, 9000), seed=st.integers(0, 99))
@@ -42,7 +43,7 @@ def test_digests_are_those_of_the_reference(size: int, block: int, seed: int) ->
 
 @pytest.mark.parametrize(("size", "block"), [(0, 5), (1, 1), (64, 64), (100, 33), (5000, 2049), (40_000, 8192)])
 def test_the_fallback_gives_the_same(size: int, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks, "_library", lambda: None)
+    monkeypatch.setattr(blocks, "native", lambda: None)
     data = np.random.default_rng(1).integers(0, 256, size, dtype=np.uint8)
     digests, crc32 = block_digests(data, block)
     assert [bytes(digest) for digest in digests] == reference(data, block)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from dlrm_pl.kernels.hashing import blocks
+import dlrm_pl.kernels
+from dlrm_pl.kernels.hashing.library import VERSION
 from dlrm_pl.kernels.library import load_built
 
-NATIVE = Path(blocks.__file__).parents[1] / "_hashing.so"
+NATIVE = Path(dlrm_pl.kernels.__file__).parent / "_hashing.so"
 EARLIER = f"_hashing{importlib.machinery.EXTENSION_SUFFIXES[0]}"
 
 pytestmark = pytest.mark.skipif(not NATIVE.is_file(), reason="the native code was not built")
@@ -20,18 +21,18 @@ pytestmark = pytest.mark.skipif(not NATIVE.is_file(), reason="the native code wa
 def test_a_library_is_found_before_one_of_an_earlier_build(tmp_path: Path) -> None:
     (tmp_path / EARLIER).write_text("of other sources")
     shutil.copyfile(NATIVE, tmp_path / NATIVE.name)
-    library = load_built("hashing", blocks.VERSION, tmp_path)
-    assert library is not None
-    assert library._name == str(tmp_path / NATIVE.name)
+    found = load_built("hashing", VERSION, tmp_path)
+    assert found is not None
+    assert found._name == str(tmp_path / NATIVE.name)
 
 
 def test_a_library_of_an_earlier_build_is_found(tmp_path: Path) -> None:
     shutil.copyfile(NATIVE, tmp_path / EARLIER)
-    assert load_built("hashing", blocks.VERSION, tmp_path) is not None
+    assert load_built("hashing", VERSION, tmp_path) is not None
 
 
 def test_a_library_that_cannot_be_loaded_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / NATIVE.name).write_text("nothing")
-    assert load_built("hashing", blocks.VERSION, tmp_path) is None
+    assert load_built("hashing", VERSION, tmp_path) is None
     assert f"{tmp_path / NATIVE.name}: " in caplog.text
     assert "using the slower fallback" in caplog.text

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dlrm_pl.columns.columns import Columns
+from dlrm_pl.kernels.hashing.sha256 import sha256_blocks
 
 _BLOCK_RECORDS = 8192
 _MOST_BLOCK_BYTES = 8 << 20
@@ -54,9 +55,7 @@ def part_at(offset: int, data: memoryview, size: int) -> Part:
     """Return the digests of bytes at an offset of a file with blocks of ``size`` bytes."""
     first = min(-offset % size, len(data))
     last = first + (len(data) - first) // size * size
-    blocks = range(first, last, size)
-    digests = b"".join(hashlib.sha256(data[start : start + size]).digest() for start in blocks)
-    return Part(data[:first], digests, data[last:])
+    return Part(data[:first], sha256_blocks(data[first:last], size), data[last:])
 
 
 class BlockChecksum:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import zlib
-from functools import cache
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -18,18 +16,12 @@ import numpy.typing as npt
 from dlrm_pl.errors import ShapeError
 from dlrm_pl.kernels.arrays import address
 from dlrm_pl.kernels.hashing.fallback import blake3
-from dlrm_pl.kernels.library import Signatures, declare, load
+from dlrm_pl.kernels.hashing.library import native
 
 DIGEST_BYTES = 16
-VERSION = 1
 
 _BLOCK_BYTES = 8192
 _UINT8 = np.dtype(np.uint8)
-_POINTER, _LONG = ctypes.c_void_p, ctypes.c_int64
-_SIGNATURES: Signatures = {
-    "dlrm_hashing_variants": (_LONG, []),
-    "dlrm_hashing_blocks": (_LONG, [_POINTER, _LONG, _LONG, _POINTER, _LONG, _LONG, _POINTER]),
-}
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -58,15 +50,15 @@ def block_digests(data: Bytes, block_bytes: int, crc32: int = 0, *, variant: int
     if block_bytes < 1:
         raise ShapeError(f"block_bytes={block_bytes} must be at least 1.")
     blocks = -(-data.size // block_bytes)
-    native = _library()
-    if native is None:
+    library = native()
+    if library is None:
         digests = blake3(data, block_bytes)[:, :DIGEST_BYTES]
         return np.ascontiguousarray(digests), zlib.crc32(data.data, crc32)
     digests = np.empty((blocks, DIGEST_BYTES), np.uint8)
     crc = ctypes.c_uint32(crc32)
-    number = native.dlrm_hashing_variants() if variant is None else variant
+    number = library.dlrm_hashing_variants() if variant is None else variant
     pointer = digests.ctypes.data
-    if not native.dlrm_hashing_blocks(
+    if not library.dlrm_hashing_blocks(
         where, data.size, block_bytes, pointer, digests.nbytes, number, ctypes.addressof(crc)
     ):
         raise ShapeError(f"Blocks of {block_bytes} bytes cannot be hashed by variant {number} on this processor.")
@@ -75,15 +67,9 @@ def block_digests(data: Bytes, block_bytes: int, crc32: int = 0, *, variant: int
 
 def native_digest() -> tuple[int, int] | None:
     """Return the address of the native function and the number of its fastest variant; None where it was not built."""
-    native = _library()
-    if native is None:
+    library = native()
+    if library is None:
         return None
-    function = ctypes.cast(native.dlrm_hashing_blocks, ctypes.c_void_p).value
+    function = ctypes.cast(library.dlrm_hashing_blocks, ctypes.c_void_p).value
     assert function is not None
-    return function, native.dlrm_hashing_variants()
-
-
-@cache
-def _library() -> ctypes.CDLL | None:
-    native = load("hashing", VERSION, Path(__file__).parents[1])
-    return None if native is None else declare(native, _SIGNATURES)
+    return function, library.dlrm_hashing_variants()

@@ -1,10 +1,11 @@
-// Digests of the blocks of a run of bytes, by which changed blocks are found, and the CRC-32 of the run.
+// Digests of the blocks of a run of bytes, by which changed blocks are found, and the CRC-32 of the run; and SHA-256.
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 
 #include "../../cpp/crc32.h"
 #include "../../cpp/target.h"
+#include "sha256.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -125,7 +126,7 @@ HashLanes variant(int64_t number) {
 
 using namespace dlrm;
 
-EXPORT int64_t dlrm_hashing_version() { return 1; }
+EXPORT int64_t dlrm_hashing_version() { return 2; }
 
 // The last variant that this processor runs.
 EXPORT int64_t dlrm_hashing_variants() {
@@ -154,4 +155,12 @@ EXPORT int64_t dlrm_hashing_blocks(const uint8_t* data, int64_t size, int64_t bl
         digests += 16 * count, first += count * width;
     }
     return 1;
+}
+
+// Writes 32 bytes, its SHA-256, for each of `count` blocks that follow each other. Returns false where this processor has
+// no instructions for it, or the arguments make no sense.
+EXPORT int64_t dlrm_hashing_sha256(const uint8_t* data, int64_t size, int64_t block, int64_t count, uint8_t* digests,
+                                   int64_t digest_bytes) {
+    if (block < 1 || count < 0 || count > size / block || count > digest_bytes / int64_t(hashing::SHA256_BYTES)) return 0;
+    return hashing::sha256_blocks(data, size_t(block), size_t(count), digests);
 }
