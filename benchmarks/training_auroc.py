@@ -2,8 +2,9 @@
 
 For each seed all contenders start from the same weights and see the same batches in the same order, with the learning
 rates of the run's schedule; upstream (facebookresearch/dlrm) starts from weights that it draws itself. Scores of test
-come from an fp32 forward. Differences are to ``torch_fp32``. The shape ``dcn`` is the quick start's with a cross
-network of three layers of rank 64 instead of dot products, trained by Adagrad as MLPerf's DLRM-DCNv2.
+come from an fp32 forward. Differences are to ``torch_fp32``, or the first contender. The shape ``dcn`` is the quick
+start's with a cross network of three layers of rank 64 instead of dot products, trained by Adagrad as MLPerf's
+DLRM-DCNv2.
 
     python benchmarks/training_auroc.py --seeds 10 --reference ../dlrm
     python benchmarks/training_auroc.py --contenders torch_fp32 native_fp32 native_bf16 --seeds 3
@@ -179,18 +180,19 @@ def compare(plan: Plan, names: Sequence[str], seeds: Sequence[int], reference: P
             line += f"{run.auroc:>20.6f}"
         print(line, flush=True)
     differences = {}
-    base = aurocs.get("torch_fp32", {})
+    of = "torch_fp32" if "torch_fp32" in names else names[0]
+    base = aurocs[of]
     for name, found in aurocs.items():
         values = [found[seed] - base[seed] for seed in found if seed in base]
-        if name != "torch_fp32" and values:
+        if name != of and values:
             differences[name] = summary(values)
             one = differences[name]
             print(
-                f"{name} - torch_fp32: mean {one['mean']:+.6f}, standard error {one['standard_error']}, worst "
+                f"{name} - {of}: mean {one['mean']:+.6f}, standard error {one['standard_error']}, worst "
                 f"{one['worst']:+.6f}, of {len(values)}"
             )
     if len(base) > 1:
-        print(f"torch_fp32 over seeds: standard deviation {statistics.stdev(base.values()):.6f}")
+        print(f"{of} over seeds: standard deviation {statistics.stdev(base.values()):.6f}")
     return {"aurocs": aurocs, "differences": differences}
 
 
