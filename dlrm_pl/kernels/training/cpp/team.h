@@ -1,11 +1,15 @@
 // The threads of one step: they run the same stages, each its share of a stage, and meet after each.
 #pragma once
 
+#include <linux/futex.h>
 #include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <limits>
 
 #include "../../cpp/openmp.h"
 
@@ -50,30 +54,37 @@ public:
         if (first < last) work(first, last);
     }
 
-    // Waits until all threads have come here.
+    // Waits until all threads have come here: for a moment awake, then asleep, so that a thread that the others wait for,
+    // since another program has its processor, is let go on before those that have used up their time.
     void meet() {
         const int count = size.load(std::memory_order_relaxed);
         if (count <= 1) return;
-        const int64_t round = rounds.load(std::memory_order_acquire);
+        const uint32_t round = rounds.load(std::memory_order_acquire);
         if (arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == count) {
             arrived.store(0, std::memory_order_relaxed);
-            rounds.store(round + 1, std::memory_order_release);
+            rounds.store(round + 1, std::memory_order_seq_cst);
+            if (asleep.load(std::memory_order_seq_cst)) futex(FUTEX_WAKE_PRIVATE, std::numeric_limits<int>::max());
             return;
         }
-        for (int spins = 0; rounds.load(std::memory_order_acquire) == round; spins++) {
-            if (spins < 2000) {
+        for (int spins = 0; spins < 2000; spins++) {
+            if (rounds.load(std::memory_order_acquire) != round) return;
 #if defined(__x86_64__)
-                __builtin_ia32_pause();
+            __builtin_ia32_pause();
 #endif
-            } else {
-                sched_yield();  // More threads than processors, or other programs on them.
-            }
         }
+        asleep.fetch_add(1, std::memory_order_seq_cst);
+        while (rounds.load(std::memory_order_seq_cst) == round) futex(FUTEX_WAIT_PRIVATE, round);
+        asleep.fetch_sub(1, std::memory_order_relaxed);
     }
 
 private:
-    std::atomic<int> size{0}, arrived{0};
-    std::atomic<int64_t> rounds{0};
+    static_assert(sizeof(std::atomic<uint32_t>) == sizeof(uint32_t), "Linux waits for a plain integer");
+
+    // Sleeps while `rounds` is `value`, or wakes up so many.
+    void futex(int operation, uint32_t value) { syscall(SYS_futex, &rounds, operation, value, nullptr, nullptr, 0); }
+
+    std::atomic<int> size{0}, arrived{0}, asleep{0};
+    std::atomic<uint32_t> rounds{0};
 };
 
 }  // namespace dlrm::training
