@@ -1,12 +1,15 @@
-"""A callback that writes down how long each epoch of a training took, for benchmarks/training.py."""
+"""Callbacks that write down how long each epoch of a training took, for training.py and fit_overhead.py."""
 
 from __future__ import annotations
 
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
+
+from dlrm_pl.kernels.training import native
 
 
 class EpochTimes(pl.Callback):
@@ -31,4 +34,47 @@ class EpochTimes(pl.Callback):
         seconds, cpu = time.perf_counter() - self._began, time.process_time() - self._cpu
         steps = trainer.global_step - self._first
         self._found.append({"seconds": seconds, "processor_seconds": cpu, "steps": steps})
+        self._path.write_text(json.dumps(self._found))
+
+
+class NativeTimes(EpochTimes):
+    """Write as well the time and the seconds of the processor that this thread spends in calls of native steps.
+
+    Args:
+        path: file.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self._spent = [0.0, 0.0]
+        function = native._function
+
+        def timed(library: Any, name: str, arguments: list[Any]) -> Any:
+            call = function(library, name, arguments)
+            return self._timed(call) if name == "steps" else call
+
+        native._function = timed
+
+    def _timed(self, call: Any) -> Any:
+        def run(*arguments: Any) -> int:
+            began, cpu = time.perf_counter(), time.thread_time()
+            status = int(call(*arguments))
+            self._spent[0] += time.perf_counter() - began
+            self._spent[1] += time.thread_time() - cpu
+            return status
+
+        return run
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self._spent[:] = [0.0, 0.0]
+        self._thread = time.thread_time()
+        super().on_train_epoch_start(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop it."""
+        thread = time.thread_time() - self._thread
+        super().on_train_epoch_end(trainer, pl_module)
+        names = ("native_seconds", "native_processor_seconds", "thread_processor_seconds")
+        self._found[-1] |= dict(zip(names, (*self._spent, thread), strict=True))
         self._path.write_text(json.dumps(self._found))

@@ -54,6 +54,9 @@ FIT = {"32-true": "fit_fp32", "bf16-mixed": "fit"}
 _BLOCK_S = 0.4
 _BATCHES = 32
 _WARM_STEPS = 2
+_BARE_RATE = 0.01
+"""Learning rate of bare steps: all contenders train the same tables on a few batches again and again, which may diverge
+at the quick start's own rate of 1.0."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class Shape:
         name: ``mlperf`` or ``quickstart``.
         architecture: of the model.
         data: dataset folder.
-        learning_rate: of every step.
+        learning_rate: of every step of ``fit`` and of upstream's script.
     """
 
     name: str
@@ -123,9 +126,9 @@ class Bare:
         self.absent: dict[str, str] = {}
         if reference is not None:
             data = [table.detach() for table in tables]
-            self._steps["reference"] = UpstreamStep(reference, shape.architecture, data, optimizer, shape.learning_rate)
+            self._steps["reference"] = UpstreamStep(reference, shape.architecture, data, optimizer, _BARE_RATE)
         for contender in CONTENDERS:
-            step = torch_or_native(contender, copy.deepcopy(model, dict(shared)), optimizer, shape.learning_rate)
+            step = torch_or_native(contender, copy.deepcopy(model, dict(shared)), optimizer, _BARE_RATE)
             if isinstance(step, str):
                 self.absent[contender.name] = step
             else:

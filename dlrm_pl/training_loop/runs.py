@@ -20,7 +20,7 @@ from dlrm_pl.training_loop.observers import batches_of_the_bar, batches_unseen
 _RUN_S = 0.1
 """Time without a hook, after which progress bars, timers and ctrl-C get their turn."""
 
-_CALLS_OF_A_RUN = 5
+_CALLS_OF_A_RUN = 3
 """Calls of native code in that time, so that a run does not end late."""
 
 _MOST_BATCHES = 64
@@ -78,7 +78,8 @@ class RunsLoop(_TrainingEpochLoop):
             batches -= len(taken)
             now = time.perf_counter()
             share = _RUN_S / _CALLS_OF_A_RUN / max((now - began) / len(taken), 1e-9)
-            self._batches_of_a_call = max(1, min(int(share), 2 * len(taken), _MOST_BATCHES))
+            # Fewer were taken than asked for where the reader has read no more together.
+            self._batches_of_a_call = max(1, min(int(share), 2 * max(together, len(taken)), _MOST_BATCHES))
             began = now
             if now >= end and (counts.ready + 1) % unit == 0:
                 break

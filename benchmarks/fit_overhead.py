@@ -1,0 +1,107 @@
+"""Compare what ``fit`` spends beside its native steps in several checkouts, in turn.
+
+Each trains two epochs of the quick start's dataset with batches of 128, a progress bar on a terminal, CSVLogger and
+ModelCheckpoint; the second epoch counts. The networks are so small that a native step takes a quarter of a millisecond
+of a processor without AMX, as one of the quick start's networks does on a processor with AMX. Where other programs use
+the machine, compare processor time: that of the training thread outside of native calls, and that of all other threads
+but the native steps' own (with one thread: the reader of batches and the progress bar).
+
+    PYTHONPATH=. python benchmarks/fit_overhead.py ../before . --repeats 5
+
+A checkout must have been built. Prints microseconds a step, and JSON as the last line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+import yaml
+from machine import machine
+from training import _on_a_terminal
+
+from dlrm_pl.data.synthetic.synthesize import synthesize
+
+NAMES = ("step", "in native calls", "beside them", "processor, this thread beside them", "processor, other threads")
+
+
+def microseconds(checkout: Path, data: Path, steps: int, threads: int, folder: Path) -> dict[str, float]:
+    """Return the microseconds a step of a checkout's ``fit``, by name.
+
+    Raises:
+        RuntimeError: ``fit`` failed; with its output.
+    """
+    output = folder / "times.json"
+    saves = {"dirpath": str(folder / "run"), "every_n_train_steps": 10**9}
+    config = {
+        "model": {"embedding_dim": 16, "bottom_mlp": [13, 16], "top_mlp": [8, 1], "learning_rate": 0.1},
+        "data": {"folder": str(data), "batch_size": 128, "shuffle": "batch"},
+        "trainer": {
+            "default_root_dir": str(folder / "run"),
+            "accelerator": "cpu",
+            "precision": "bf16-mixed",
+            "max_epochs": 2,
+            "limit_train_batches": steps,
+            "limit_val_batches": 0,
+            "logger": {
+                "class_path": "pytorch_lightning.loggers.CSVLogger",
+                "init_args": {"save_dir": str(folder / "log")},
+            },
+            "callbacks": [
+                {"class_path": "fit_times.NativeTimes", "init_args": {"path": str(output)}},
+                {"class_path": "pytorch_lightning.callbacks.RichProgressBar"},
+                {"class_path": "pytorch_lightning.callbacks.ModelCheckpoint", "init_args": saves},
+            ],
+        },
+    }
+    (folder / "fit.yaml").write_text(yaml.safe_dump(config))
+    command = [sys.executable, str(checkout / "cli.py"), "fit", "-c", str(folder / "fit.yaml"), "--overwrite"]
+    counts = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), "COLUMNS": "120"}
+    path = f"{checkout}{os.pathsep}{Path(__file__).resolve().parent}"
+    status, text = _on_a_terminal(command, os.environ | counts | {"PYTHONPATH": path}, folder)
+    if status:
+        raise RuntimeError(f"fit of {checkout} ended with {status}:\n{text[-3000:]}")
+    found = json.loads(output.read_text())[-1]
+    beside = found["thread_processor_seconds"] - found["native_processor_seconds"]
+    # Other threads of the native steps take as long as this one, about.
+    others = found["processor_seconds"] - beside - threads * found["native_processor_seconds"]
+    seconds = (found["seconds"], found["native_seconds"], found["seconds"] - found["native_seconds"], beside, others)
+    return {name: 1e6 * value / found["steps"] for name, value in zip(NAMES, seconds, strict=True)}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkouts", type=Path, nargs="+", help="checkouts of this repository")
+    parser.add_argument("--threads", type=int, default=1, help="threads of the native steps")
+    parser.add_argument("--steps", type=int, default=5000, help="steps of an epoch")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each checkout")
+    parser.add_argument("--data", type=Path, help="dataset of the quick start; default: it is made")
+    options = parser.parse_args()
+    found: dict[str, list[dict[str, float]]] = {str(checkout): [] for checkout in options.checkouts}
+    with tempfile.TemporaryDirectory() as name:
+        if options.data is None:
+            synthesize(Path(name) / "quickstart")
+        data = (options.data or Path(name) / "quickstart").resolve()
+        for _ in range(options.repeats):
+            for checkout in options.checkouts:
+                with tempfile.TemporaryDirectory() as run:
+                    times = microseconds(checkout.resolve(), data, options.steps, options.threads, Path(run))
+                found[str(checkout)].append(times)
+    medians = {
+        checkout: {name: round(statistics.median(times[name] for times in runs), 1) for name in NAMES}
+        for checkout, runs in found.items()
+    }
+    for checkout, times in medians.items():
+        print(f"{checkout}: " + ", ".join(f"{name} {value:,.0f} us" for name, value in times.items()))
+    settings = {"threads": options.threads, "steps": options.steps, "repeats": options.repeats}
+    print(json.dumps({"us_a_step": medians, **settings, "machine": machine()}))
+
+
+if __name__ == "__main__":
+    main()
