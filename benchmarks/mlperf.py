@@ -105,9 +105,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=204_800, help="samples in memory")
     parser.add_argument("--rows", type=int, default=4_000_000, help="synthetic rows, of which three quarters train")
     parser.add_argument("--table-rows", type=int, default=200_000, help="most rows of a table")
-    parser.add_argument(
-        "--server-qps", type=float, help="samples a second to send to the server; default: searched for"
-    )
+    parser.add_argument("--server-qps", type=float, help="samples a second of the server; default: searched for")
     parser.add_argument("--accuracy-script", type=Path, help="MLPerf's accuracy-dlrm.py")
     parser.add_argument("--folder", type=Path, help="where files stay; default: a temporary folder")
     options = parser.parse_args()

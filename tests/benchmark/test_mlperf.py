@@ -105,7 +105,7 @@ def test_samples_that_do_not_fit_into_memory_are_refused_before_they_are_read(mo
     library = SampleLibrary([100] * 5, lambda number: read.append(number) or one)
     monkeypatch.setattr("dlrm_pl.memory.available_bytes", lambda: 100)
     with pytest.raises(ConfigurationError, match=r"5 samples of MLPerf will need 33.2 KiB .*smaller --mlperf_samples"):
-        library.load(range(5))
+        library.require_memory()
     assert read == [0]
 
 
@@ -294,6 +294,15 @@ def test_an_error_of_the_model_ends_the_run_and_is_raised(
 
     with pytest.raises(ValueError, match="a broken model"):
         execute(short(scenario, 200.0), Failing(fail), library, tmp_path)
+
+
+@needs_loadgen
+def test_samples_that_cannot_be_read_end_the_run(tmp_path: Path) -> None:
+    def fail(number: int) -> ClickBatch:
+        raise OSError(f"sample {number} is gone")
+
+    with pytest.raises(OSError, match=r"sample \d is gone"):
+        execute(short("offline", 200.0), tiny.model(), SampleLibrary([100] * 3, fail), tmp_path)
 
 
 @needs_loadgen

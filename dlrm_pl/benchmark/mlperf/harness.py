@@ -112,7 +112,7 @@ def execute(run: Run, model: nn.Module, library: SampleLibrary, logs: Path) -> R
             respond = stack.enter_context(Batcher(system.respond, system.pairs, run.max_pairs)).submit
         sut = loadgen.ConstructSUT(respond, lambda: None)
         stack.callback(loadgen.DestroySUT, sut)
-        samples = loadgen.ConstructQSL(len(library), library.loaded_at_a_time, library.load, library.unload)
+        samples = loadgen.ConstructQSL(len(library), library.loaded_at_a_time, system.load, library.unload)
         stack.callback(loadgen.DestroyQSL, samples)
         settings, logging = _settings(loadgen, run), _logging(loadgen, logs)
         # In another thread: an exception in loadgen's own loop, such as that of Ctrl-C, would abort the process.
@@ -149,6 +149,14 @@ class _System:
     def stop(self) -> None:
         """Answer all further requests without scoring them, so that loadgen ends as soon as it can."""
         self._stopped = True
+
+    def load(self, numbers: Sequence[int]) -> None:
+        """Read samples into memory; an error here would end the process."""
+        try:
+            self._library.load(numbers)
+        except Exception as error:
+            self.error = error
+            self.stop()
 
     def respond_in_chunks(self, samples: Sequence[Any]) -> None:
         for chunk in chunks(samples, self.pairs, self._run.max_pairs):

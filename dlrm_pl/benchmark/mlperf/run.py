@@ -112,7 +112,8 @@ def run_mlperf(
         progress: called with a description of each step.
 
     Raises:
-        ConfigurationError: see ``Options.check``; or there is no float AUROC to compare the accuracy with.
+        ConfigurationError: see ``Options.check``; there is no float AUROC to compare the accuracy with; or the samples
+            do not fit into memory.
         DatasetError: the artifact was made for another dataset.
         OutputError: ``output`` holds something else, or cannot be written.
     """
@@ -128,6 +129,7 @@ def run_mlperf(
         if dataset is None
         else SampleLibrary.of_dataset(dataset, options.seed, most)
     )
+    library.require_memory()
     with atomic_folder(output, planned) as folder:
         result = _perform(artifact, options, rules, library, folder, progress)
         accuracy = None

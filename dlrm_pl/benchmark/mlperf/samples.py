@@ -88,19 +88,20 @@ class SampleLibrary:
         """Number of samples to load at a time: MLPerf's performance sample count."""
         return min(len(self), self._most_loaded)
 
-    def load(self, numbers: Sequence[int]) -> None:
-        """Read samples into memory.
+    def require_memory(self) -> None:
+        """Check that the samples that are loaded at a time fit into memory.
 
         Raises:
-            ConfigurationError: there is not enough memory; tells how many samples would fit.
+            ConfigurationError: they do not.
         """
-        if numbers:
-            first = _stored(self._read(numbers[0]))
-            pair_bytes = _bytes_of(first) / self.lengths[numbers[0]]
-            needed = int(pair_bytes * sum(self.lengths[number] for number in numbers))
-            require_memory(needed, f"{len(numbers):,} samples of MLPerf", "Give a smaller --mlperf_samples.")
-        for number in numbers:
-            self._loaded[number] = _stored(self._read(number))
+        pair_bytes = _bytes_of(_stored(self._read(0))) / self.lengths[0]
+        count = self.loaded_at_a_time
+        needed = int(pair_bytes * sum(self.lengths) / len(self) * count)
+        require_memory(needed, f"{count:,} samples of MLPerf", "Give a smaller --mlperf_samples.")
+
+    def load(self, numbers: Iterable[int]) -> None:
+        """Read samples into memory."""
+        self._loaded.update({number: _stored(self._read(number)) for number in numbers})
 
     def unload(self, numbers: Iterable[int]) -> None:
         """Remove samples from memory."""

@@ -38,7 +38,8 @@ def choose_batch(speeds: dict[int, float], scenario: Scenario, latency_s: float)
 def measure_speeds(model: nn.Module, library: SampleLibrary, seconds: float = 0.3) -> dict[int, float]:
     """Measure pairs a second by the number of pairs of a batch, including the time to join the samples."""
     speeds = {}
-    library.load(range(library.loaded_at_a_time))
+    loaded = _samples_of(library, max(_BATCH_PAIRS))
+    library.load(loaded)
     try:
         for pairs in _BATCH_PAIRS:
             numbers = _samples_of(library, pairs)
@@ -51,7 +52,7 @@ def measure_speeds(model: nn.Module, library: SampleLibrary, seconds: float = 0.
                 best, calls = min(best, time.perf_counter() - start), calls + 1
             speeds[pairs] = size / best
     finally:
-        library.unload(range(library.loaded_at_a_time))
+        library.unload(loaded)
     return speeds
 
 
