@@ -136,6 +136,30 @@ def test_a_sweep_that_is_killed_and_interrupted_ends_as_if_it_had_not_been(confi
     assert len(trials_of(tmp_path / "sweep")) == 6
 
 
+def test_an_interrupted_sweep_keeps_its_trials_and_goes_on(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--max_trials", 2, "--sampler", "random")
+    real = sweep_trials.DLRMTrainer.fit
+    calls = []
+
+    def fit(self: Any, *args: Any, **given: Any) -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        real(self, *args, **given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sweep_trials.DLRMTrainer, "fit", fit)
+        assert run(*sweep(config, RATES, *options)) == 130
+    assert "The trials that have ended are kept" in capsys.readouterr().err
+    assert len(trials_of(tmp_path / "sweep")) == 1
+    assert run(*sweep(config, RATES, *options)) == 0
+    assert run(*sweep(config, RATES, *options, name="whole")) == 0
+    assert untimed(tmp_path / "sweep") == untimed(tmp_path / "whole")
+    assert len(trials_of(tmp_path / "whole")) == 2
+
+
 def test_trials_have_the_same_weights_rows_and_order(config: Path, tmp_path: Path) -> None:
     """A setting that changes nothing changes no digit; and another batch size is scored after the same shares."""
     space = {"data.eval_batch_size": {"choices": [512, 500, 3000]}}
