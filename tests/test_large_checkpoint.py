@@ -94,6 +94,7 @@ def failure(steps: Sequence[str], folder: Path, kind: str = "zip") -> str:
     return ""
 
 
+@pytest.mark.slow
 def test_legacy_checkpoint_larger_than_the_memory_is_imported(tmp_path: Path) -> None:
     assert not failure([_MAKE, _IMPORT], tmp_path, "legacy")
     assert (tmp_path / "model.ckpt").stat().st_size > 200e6

@@ -133,6 +133,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
+@pytest.mark.slow
 def test_a_forked_child_computes_the_same() -> None:
     done = subprocess.run([sys.executable, "-c", FORK], timeout=250, env=os.environ | {"PYTHONWARNINGS": "ignore"})
     assert done.returncode == 0

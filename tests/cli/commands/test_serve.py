@@ -103,7 +103,9 @@ def token(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 0), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
+)
 def test_process_serves_until_a_signal_and_says_so(folder: Path, token: Path, number: int, status: int) -> None:
     process, port = started("--artifact", folder, "--token_file", token, "--log_requests")
     with socket.create_connection(("127.0.0.1", port), timeout=30) as sock:

@@ -119,6 +119,7 @@ def test_the_plan_knows_the_type_that_is_sent(
         assert 0 <= counted[rank.rank][f"{name}-{communication}"] - rank.sent_bytes <= 40 * 144
 
 
+@pytest.mark.slow
 @needs_engine
 def test_four_processes_on_two_hosts_do_as_well(tmp_path: Path) -> None:
     kinds = KINDS | {"table_row_wise": "table_row_wise"}
