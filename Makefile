@@ -20,7 +20,7 @@ $(VENV)/installed-test: $(VENV)/installed
 	@touch $@
 
 # Without its dependencies, see the file.
-$(VENV)/installed-sharded: requirements/torchrec.txt requirements/fitting.py dlrm_pl/distributed/engine.py | $(VENV)/installed
+$(VENV)/installed-sharded: requirements/torchrec.txt requirements/fitting.py dlrm_pl/distributed/engine.py dlrm_pl/extras.py | $(VENV)/installed
 	$(BIN)/python requirements/fitting.py > $(VENV)/torchrec.txt
 	$(BIN)/pip install --quiet --no-deps -r $(VENV)/torchrec.txt
 	@touch $@

@@ -2,12 +2,14 @@
 
 Shape v1: networks 13-512-256-128 and 479-1024-1024-512-256-1, 26 tables of dimension 128, one-hot. Shape v2, which is
 DLRM-DCNv2: bags of 214 rows a sample, a cross network of 3 layers of rank 512 on 3,456 values, and
-3456-1024-1024-512-256-1. Contenders take turns, and ratios are paired round by round. Prints a table, the time of each
-stage of the int8 model, and JSON as the last line; with several thread counts one JSON line for each, in the given
-order.
+3456-1024-1024-512-256-1. Contenders take turns, and ratios are paired round by round. They include other programs, as
+far as these are installed (the extra `rivals`), and the fastest of them is named at every batch size. Prints a table,
+the time of each stage of the int8 model, and JSON as the last line; with several thread counts one JSON line for each,
+in the given order.
 
     python benchmarks/inference.py                       # all threads, then one
-    python benchmarks/inference.py --threads 1 --seconds 2 --rows 20000
+    python benchmarks/inference.py --threads 1 --seconds 2 --rows 20000 --rivals none
+    python benchmarks/inference.py --threads 1 --batch-sizes 1 8 32 128 2048 --rivals onnxruntime openvino
     python benchmarks/inference.py --shape v2 --threads 1
 """
 
@@ -16,7 +18,6 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Sequence
 
 import torch
 from ceilings import ceilings, linear_operations, roofline
@@ -29,6 +30,7 @@ from dlrm_pl.benchmark.compare import compare
 from dlrm_pl.benchmark.comparison import Cell, Comparison
 from dlrm_pl.benchmark.contenders import Contenders, float_contenders, int8_contender
 from dlrm_pl.benchmark.footprint import float_row_bytes, int8_row_bytes
+from dlrm_pl.benchmark.rivals.choice import NAMES, with_rivals
 from dlrm_pl.benchmark.rows import random_batch, random_rows
 from dlrm_pl.kernels.int8.selection import isa
 from dlrm_pl.model.dlrm import DLRM
@@ -36,8 +38,6 @@ from dlrm_pl.quantization.ptq.quantize import quantize, table_packer
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM, count_int8_ops
 from dlrm_pl.runtime.tables import row_bytes
-
-REPORTED = ("fp32", "fp32_compiled", "bf16_compiled", "eager_int8", "int8")
 
 
 def build(
@@ -63,36 +63,52 @@ def times(cell: Cell, name: str, other: str) -> float | None:
     return round(cell.timings[name].ratio / cell.timings[other].ratio, 2)
 
 
-def summary(comparison: Comparison, threads: int, sizes: Sequence[int], limit: float | None) -> dict[str, object]:
-    """Return the JSON of one number of threads; ``limit`` is the samples/s of the roofline."""
+def summary(comparison: Comparison, threads: int, limit: float | None) -> dict[str, object]:
+    """Return the JSON of one number of threads.
+
+    For each batch size it has the samples/s of each contender by name, and how many times as fast as others int8 is:
+    ``x_fp32`` (eager), ``x_bf16`` (compiled), ``x_eager_int8``, and ``x_best_rival``, the fastest of all that are no
+    int8 model of ours, which ``best_rival`` names.
+
+    Args:
+        comparison: the times.
+        threads: number of threads.
+        limit: samples/s of the roofline.
+    """
     cells = {cell.batch_size: cell for cell in comparison.cells if cell.threads == threads}
     batch = {}
-    for size in sizes:
-        cell = cells[size]
-        speeds = {name: round(cell.timings[name].samples_per_s) for name in REPORTED if name in cell.timings}
+    for size, cell in cells.items():
+        speeds = {name: round(timing.samples_per_s) for name, timing in cell.timings.items()}
         ratios = {"x_fp32": "fp32", "x_bf16": "bf16_compiled", "x_eager_int8": "eager_int8"}
-        batch[str(size)] = speeds | {key: times(cell, "int8", other) for key, other in ratios.items()}
-    fastest = max(cells[size].timings["int8"].samples_per_s for size in sizes)
+        found: dict[str, object] = {key: times(cell, "int8", other) for key, other in ratios.items()}
+        if best := comparison.best_rival(cell):
+            found |= {"x_best_rival": round(best.times, 2), "best_rival": best.name}
+        batch[str(size)] = speeds | found
+    fastest = max(cell.timings["int8"].samples_per_s for cell in cells.values())
     return {
         "isa": isa(),
         "threads": threads,
         "batch": batch,
         "batch1_latency_ms": {name: round(timing.p50_ms, 4) for name, timing in cells[1].timings.items()},
         "roofline_share": None if limit is None else round(fastest / limit, 3),
+        "unavailable": comparison.unavailable,
         "machine": machine(),
     }
 
 
 def print_cell(cell: Cell, comparison: Comparison) -> None:
     print(f"\nbatch {cell.batch_size:,}, {cell.threads} thread{'s' * (cell.threads > 1)}")
-    print(f"  {'':<18}{'samples/s':>12}{'ms':>10}{'95 % interval':>20}{'p99 ms':>10}{'x fp32':>9}{'95 % interval':>16}")
+    milliseconds = f"{'ms':>10}{'95 % interval':>20}{'p99 ms':>10}"
+    print(f"  {'':<20}{'samples/s':>12}{milliseconds}{'x fp32 eager':>14}{'95 % interval':>16}")
     for name, timing in cell.timings.items():
         interval = f"{timing.interval_ms[0]:.3f} - {timing.interval_ms[1]:.3f}"
         ratio = f"{timing.ratio_interval[0]:.2f} - {timing.ratio_interval[1]:.2f}"
         print(
-            f"  {comparison.labels[name]:<18}{timing.samples_per_s:>12,.0f}{timing.p50_ms:>10.3f}{interval:>20}"
-            f"{timing.p99_ms:>10.3f}{timing.ratio:>9.2f}{ratio:>16}"
+            f"  {comparison.labels[name]:<20}{timing.samples_per_s:>12,.0f}{timing.p50_ms:>10.3f}{interval:>20}"
+            f"{timing.p99_ms:>10.3f}{timing.ratio:>14.2f}{ratio:>16}"
         )
+    if best := comparison.best_rival(cell):
+        print(f"  fastest rival: {best.label}; int8 is {best.times:.2f} times as fast")
 
 
 def main() -> None:
@@ -103,7 +119,21 @@ def main() -> None:
     parser.add_argument("--batch-sizes", type=int, nargs="+", help="default: 2048 and 16384; of v2 400 and 2048")
     parser.add_argument("--seconds", type=float, default=3.0, help="seconds for each contender and batch size")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--rivals", nargs="+", choices=[*NAMES, "all", "none"], default=["all"], help="other programs to time as well"
+    )
+    parser.add_argument(
+        "--clock",
+        choices=["wall", "processor"],
+        default="wall",
+        help="processor: seconds of the processor, for one thread on a machine that others use",
+    )
     options = parser.parse_args()
+    if options.clock == "processor" and options.threads != [1]:
+        parser.error("--clock processor adds the seconds of all threads: give --threads 1")
+    if len(options.rivals) > 1 and {"all", "none"} & set(options.rivals):
+        parser.error(f"--rivals {' '.join(options.rivals)}: all and none stand alone")
+    rivals = {"all": NAMES, "none": ()}.get(options.rivals[0], options.rivals)
     counts = options.threads or sorted({torch.get_num_threads(), 1}, reverse=True)
     batch_sizes = options.batch_sizes or {"v1": [2048, 16384], "v2": [400, 2048]}[options.shape]
 
@@ -112,7 +142,7 @@ def main() -> None:
     batch = calibration[0]
     found, expected = count_int8_ops(int8, batch), int8.expected_int8_ops()
     assert found == expected, f"one pass ran the integer ops {found}, expected are {expected}"
-    floats = float_contenders(model, calibration)
+    floats = with_rivals(float_contenders(model, calibration), model, calibration, rivals)
     contenders = Contenders((*floats.available, int8_contender(int8)), floats.unavailable)
     print(f"built in {time.perf_counter() - began:.0f} s; integer ops of one pass: {found}")
     bags = BAGS if options.shape == "v2" else ()
@@ -121,7 +151,10 @@ def main() -> None:
 
     rows = random_rows(model.architecture, options.seed, columns(options.rows, options.shape))
     sizes = sorted({1, *batch_sizes})
-    comparison = compare(contenders, rows, batch_sizes=sizes, threads=counts, seconds=options.seconds, progress=log)
+    clock = {"wall": time.perf_counter, "processor": time.process_time}[options.clock]
+    comparison = compare(
+        contenders, rows, batch_sizes=sizes, threads=counts, seconds=options.seconds, progress=log, clock=clock
+    )
     for cell in comparison.cells:
         print_cell(cell, comparison)
     for label, reason in comparison.unavailable.items():
@@ -142,7 +175,7 @@ def main() -> None:
     for count in counts:
         torch.set_num_threads(count)  # The summary states it.
         limit = None if limits is None else roofline(shape, limits, count, lookups(options.shape))
-        print(json.dumps(summary(comparison, count, batch_sizes, limit)))
+        print(json.dumps(summary(comparison, count, limit) | {"clock": options.clock}))
 
 
 def log(what: str) -> None:

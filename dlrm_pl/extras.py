@@ -5,9 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from dlrm_pl.errors import ConfigurationError
+
+FBGEMM = {"2.13": "1.8.0", "2.14": "1.9.0"}
+"""Version of FBGEMM by that of torch, whose symbols its library was linked with."""
 
 
 def missing_extra(what: str, extra: str, error: ImportError) -> ConfigurationError:
@@ -38,3 +42,43 @@ def quiet_optuna(optuna: Any) -> Iterator[None]:
             yield
     finally:
         optuna.logging.set_verbosity(verbosity)
+
+
+def require_fbgemm() -> None:
+    """Check that FBGEMM is installed in the version that fits torch. No extra can name it, since that depends on torch.
+
+    Raises:
+        ConfigurationError: it is missing, or does not fit.
+    """
+    torch = installed_version("torch")
+    fitting = FBGEMM.get(minor(torch))
+    if fitting is None:
+        raise ConfigurationError(f"FBGEMM: no version for torch {minor(torch)} is known.")
+    install = f"Run `make sharded`, or `pip install --no-deps fbgemm-gpu-cpu=={fitting}`"
+    found = installed_version("fbgemm-gpu-cpu", "fbgemm-gpu")
+    if not found:
+        raise ConfigurationError(f"FBGEMM is not installed. {install}.")
+    if minor(found) != minor(fitting):
+        raise ConfigurationError(
+            f"torch {minor(torch)} needs FBGEMM {minor(fitting)}, but {found} is installed. {install}."
+        )
+
+
+def installed_version(*names: str) -> str:
+    """Return the version of the first of some packages that is installed; "" where none is."""
+    for name in names:
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    return ""
+
+
+def minor(version: str) -> str:
+    """Return the first two numbers of a version.
+
+    Example:
+        >>> minor("2.13.0+cpu")
+        '2.13'
+    """
+    return ".".join(version.split(".")[:2])

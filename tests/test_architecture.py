@@ -188,7 +188,9 @@ ONLY_IN = {
     "mlperf_loadgen": ["benchmark/mlperf/harness.py"],
     "mlperf_logging": ["callbacks/mlperf_logging.py"],
     "onnx": ["export/onnx/library.py"],
-    "onnxruntime": ["export/onnx/library.py"],
+    "onnxruntime": ["benchmark/rivals/onnx_runtime.py", "export/onnx/library.py"],
+    "nncf": ["benchmark/rivals/open_vino.py"],
+    "torchao": ["benchmark/rivals/pt2e.py"],
     "openvino": ["export/openvino/target.py"],
     "shtab": ["cli/completion.py"],
     "torchrec": [
@@ -205,7 +207,7 @@ ONLY_IN = {
     "httptools": ["cli/commands/serve.py", "server/http/exchanges.py"],
     "huggingface_hub": ["artifact/hub/library.py"],
     "uvloop": ["cli/commands/serve.py"],
-    "fbgemm_gpu": ["distributed/engine.py", "distributed/optimizers.py"],
+    "fbgemm_gpu": ["benchmark/rivals/fbgemm.py", "distributed/engine.py", "distributed/optimizers.py"],
 }
 
 

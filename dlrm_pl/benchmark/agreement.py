@@ -29,7 +29,7 @@ def check_agreement(contender: Contender, expected: Tensor, found: Tensor) -> fl
     if found.shape != expected.shape or not bool(torch.isfinite(found).all()):
         raise VerificationError(
             f"{contender.label}: gave {list(found.shape)} logits, finite: {bool(torch.isfinite(found).all())}; "
-            f"fp32 gives {list(expected.shape)}. It is not the same model; nothing was timed."
+            f"fp32 gives {list(expected.shape)}. It is not the same model, and is not timed."
         )
     reference = expected.double()
     error = float((found.double() - reference).square().mean().sqrt())
@@ -39,6 +39,6 @@ def check_agreement(contender: Contender, expected: Tensor, found: Tensor) -> fl
     if error > allowed:
         raise VerificationError(
             f"{contender.label}: its logits differ from those of fp32 by {error:.3g} (root mean square), "
-            f"{allowed:.3g} is what its dtypes explain. It is not the same model; nothing was timed."
+            f"{allowed:.3g} is what its dtypes explain. It is not the same model, and is not timed."
         )
     return sqnr_db(expected, found)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -12,11 +14,11 @@ from torch import Tensor
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.benchmark.agreement import check_agreement
 from dlrm_pl.benchmark.comparison import Cell, Comparison
-from dlrm_pl.benchmark.compilation import CompilationError
 from dlrm_pl.benchmark.contenders import BASELINE, Contender, Contenders
 from dlrm_pl.benchmark.rows import Source
-from dlrm_pl.benchmark.timer import Scorer, time_in_turn
-from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.benchmark.timer import Scorer, Timing, time_in_turn
+from dlrm_pl.benchmark.unavailable import UnavailableError
+from dlrm_pl.errors import ConfigurationError, VerificationError
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,7 @@ def compare(
     threads: Sequence[int],
     seconds: float,
     progress: Callable[[str], None] = lambda what: None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Comparison:
     """Check and time the contenders.
 
@@ -43,6 +46,8 @@ def compare(
         threads: numbers of threads to set in torch, one after the other; the present one is restored.
         seconds: time for each contender in each cell.
         progress: called with a description of each step.
+        clock: clock in seconds. ``time.process_time`` leaves out what other programs take, and counts the seconds of
+            all threads.
 
     Raises:
         VerificationError: a contender does not compute the model; it is not timed.
@@ -53,56 +58,101 @@ def compare(
             raise ConfigurationError(f"{name}={list(numbers)} must be one or more whole numbers of at least 1.")
     if seconds <= 0:
         raise ConfigurationError(f"seconds={seconds} must be more than 0.")
-    present = list(contenders.available)
-    unavailable = dict(contenders.unavailable)
-    baseline, sqnr, cells = present[0].name, dict[str, float](), []
+    run = _Run(list(contenders.available), dict(contenders.unavailable), progress, clock)
+    baseline, cells = run.present[0].name, []
     with torch.inference_mode():
         for size in batch_sizes:
             batches = rows(size)
             for count in threads:
                 with torch_threads(count):
                     where = f"batch {size:,}, threads {count}"
-                    scorers = {}
-                    for contender in tuple(present):
-                        progress(f"{where}: {contender.label}, prepare")
-                        try:
-                            scorers[contender.name] = contender.prepare(batches[0])
-                        except CompilationError as error:
-                            log.warning("%s is left out: %s", contender.label, error)
-                            unavailable[contender.label] = str(error)
-                            present.remove(contender)
+                    scorers = run.prepare(where, batches[0])
                     if baseline == BASELINE:
-                        sqnr |= _worst(sqnr, _agreements(present, scorers, batches))
-                    progress(f"{where}: time {len(scorers)} contenders")
-                    timings = time_in_turn(scorers, batches, baseline=baseline, seconds=seconds)
-                    cells.append(Cell(count, size, timings))
+                        run.check(where, scorers, batches)
+                    cells.append(Cell(count, size, run.time(where, scorers, batches, seconds)))
+                    del scorers  # Before others are loaded.
     return Comparison(
         labels={contender.name: contender.label for contender in contenders.available},
-        unavailable=unavailable,
+        unavailable=run.unavailable,
         baseline=baseline,
-        sqnr_db=sqnr,
+        sqnr_db=run.sqnr_db,
         cells=tuple(sorted(cells, key=lambda cell: (cell.threads, cell.batch_size))),
+        rivals=tuple(contender.name for contender in contenders.available if not contender.is_own),
     )
 
 
-def _agreements(
-    contenders: Sequence[Contender], scorers: dict[str, Scorer], batches: Sequence[ClickBatch]
-) -> dict[str, float]:
-    """Compare the logits of every contender with those of the first, on the very callables that are timed."""
-    some = batches[: max(1, _AGREEMENT_SAMPLES // batches[0].num_samples)]
-    logits = {name: _logits(scorer, some) for name, scorer in scorers.items()}
-    reference = logits[contenders[0].name]
-    return {
-        contender.name: check_agreement(contender, reference, logits[contender.name]) for contender in contenders[1:]
-    }
+@dataclass
+class _Run:
+    """The contenders that are left, and what is known of them.
+
+    Attributes:
+        present: contenders that have not failed; the first is the baseline.
+        unavailable: reason by label of those that have, and of those that never took part.
+        progress: see ``compare``.
+        clock: see ``compare``.
+        sqnr_db: lowest ratio to the fp32 logits, by name.
+    """
+
+    present: list[Contender]
+    unavailable: dict[str, str]
+    progress: Callable[[str], None]
+    clock: Callable[[], float]
+    sqnr_db: dict[str, float] = field(default_factory=dict)
+
+    def prepare(self, where: str, example: ClickBatch) -> dict[str, Scorer]:
+        """Return what to time, by name."""
+        scorers = {}
+        for contender in tuple(self.present):
+            self.progress(f"{where}: {contender.label}, prepare")
+            try:
+                scorers[contender.name] = contender.prepare(example)
+            except UnavailableError as error:
+                self._drop(contender, error, where)
+        return scorers
+
+    def check(self, where: str, scorers: dict[str, Scorer], batches: Sequence[ClickBatch]) -> None:
+        """Compare the logits of all with those of the first, on the very callables that are timed.
+
+        Raises:
+            VerificationError: one that may not differ does not compute the model.
+        """
+        some = batches[: max(1, _AGREEMENT_SAMPLES // batches[0].num_samples)]
+        first, *others = self.present
+        reference = _logits(scorers[first.name], some)
+        for contender in others:
+            try:
+                db = check_agreement(contender, reference, _logits(scorers[contender.name], some))
+            except (UnavailableError, VerificationError) as error:
+                if isinstance(error, VerificationError) and not contender.may_differ:
+                    raise
+                self._drop(contender, error, where)
+                del scorers[contender.name]
+            else:
+                self.sqnr_db[contender.name] = min(db, self.sqnr_db.get(contender.name, db))
+
+    def time(
+        self, where: str, scorers: dict[str, Scorer], batches: Sequence[ClickBatch], seconds: float
+    ) -> dict[str, Timing]:
+        """Time all in turn; again without the one that fails meanwhile."""
+        while True:
+            self.progress(f"{where}: time {len(scorers)} contenders")
+            try:
+                baseline = self.present[0].name
+                return time_in_turn(scorers, batches, baseline=baseline, seconds=seconds, clock=self.clock)
+            except UnavailableError as error:
+                (failed,) = (contender for contender in self.present if contender.name == error.contender)
+                self._drop(failed, error, where)
+                del scorers[failed.name]
+
+    def _drop(self, contender: Contender, error: Exception, where: str) -> None:
+        reason = str(error).removeprefix(f"{contender.label}: ")
+        log.warning("%s is left out, %s: %s", contender.label, where, reason)
+        self.unavailable[contender.label] = f"{where}: {reason}"
+        self.present.remove(contender)
 
 
 def _logits(scorer: Scorer, batches: Sequence[ClickBatch]) -> Tensor:
     return torch.cat([scorer(batch) for batch in batches])
-
-
-def _worst(before: dict[str, float], now: dict[str, float]) -> dict[str, float]:
-    return {name: min(db, before.get(name, db)) for name, db in now.items()}
 
 
 @contextmanager

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+INT8 = "int8"
+
 COLOURS = {
     "fp32": "#c9c9c9",
     "fp32_compiled": "#9a9a9a",
@@ -19,11 +21,13 @@ COLOURS = {
     "eager_int8": "#d9bd7c",
     "int8": "#2f7d4f",
 }
+# The six of the program, and the exported models.
+_MOST_DRAWN = 9
 _OTHER_COLOURS = ("#a05a8c", "#3b8ea5", "#8a6d3b")
 
 
 def colour_of(name: str, labels: dict[str, str]) -> str:
-    """Return the colour of a contender; exported models take further ones, in their order."""
+    """Return the colour of a contender; exported models and other programs take further ones, in their order."""
     others = [other for other in labels if other not in COLOURS]
     return COLOURS[name] if name in COLOURS else _OTHER_COLOURS[others.index(name) % len(_OTHER_COLOURS)]
 
@@ -38,6 +42,21 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class BestRival:
+    """The fastest of the contenders that do not serve the artifact, at one batch size and number of threads.
+
+    Attributes:
+        name: name of the contender.
+        label: its label.
+        times: how many times as fast the artifact is, by the paired ratios of both to the baseline.
+    """
+
+    name: str
+    label: str
+    times: float
+
+
+@dataclass(frozen=True)
 class Comparison:
     """The result of a comparison.
 
@@ -47,6 +66,7 @@ class Comparison:
         baseline: name of the contender that ratios refer to.
         sqnr_db: signal-to-noise ratio to the fp32 logits in dB, by name; empty where there is no float model.
         cells: timings, by threads and then by batch size.
+        rivals: names of the contenders that do not serve the artifact, whether they could run or not.
     """
 
     labels: dict[str, str]
@@ -54,6 +74,28 @@ class Comparison:
     baseline: str
     sqnr_db: dict[str, float]
     cells: tuple[Cell, ...]
+    rivals: tuple[str, ...] = ()
+
+    def best_rival(self, cell: Cell) -> BestRival | None:
+        """Find the fastest rival in a cell; None where the artifact ran without any."""
+        ratios = {name: cell.timings[name].ratio for name in self.rivals if name in cell.timings}
+        if not ratios or INT8 not in cell.timings:
+            return None
+        name = max(ratios, key=lambda rival: ratios[rival])
+        return BestRival(name, self.labels[name], cell.timings[INT8].ratio / ratios[name])
+
+    @property
+    def drawn(self) -> dict[str, str]:
+        """Labels of the contenders that a figure of all cells shows, by name.
+
+        Where they are so many that their bars would have no room, these are the baseline, compiled bf16, the artifact,
+        and each rival that is the fastest in some cell.
+        """
+        if len(self.labels) <= _MOST_DRAWN:
+            return self.labels
+        fastest = {best.name for cell in self.cells if (best := self.best_rival(cell)) is not None}
+        kept = {self.baseline, "bf16_compiled", *fastest}
+        return {name: label for name, label in self.labels.items() if name in kept or name not in self.rivals}
 
     @property
     def is_alone(self) -> bool:
@@ -86,6 +128,9 @@ class Comparison:
     def to_dict(self) -> dict[str, Any]:
         """Convert to plain JSON types; equal logits have no finite ratio to their error and give null."""
         values = asdict(self)
+        for cell, stored in zip(self.cells, values["cells"], strict=True):
+            best = self.best_rival(cell)
+            stored["best_rival"] = None if best is None else asdict(best)
         values["sqnr_db"] = {name: None if db == float("inf") else db for name, db in self.sqnr_db.items()}
         return values
 
@@ -96,7 +141,7 @@ def _draw_panels(figure: Figure, comparison: Comparison) -> list[Axes]:
     panels: list[Axes] = list(figure.subplots(len(threads), squeeze=False)[:, 0])
     for axes, count in zip(panels, threads, strict=True):
         cells = [cell for cell in comparison.cells if cell.threads == count]
-        for place, (name, label) in enumerate(comparison.labels.items()):
+        for place, (name, label) in enumerate(comparison.drawn.items()):
             _draw_contender(axes, cells, comparison, name, label, place)
         axes.set_title(f"{count} thread{'s' * (count > 1)}")
         axes.set_xticks(range(len(cells)), [f"batch {cell.batch_size:,}" for cell in cells])
@@ -107,12 +152,13 @@ def _draw_panels(figure: Figure, comparison: Comparison) -> list[Axes]:
 
 def _draw_contender(axes: Axes, cells: list[Cell], comparison: Comparison, name: str, label: str, place: int) -> None:
     """Draw the bars of a contender, one in each group where it ran."""
-    width = 0.84 / len(comparison.labels)
+    count = len(comparison.drawn)
+    width = 0.84 / count
     for group, cell in enumerate(cells):
         if name in cell.timings:
             value, low, high = comparison.bar(cell.timings[name], cell)
-            x = group + (place - (len(comparison.labels) - 1) / 2) * width
+            x = group + (place - (count - 1) / 2) * width
             whisker = [[max(0.0, value - low)], [max(0.0, high - value)]]
-            bars = axes.bar(x, value, width, yerr=whisker, color=colour_of(name, comparison.labels))
+            bars = axes.bar(x, value, width, yerr=whisker, color=colour_of(name, comparison.drawn))
             if label not in axes.get_legend_handles_labels()[1]:
                 bars.set_label(label)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import types
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +14,7 @@ from torch import Tensor, nn
 
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.benchmark.timer import Scorer
+from dlrm_pl.benchmark.unavailable import UnavailableError
 from dlrm_pl.model.dlrm import DLRM
 
 
@@ -55,39 +59,71 @@ class FloatForCompiler(Float):
         return logits.float()
 
 
-class CompilationError(Exception):
+class CompilationError(UnavailableError):
     """torch.compile does not work on this machine; the message says why."""
 
 
-def compile_for(model: nn.Module, batch: ClickBatch) -> Scorer:
+def compile_for(model: nn.Module, batch: ClickBatch, *, max_autotune: bool = False) -> Scorer:
     """Compile a model for one batch size and the threads that are set now, and run it once.
-
-    Call it in inference mode: only then are parameters frozen. ``max_autotune`` is left off: it takes half a minute a
-    batch size and was 0.9 to 1.1 times as fast.
 
     Args:
         model: its forward pass is compiled; its parameters are referenced.
         batch: of the size to compile for.
+        max_autotune: see ``compile_module``.
 
     Raises:
         CompilationError: no C++ compiler, or one that fails.
     """
-    # Compile each batch size from scratch; without this the eighth would silently run eagerly.
-    torch._dynamo.reset()
-    compiled = torch.compile(model, dynamic=False, fullgraph=batch.offsets is None, options={"freezing": True})
-    # Bags are cut at numbers that only their offsets have, which is told for every table at each compilation.
+    # Bags are cut at numbers that only their offsets have.
+    return compile_module(model, batch, fullgraph=batch.offsets is None, max_autotune=max_autotune)
+
+
+def compile_module(
+    model: nn.Module, *inputs: Any, fullgraph: bool = True, max_autotune: bool = False
+) -> Callable[..., Any]:
+    """Compile a module for the shapes of its inputs and the threads that are set now, and run it once.
+
+    Call it in inference mode: only then are parameters frozen, that is, packed once for the kernels that read them.
+
+    Args:
+        model: its forward pass is compiled; its parameters are referenced.
+        inputs: of the forward pass.
+        fullgraph: whether the forward pass can be compiled as a whole.
+        max_autotune: let Inductor time several kernels for each Linear, which takes up to a minute.
+
+    Raises:
+        CompilationError: no C++ compiler, or one that fails.
+    """
+    compiled: Callable[..., Any] = torch.compile(_own_forward(model), dynamic=False, fullgraph=fullgraph)
+    # Cuts are told for every table at each compilation.
     logging.getLogger("torch._dynamo").setLevel(logging.ERROR)
-    # Here, since it takes seconds that only a compilation needs.
+    # Here, since they take seconds that only a compilation needs.
     from torch._dynamo.exc import TorchDynamoException
+    from torch._inductor import config
 
     try:
-        with warnings.catch_warnings():
+        # Settings must hold while the model is traced as well: those that torch.compile gets as `options` do not, and
+        # freezing then packs nothing.
+        with warnings.catch_warnings(), config.patch(freezing=True, max_autotune=max_autotune):
             # Inductor uses functions that torch deprecates; a user can do nothing about it.
             warnings.simplefilter("ignore")
-            compiled(batch)
+            compiled(*inputs)
     except TorchDynamoException as error:
         # The first line only says which backend raised.
         lines = [line.strip() for line in str(error).splitlines() if line.strip() and "raised:" not in line]
         reason = lines[0] if lines else type(error).__name__
         raise CompilationError(f"torch.compile failed, it needs a working C++ compiler: {reason}") from error
     return compiled
+
+
+def _own_forward(model: nn.Module) -> Callable[..., Any]:
+    """Return the forward pass of a module as a method with a code object of its own.
+
+    What is compiled is kept with the code object, for all modules of a class: one would wait for the guards of the
+    others, and the eighth would run eagerly. torch._dynamo.reset() would discard what others still use.
+    """
+    forward = type(model).forward
+    own = types.FunctionType(
+        forward.__code__.replace(), forward.__globals__, forward.__name__, forward.__defaults__, forward.__closure__
+    )
+    return types.MethodType(own, model)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import nn
 
 from dlrm_pl.batch import ClickBatch
+from dlrm_pl.benchmark.comparison import INT8
 from dlrm_pl.benchmark.compilation import Float, FloatForCompiler, compile_for
 from dlrm_pl.benchmark.timer import Scorer
-from dlrm_pl.files.sizes import format_bytes
+from dlrm_pl.benchmark.unavailable import missing_memory
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.embeddings import EmbeddingBags
 from dlrm_pl.quantization.ptq.eager import eager_int8_model
@@ -21,7 +21,6 @@ from dlrm_pl.quantization.recipe import Recipe, RecipeStart
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
 
 BASELINE = "fp32"
-INT8 = "int8"
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,8 @@ class Contender:
         min_sqnr_db: least ratio of the variance of the fp32 logits to the squared error; below it, the contender does
             not compute the model.
         rounding: relative error of a logit that its dtype alone explains.
+        is_own: whether it serves the artifact, or what was exported from it; all others are its rivals.
+        may_differ: whether it is left out, and the others are timed, if it does not compute the model.
     """
 
     name: str
@@ -46,9 +47,15 @@ class Contender:
     # Models that have nothing to do with each other give -3 dB.
     min_sqnr_db: float = 10.0
     rounding: float = 0.0
+    is_own: bool = False
+    may_differ: bool = False
 
     def prepare(self, batch: ClickBatch) -> Scorer:
-        """Return the callable to time on batches of this size with the current number of threads."""
+        """Return the callable to time on batches of this size with the current number of threads.
+
+        Raises:
+            UnavailableError: it cannot be timed.
+        """
         return compile_for(self.model, batch) if self.compiled else self.model
 
 
@@ -101,7 +108,7 @@ def float_baselines(model: DLRM) -> Contenders:
 
 def int8_contender(model: Int8DLRM) -> Contender:
     """Make a contender of an artifact's model, or of one that ``quantize`` just made."""
-    return Contender(INT8, "int8", model)
+    return Contender(INT8, "int8", model, is_own=True)
 
 
 def as_bfloat16(model: DLRM) -> DLRM:
@@ -135,21 +142,8 @@ def _compiled_bfloat16(half: DLRM) -> Contender:
 
 def _missing_for_bfloat16(model: DLRM) -> str:
     """Return why a bf16 copy of the tables does not fit into memory; empty if it does."""
-    missing = _missing_bytes(sum(table.numel() for table in _tables(model)) * 2)
-    return f"a bf16 copy of the tables needs {format_bytes(missing)} more memory than is available" if missing else ""
+    return missing_memory("a bf16 copy of the tables", sum(table.numel() for table in _tables(model)) * 2)
 
 
 def _tables(model: DLRM) -> list[torch.Tensor]:
     return list(model.embedding_bags.parameters())
-
-
-def _missing_bytes(needed: int, read: Callable[[], str] = lambda: Path("/proc/meminfo").read_text()) -> int:
-    """Return by how many bytes a request exceeds the available memory; 0 if it fits or if that is unknown."""
-    try:
-        lines = read().splitlines()
-    except OSError:
-        return 0
-    for line in lines:
-        if line.startswith("MemAvailable:"):
-            return max(0, needed - int(line.split()[1]) * 1024)
-    return 0

@@ -63,6 +63,6 @@ def exported_contenders(folders: Sequence[Path], artifact: Artifact) -> tuple[Co
         if name in contenders:
             raise ConfigurationError(f"{folder}: is a second export to {target.name}. Give one of each format.")
         contenders[name] = ExportedContender(
-            name, f"exported, {target.name}", nn.Identity(), folder=folder, target=target
+            name, f"exported, {target.name}", nn.Identity(), folder=folder, target=target, is_own=True
         )
     return tuple(contenders.values())

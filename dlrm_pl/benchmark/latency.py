@@ -8,9 +8,9 @@ from collections.abc import Iterable
 import torch
 
 from dlrm_pl.batch import ClickBatch, first_samples
-from dlrm_pl.benchmark.compilation import CompilationError
 from dlrm_pl.benchmark.contenders import BASELINE, Contender, float_baselines
 from dlrm_pl.benchmark.timer import Scorer, time_in_turn
+from dlrm_pl.benchmark.unavailable import UnavailableError
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.quantization.search.objective import Latency
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
@@ -77,6 +77,6 @@ def _prepared(contender: Contender, batch: ClickBatch) -> Scorer | None:
     """Prepare a contender; None, with a warning, where it cannot be compiled."""
     try:
         return contender.prepare(batch)
-    except CompilationError as error:
+    except UnavailableError as error:
         log.warning("latency is not compared with %s: %s", contender.label, error)
         return None

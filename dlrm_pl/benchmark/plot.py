@@ -52,16 +52,19 @@ def render(comparison: Comparison, description: str) -> str:
 
 def _legend(comparison: Comparison) -> Iterator[str]:
     x = 20.0
-    for name, label in comparison.labels.items():
+    for name, label in comparison.drawn.items():
         text = f"{label} (not available)" if label in comparison.unavailable else label
-        yield f'<rect x="{x}" y="68" width="12" height="12" fill="{colour_of(name, comparison.labels)}"/>'
+        yield f'<rect x="{x}" y="68" width="12" height="12" fill="{colour_of(name, comparison.drawn)}"/>'
         yield f'<text x="{x + 17}" y="78.5">{escape(text)}</text>'
         x += 40 + 7.3 * len(text)
 
 
 def _panel(comparison: Comparison, cells: list[Cell], top: float, title: str) -> Iterator[str]:
     values = {
-        cell.batch_size: {name: comparison.bar(timing, cell) for name, timing in cell.timings.items()} for cell in cells
+        cell.batch_size: {
+            name: comparison.bar(cell.timings[name], cell) for name in comparison.drawn if name in cell.timings
+        }
+        for cell in cells
     }
     shown = [bar for bars in values.values() for bar in bars.values()]
     # On a busy machine an interval may be so long that the bars would shrink to nothing: it is cut and marked.
@@ -85,7 +88,7 @@ def _panel(comparison: Comparison, cells: list[Cell], top: float, title: str) ->
             y, y_low, y_high = (bottom - min(v, step * ticks) * scale for v in (value, low, high))
             yield (
                 f'<rect x="{x + 1:.1f}" y="{y:.1f}" width="{width - 2:.1f}" height="{bottom - y:.1f}" '
-                f'fill="{colour_of(name, comparison.labels)}"/>'
+                f'fill="{colour_of(name, comparison.drawn)}"/>'
             )
             yield f'<path class="whisker" d="M{middle:.1f} {y_low:.1f}V{y_high:.1f}"/>'
             label = _number(value, 1)

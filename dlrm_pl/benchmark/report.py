@@ -16,6 +16,11 @@ def show(report: Report, console: Console) -> None:
     for threads in sorted({cell.threads for cell in comparison.cells}):
         cells = [cell for cell in comparison.cells if cell.threads == threads]
         console.print(_table(cells, comparison, f"{threads} thread{'s' * (threads > 1)}"))
+    for cell in comparison.cells:
+        if best := comparison.best_rival(cell):
+            where = f"batch {cell.batch_size:,}, {cell.threads} thread{'s' * (cell.threads > 1)}"
+            text = f"fastest rival, {where}: {best.label}; int8 is {best.times:.2f} times as fast"
+            console.print(text, soft_wrap=True, highlight=False, markup=False)
     for label, reason in comparison.unavailable.items():
         console.print(f"not available: {label}: {reason}", soft_wrap=True, markup=False)
     if len(comparison.labels) == 1:
@@ -58,7 +63,8 @@ def _table(cells: list[Cell], comparison: Comparison, title: str) -> Table:
     """Make the table of one number of threads, 80 columns wide so that it can be read in a log."""
     table = Table(title=title, box=None, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("", no_wrap=True)
-    for column in ("samples/s", "median ms (95 %)", "p90 ms", "p99 ms", f"x {comparison.baseline} (95 %)"):
+    ratio = f"x {comparison.labels[comparison.baseline]}"
+    for column in ("samples/s", "median ms (95 %)", "p90 ms", "p99 ms", ratio):
         table.add_column(column, justify="right", no_wrap=True)
     for cell in cells:
         table.add_row(f"batch {cell.batch_size:,}", style="bold")

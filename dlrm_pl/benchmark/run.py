@@ -25,10 +25,11 @@ from dlrm_pl.benchmark.footprint import (
 )
 from dlrm_pl.benchmark.page.page import render as render_page
 from dlrm_pl.benchmark.plot import render
+from dlrm_pl.benchmark.rivals.choice import RivalName, with_rivals
 from dlrm_pl.benchmark.rows import Source, dataset_rows, random_batch, random_rows
 from dlrm_pl.data.loading.dataset import ClickDataset
 from dlrm_pl.documents.json_text import object_in, object_with
-from dlrm_pl.errors import VerificationError
+from dlrm_pl.errors import ConfigurationError, VerificationError
 from dlrm_pl.files.atomic import atomic_folder
 from dlrm_pl.files.replacement import FinishedOutput, PlannedOutput
 from dlrm_pl.kernels.int8.selection import isa
@@ -118,6 +119,7 @@ def benchmark_artifact(
     threads: Sequence[int],
     seconds: float,
     exported: Sequence[Path] = (),
+    rivals: Sequence[RivalName] = (),
     progress: Callable[[str], None] = lambda what: None,
     announce: Callable[[str], None] = lambda what: None,
 ) -> Report:
@@ -131,6 +133,7 @@ def benchmark_artifact(
         threads: see ``compare``.
         seconds: see ``compare``.
         exported: folders of the same model that ``export`` wrote, to time as well.
+        rivals: other programs that serve the float model, to time as well; they need its checkpoint.
         progress: see ``compare``.
         announce: called once before the timing, with its expected duration.
 
@@ -138,7 +141,10 @@ def benchmark_artifact(
         CheckpointError: the checkpoint is unreadable, or the artifact was made from another one.
         DatasetError: the artifact was made for another dataset.
         VerificationError: a contender does not compute the model.
+        ConfigurationError: rivals without a checkpoint.
     """
+    if rivals and ckpt_path is None:
+        raise ConfigurationError("The rivals serve the float model. Give its checkpoint with --ckpt_path.")
     model = artifact.model
     source, calibration, rows = _rows(artifact, data)
     first = next(iter(calibration))
@@ -152,7 +158,8 @@ def benchmark_artifact(
     if ckpt_path is not None:
         log.info("%s: reading the whole checkpoint to compare its weights with those of the artifact", ckpt_path)
         progress("build the float contenders")
-        floats = float_contenders(float_model(ckpt_path, artifact.certificate), calibration)
+        float_dlrm = float_model(ckpt_path, artifact.certificate)
+        floats = with_rivals(float_contenders(float_dlrm, calibration), float_dlrm, calibration, rivals)
         contenders = Contenders((*floats.available, *contenders.available), floats.unavailable)
         for dtype, size in (("fp32", 4), ("bf16", 2)):
             row_bytes[dtype] = float_row_bytes(model.architecture, size, lookups)
@@ -179,7 +186,7 @@ def benchmark_artifact(
 def _expected(contenders: Contenders, cells: int, seconds: float) -> str:
     """Describe how long the timing will take."""
     present = len(contenders.available)
-    compiled = sum("compiled" in contender.name for contender in contenders.available)
+    compiled = sum(contender.compiled for contender in contenders.available)
     whole = round(present * cells * seconds)
     duration = f"{whole // 60} min {whole % 60} s" if whole >= 120 else f"{whole} s"
     more = f", and {compiled * cells} compilations of about ten seconds each" if compiled else ""

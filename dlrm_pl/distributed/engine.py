@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import warnings
-from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple
 
 from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.extras import FBGEMM, installed_version, minor
 
 
 class Pair(NamedTuple):
@@ -17,7 +17,7 @@ class Pair(NamedTuple):
     fbgemm: str
 
 
-PAIRS = {"2.13": Pair("1.8.0", "1.8.0"), "2.14": Pair("1.9.2", "1.9.0")}
+PAIRS = {torch: Pair(torchrec, FBGEMM[torch]) for torch, torchrec in (("2.13", "1.8.0"), ("2.14", "1.9.2"))}
 """Pairs by the version of torch whose symbols FBGEMM's library was linked with."""
 
 _INSTALL = "Run `make sharded`, or `pip install --no-deps -r requirements/torchrec.txt`"
@@ -29,17 +29,17 @@ def require_engine() -> None:
     Raises:
         ConfigurationError: one of them is missing, does not fit torch, or cannot be imported.
     """
-    torch = version("torch")
+    torch = installed_version("torch")
     pair = fitting_pair(torch)
     for name, fitting, found in (
-        ("torchrec", pair.torchrec, _version("torchrec")),
-        ("FBGEMM", pair.fbgemm, _version("fbgemm-gpu-cpu", "fbgemm-gpu")),
+        ("torchrec", pair.torchrec, installed_version("torchrec")),
+        ("FBGEMM", pair.fbgemm, installed_version("fbgemm-gpu-cpu", "fbgemm-gpu")),
     ):
         if not found:
             raise ConfigurationError(f"Sharded tables need {name}, which is not installed. {_INSTALL}.")
-        if _minor(found) != _minor(fitting):
+        if minor(found) != minor(fitting):
             raise ConfigurationError(
-                f"Sharded tables with torch {_minor(torch)} need {name} {_minor(fitting)}, but {found} is installed. "
+                f"Sharded tables with torch {minor(torch)} need {name} {minor(fitting)}, but {found} is installed. "
                 f"{_INSTALL}."
             )
     # Remarks of torch about its own functions, and about how the engine uses them, which no user can act on. Tests show
@@ -64,28 +64,13 @@ def fitting_pair(torch: str) -> Pair:
     Raises:
         ConfigurationError: none is known.
     """
-    pair = PAIRS.get(_minor(torch))
+    pair = PAIRS.get(minor(torch))
     if pair is None:
         raise ConfigurationError(
-            f"Sharded tables need TorchRec, of which no version for torch {_minor(torch)} is known: {_known()}."
+            f"Sharded tables need TorchRec, of which no version for torch {minor(torch)} is known: {_known()}."
         )
     return pair
 
 
-def _minor(version: str) -> str:
-    """Return the first two numbers of a version."""
-    return ".".join(version.split(".")[:2])
-
-
-def _version(*names: str) -> str:
-    """Return the version of the first of these packages that is installed; "" where none is."""
-    for name in names:
-        try:
-            return version(name)
-        except PackageNotFoundError:
-            continue
-    return ""
-
-
 def _known() -> str:
-    return "; ".join(f"torch {torch} takes torchrec {_minor(pair.torchrec)}" for torch, pair in PAIRS.items())
+    return "; ".join(f"torch {torch} takes torchrec {minor(pair.torchrec)}" for torch, pair in PAIRS.items())

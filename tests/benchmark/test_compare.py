@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from dlrm_pl.batch import ClickBatch
-from dlrm_pl.benchmark import contenders
+from dlrm_pl.benchmark import contenders, unavailable
 from dlrm_pl.benchmark.agreement import check_agreement, sqnr_db
 from dlrm_pl.benchmark.compare import compare, thread_counts
 from dlrm_pl.benchmark.comparison import Comparison
@@ -25,6 +25,7 @@ from dlrm_pl.benchmark.contenders import (
     int8_contender,
 )
 from dlrm_pl.benchmark.rows import random_rows
+from dlrm_pl.benchmark.unavailable import missing_bytes
 from dlrm_pl.errors import ConfigurationError, VerificationError
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.quantization.ptq.quantize import quantize, table_packer
@@ -74,6 +75,22 @@ def test_without_a_float_model_the_int8_one_is_its_own_baseline() -> None:
     assert comparison.baseline == "int8"
     assert comparison.sqnr_db == {}
     assert comparison.cells[0].timings["int8"].ratio == 1
+
+
+@pytest.mark.slow
+def test_compiled_models_read_weights_that_were_packed_when_they_were_compiled() -> None:
+    """Frozen weights are constants, which are copied where they are packed: later writes have no effect."""
+    model, batch = FloatForCompiler(as_bfloat16(tiny.model(3))), tiny.batches(1, 16)[0]
+    with torch.inference_mode():
+        compiled = compile_for(model, batch)
+        before = compiled(batch).clone()
+        # Another one of the same class changes nothing: it must not make the first compile again, without being frozen.
+        compile_for(FloatForCompiler(as_bfloat16(tiny.model(4))), batch)
+        for weight in model.model.top_mlp.parameters():
+            if weight.dim() == 2:
+                weight.zero_()
+        assert float(model(batch).std()) == 0
+        torch.testing.assert_close(compiled(batch), before)
 
 
 @pytest.mark.slow
@@ -177,15 +194,21 @@ def test_compiler_that_is_not_there_is_a_compilation_error() -> None:
 
 
 def test_no_memory_for_a_bfloat16_copy_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contenders, "_missing_bytes", lambda needed: 3 * 2**30)
+    monkeypatch.setattr(unavailable, "missing_bytes", lambda needed: 3 * 2**30)
     found = float_contenders(tiny.model(), CALIBRATION)
     assert [contender.name for contender in found.available] == ["fp32", "fp32_compiled", "eager_int8"]
     assert "3 GiB more memory" in found.unavailable["bf16 compiled"]
 
 
-def test_missing_memory_is_what_the_system_lacks() -> None:
-    assert contenders._missing_bytes(5000 * 1024, lambda: "MemTotal: 9 kB\nMemAvailable:   4000 kB\n") == 1000 * 1024
-    assert contenders._missing_bytes(10, lambda: "MemAvailable:   4000 kB\n") == 0
+def test_missing_memory_is_what_the_system_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unavailable, "available_bytes", lambda: 4000)
+    assert [missing_bytes(5000), missing_bytes(10)] == [1000, 0]
+
+    def unknown() -> int:
+        raise FileNotFoundError("/proc/meminfo")
+
+    monkeypatch.setattr(unavailable, "available_bytes", unknown)
+    assert missing_bytes(5000) == 0
 
 
 @pytest.mark.parametrize(

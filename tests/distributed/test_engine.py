@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from dlrm_pl import extras
 from dlrm_pl.distributed import engine
 from dlrm_pl.errors import ConfigurationError
 from tests.support.processes.sharded import needs_engine
@@ -24,7 +25,7 @@ def _installed(monkeypatch: pytest.MonkeyPatch, versions: dict[str, str]) -> Non
             raise metadata.PackageNotFoundError(name)
         return versions[name]
 
-    monkeypatch.setattr(engine, "version", version)
+    monkeypatch.setattr(extras, "version", version)
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,8 @@ def comparison(
             cells.append(Cell(count, size, timings))
     baseline = next(iter(labels))
     sqnr = {name: 25.0 + 3 * number for number, name in enumerate(labels) if name != baseline}
-    return Comparison(labels, unavailable, baseline, sqnr, tuple(cells))
+    rivals = tuple(name for name in labels if name != "int8" and not name.startswith("exported_"))
+    return Comparison(labels, unavailable, baseline, sqnr, tuple(cells), rivals)
 
 
 def report(compared: Comparison, **changes: object) -> Report:

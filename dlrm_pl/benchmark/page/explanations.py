@@ -9,6 +9,21 @@ CONTENDERS = {
     "bf16_compiled": "The model in bfloat16, compiled by torch.compile for each batch size and number of threads.",
     "eager_int8": "Int8 MLPs by PyTorch's own kernels in eager mode with fp32 tables, as in Intel's LPOT example.",
     "int8": "The artifact, as this program serves it.",
+    "onnxruntime_fp32": "The float model in ONNX Runtime, as PyTorch's exporter writes it.",
+    "onnxruntime_int8_dynamic": "The float model in ONNX Runtime after its quantize_dynamic: int8 Linears whose inputs "
+    "are quantized with ranges of each batch; fp32 tables.",
+    "onnxruntime_int8_static": "The float model in ONNX Runtime after its quantize_static (QDQ): Linears, interaction "
+    "and tables in int8, with ranges of the calibration rows.",
+    "openvino_bf16": "The float model in OpenVINO, with bf16 as the precision of its inference.",
+    "openvino_int8": "The float model in OpenVINO after NNCF's post-training quantization of all that it finds: "
+    "Linears, interaction and tables.",
+    "openvino_int8_linears": "The float model in OpenVINO after NNCF's post-training quantization of the Linears.",
+    "pt2e_int8": "The float model after PyTorch's post-training quantization of the Linears (PT2E, torchao), compiled "
+    "by torch.compile; the rest in bf16 where the processor multiplies it.",
+    "fbgemm_int8": "Int8 tables of FBGEMM, as TorchRec serves them; MLPs and interaction in bf16, compiled.",
+    "fbgemm_int4": "Int4 tables of FBGEMM, as TorchRec serves them; MLPs and interaction in bf16, compiled.",
+    "bf16_max_autotune": "The model in bfloat16, compiled by torch.compile after it has timed several kernels for each "
+    "Linear.",
 }
 """Explanation of each contender by its name; those of exported models are made of their format."""
 
@@ -24,6 +39,9 @@ EXPLANATIONS = {
     "The bars show its 95% interval.",
     "SQNR": "Signal-to-noise ratio in dB: variance of fp32's logits divided by the mean squared difference from them. "
     "20 dB more is a tenth of the difference. It shows that a contender computes the same model.",
+    "fastest rival": "The fastest of the contenders that serve the float model, or what another program made of it.",
+    "artifact's speed": "How many times as fast as the fastest rival the artifact is, by the paired ratios of both to "
+    "the baseline; below 1 it is slower.",
     "table rows": "Bytes of table rows that a sample reads on average, counted from the shapes.",
     "weights": "All other bytes of the model, which each batch reads once.",
     "integer ops": "Operations on integers of one forward pass of the artifact, counted while it ran.",

@@ -31,6 +31,16 @@ LOOKS = {
     "bf16_compiled": Look("third", "diamond"),
     "eager_int8": Look("second", "square"),
     "int8": Look("int8", "circle"),
+    "onnxruntime_fp32": Look("fourth", "square"),
+    "onnxruntime_int8_dynamic": Look("fourth", "diamond"),
+    "onnxruntime_int8_static": Look("fourth", "ring"),
+    "openvino_bf16": Look("fifth", "square"),
+    "openvino_int8": Look("fifth", "diamond"),
+    "openvino_int8_linears": Look("fifth", "ring"),
+    "pt2e_int8": Look("second", "diamond"),
+    "fbgemm_int8": Look("second", "ring"),
+    "fbgemm_int4": Look("second", "cross"),
+    "bf16_max_autotune": Look("third", "ring"),
 }
 
 
@@ -86,7 +96,7 @@ def throughput(comparison: Comparison, cells: Sequence[Cell]) -> str:
         x_label="batch size",
         y_label=f"samples a second, {threads_text(cells[0].threads)}",
     )
-    for name, label in comparison.labels.items():
+    for name, label in comparison.drawn.items():
         points = [(cell, cell.timings[name]) for cell in cells if name in cell.timings]
         colour, shape = look_of(name, comparison)
         chart.line([(cell.batch_size, timing.samples_per_s) for cell, timing in points], colour, words=label)
@@ -105,7 +115,7 @@ def latency(comparison: Comparison, cells: Sequence[Cell]) -> str:
         x_label="batch size",
         y_label=f"milliseconds for a call, {threads_text(cells[0].threads)}",
     )
-    for name, label in comparison.labels.items():
+    for name, label in comparison.drawn.items():
         points = [(cell, cell.timings[name]) for cell in cells if name in cell.timings]
         colour, shape = look_of(name, comparison)
         chart.line([(cell.batch_size, timing.p50_ms) for cell, timing in points], colour, words=f"{label}, median")

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from dlrm_pl.benchmark.page import figures
 from dlrm_pl.benchmark.page.explanations import EXPLANATIONS, contender_words
 from dlrm_pl.benchmark.page.sentence import by_threads, cell_text, chosen_cell, speed_sentence, threads_text
-from dlrm_pl.benchmark.page.tables import agreement_table, bytes_table, cell_table, facts_table
+from dlrm_pl.benchmark.page.tables import agreement_table, bytes_table, cell_table, facts_table, rivals_table
 from dlrm_pl.pages.page import render_page
 from dlrm_pl.pages.table import fact_name
 from dlrm_pl.pages.terms import Terms
@@ -52,6 +52,8 @@ def render(report: Report) -> str:
         groups=groups,
         chosen=chosen,
         chosen_bars=Markup(figures.cell_bars(comparison, chosen, scale)),
+        rivals=rivals_table(comparison, terms),
+        some_drawn=comparison.drawn != comparison.labels,
         agreement=agreement_table(comparison, terms),
         bytes_read=bytes_table(report.row_bytes, report.weight_bytes, terms),
         int8_ops=", ".join(f"{count} {op}" for op, count in report.int8_ops.items()),

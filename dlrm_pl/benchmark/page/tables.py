@@ -45,6 +45,15 @@ def agreement_table(comparison: Comparison, terms: Terms) -> Table:
     return Table("", [terms["contender"], terms["SQNR"]], rows)
 
 
+def rivals_table(comparison: Comparison, terms: Terms) -> Table:
+    """List the fastest rival in each cell, and how many times as fast the artifact is."""
+    found = [(cell, comparison.best_rival(cell)) for cell in comparison.cells]
+    rows = [
+        (cell_text(cell).capitalize(), terms[best.label], f"{best.times:.2f} times") for cell, best in found if best
+    ]
+    return Table("", ["", terms["fastest rival"], terms["artifact's speed"]], rows)
+
+
 def bytes_table(row_bytes: Mapping[str, int], weight_bytes: Mapping[str, int], terms: Terms) -> Table:
     """List the bytes that a sample and a batch read."""
     rows = [(dtype, f"{row_bytes[dtype]:,}", f"{weight_bytes[dtype]:,}") for dtype in row_bytes]

@@ -10,12 +10,15 @@ from dlrm_pl.cli.commands.progress import status
 from dlrm_pl.cli.output import Report
 from dlrm_pl.program import is_quiet
 
+Rival = Literal["onnxruntime", "openvino", "pt2e", "fbgemm", "max_autotune"]
+
 
 def benchmark(
     artifact: str,
     ckpt_path: str | None = None,
     data: str | None = None,
     exported: list[str] | None = None,
+    rivals: Literal["all"] | list[Rival] | None = None,
     batch_sizes: list[int] | None = None,
     threads: list[int] | None = None,
     seconds: float = 1.0,
@@ -33,8 +36,9 @@ def benchmark(
     """Time an int8 artifact side by side with the float model, compiled and eager; or run MLPerf's scenarios on it.
 
     All contenders take turns in one process, and the scores of each are compared with fp32's before it is timed: fp32
-    and bf16, eager and compiled, eager_int8 (int8 MLPs in eager mode with fp32 tables, as in LPOT's example), and the
-    artifact. Exit status 2 also when an MLPerf run is invalid, or its accuracy is below 99.9 % of fp32's.
+    and bf16, eager and compiled, eager_int8 (int8 MLPs in eager mode with fp32 tables, as in LPOT's example), the
+    artifact, and with --rivals other programs, the fastest of which is named. Exit status 2 also when an MLPerf run is
+    invalid, or its accuracy is below 99.9 % of fp32's.
 
     Args:
         artifact: the artifact folder.
@@ -43,6 +47,9 @@ def benchmark(
             harder for caches than real logs.
         exported: folders that `export` made of the artifact, one of each format, for example [onnx,openvino]; they are
             timed in the programs that their formats are for.
+        rivals: also time other programs that serve the float model, at their best known settings: all of them, or some,
+            for example [onnxruntime,openvino]. They take minutes, for the most part to compile. What is not installed
+            is named, with what to install. Needs ``ckpt_path``.
         batch_sizes: batch sizes, for example [1,2048]; 1, 32, 2048 and 16384 when not given.
         threads: numbers of threads, for example [1,8]; 1, 2, 4, ... and all when not given. MLPerf takes one number,
             all when not given.
@@ -67,6 +74,7 @@ def benchmark(
     from dlrm_pl.artifact.store import load_artifact
     from dlrm_pl.benchmark.compare import BATCH_SIZES, all_thread_counts
     from dlrm_pl.benchmark.report import show
+    from dlrm_pl.benchmark.rivals.choice import NAMES
     from dlrm_pl.benchmark.run import benchmark_artifact, recognize_benchmark
     from dlrm_pl.errors import ConfigurationError
     from dlrm_pl.files.atomic import check_folder
@@ -82,6 +90,8 @@ def benchmark(
     }
     if exported:
         asked["exported"] = exported
+    if rivals:
+        asked["rivals"] = rivals
     if mlperf is not None:
         asked |= {"version": mlperf_version, "split": mlperf_split, "samples": mlperf_samples}
     settings = asked | {"weights": loaded.manifest.files[WEIGHTS_NAME], "batch_sizes": batch_sizes, "threads": threads}
@@ -93,8 +103,9 @@ def benchmark(
     if mlperf is not None:
         from dlrm_pl.benchmark.mlperf.run import Options
 
-        if exported:
-            raise ConfigurationError("--mlperf times the artifact alone. Leave out --exported.")
+        for option, given in (("--exported", exported), ("--rivals", rivals)):
+            if given:
+                raise ConfigurationError(f"--mlperf times the artifact alone. Leave out {option}.")
         options = Options(
             scenario=mlperf,
             data=folder,
@@ -116,6 +127,7 @@ def benchmark(
             threads=threads or all_thread_counts(),
             seconds=seconds,
             exported=[Path(path) for path in exported or ()],
+            rivals=NAMES if rivals == "all" else rivals or (),
             progress=update,
             announce=_announce,
         )

@@ -17,6 +17,8 @@ from dlrm_pl.benchmark.page.explanations import CONTENDERS, EXPLANATIONS
 from dlrm_pl.benchmark.page.page import render
 from dlrm_pl.benchmark.page.sentence import speed_sentence
 from dlrm_pl.benchmark.plot import render as render_picture
+from dlrm_pl.benchmark.rivals import choice
+from dlrm_pl.benchmark.rivals.choice import NAMES, with_rivals
 from dlrm_pl.benchmark.run import recognize_benchmark
 from dlrm_pl.files.replacement import PlannedOutput
 from tests.support import benchmarks, tiny
@@ -141,7 +143,8 @@ def test_contenders_that_did_not_run_are_named_with_the_reason() -> None:
     page = render(benchmarks.report(compared, artifact=HOSTILE, rows=HOSTILE))
     assert "<script" not in page
     words = "".join(Elements(page).words)
-    assert f"Not available: bf16 {HOSTILE}: No memory {HOSTILE}." in words
+    assert f"bf16 {HOSTILE}: No memory {HOSTILE}." in words
+    assert "Not available" in words
     assert words.count(HOSTILE) == 4
 
 
@@ -187,7 +190,13 @@ def test_folder_has_the_page_and_may_be_replaced_with_it(tmp_path: Path, compare
     }
 
 
-def test_every_contender_of_the_program_has_an_explanation() -> None:
-    found = float_contenders(tiny.model(), tiny.batches(2, 64))
-    names = {contender.name for contender in found.available if contender.name}
-    assert names | {"int8"} == CONTENDERS.keys()
+def test_every_contender_of_the_program_has_an_explanation_and_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "missing_packages", lambda modules: "")
+    monkeypatch.setattr(choice, "require_fbgemm", lambda: None)
+    calibration = tiny.batches(2, 64)
+    floats = float_contenders(tiny.model(), calibration)
+    found = with_rivals(floats, tiny.model(), calibration, NAMES)
+    assert found.unavailable == {}
+    names = {contender.name for contender in found.available}
+    assert names | {"int8"} == CONTENDERS.keys() == figures.LOOKS.keys()
+    assert len(set(figures.LOOKS.values())) == len(figures.LOOKS)

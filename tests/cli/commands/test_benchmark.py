@@ -8,13 +8,17 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import get_args
 from xml.etree import ElementTree
 
 import pytest
 import torch
 
 from dlrm_pl.artifact.fingerprint import model_fingerprint
+from dlrm_pl.benchmark.rivals import choice
+from dlrm_pl.benchmark.rivals.choice import NAMES
 from dlrm_pl.cli import main as cli
+from dlrm_pl.cli.commands.benchmark import Rival
 from dlrm_pl.model.load import load_dlrm
 from tests.support.artifacts import change
 from tests.support.commands import expect_error, run
@@ -28,7 +32,7 @@ SHORT = ("--seconds", "0.01", "--threads", "[1]", "--batch_sizes", "[64]")
 def _without_inductor(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compile for the interpreter: Inductor takes half a minute, and tests/benchmark/test_compare.py has its logits."""
     compiled = torch.compile
-    monkeypatch.setattr(torch, "compile", lambda model, options, **rest: compiled(model, backend="eager", **rest))
+    monkeypatch.setattr(torch, "compile", lambda model, **rest: compiled(model, backend="eager", **rest))
 
 
 def test_artifact_beside_its_float_model(
@@ -42,7 +46,7 @@ def test_artifact_beside_its_float_model(
     assert run(*arguments, "--data", synthetic_folder, *SHORT, "--output", output) == 0
     text, errors = capsys.readouterr()
     assert "6 contenders, 1 pairs of batch size and threads, 0.01 s for each: 0 s of timing, and 2 compil" in errors
-    for words in ("1 thread", "batch 64", "fp32 compiled", "bf16 compiled", "int8 MLPs, eager", "x fp32 (95 %)"):
+    for words in ("1 thread", "batch 64", "fp32 compiled", "bf16 compiled", "int8 MLPs, eager", "x fp32 eager"):
         assert words in text
     assert "test rows of" in text
     assert "integer ops of one forward pass, counted: " in text
@@ -50,6 +54,8 @@ def test_artifact_beside_its_float_model(
     assert max(len(line) for line in text.splitlines() if line.startswith((" fp32", " bf16", " int8"))) <= 80
     report = json.loads((output / "benchmark.json").read_text())
     cells = report["comparison"]["cells"]
+    best = cells[0]["best_rival"]
+    assert f"fastest rival, batch 64, 1 thread: {best['label']}; int8 is {best['times']:.2f} times as fast" in text
     assert [cell["batch_size"] for cell in cells] == [64]
     names = ["fp32", "fp32_compiled", "bf16", "bf16_compiled", "eager_int8", "int8"]
     assert [list(cell["timings"]) for cell in cells] == [names]
@@ -61,6 +67,31 @@ def test_artifact_beside_its_float_model(
     assert "With batches of 64 on 1 thread, the " in page
     drawing = ElementTree.parse(output / "benchmark.svg").getroot()
     assert drawing.tag.endswith("svg")
+
+
+def test_rivals_that_are_not_installed_are_named_with_what_installs_them(
+    fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(modules: dict[str, str]) -> str:
+        return f"{', '.join(modules.values())}: install dlrm-pl[rivals]"
+
+    monkeypatch.setattr(choice, "missing_packages", missing)
+    arguments = ("benchmark", "--artifact", fitted / "artifact", "--ckpt_path", fitted / "run" / "model.ckpt", *SHORT)
+    assert run(*arguments, "--rivals", "[pt2e,onnxruntime]", "--output", tmp_path / "out") == 0
+    text = capsys.readouterr().out
+    assert "not available: PT2E int8: torchao: install dlrm-pl[rivals]" in text
+    assert "not available: ORT int8 dynamic: onnx, onnxscript, onnxruntime: install dlrm-pl[rivals]" in text
+    stored = json.loads((tmp_path / "out" / "benchmark.json").read_text())
+    assert len(stored["comparison"]["unavailable"]) == 4
+    assert "PT2E int8: Torchao: install dlrm-pl[rivals]." in (tmp_path / "out" / "benchmark.html").read_text()
+
+
+def test_rivals_are_programs_beside_a_float_model(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("benchmark", "--artifact", fitted / "artifact", *SHORT)
+    expect_error(capsys, "rivals serve the float model.*--ckpt_path", *arguments, "--rivals", "all")
+    expect_error(capsys, "rivals", *arguments, "--rivals", "[tensorrt]")
+    expect_error(capsys, "Leave out --rivals", *arguments, "--rivals", "all", "--mlperf", "offline")
+    assert get_args(Rival) == NAMES
 
 
 def test_artifact_alone_and_again_into_the_same_folder(
