@@ -18,6 +18,7 @@ from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.embeddings import EmbeddingBags
 from dlrm_pl.quantization.ptq.eager import eager_int8_model
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
+from dlrm_pl.runtime.direct import DirectModel
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
 
 BASELINE = "fp32"
@@ -109,6 +110,17 @@ def float_baselines(model: DLRM) -> Contenders:
 def int8_contender(model: Int8DLRM) -> Contender:
     """Make a contender of an artifact's model, or of one that ``quantize`` just made."""
     return Contender(INT8, "int8", model, is_own=True)
+
+
+@dataclass(frozen=True)
+class _Int8(Contender):
+    """An int8 model, called as ``Predictor`` and ``serve`` call it."""
+
+    def prepare(self, batch: ClickBatch) -> Scorer:
+        """Return the kernels' calls, prepared once; the model itself where it has other parts than int8 ones."""
+        del batch
+        assert isinstance(self.model, Int8DLRM)
+        return DirectModel.of(self.model) or self.model
 
 
 def as_bfloat16(model: DLRM) -> DLRM:

@@ -1,9 +1,9 @@
 """An int8 model whose kernels are called without torch's dispatcher.
 
 A batch of one row takes a third of its time in the kernels. The rest goes to torch, which converts lists of tensors for
-each op, and to checks of tensors that are the same in every call. A server, whose requests are of few rows, calls the
-kernels with what was checked and converted once, and for a few rows without asking for memory. They are the same
-kernels, so they give the same bits.
+each op, and to checks of tensors that are the same in every call. A server or a ``Predictor``, whose requests are of
+few rows, calls the kernels with what was checked and converted once, and for a few rows without asking for memory. They
+are the same kernels, so they give the same bits.
 """
 
 from __future__ import annotations
@@ -111,6 +111,9 @@ class DirectModel:
         """
         dense, indices, offsets, _ = batch
         rows, tables = dense.shape[0], len(self._tables)
+        # One thread computes them, so they are fewer where others would help.
+        if rows * torch.get_num_threads() <= self.few_rows and (found := self.few(batch)) is not None:
+            return torch.from_numpy(found[0])
         if rows > BLOCK_ROWS or offsets is not None or not dense.is_contiguous() or not indices.is_contiguous():
             logits: Tensor = self._model(batch)
             return logits

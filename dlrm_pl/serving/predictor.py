@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from dlrm_pl.artifact.store import Artifact
 from dlrm_pl.documents.fields import shown
 from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.runtime.direct import DirectModel
 from dlrm_pl.scoring import ROWS_AT_A_TIME, Probabilities, Scorer
 
 if TYPE_CHECKING:
@@ -37,9 +38,8 @@ class Predictor(Scorer):
             raise ConfigurationError(f"artifact={shown(artifact)} must be an Artifact. Load it with load_artifact.")
         architecture = artifact.model.architecture
         num_dense, num_tables = architecture.bottom_mlp[0], architecture.num_tables
-        super().__init__(
-            artifact.model, num_dense, num_tables, artifact.watch, artifact.columns, lambda: artifact.encoder
-        )
+        model = DirectModel.of(artifact.model) or artifact.model
+        super().__init__(model, num_dense, num_tables, artifact.watch, artifact.columns, lambda: artifact.encoder)
         self._artifact = artifact
 
     @property

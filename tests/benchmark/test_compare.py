@@ -27,9 +27,11 @@ from dlrm_pl.benchmark.contenders import (
 from dlrm_pl.benchmark.rows import random_rows
 from dlrm_pl.benchmark.unavailable import missing_bytes
 from dlrm_pl.errors import ConfigurationError, VerificationError
+from dlrm_pl.kernels.int8.selection import available
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.quantization.ptq.quantize import quantize, table_packer
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
+from dlrm_pl.runtime.direct import DirectModel
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
 from tests.support import tiny
 
@@ -78,6 +80,13 @@ def test_without_a_float_model_the_int8_one_is_its_own_baseline() -> None:
 
 
 @pytest.mark.slow
+def test_int8_is_called_as_a_predictor_calls_it() -> None:
+    model, batch = int8_model(), tiny.batches(1, 16)[0]
+    score = int8_contender(model).prepare(batch)
+    assert isinstance(score, DirectModel) or len(available()) < 2
+    assert torch.equal(score(batch), model(batch))
+
+
 def test_compiled_models_read_weights_that_were_packed_when_they_were_compiled() -> None:
     """Frozen weights are constants, which are copied where they are packed: later writes have no effect."""
     model, batch = FloatForCompiler(as_bfloat16(tiny.model(3))), tiny.batches(1, 16)[0]

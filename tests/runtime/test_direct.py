@@ -75,6 +75,17 @@ def test_a_few_rows_have_the_same_bits(architecture: Architecture, make: Callabl
     np.testing.assert_array_equal(found[1], kept)
 
 
+def test_a_few_rows_are_left_to_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    fast, calls = direct(lowered(ARCHITECTURE)), []
+    few = fast.few
+    monkeypatch.setattr(fast, "few", lambda batch: calls.append(len(batch.dense)) or few(batch))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    every = tiny.batches(1, FEW_ROWS)[0]
+    for rows in (1, FEW_ROWS // 4, FEW_ROWS // 4 + 1, FEW_ROWS):
+        fast(first_samples(every, rows))
+    assert calls == [1, FEW_ROWS // 4]
+
+
 @pytest.mark.parametrize("architecture", [ARCHITECTURE, CROSSED])
 def test_a_large_model_gets_fewer_rows(architecture: Architecture, monkeypatch: pytest.MonkeyPatch) -> None:
     model = lowered(architecture)
