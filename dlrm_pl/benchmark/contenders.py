@@ -109,7 +109,7 @@ def float_baselines(model: DLRM) -> Contenders:
 
 def int8_contender(model: Int8DLRM) -> Contender:
     """Make a contender of an artifact's model, or of one that ``quantize`` just made."""
-    return Contender(INT8, "int8", model, is_own=True)
+    return _Int8(INT8, "int8", model, is_own=True)
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,6 @@ def test_without_a_float_model_the_int8_one_is_its_own_baseline() -> None:
     assert comparison.cells[0].timings["int8"].ratio == 1
 
 
-@pytest.mark.slow
 def test_int8_is_called_as_a_predictor_calls_it() -> None:
     model, batch = int8_model(), tiny.batches(1, 16)[0]
     score = int8_contender(model).prepare(batch)
@@ -87,6 +86,7 @@ def test_int8_is_called_as_a_predictor_calls_it() -> None:
     assert torch.equal(score(batch), model(batch))
 
 
+@pytest.mark.slow
 def test_compiled_models_read_weights_that_were_packed_when_they_were_compiled() -> None:
     """Frozen weights are constants, which are copied where they are packed: later writes have no effect."""
     model, batch = FloatForCompiler(as_bfloat16(tiny.model(3))), tiny.batches(1, 16)[0]
