@@ -15,6 +15,9 @@ from dlrm_pl.model.training.optimizers.settings import OptimizerSettings
 from tests.reference import optimizers as reference
 from tests.support.training import make_module
 
+# The default, stated: without it torch's own classes warn once in each process.
+torch.sparse.check_sparse_tensor_invariants.disable()  # type: ignore[no-untyped-call]
+
 
 def sparse_rows(rows: Tensor, values: Tensor, size: int) -> Tensor:
     return torch.sparse_coo_tensor(rows[None], values, (size, values.shape[1]), check_invariants=False)
