@@ -60,9 +60,9 @@ export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 LD_PRELOAD=$
 from dlrm_pl.data.decoding import native as decoding
 from dlrm_pl.data.lookup import native
 from dlrm_pl.data.preprocessing.engine import library
-from dlrm_pl.kernels.hashing import blocks
+from dlrm_pl.kernels.hashing import library as hashing
 from dlrm_pl.kernels.training import selection as training
 from dlrm_pl.saving import native as saving
-loaded = [decoding.library(), native.library(), library.library(), training.library(), saving.library(), blocks._library()]
+loaded = [decoding.library(), native.library(), library.library(), training.library(), saving.library(), hashing.native()]
 assert "generic" in selection.available() and all(loaded), "the sanitized libraries do not load"'
 exec "$@"
