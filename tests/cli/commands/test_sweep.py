@@ -25,7 +25,10 @@ from tests.support.commands import ROOT, caplog_of, expect_error, run, write_con
 from tests.support.processes.forked import forked_command
 from tests.support.training import quiet_trainer
 
-pytestmark = [pytest.mark.long, pytest.mark.untraced, pytest.mark.filterwarnings("ignore::UserWarning")]
+pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore::UserWarning")]
+
+# Tests whose lines of ours are run by the others too, see pyproject.toml.
+untraced = pytest.mark.untraced
 
 RATES: dict[str, Any] = {"model.learning_rate": {"low": 0.01, "high": 1.0, "log": True}}
 SHORT = ("--rows_per_trial", 640, "--validations", 4, "--repeats", 0)
@@ -93,6 +96,7 @@ def test_the_best_is_what_fit_trains_with_its_file(
     assert run("sweep", "-c", tmp_path / "run" / "config.yaml", "--output", "x", "--print_config") == 0
 
 
+@untraced
 def test_the_first_trial_has_the_given_settings(config: Path, tmp_path: Path, synthetic_folder: Path) -> None:
     """Its score is that of the same training by hand, at each share of its rows."""
     assert run(*sweep(config, RATES, "--max_trials", 1)) == 0
@@ -109,6 +113,7 @@ def test_the_first_trial_has_the_given_settings(config: Path, tmp_path: Path, sy
     assert f"{float(trainer.callback_metrics['val_auroc']):.6f}" == line["val_auroc"]
 
 
+@untraced
 @pytest.mark.slow
 def test_a_sweep_that_is_killed_and_interrupted_ends_as_if_it_had_not_been(config: Path, tmp_path: Path) -> None:
     command = sweep(config, RATES, "--max_trials", 5, "--sampler", "random", "--rows_per_trial", 2000)
@@ -160,6 +165,7 @@ def test_an_interrupted_sweep_keeps_its_trials_and_goes_on(
     assert len(trials_of(tmp_path / "whole")) == 2
 
 
+@untraced
 def test_trials_have_the_same_weights_rows_and_order(config: Path, tmp_path: Path) -> None:
     """A setting that changes nothing changes no digit; and another batch size is scored after the same shares."""
     space = {"data.eval_batch_size": {"choices": [512, 500, 3000]}}
@@ -195,6 +201,7 @@ def test_a_trial_that_fails_says_why_and_the_others_go_on(
     assert yaml.safe_load((tmp_path / "sweep" / "best.yaml").read_text())["model"]["top_mlp"] == [16, 1]
 
 
+@untraced
 def test_where_no_trial_is_complete_the_status_says_so(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -204,6 +211,7 @@ def test_where_no_trial_is_complete_the_status_says_so(
     assert trials_of(tmp_path / "sweep")[0]["state"] == "failed"
 
 
+@untraced
 def test_what_is_wrong_in_the_configuration_itself_ends_the_sweep(
     config: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -211,6 +219,7 @@ def test_what_is_wrong_in_the_configuration_itself_ends_the_sweep(
     expect_error(capsys, "no/such: there is no such|no/such", *sweep(config, RATES, "--data.folder", "no/such"))
 
 
+@untraced
 def test_memory_that_the_allocator_does_not_have_is_a_failure(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,6 +238,7 @@ def test_memory_that_the_allocator_does_not_have_is_a_failure(
     assert trials_of(tmp_path / "sweep")[1]["reason"].startswith("out of memory: DefaultCPUAllocator")
 
 
+@untraced
 def test_tables_are_freed_between_trials(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[weakref.ref[DLRMModule]] = []
     alive: list[int] = []
@@ -252,6 +262,7 @@ def test_tables_are_freed_between_trials(config: Path, monkeypatch: pytest.Monke
     assert alive == [0, 0, 0]
 
 
+@untraced
 @pytest.mark.parametrize(
     ("space", "words"),
     [
@@ -278,6 +289,7 @@ def test_a_bad_space_is_refused_before_any_work(
     assert not (tmp_path / "sweep").exists()
 
 
+@untraced
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -299,6 +311,7 @@ def test_an_option_that_cannot_work_is_refused(
     assert not (tmp_path / "sweep" / "trials.csv").exists()
 
 
+@untraced
 @pytest.mark.slow
 def test_a_sweep_with_other_settings_is_refused_with_what_changed(
     config: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
@@ -323,6 +336,7 @@ def test_a_sweep_with_other_settings_is_refused_with_what_changed(
     assert len(trials_of(tmp_path / "sweep")) == 2
 
 
+@untraced
 @pytest.mark.slow
 def test_another_dataset_is_another_sweep(
     config: Path, dataset_copy: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
@@ -336,6 +350,7 @@ def test_another_dataset_is_another_sweep(
     expect_error(capsys, r"dataset\.fingerprint changed from", *command)
 
 
+@untraced
 @pytest.mark.slow
 def test_few_clicks_of_val_are_warned_of(config: Path, tmp_path: Path) -> None:
     from dlrm_pl.data.synthetic.synthesize import synthesize
@@ -348,6 +363,7 @@ def test_few_clicks_of_val_are_warned_of(config: Path, tmp_path: Path) -> None:
         assert any(re.match(r"val has \d\d clicks: an AUROC on so few", line) for line in lines) == few
 
 
+@untraced
 @pytest.mark.slow
 def test_a_folder_with_other_files_is_refused(config: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert run(*sweep(config, RATES, "--max_trials", 1)) == 0
@@ -366,6 +382,7 @@ def test_without_optuna_the_extra_is_named(
     assert not (tmp_path / "sweep").exists()
 
 
+@untraced
 @pytest.mark.slow
 def test_pruned_trials_are_shown_as_such_and_progress_is_a_line_a_trial(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -381,6 +398,7 @@ def test_pruned_trials_are_shown_as_such_and_progress_is_a_line_a_trial(
     assert "5 of 7 trials complete, 2 pruned." in capsys.readouterr().out
 
 
+@untraced
 def test_the_time_ends_a_sweep_and_counts_that_of_earlier_runs(config: Path, tmp_path: Path) -> None:
     command = sweep(config, RATES, "--timeout_s", 0.001)
     assert run(*command) == 0
@@ -388,6 +406,7 @@ def test_the_time_ends_a_sweep_and_counts_that_of_earlier_runs(config: Path, tmp
     assert len(trials_of(tmp_path / "sweep")) == 1
 
 
+@untraced
 @pytest.mark.slow
 def test_the_default_space_has_the_settings_of_the_model(config: Path, tmp_path: Path) -> None:
     command = ["sweep", "-c", config, "--output", tmp_path / "sweep", *SHORT, "--max_trials", 1]
@@ -404,6 +423,7 @@ def test_the_default_space_has_the_settings_of_the_model(config: Path, tmp_path:
     assert trials_of(tmp_path / "sweep")[0]["state"] == "complete"
 
 
+@untraced
 def test_the_command_that_fits_has_the_configuration_of_the_sweep(tmp_path: Path) -> None:
     (tmp_path / "space.yaml").write_text(yaml.safe_dump({"space": RATES}))
     (tmp_path / "mine.yaml").write_text("data: {batch_size: 64}")
