@@ -73,11 +73,13 @@ class DirectModel:
 
     def _prepare(self) -> None:
         """Prepare the calls for a few rows, and the memory between them."""
-        # The prepared calls have addresses alone, so the memory is kept here.
-        self._vectors = torch.empty(self.few_rows, self._model.architecture.embedding_dim)
-        self._products = torch.empty(self.few_rows, self._stride, dtype=torch.uint8)
-        # As many as in probabilities_of, see `few`.
-        self._logits, self._probabilities = torch.zeros(FEW_ROWS), torch.zeros(FEW_ROWS)
+        # The prepared calls have addresses alone, so the memory is kept here. Tensors of inference mode could not be
+        # written outside of it.
+        with torch.inference_mode(False):
+            self._vectors = torch.empty(self.few_rows, self._model.architecture.embedding_dim)
+            self._products = torch.empty(self.few_rows, self._stride, dtype=torch.uint8)
+            # As many as in probabilities_of, see `few`.
+            self._logits, self._probabilities = torch.zeros(FEW_ROWS), torch.zeros(FEW_ROWS)
         self._results = self._logits.numpy(), self._probabilities.numpy()
         self._calls = self._prepared(self._native)
         vectors = kernels_of("avx512_vnni") if self._native.isa == "amx_int8" else self._native

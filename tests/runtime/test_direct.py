@@ -75,6 +75,16 @@ def test_a_few_rows_have_the_same_bits(architecture: Architecture, make: Callabl
     np.testing.assert_array_equal(found[1], kept)
 
 
+@pytest.mark.parametrize("made", [False, True])
+@pytest.mark.parametrize("called", [False, True])
+def test_inference_mode_makes_no_difference(made: bool, called: bool) -> None:
+    model, batch = lowered(ARCHITECTURE), tiny.batches(1, 4)[0]
+    with torch.inference_mode(made):
+        fast = direct(model)
+    with torch.inference_mode(called):
+        assert torch.equal(fast(batch), model(batch))
+
+
 def test_a_few_rows_are_left_to_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     fast, calls = direct(lowered(ARCHITECTURE)), []
     few = fast.few
