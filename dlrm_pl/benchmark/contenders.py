@@ -120,7 +120,8 @@ class _Int8(Contender):
         """Return the kernels' calls, prepared once; the model itself where it has other parts than int8 ones."""
         del batch
         assert isinstance(self.model, Int8DLRM)
-        return DirectModel.of(self.model) or self.model
+        direct = DirectModel.of(self.model)
+        return self.model if direct is None else direct.logits
 
 
 def as_bfloat16(model: DLRM) -> DLRM:

@@ -113,9 +113,6 @@ class DirectModel:
         """
         dense, indices, offsets, _ = batch
         rows, tables = dense.shape[0], len(self._tables)
-        # One thread computes them, so they are fewer where others would help.
-        if rows * torch.get_num_threads() <= self.few_rows and (found := self.few(batch)) is not None:
-            return torch.from_numpy(found[0])
         if rows > BLOCK_ROWS or offsets is not None or not dense.is_contiguous() or not indices.is_contiguous():
             logits: Tensor = self._model(batch)
             return logits
@@ -127,6 +124,17 @@ class DirectModel:
         products = torch.empty(rows, self._stride, dtype=torch.uint8)
         raise_failure(self._lookups.run(self._native, vectors, indices, products), self._tables)
         return clamp_logits(self._top.run(self._native, products).view(-1), self._model.architecture.loss_threshold)
+
+    def logits(self, batch: ClickBatch) -> Tensor:
+        """Return the logits of a batch, of a few rows by ``few``, which lets no other thread have Python meanwhile.
+
+        Raises:
+            DLRMError: see the call of this object.
+        """
+        # One thread computes them, so they are fewer where others would help.
+        if len(batch.dense) * torch.get_num_threads() <= self.few_rows and (found := self.few(batch)) is not None:
+            return torch.from_numpy(found[0])
+        return self(batch)
 
     def few(self, batch: ClickBatch) -> tuple[Floats, Floats] | None:
         """Return the logits and probabilities of a few rows, one-hot or with bags.

@@ -38,7 +38,8 @@ class Predictor(Scorer):
             raise ConfigurationError(f"artifact={shown(artifact)} must be an Artifact. Load it with load_artifact.")
         architecture = artifact.model.architecture
         num_dense, num_tables = architecture.bottom_mlp[0], architecture.num_tables
-        model = DirectModel.of(artifact.model) or artifact.model
+        direct = DirectModel.of(artifact.model)
+        model = artifact.model if direct is None else direct.logits
         super().__init__(model, num_dense, num_tables, artifact.watch, artifact.columns, lambda: artifact.encoder)
         self._artifact = artifact
 

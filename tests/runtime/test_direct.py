@@ -51,10 +51,12 @@ def test_bits_are_those_of_the_model(architecture: Architecture, start: dict[str
     for rows in (0, 1, 2, 65, 2048, 2049):
         batch = first_samples(every, rows)
         assert torch.equal(fast(batch), model(batch)), rows
+        assert torch.equal(fast.logits(batch), model(batch)), rows
         strided = batch._replace(indices=batch.indices.T.contiguous().T)
         assert torch.equal(fast(strided), model(batch)), rows
     bags = tiny.bags(1, 30, architecture=architecture)[0]
     assert torch.equal(fast(bags), model(bags))
+    assert torch.equal(fast.logits(bags), model(bags))
 
 
 @pytest.mark.parametrize("architecture", [ARCHITECTURE, CROSSED])
@@ -82,7 +84,7 @@ def test_inference_mode_makes_no_difference(made: bool, called: bool) -> None:
     with torch.inference_mode(made):
         fast = direct(model)
     with torch.inference_mode(called):
-        assert torch.equal(fast(batch), model(batch))
+        assert torch.equal(fast.logits(batch), model(batch))
 
 
 def test_a_few_rows_are_left_to_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +94,7 @@ def test_a_few_rows_are_left_to_one_thread(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
     every = tiny.batches(1, FEW_ROWS)[0]
     for rows in (1, FEW_ROWS // 4, FEW_ROWS // 4 + 1, FEW_ROWS):
-        fast(first_samples(every, rows))
+        fast.logits(first_samples(every, rows))
     assert calls == [1, FEW_ROWS // 4]
 
 

@@ -1,0 +1,25 @@
+"""A Predictor scores a few rows by the calls that the server prepares."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from dlrm_pl.artifact.store import Artifact
+from dlrm_pl.benchmark.rows import random_batch
+from dlrm_pl.kernels.int8.selection import available
+from dlrm_pl.runtime.direct import DirectModel
+from dlrm_pl.serving.predictor import Predictor
+
+
+@pytest.mark.skipif(len(available()) < 2, reason="no native kernels were built")
+def test_a_predictor_scores_a_few_rows_by_prepared_calls(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    few = DirectModel.few
+    monkeypatch.setattr(DirectModel, "few", lambda self, batch: calls.append(len(batch.dense)) or few(self, batch))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    batch = random_batch(artifact.model.architecture, 2, seed=1)
+    found = Predictor(artifact).predict(batch)
+    assert calls == [2]
+    np.testing.assert_array_equal(found, artifact.predict(batch))
