@@ -17,16 +17,15 @@ import argparse
 import json
 import os
 import statistics
-import sys
 import tempfile
 from pathlib import Path
 
-import yaml
+from fit_run import fit_on_a_terminal
 from machine import machine
-from training import _on_a_terminal
 
 from dlrm_pl.data.synthetic.synthesize import synthesize
 
+MODEL = {"embedding_dim": 16, "bottom_mlp": [13, 16], "top_mlp": [8, 1], "learning_rate": 0.1}
 NAMES = ("step", "in native calls", "beside them", "processor, this thread beside them", "processor, other threads")
 
 
@@ -36,37 +35,14 @@ def microseconds(checkout: Path, data: Path, steps: int, threads: int, folder: P
     Raises:
         RuntimeError: ``fit`` failed; with its output.
     """
-    output = folder / "times.json"
-    saves = {"dirpath": str(folder / "run"), "every_n_train_steps": 10**9}
-    config = {
-        "model": {"embedding_dim": 16, "bottom_mlp": [13, 16], "top_mlp": [8, 1], "learning_rate": 0.1},
-        "data": {"folder": str(data), "batch_size": 128, "shuffle": "batch"},
-        "trainer": {
-            "default_root_dir": str(folder / "run"),
-            "accelerator": "cpu",
-            "precision": "bf16-mixed",
-            "max_epochs": 2,
-            "limit_train_batches": steps,
-            "limit_val_batches": 0,
-            "logger": {
-                "class_path": "pytorch_lightning.loggers.CSVLogger",
-                "init_args": {"save_dir": str(folder / "log")},
-            },
-            "callbacks": [
-                {"class_path": "fit_times.NativeTimes", "init_args": {"path": str(output)}},
-                {"class_path": "pytorch_lightning.callbacks.RichProgressBar"},
-                {"class_path": "pytorch_lightning.callbacks.ModelCheckpoint", "init_args": saves},
-            ],
-        },
-    }
-    (folder / "fit.yaml").write_text(yaml.safe_dump(config))
-    command = [sys.executable, str(checkout / "cli.py"), "fit", "-c", str(folder / "fit.yaml"), "--overwrite"]
-    counts = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), "COLUMNS": "120"}
-    path = f"{checkout}{os.pathsep}{Path(__file__).resolve().parent}"
-    status, text = _on_a_terminal(command, os.environ | counts | {"PYTHONPATH": path}, folder)
-    if status:
-        raise RuntimeError(f"fit of {checkout} ended with {status}:\n{text[-3000:]}")
-    found = json.loads(output.read_text())[-1]
+    found = fit_on_a_terminal(
+        *(checkout, "NativeTimes", MODEL, data),
+        batch_size=128,
+        precision="bf16-mixed",
+        steps=steps,
+        environment=os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)},
+        folder=folder,
+    )
     beside = found["thread_processor_seconds"] - found["native_processor_seconds"]
     # Other threads of the native steps take as long as this one, about.
     others = found["processor_seconds"] - beside - threads * found["native_processor_seconds"]

@@ -22,12 +22,8 @@ import argparse
 import copy
 import json
 import os
-import pty
 import statistics
-import subprocess
-import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,7 +32,7 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
+from fit_run import fit_on_a_terminal
 from machine import machine
 from training_limits import Limits, measure_limits
 from training_steps import CONTENDERS, ROOT, native_isa, torch_or_native
@@ -166,72 +162,23 @@ def fit_seconds(
     Raises:
         RuntimeError: ``fit`` failed; with its output.
     """
-    architecture, output = shape.architecture, folder / "times.json"
-    callbacks: list[dict[str, Any]] = [
-        {"class_path": "fit_times.EpochTimes", "init_args": {"path": str(output)}},
-        {"class_path": "pytorch_lightning.callbacks.RichProgressBar"},
-        # Watches every step, and has nothing to save yet.
-        {
-            "class_path": "pytorch_lightning.callbacks.ModelCheckpoint",
-            "init_args": {"dirpath": str(folder / "run"), "every_n_train_steps": 10**9},
-        },
-    ]
-    config = {
-        "model": {
-            "embedding_dim": architecture.embedding_dim,
-            "bottom_mlp": list(architecture.bottom_mlp),
-            "top_mlp": list(architecture.top_mlp),
-            "optimizer": optimizer,
-            "learning_rate": shape.learning_rate,
-        },
-        "data": {"folder": str(shape.data.resolve()), "batch_size": size, "shuffle": "batch"},
-        "trainer": {
-            "default_root_dir": str(folder / "run"),
-            "accelerator": "cpu",
-            "precision": precision,
-            "max_epochs": 2,
-            "limit_train_batches": steps,
-            "limit_val_batches": 0,
-            "logger": {
-                "class_path": "pytorch_lightning.loggers.CSVLogger",
-                "init_args": {"save_dir": str(folder / "log")},
-            },
-            "callbacks": callbacks,
-        },
+    architecture = shape.architecture
+    model = {
+        "embedding_dim": architecture.embedding_dim,
+        "bottom_mlp": list(architecture.bottom_mlp),
+        "top_mlp": list(architecture.top_mlp),
+        "optimizer": optimizer,
+        "learning_rate": shape.learning_rate,
     }
-    (folder / "fit.yaml").write_text(yaml.safe_dump(config))
-    command = [sys.executable, str(ROOT / "cli.py"), "fit", "-c", str(folder / "fit.yaml"), "--overwrite"]
-    path = f"{Path(__file__).resolve().parent}{os.pathsep}{environment.get('PYTHONPATH', '')}"
-    status, text = _on_a_terminal(command, dict(environment) | {"PYTHONPATH": path, "COLUMNS": "120"}, folder)
-    if status:
-        raise RuntimeError(f"fit ended with {status}:\n{text[-3000:]}")
-    found = json.loads(output.read_text())
-    return float(found[-1]["seconds"] / found[-1]["steps"])
-
-
-def _on_a_terminal(command: Sequence[str], environment: Mapping[str, str], folder: Path) -> tuple[int, str]:
-    """Run a command on a pseudo-terminal, whose output is read as it comes."""
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(command, cwd=folder, env=dict(environment), stdout=theirs, stderr=theirs)
-    os.close(theirs)
-    parts: list[bytes] = []
-
-    def read() -> None:
-        while True:
-            try:
-                part = os.read(ours, 1 << 16)
-            except OSError:  # The other end is closed.
-                return
-            if not part:
-                return
-            parts.append(part)
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    status = process.wait()
-    reader.join()
-    os.close(ours)
-    return status, b"".join(parts).decode(errors="replace")
+    found = fit_on_a_terminal(
+        *(ROOT, "EpochTimes", model, shape.data),
+        batch_size=size,
+        precision=precision,
+        steps=steps,
+        environment=environment,
+        folder=folder,
+    )
+    return float(found["seconds"] / found["steps"])
 
 
 def whole_runs(shape: Shape, options: argparse.Namespace, size: int, threads: int, folder: Path) -> dict[str, float]:
