@@ -170,6 +170,7 @@ ONLY_IN = {
         "training_loop/observed.py",
         "training_loop/observers.py",
         "training_loop/runs.py",
+        "training_loop/step_log.py",
         "workflow/trial_scalars.py",
     ],
     "lightning": [],

@@ -72,12 +72,18 @@ class ThroughputMonitor(pl.Callback):
         self._clock.see(batch)
         now = self._clock.read(trainer)
         if trainer._logger_connector.should_update_logs:
-            self._log(trainer, now)
+            values = self._values(trainer, now)
+            for logger in trainer.loggers if values else ():
+                logger.log_metrics(values, step=trainer.fit_loop.epoch_loop._batches_that_stepped)
         if self._every_s and now.seconds - self._shown.seconds >= self._every_s:
             batches = trainer.num_training_batches
             of = f" of {batches:,}" if math.isfinite(batches) else ""
             self._show(trainer, f"{_epoch(trainer)}, batch {batch_idx + 1:,}{of}", self._shown, now)
             self._shown = now
+
+    def values_to_log(self, trainer: pl.Trainer) -> dict[str, float]:
+        """Return speed and waiting since the last time that this was called; nothing if no samples were trained."""
+        return self._values(trainer, self._clock.read(trainer))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Report on the epoch."""
@@ -98,15 +104,13 @@ class ThroughputMonitor(pl.Callback):
     def _begin(self, trainer: pl.Trainer) -> None:
         self._started = self._logged = self._shown = self._clock.read(trainer)
 
-    def _log(self, trainer: pl.Trainer, now: Reading) -> None:
+    def _values(self, trainer: pl.Trainer, now: Reading) -> dict[str, float]:
         before, self._logged = self._logged, now
         if now.seconds <= before.seconds or now.samples <= before.samples:
-            return
-        values = {"samples_per_s": samples_per_s(trainer, before, now)}
-        if (share := _wait_share(before, now)) is not None:
-            values["data_wait_share"] = share
-        for logger in trainer.loggers:
-            logger.log_metrics(values, step=trainer.fit_loop.epoch_loop._batches_that_stepped)
+            return {}
+        share = _wait_share(before, now)
+        speed = {"samples_per_s": samples_per_s(trainer, before, now)}
+        return speed if share is None else speed | {"data_wait_share": share}
 
     @rank_zero_only
     def _show(self, trainer: pl.Trainer, where: str, before: Reading, now: Reading, *, ended: bool = False) -> None:

@@ -41,6 +41,11 @@ class Counts:
         """Number of optimizer steps so far: ``global_step``, without the way that Lightning takes to it."""
         return int(self._optimizer.step.total.completed)
 
+    @property
+    def stepped(self) -> int:
+        """Number of optimizer steps as loggers count them."""
+        return int(self._loop._batches_that_stepped)
+
     def rates(self, batches: int) -> list[list[float]] | None:
         """Return the learning rates of the next batches' steps, by group; None: those of now, for all of them."""
         if self._schedule is None:

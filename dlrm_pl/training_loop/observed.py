@@ -16,8 +16,9 @@ from dlrm_pl.model.training.trained_module import TrainedModule
 from dlrm_pl.training_loop.counts import Counts
 from dlrm_pl.training_loop.fetching import Batches
 from dlrm_pl.training_loop.observers import draws_the_bar
+from dlrm_pl.training_loop.step_log import LOSS_KEY, logs_its_loss_alone
 
-_STEP, _KEY = "training_step", "training_step.train_loss"
+_STEP = "training_step"
 
 
 def train_observed(
@@ -93,8 +94,9 @@ def _call(trainer: pl.Trainer, hook: str, *arguments: Any, draws: bool = True) -
 def _log(module: TrainedModule, loss: Tensor, samples: int) -> None:
     """Log the loss as ``training_step`` does; Lightning's checks of how it is logged were passed the first time."""
     results, connector = module.trainer._results, module.trainer._logger_connector
-    if results is not None and _KEY in results and not connector.should_reset_tensors(_STEP):
-        results.update_metrics(_KEY, loss, samples)
+    is_first = results is None or LOSS_KEY not in results or connector.should_reset_tensors(_STEP)
+    if results is not None and not is_first and logs_its_loss_alone(module):
+        results.update_metrics(LOSS_KEY, loss, samples)
         connector._current_fx = _STEP
         return
     before, module._current_fx_name = module._current_fx_name, _STEP

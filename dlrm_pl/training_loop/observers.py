@@ -19,6 +19,7 @@ from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.profilers import PassThroughProfiler
 
 from dlrm_pl.model.training.engine.hooks import BATCH_HOOKS, function_of, overridden
+from dlrm_pl.training_loop.step_log import logs_without_hooks
 
 
 class SeesRuns(Protocol):
@@ -59,8 +60,8 @@ class Unseen(NamedTuple):
 def batches_unseen(loop: _TrainingEpochLoop) -> Unseen | None:
     """Say how many batches may be trained now without calling a hook; the one after them is observed.
 
-    A batch is observed if it is the last one of the epoch, if validation or the limit on steps follows it, if its step
-    is logged, or if a callback has something to do then.
+    A batch is observed if it is the last one of the epoch, if validation or the limit on steps follows it, or if a
+    callback has something to do then; and if its step is logged, where ``StepLog`` does not know all that is logged.
 
     Returns:
         None: Lightning's loop has to train the next batch, since it is of the first step of the epoch, the training
@@ -81,7 +82,7 @@ def batches_unseen(loop: _TrainingEpochLoop) -> Unseen | None:
     for of_callback in steps:
         left = min(left, accumulated * (done + (of_callback or 0)) - ready)
     logged = math.inf
-    if trainer.loggers and trainer.log_every_n_steps:
+    if trainer.loggers and trainer.log_every_n_steps and not logs_without_hooks(trainer):
         # All batches of a step that is logged, since some callbacks log before a batch.
         until = _until_multiple(loop._batches_that_stepped, trainer.log_every_n_steps)
         logged = accumulated * (done + until - 1) + 1 - ready

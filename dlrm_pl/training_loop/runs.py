@@ -16,6 +16,7 @@ from dlrm_pl.training_loop.counts import Counts
 from dlrm_pl.training_loop.fetching import Batches
 from dlrm_pl.training_loop.observed import train_observed
 from dlrm_pl.training_loop.observers import batches_of_the_bar, batches_unseen
+from dlrm_pl.training_loop.step_log import StepLog
 
 _RUN_S = 0.1
 """Time without a hook, after which progress bars, timers and ctrl-C get their turn."""
@@ -67,22 +68,27 @@ class RunsLoop(_TrainingEpochLoop):
 
     def _train_unseen(self, fetcher: _DataFetcher, module: TrainedModule, engine: NativeEngine, batches: int) -> None:
         """Train at most this number of batches, for at most ``_RUN_S``, and count them as Lightning does."""
-        counts, source = Counts(self), Batches(fetcher)
+        counts, source, step_log = Counts(self), Batches(fetcher), StepLog(self)
         unit = batches_of_the_bar(self.trainer)
         began = time.perf_counter()
         end = began + _RUN_S
-        while batches:
-            together = self._batches_of_a_call if counts.may_be_added else 1
-            taken = source.take(min(batches, _upto_the_bar(together, counts.ready, unit)))
-            _train_together(taken, counts, module, engine)
-            batches -= len(taken)
-            now = time.perf_counter()
-            share = _RUN_S / _CALLS_OF_A_RUN / max((now - began) / len(taken), 1e-9)
-            # Fewer were taken than asked for where the reader has read no more together.
-            self._batches_of_a_call = max(1, min(int(share), 2 * max(together, len(taken)), _MOST_BATCHES))
-            began = now
-            if now >= end and (counts.ready + 1) % unit == 0:
-                break
+        try:
+            while batches:
+                together = self._batches_of_a_call if counts.may_be_added else 1
+                taken = source.take(min(batches, _upto_the_bar(together, counts.ready, unit)))
+                _train_together(taken, counts, module, engine, step_log)
+                batches -= len(taken)
+                now = time.perf_counter()
+                share = _RUN_S / _CALLS_OF_A_RUN / max((now - began) / len(taken), 1e-9)
+                # Fewer were taken than asked for where the reader has read no more together.
+                self._batches_of_a_call = max(1, min(int(share), 2 * max(together, len(taken)), _MOST_BATCHES))
+                began = now
+                if now >= end:
+                    step_log.write()
+                    if (counts.ready + 1) % unit == 0:
+                        break
+        finally:
+            step_log.write()
         module.model.watch.glance()
 
 
@@ -92,8 +98,10 @@ def _upto_the_bar(batches: int, ready: int, unit: int) -> int:
     return batches - beyond if batches > beyond else batches + unit - beyond
 
 
-def _train_together(batches: Sequence[ClickBatch], counts: Counts, module: TrainedModule, engine: NativeEngine) -> None:
-    """Train on batches, and count those that were trained before an error of one.
+def _train_together(
+    batches: Sequence[ClickBatch], counts: Counts, module: TrainedModule, engine: NativeEngine, step_log: StepLog
+) -> None:
+    """Train on batches, and count and log those that were trained before an error of one.
 
     Raises:
         DLRMError: a batch cannot be trained on.
@@ -104,10 +112,13 @@ def _train_together(batches: Sequence[ClickBatch], counts: Counts, module: Train
         counts.start()
         losses = engine.run(batches, counts.ready - 1, rates)
         diverged = module.has_diverged(losses[-1])
-        first = counts.steps + 1
-        counts.finish(len(losses) - diverged)
-        if module.loss_listener is not None and len(losses) > diverged:  # That of one that has diverged is told below.
-            module.loss_listener(losses[: len(losses) - diverged], first, max(first, counts.steps))
+        first, batch, stepped = counts.steps + 1, counts.ready - 1, counts.stepped
+        good = losses[:-1] if diverged else losses  # That of one that has diverged is told below.
+        counts.finish(len(good))
+        if good:
+            if module.loss_listener is not None:
+                module.loss_listener(good, first, max(first, counts.steps))
+            step_log.add(good, batch, stepped)
         if diverged:
             if len(losses) > 1:
                 counts.start()

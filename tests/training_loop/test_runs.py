@@ -13,9 +13,10 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, Timer, TQDMProgressBar
-from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.loggers import CSVLogger, Logger
 
 from dlrm_pl.batch import ClickBatch
+from dlrm_pl.callbacks.throughput import ThroughputMonitor
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.errors import LookupIndexError, NonFiniteError, ShapeError
 from dlrm_pl.model.training.lightning_module import DLRMModule
@@ -91,6 +92,7 @@ OPTIONS: list[dict[str, Any]] = [
     {"max_steps": 57},
     {"max_steps": 17, "max_epochs": -1, "accumulate_grad_batches": 3},
     {"accumulate_grad_batches": 6, "log_every_n_steps": 4},
+    {"accumulate_grad_batches": 3, "log_every_n_steps": 2, "val_check_interval": 20},
     {"limit_train_batches": 33, "gradient_clip_val": 0.1},
     {"log_every_n_steps": 0, "limit_val_batches": 0},
     {"log_every_n_steps": 1},
@@ -104,7 +106,7 @@ def test_weights_progress_and_log_are_those_of_lightnings_loop(
     module = {"optimizer": "adagrad", "lr_num_warmup_steps": 20, "lr_decay_start_step": 25, "lr_num_decay_steps": 40}
     ours, trainer = fit(DLRMTrainer, tmp_path, module=module, **options)
     theirs, other = fit(pl.Trainer, tmp_path, module=module, **options)
-    assert bool(unseen) == (options.get("log_every_n_steps") != 1)
+    assert unseen
     assert_same_weights(ours, theirs)
     assert state(trainer) == state(other)
     assert trainer.logged_metrics == other.logged_metrics
@@ -370,7 +372,8 @@ def test_bar_is_not_drawn_for_each_step_that_is_logged(
     drawn: list[int] = []
     monkeypatch.setattr("pytorch_lightning.callbacks.progress.tqdm_progress._update_n", lambda _, n: drawn.append(n))
     limits: dict[str, Any] = {"log_every_n_steps": 5, "val_check_interval": 24, "max_epochs": 1}
-    fit(DLRMTrainer, tmp_path, callbacks=[TQDMProgressBar(refresh_rate=1)], enable_progress_bar=True, **limits)
+    callbacks = [TQDMProgressBar(refresh_rate=1), LearningRateMonitor()]  # Of these, one looks at every such step.
+    fit(DLRMTrainer, tmp_path, callbacks=callbacks, enable_progress_bar=True, **limits)
     assert unseen
     logged = {5, 10, 15, 20, 25, 30, 35, 40}
     assert (logged <= set(drawn)) == (run_s == 0.0)
@@ -378,3 +381,88 @@ def test_bar_is_not_drawn_for_each_step_that_is_logged(
     assert (run_s == 0.0) or not (logged - {5, 40}) & set(drawn)
     rows = [row["step"] for row in log_of(tmp_path, DLRMTrainer) if "train_loss" in row]
     assert rows == ["4", "9", "14", "19", "24", "29", "34", "39"]
+
+
+class Rows(Logger):
+    """A logger of the user's that keeps what it is given, and how many rows it had when it was asked to write."""
+
+    name, version = "rows", 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[tuple[dict[str, float], int | None]] = []
+        self.written: list[int] = []
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        self.rows.append((dict(metrics), step))
+
+    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def save(self) -> None:
+        self.written.append(len(self.rows))
+
+
+def without_speed(rows: list[tuple[dict[str, float], int | None]]) -> list[tuple[dict[str, float], int | None]]:
+    return [row for row in rows if "samples_per_s" not in row[0]]
+
+
+@pytest.mark.parametrize("together", [1, 5, 16])
+@pytest.mark.parametrize("every", [1, 3, 10])
+def test_rows_of_steps_without_hooks_are_those_of_lightnings_loop(
+    every: int, together: int, unseen: list[int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(RunsLoop, "_batches_of_a_call", together)
+    monkeypatch.setattr("dlrm_pl.training_loop.runs._RUN_S", 3600.0)
+    ours, theirs = Rows(), Rows()
+    for kind, logger in ((DLRMTrainer, ours), (pl.Trainer, theirs)):
+        monitor = [ThroughputMonitor()] if kind is pl.Trainer else []  # DLRMTrainer has one.
+        fit(kind, tmp_path, logger=logger, log_every_n_steps=every, callbacks=monitor)
+    assert without_speed(ours.rows) == without_speed(theirs.rows)
+    assert [(sorted(row), step) for row, step in ours.rows] == [(sorted(row), step) for row, step in theirs.rows]
+    assert len(unseen) == 2  # A run to the end of each epoch, whatever is logged in it.
+    assert ours.written[-1] == len(ours.rows)
+    assert len(ours.written) < 20 or every == 10
+
+
+def test_row_of_a_step_is_written_where_a_later_one_of_its_call_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RunsLoop, "_batches_of_a_call", 64)
+    module, logger = make_module(engine="native"), Rows()
+    trainer = quiet_trainer(max_epochs=1, logger=logger, log_every_n_steps=5, enable_checkpointing=False)
+    with pytest.raises(LookupIndexError):
+        trainer.fit(module, loader(spoiled("no row")))
+    assert [step for row, step in logger.rows if "train_loss" in row] == [4, 9, 14, 19, 24]
+    assert logger.written[-1] == len(logger.rows)
+
+
+class LogsMore(DLRMModule):
+    """Logs something else beside the loss."""
+
+    def log_loss(self, loss: torch.Tensor, samples: int) -> None:
+        super().log_loss(loss, samples)
+        self.log("twice_the_loss", 2 * loss, batch_size=samples)
+
+
+class HidesLoss(DLRMModule):
+    """Shows the loss in the progress bar, and does not log it."""
+
+    def log_loss(self, loss: torch.Tensor, samples: int) -> None:
+        self.log("train_loss", loss, prog_bar=True, logger=False, batch_size=samples)
+
+
+@pytest.mark.parametrize("kind", [LogsMore, HidesLoss])
+def test_module_that_logs_otherwise_is_asked_at_each_step_that_is_logged(
+    kind: type[DLRMModule], unseen: list[int]
+) -> None:
+    found = []
+    for trainer_kind in (DLRMTrainer, pl.Trainer):
+        torch.manual_seed(0)
+        module = kind(table_sizes=[6, 5, 9], embedding_dim=4, bottom_mlp=[3, 8, 4], top_mlp=[8, 1], engine="native")
+        logger = Rows()
+        options: dict[str, Any] = {"accelerator": "cpu", "max_epochs": 1, "enable_checkpointing": False}
+        trainer = trainer_kind(logger=logger, log_every_n_steps=10, **options)
+        trainer.fit(module, loader(make_batches(30)))
+        found.append(without_speed(logger.rows))
+    assert found[0] == found[1]
+    assert unseen
+    assert max(unseen) < 10

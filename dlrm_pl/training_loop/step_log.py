@@ -1,0 +1,98 @@
+"""The log of steps that are trained without hooks, as Lightning writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import DeviceStatsMonitor, LearningRateMonitor
+from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
+
+from dlrm_pl.model.training.engine.hooks import BATCH_HOOKS, function_of
+from dlrm_pl.model.training.trained_module import TrainedModule
+
+LOSS_KEY = "training_step.train_loss"
+"""What Lightning calls the loss that ``training_step`` logs."""
+
+_READS_AT_LOGS = {
+    function_of(kind, name) for kind in (DeviceStatsMonitor, LearningRateMonitor) for name in BATCH_HOOKS
+} - {function_of(pl.Callback, name) for name in BATCH_HOOKS}
+
+
+class LogsRuns(Protocol):
+    """A callback that logs values at steps that are logged, and can do so after several steps without hooks."""
+
+    def values_to_log(self, trainer: pl.Trainer) -> Mapping[str, float]:
+        """Return the values for the steps since the last time that something was logged; none if there are none."""
+        ...
+
+
+class StepLog:
+    """Gives loggers the rows of steps that no hook was called for, and has them written together.
+
+    A logger that writes a file may take longer for it than a step of a small model takes. So it gets each row once its
+    step was made, and is asked to write them after a run of steps.
+
+    Args:
+        loop: loop over an epoch's batches.
+    """
+
+    def __init__(self, loop: _TrainingEpochLoop) -> None:
+        trainer = loop.trainer
+        self._loop, self._accumulated = loop, trainer.accumulate_grad_batches
+        found = (getattr(callback, "values_to_log", None) for callback in trainer.callbacks)
+        self._others = [values_to_log for values_to_log in found if values_to_log is not None]
+        self._has_more = False
+
+    def add(self, losses: Sequence[float], first: int, stepped: int) -> None:
+        """Log those of some steps that ``log_every_n_steps`` asks for.
+
+        Args:
+            losses: mean losses of consecutive batches, whose steps were counted.
+            first: number of the first batch in its epoch, from 0.
+            stepped: steps that were made before the first of them ended.
+        """
+        trainer = self._loop.trainer
+        every = trainer.log_every_n_steps
+        if not (every and trainer.loggers):
+            return
+        step = stepped // every * every + every - 1
+        place = self._accumulated * (step - stepped + 1) - first % self._accumulated - 1
+        if place >= len(losses):
+            return
+        # As Lightning keeps the loss until it is logged.
+        values = torch.tensor(losses[place :: self._accumulated * every]).tolist()
+        steps = range(step, step + len(values) * every, every)
+        others = [found for values_to_log in self._others if (found := values_to_log(trainer))]
+        for at, value in zip(steps, values, strict=True):
+            for row in (*others, {"train_loss": value, "epoch": trainer.current_epoch}):
+                for logger in trainer.loggers:
+                    logger.log_metrics(row, step=at)
+        self._has_more = True
+
+    def write(self) -> None:
+        """Have the loggers write what was logged since the last time."""
+        if self._has_more:
+            self._has_more = False
+            for logger in self._loop.trainer.loggers:
+                logger.save()
+
+
+def logs_its_loss_alone(module: pl.LightningModule) -> bool:
+    """Whether ``log_loss`` of a module is that of ``TrainedModule``, and no other of the user's."""
+    return isinstance(module, TrainedModule) and type(module).log_loss is TrainedModule.log_loss
+
+
+def logs_without_hooks(trainer: pl.Trainer) -> bool:
+    """Whether a step that is logged needs no hook: nothing is logged but what ``StepLog`` knows."""
+    results = trainer._results
+    if results is None or not logs_its_loss_alone(trainer.lightning_module):
+        return False
+    of_steps = [(key, result.meta.logger) for key, result in results.items() if result.meta.on_step]
+    return of_steps == [(LOSS_KEY, True)] and not any(
+        function_of(callback, name) in _READS_AT_LOGS
+        for callback in trainer.callbacks  # type: ignore[attr-defined]
+        for name in BATCH_HOOKS
+    )
