@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help docs quickstart sharded kserve test test-slow sanitize fuzz bench-guard lint dist dist-check docker release clean
+.PHONY: help docs quickstart sharded kserve test coverage test-slow sanitize fuzz bench-guard lint dist dist-check docker release clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -55,12 +55,20 @@ lint: $(VENV)/installed-test  ## lint, formatting and types
 SANITIZED := env CXX='$(CXX)' BIN=$(BIN) tests/fuzz/sanitized.sh
 FUZZ := $(SANITIZED) $(BIN)/python -P -m tests.fuzz
 
-# Native code is called at random meanwhile, for a minute and with what the tests leave of the processor.
-test: lint $(VENV)/installed-sharded  ## lint, formatting, types, all tests but the slow ones, and a minute of fuzzing native code
+# xdist gives whole files to processes.
+TESTS := $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+# mypy, one process that without its cache takes most of a minute, runs beside the tests.
+test: $(VENV)/installed-test $(VENV)/installed-sharded  ## lint, formatting, types, and all tests but the slow ones
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy > $(VENV)/mypy.log 2>&1 & types=$$!; \
+	$(TESTS); tests=$$?; \
+	wait $$types; typed=$$?; cat $(VENV)/mypy.log; [ $$tests = 0 ] || exit $$tests; exit $$typed
+
+coverage: $(VENV)/installed-test $(VENV)/installed-sharded  ## the same tests, twice as long, which must run 95 % of the lines
 	$(BIN)/coverage erase
-	nice -n 5 $(FUZZ) --seconds 60 --seed 1 > $(VENV)/fuzz.log 2>&1 & fuzz=$$!; \
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --cov --cov-report=term; tests=$$?; \
-	wait $$fuzz; fuzzed=$$?; cat $(VENV)/fuzz.log; [ $$tests = 0 ] || exit $$tests; exit $$fuzzed
+	$(TESTS) --cov --cov-report=term
 
 test-slow: $(VENV)/installed-test $(VENV)/installed-sharded $(VENV)/kserve/installed  ## the tests that take minutes, and those of properties with many examples
 	$(BIN)/pytest -m 'slow or hypothesis' --hypothesis-profile=many

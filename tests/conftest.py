@@ -54,7 +54,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
-    """Stop coverage's tracing in tests that are marked as untraced.
+    """Stop the tracing of ``make coverage`` in tests that are marked as untraced.
 
     The marker ``no_cover`` of pytest-cov would do this, but not in a process of xdist.
     """
