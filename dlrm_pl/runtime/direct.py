@@ -26,7 +26,7 @@ from dlrm_pl.kernels.int8.selection import kernels, kernels_of
 from dlrm_pl.model.dlrm import clamp_logits
 from dlrm_pl.runtime.direct_parts import DirectChain, DirectLookups, direct_lookups
 from dlrm_pl.runtime.int8_dlrm import BLOCK_ROWS, Int8DLRM
-from dlrm_pl.runtime.linear import Int8Chain
+from dlrm_pl.runtime.linear import LinearChain
 
 Floats = npt.NDArray[np.float32]
 
@@ -47,7 +47,7 @@ class DirectModel:
     """Calls the kernels of a model; ``of`` says whether that is possible.
 
     Args:
-        model: model of int8 layers alone; its tensors must stay where they are.
+        model: model of int8 and bf16 layers alone; its tensors must stay where they are.
         native: the kernels.
         bottom: chain of the bottom MLP.
         lookups: lookups and what follows them.
@@ -58,7 +58,7 @@ class DirectModel:
     """
 
     def __init__(
-        self, model: Int8DLRM, native: NativeKernels, bottom: Int8Chain, lookups: DirectLookups, top: Int8Chain
+        self, model: Int8DLRM, native: NativeKernels, bottom: LinearChain, lookups: DirectLookups, top: LinearChain
     ) -> None:
         self._model = model
         self._native = native
@@ -95,10 +95,10 @@ class DirectModel:
 
     @classmethod
     def of(cls, model: Int8DLRM) -> Self | None:
-        """Return the model in this form; None if a part of it is not int8, or no native code was built."""
+        """Return the model in this form; None if a part is fp32, the top MLP reads floats, or no C++ code is here."""
         native = kernels()
         bottom, top = model.chains
-        if bottom is None or top is None or not isinstance(native, NativeKernels):
+        if bottom is None or top is None or not top.reads_bytes or not isinstance(native, NativeKernels):
             return None
         lookups = direct_lookups(model, top)
         return None if lookups is None else cls(model, native, bottom, lookups, top)

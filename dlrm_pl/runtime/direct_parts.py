@@ -13,7 +13,7 @@ from dlrm_pl.kernels.int8.failure import Failure
 from dlrm_pl.kernels.int8.few_rows import FewLookups, FewRows, few_rows_cross, few_rows_interaction, few_rows_mlp
 from dlrm_pl.kernels.int8.native import NativeKernels, TableArrays, cross_arrays, layer_array, table_arrays
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
-from dlrm_pl.runtime.linear import Int8Chain
+from dlrm_pl.runtime.linear import LinearChain
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class DirectChain:
         products: products of a row.
     """
 
-    chain: Int8Chain
+    chain: LinearChain
     layers: bytes
     count: int
     inputs: int
@@ -37,10 +37,10 @@ class DirectChain:
     products: int
 
     @classmethod
-    def of(cls, chain: Int8Chain) -> Self:
+    def of(cls, chain: LinearChain) -> Self:
         """Prepare a chain."""
-        weights, multipliers, biases, widths, lowest = chain.kernel_arguments
-        layers = layer_array(weights, multipliers, biases, widths, lowest)
+        scales, zero_points, weights, multipliers, biases, widths, lowest = chain.kernel_arguments
+        layers = layer_array(weights, multipliers, biases, widths, lowest, scales, zero_points)
         return cls(chain, layers, len(weights), widths[0], widths[-1], sum(weight.numel() for weight in weights))
 
     def prepared(self, native: NativeKernels, is_float: bool, out: Tensor) -> FewRows:
@@ -79,7 +79,7 @@ class DirectLookups(Protocol):
         ...
 
 
-def direct_lookups(model: Int8DLRM, top: Int8Chain) -> DirectLookups | None:
+def direct_lookups(model: Int8DLRM, top: LinearChain) -> DirectLookups | None:
     """Return the lookups of a model whose top MLP is int8; None where the vectors do not meet in integers alone."""
     if model.fused_cross_net is not None:
         return _CrossNet(model, top)
@@ -87,7 +87,7 @@ def direct_lookups(model: Int8DLRM, top: Int8Chain) -> DirectLookups | None:
 
 
 class _Lookups:
-    def __init__(self, model: Int8DLRM, top: Int8Chain) -> None:
+    def __init__(self, model: Int8DLRM, top: LinearChain) -> None:
         tables = model.tables
         self._count = tables.num_tables
         self._arrays: TableArrays = table_arrays(tables.all(), tables.codes, tables.is_mean)
@@ -97,7 +97,7 @@ class _Lookups:
 class _Interaction(_Lookups):
     """Dot products of all pairs."""
 
-    def __init__(self, model: Int8DLRM, top: Int8Chain) -> None:
+    def __init__(self, model: Int8DLRM, top: LinearChain) -> None:
         super().__init__(model, top)
         shape = model.architecture
         self._diagonal = shape.self_interaction
@@ -118,7 +118,7 @@ class _Interaction(_Lookups):
 class _CrossNet(_Lookups):
     """A cross network."""
 
-    def __init__(self, model: Int8DLRM, top: Int8Chain) -> None:
+    def __init__(self, model: Int8DLRM, top: LinearChain) -> None:
         super().__init__(model, top)
         cross = model.fused_cross_net
         assert cross is not None

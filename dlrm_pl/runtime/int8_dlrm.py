@@ -23,7 +23,7 @@ from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.dlrm import DLRM, clamp_logits
 from dlrm_pl.model.interaction import interact
 from dlrm_pl.runtime.cross_net import Int8CrossNet, MixedCrossNet, cross_net_of
-from dlrm_pl.runtime.linear import FloatLinear, Int8Chain, Int8Linear, segments
+from dlrm_pl.runtime.linear import FloatLinear, Int8Linear, LinearChain, segments
 from dlrm_pl.runtime.tables import PackedTables
 
 # Samples per thread that go through the whole model before the next ones: the values between its parts stay in the L2
@@ -149,7 +149,9 @@ class Int8DLRM(nn.Module):
         """
         first = self._top[0]
         # Bytes of the first layer of the top MLP, if it reads bytes.
-        scale, zero_point = (first.input_scale, first.input_zero_point) if isinstance(first, Int8Chain) else (None, 0)
+        scale, zero_point = None, 0
+        if isinstance(first, LinearChain) and first.reads_bytes:
+            scale, zero_point = first.input_scale, first.input_zero_point
         if isinstance(self._cross, Int8CrossNet):
             return self._cross(dense, indices, offsets, self.tables, scale, zero_point)
         if self.interaction == "int8":
@@ -210,10 +212,11 @@ class Int8DLRM(nn.Module):
             yield block.dense, block.indices, block.offsets
 
     @property
-    def chains(self) -> tuple[Int8Chain | None, Int8Chain | None]:
-        """The bottom and the top MLP, each as one chain of int8 layers; None where it has float layers."""
+    def chains(self) -> tuple[LinearChain | None, LinearChain | None]:
+        """The bottom and the top MLP, each as one chain; None where it has fp32 layers."""
         bottom, top = (
-            part[0] if len(part) == 1 and isinstance(part[0], Int8Chain) else None for part in (self._bottom, self._top)
+            part[0] if len(part) == 1 and isinstance(part[0], LinearChain) else None
+            for part in (self._bottom, self._top)
         )
         return bottom, top
 
@@ -292,8 +295,8 @@ class _OpCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: OpOverload[Any, Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         name = func._schema.name
-        if name == ops.INT8_MLP:
-            self.counts["int8_linear"] += len(args[3])
+        if name == ops.QUANTIZED_MLP:
+            self.counts["int8_linear"] += sum(weight.dtype == torch.int8 for weight in args[3])
         elif name in (ops.LOOKUP_INTERACTION, ops.LOOKUP, ops.LOOKUP_CROSS):
             codes = args[3] if name == ops.LOOKUP else args[4]
             self.counts["int8_linear"] += len(args[7]) if name == ops.LOOKUP_CROSS else 0

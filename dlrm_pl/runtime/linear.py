@@ -18,9 +18,10 @@ from dlrm_pl.kernels.int8.rows import BLOCK_OUT, MAX_INPUTS, round_up
 class Int8Linear(nn.Module):
     """Numbers of an int8 Linear: ``y = relu?(W x + b)`` with int8 weights and uint8 activations.
 
-    It has no forward; ``Int8Chain`` computes a run of such layers. The input is uint8, or float if the layer begins an
-    int8 segment (``quantizes_input``). The output is uint8 for the next int8 layer, or float if the segment ends here
-    (``output_scale`` is None): dequantizing the exact sum costs nothing and spares a logit the rounding to 256 values.
+    It has no forward; ``LinearChain`` computes a run of such layers. The input is uint8, or float if the layer begins
+    an int8 segment (``quantizes_input``). The output is uint8 for the next int8 layer, or float if the segment ends
+    here (``output_scale`` is None): dequantizing the exact sum costs nothing and spares a logit the rounding to 256
+    values.
 
     Args:
         weight: int8 ``[out, in]``, symmetric (zero point 0).
@@ -75,29 +76,35 @@ class Int8Linear(nn.Module):
         self.quantizes_input = quantizes_input
 
 
-class Int8Chain(nn.Module):
-    """Consecutive int8 Linears, computed by one op, with float32 output.
+class LinearChain(nn.Module):
+    """Consecutive int8 and bf16 Linears, computed by one op, with float32 output.
 
     Args:
-        layers: the Linears in order; only the last has float output.
+        layers: the Linears in order. An int8 one has uint8 output where the next is int8, and else float output.
 
     Raises:
-        ShapeError: there are no layers, another one than the last has float output, or one does not take as many inputs
-            as the layer before it has outputs.
+        ShapeError: there are no layers, one gives another type than the next one reads, one is fp32, or one does not
+            take as many inputs as the layer before it has outputs.
     """
 
-    def __init__(self, layers: Sequence[Int8Linear]) -> None:
+    def __init__(self, layers: Sequence[Int8Linear | FloatLinear]) -> None:
         super().__init__()
-        if not layers or [layer.output_scale is None for layer in layers] != [False] * (len(layers) - 1) + [True]:
-            raise ShapeError("A chain of int8 Linears needs float output of its last layer, and of no other.")
+        if not layers or any(isinstance(layer, FloatLinear) and layer.dtype != "bf16" for layer in layers):
+            raise ShapeError("A chain of Linears needs at least one, and all of them int8 or bf16.")
+        for index, layer in enumerate(layers):
+            following = layers[index + 1] if index + 1 < len(layers) else None
+            if isinstance(layer, Int8Linear) and (layer.output_scale is None) == isinstance(following, Int8Linear):
+                raise ShapeError(
+                    f"layer {index} of a chain of Linears: an int8 Linear needs uint8 output in front of an int8 one, "
+                    "and else float output."
+                )
         for index, (layer, following) in enumerate(pairwise(layers), 1):
             if layer.weight.shape[0] != following.weight.shape[1]:
                 raise ShapeError(
-                    f"layer {index} of a chain of int8 Linears takes {following.weight.shape[1]} inputs, but the layer "
+                    f"layer {index} of a chain of Linears takes {following.weight.shape[1]} inputs, but the layer "
                     f"before it has {layer.weight.shape[0]} outputs."
                 )
-        self.input_scale = layers[0].input_scale
-        self.input_zero_point = layers[0].input_zero_point
+        self.reads_bytes = isinstance(layers[0], Int8Linear)
         # Derived from the layers, so neither parameters nor buffers.
         self._weights = [ops.pack_weight(layer.weight) for layer in layers]
         folded = [fold(layer) for layer in layers]
@@ -105,36 +112,50 @@ class Int8Chain(nn.Module):
         self._biases = [bias for _, bias in folded]
         self._widths = [layers[0].weight.shape[1], *(layer.weight.shape[0] for layer in layers)]
         self._lowest = [lowest(layer) for layer in layers]
+        inputs = [
+            (layer.input_scale, layer.input_zero_point) if isinstance(layer, Int8Linear) else (1.0, 0)
+            for layer in layers
+        ]
+        self._scales, self._zero_points = [scale for scale, _ in inputs], [zero_point for _, zero_point in inputs]
 
     @property
-    def kernel_arguments(self) -> tuple[list[Tensor], list[Tensor], list[Tensor], list[int], list[float]]:
-        """Packed weights, multipliers, biases, widths and least values, as ``ops.int8_mlp`` takes them."""
-        return self._weights, self._multipliers, self._biases, self._widths, self._lowest
+    def input_scale(self) -> float:
+        """Size of one step of the bytes that the first layer reads; 1 if it is bf16."""
+        return self._scales[0]
+
+    @property
+    def input_zero_point(self) -> int:
+        """Byte that stands for 0 in the input of the first layer; 0 if it is bf16."""
+        return self._zero_points[0]
+
+    @property
+    def kernel_arguments(
+        self,
+    ) -> tuple[list[float], list[int], list[Tensor], list[Tensor], list[Tensor], list[int], list[float]]:
+        """Scales, zero points, packed weights, multipliers, biases, widths and least values: what the op takes."""
+        return (
+            *(self._scales, self._zero_points),
+            *(self._weights, self._multipliers, self._biases, self._widths, self._lowest),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute all layers.
 
         Args:
-            x: float32 ``[B, in]``, or uint8 ``[B, stride]`` with ``in`` padded to a multiple of 64.
+            x: float32 ``[B, in]``; or, if the first layer is int8, uint8 ``[B, stride]`` with ``in`` padded to a
+                multiple of 64.
 
         Returns:
             float32 ``[B, out]``.
         """
-        result: Tensor = torch.ops.dlrm_pl.int8_mlp(
-            x,
-            self.input_scale,
-            self.input_zero_point,
-            self._weights,
-            self._multipliers,
-            self._biases,
-            self._widths,
-            self._lowest,
-        )
+        result: Tensor = torch.ops.dlrm_pl.quantized_mlp(x, *self.kernel_arguments)
         return result
 
 
 class FloatLinear(nn.Module):
     """``y = relu?(W x + b)`` of a layer that the recipe keeps in fp32 or bf16.
+
+    The served model computes the bf16 ones in a ``LinearChain``, whose sums have the same order on every machine.
 
     Args:
         weight: float ``[out, in]``; shared if it has the dtype already.
@@ -160,32 +181,47 @@ class FloatLinear(nn.Module):
         return (F.relu(result) if self.relu else result).float()
 
 
-def segments(layers: Sequence[Int8Linear | FloatLinear]) -> list[Int8Chain | FloatLinear]:
-    """Join consecutive int8 layers into chains.
+def segments(layers: Sequence[Int8Linear | FloatLinear]) -> list[LinearChain | FloatLinear]:
+    """Join consecutive int8 and bf16 layers into chains; fp32 ones stay alone.
 
     Raises:
-        ShapeError: an int8 layer with uint8 output has no int8 layer after it.
+        ShapeError: an int8 layer with uint8 output has no int8 layer after it, see ``LinearChain``.
     """
-    result: list[Int8Chain | FloatLinear] = []
-    run: list[Int8Linear] = []
+    result: list[LinearChain | FloatLinear] = []
+    run: list[Int8Linear | FloatLinear] = []
     for layer in layers:
-        if isinstance(layer, FloatLinear):
-            result.append(layer)
-            continue
-        run.append(layer)
-        if layer.output_scale is None:
-            result.append(Int8Chain(run))
+        # An int8 layer may give floats to another one, which makes bytes of them again.
+        if run and (_is_fp32(layer) or (_gives_floats(run[-1]) and isinstance(layer, Int8Linear))):
+            result.append(LinearChain(run))
             run = []
+        if isinstance(layer, FloatLinear) and _is_fp32(layer):
+            result.append(layer)
+        else:
+            run.append(layer)
     if run:
-        raise ShapeError("The last int8 Linear has uint8 output, but no int8 Linear follows it.")
+        result.append(LinearChain(run))
     return result
 
 
-def fold(layer: Int8Linear) -> tuple[Tensor, Tensor]:
+def _is_fp32(layer: Int8Linear | FloatLinear) -> bool:
+    return isinstance(layer, FloatLinear) and layer.dtype == "fp32"
+
+
+def _gives_floats(layer: Int8Linear | FloatLinear) -> bool:
+    return isinstance(layer, Int8Linear) and layer.output_scale is None
+
+
+def fold(layer: Int8Linear | FloatLinear) -> tuple[Tensor, Tensor]:
     """Fold scales, zero points and bias into the multiplier of a sum of products, and the number added to it.
 
-    Both are computed in double precision and rounded once, so they are the same on every machine.
+    Both are computed in double precision and rounded once, so they are the same on every machine. Sums of a float layer
+    are not multiplied, so that it has no multipliers.
     """
+    if isinstance(layer, FloatLinear):
+        outs = layer.weight.shape[0]
+        padded_bias = torch.zeros(round_up(outs, BLOCK_OUT))
+        padded_bias[:outs] = layer.bias
+        return torch.empty(0), padded_bias
     step = layer.weight_scale.double() * layer.input_scale
     bias = layer.bias.double() - step * layer.input_zero_point * layer.weight.sum(dim=1, dtype=torch.int64)
     if layer.output_scale is not None:
@@ -196,8 +232,8 @@ def fold(layer: Int8Linear) -> tuple[Tensor, Tensor]:
     return padded[0].clone(), padded[1].clone()
 
 
-def lowest(layer: Int8Linear) -> float:
+def lowest(layer: Int8Linear | FloatLinear) -> float:
     """Least value of the output: the one that stands for 0 after a ReLU."""
-    if layer.output_scale is None:
+    if isinstance(layer, FloatLinear) or layer.output_scale is None:
         return 0.0 if layer.relu else -torch.inf
     return float(layer.output_zero_point if layer.relu else 0)

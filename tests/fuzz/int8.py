@@ -75,15 +75,21 @@ def cross(rng: Rng) -> None:
 
 
 def mlp(rng: Rng) -> None:
-    """Call a chain of Linear layers on floats or bytes."""
+    """Call a chain of int8 and bf16 Linears on floats or bytes."""
     layers, wide = int(rng.integers(1, 5)), rng.random() < 0.1
     widths = rng.integers(1, 1500 if wide else 150, layers + 1).tolist()
     rows = int(rng.choice([0, 1, 2, 3, 15, 16, 17, 31, 33, 70, 530]))
     weights, multipliers, biases, lowest = [], [], [], []
-    for ins, outs in pairwise(widths):
-        weights.append(ops.pack_weight(torch.from_numpy(rng.integers(-128, 128, (outs, ins)).astype(np.int8))))
-        multipliers.append(torch.zeros(round_up(outs, BLOCK_OUT)))
-        multipliers[-1][:outs] = torch.from_numpy(rng.uniform(0.2, 3, outs) / (64 * ins**0.5))
+    halves = rng.random(layers) < (0.4 if rng.random() < 0.5 else 0)
+    for (ins, outs), half in zip(pairwise(widths), halves, strict=True):
+        if half:
+            numbers_ = rng.normal(0, ins**-0.5, (outs, ins)) * 10.0 ** rng.uniform(-20, 1, (outs, 1))
+            weights.append(ops.pack_weight(torch.from_numpy(numbers_).bfloat16()))
+            multipliers.append(torch.empty(0))
+        else:
+            weights.append(ops.pack_weight(torch.from_numpy(rng.integers(-128, 128, (outs, ins)).astype(np.int8))))
+            multipliers.append(torch.zeros(round_up(outs, BLOCK_OUT)))
+            multipliers[-1][:outs] = torch.from_numpy(rng.uniform(0.2, 3, outs) / (64 * ins**0.5))
         biases.append(torch.zeros(round_up(outs, BLOCK_OUT)))
         biases[-1][:outs] = torch.from_numpy(rng.normal(60, 40, outs))
         lowest.append(float(rng.choice([0, 7, 255])))
@@ -96,8 +102,11 @@ def mlp(rng: Rng) -> None:
         x = torch.from_numpy(rng.integers(0, 256, (rows, round_up(widths[0], BLOCK_IN))).astype(np.uint8))
     given = {"x": x, "weights": weights, "multipliers": multipliers, "biases": biases}
     given |= {"widths": widths, "lowest": lowest}
-    given = misshapen(rng, given) | {"input_scale": float(10.0 ** rng.uniform(-3, 3))}
-    agree(rng, lambda: ops.int8_mlp(input_zero_point=int(widths[0] % 256), **given), exact=True)
+    given |= {"input_scales": (10.0 ** rng.uniform(-3, 3, layers)).tolist()}
+    given |= {"input_zero_points": rng.integers(0, 256, layers).tolist()}
+    given = misshapen(rng, given)
+    # Of errors in two layers, that of one block of rows is found before those in the next.
+    agree(rng, lambda: ops.quantized_mlp(**given), exact=not halves.any())
 
 
 def packing(rng: Rng) -> None:

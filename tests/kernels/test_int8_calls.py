@@ -150,8 +150,8 @@ def test_ops_pass_the_checks_of_torch_library() -> None:
         (torch.ops.dlrm_pl.lookup, (lookups.indices, None, lookups.tables, [0, 1], 16, 5)),
         (torch.ops.dlrm_pl.pack_rows, (torch.rand(4, 8), 0)),
         (
-            torch.ops.dlrm_pl.int8_mlp,
-            (torch.rand(5, 13), 0.1, 0, chain.weights, chain.multipliers, chain.biases, chain.widths, chain.lowest),
+            torch.ops.dlrm_pl.quantized_mlp,
+            (torch.rand(5, 13), *chain.arguments(0.1)),
         ),
     ):
         torch.library.opcheck(op.default, arguments, test_utils=("test_schema", "test_faketensor"))

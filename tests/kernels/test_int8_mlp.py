@@ -51,7 +51,7 @@ def test_largest_sums_do_not_saturate(variant: str) -> None:
         [1024, 16],
         [-torch.inf],
     )
-    out = torch.ops.dlrm_pl.int8_mlp(torch.full((3, 1024), 255, dtype=torch.uint8), 1.0, 0, *arguments)
+    out = torch.ops.dlrm_pl.quantized_mlp(torch.full((3, 1024), 255, dtype=torch.uint8), [1.0], [0], *arguments)
     assert out.tolist() == [[255.0 * 127 * 1024] * 8 + [255.0 * -128 * 1024] * 8] * 3
 
 
@@ -59,7 +59,7 @@ def test_halves_round_to_even(variant: str) -> None:
     weight = torch.eye(4, dtype=torch.int8)
     layer = ([ops.pack_weight(weight)], [padded(np.ones(4, np.float32))], [torch.zeros(16)], [4, 4], [0.0])
     x = torch.tensor([[0.5, 1.5, 2.5, 3.5], [-9.0, 254.5, 255.5, 1e9]])
-    out = torch.ops.dlrm_pl.int8_mlp(x, 1.0, 0, *layer)
+    out = torch.ops.dlrm_pl.quantized_mlp(x, [1.0], [0], *layer)
     assert out.tolist() == [[0.0, 2.0, 2.0, 4.0], [0.0, 254.0, 255.0, 255.0]]
 
 

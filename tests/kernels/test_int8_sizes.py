@@ -44,8 +44,8 @@ INTERACTION: dict[str, Any] = {
 }
 MLP: dict[str, Any] = {
     "x": torch.ones(BATCH, 13),
-    "input_scale": 0.5,
-    "input_zero_point": 3,
+    "input_scales": [0.5, 1.0],
+    "input_zero_points": [3, 0],
     "weights": [
         ops.pack_weight(torch.ones(20, 13, dtype=torch.int8)),
         ops.pack_weight(torch.ones(3, 20, dtype=torch.int8)),
@@ -54,6 +54,10 @@ MLP: dict[str, Any] = {
     "biases": [torch.ones(32), torch.ones(16)],
     "widths": [13, 20, 3],
     "lowest": [0.0, float("-inf")],
+}
+HALVES = MLP | {
+    "weights": [ops.pack_weight(torch.ones(20, 13, dtype=torch.bfloat16)), MLP["weights"][1]],
+    "multipliers": [torch.empty(0), torch.ones(16)],
 }
 
 
@@ -100,34 +104,54 @@ CROSS: dict[str, Any] = {
         (ops.lookup_interaction, INTERACTION, {"output_scale": float("nan")}, "got nan and 3"),
         (ops.lookup_interaction, INTERACTION, {"output_scale": 1e-40}, "got 1e-40 and 3"),
         (ops.lookup_interaction, INTERACTION, {"output_zero_point": 256}, "got 0.5 and 256"),
-        (ops.int8_mlp, MLP, {"weights": [], "widths": [13]}, "for each of its layers, got"),
-        (ops.int8_mlp, MLP, {"weights": [], "widths": []}, "for each of its layers, got"),
-        (ops.int8_mlp, MLP, {"widths": []}, "for each of its layers, got"),
-        (ops.int8_mlp, MLP, {"widths": [13, 20]}, "for each of its layers, got"),
-        (ops.int8_mlp, MLP, {"widths": [13, 20, 0]}, "layer 1: .* got 20 and 0"),
-        (ops.int8_mlp, MLP, {"widths": [13, 33, 3]}, "layer 0: 13 inputs and 33 outputs need"),
-        (ops.int8_mlp, MLP, {"x": torch.ones(BATCH, 0), "widths": [0, 20, 3]}, "got 0 and 20"),
+        (ops.quantized_mlp, MLP, {"weights": [], "widths": [13]}, "for each of its layers, got"),
+        (ops.quantized_mlp, MLP, {"weights": [], "widths": []}, "for each of its layers, got"),
+        (ops.quantized_mlp, MLP, {"widths": []}, "for each of its layers, got"),
+        (ops.quantized_mlp, MLP, {"widths": [13, 20]}, "for each of its layers, got"),
+        (ops.quantized_mlp, MLP, {"widths": [13, 20, 0]}, "layer 1: .* got 20 and 0"),
+        (ops.quantized_mlp, MLP, {"widths": [13, 33, 3]}, "layer 0: 13 inputs and 33 outputs need"),
+        (ops.quantized_mlp, MLP, {"x": torch.ones(BATCH, 0), "widths": [0, 20, 3]}, "got 0 and 20"),
         (
-            ops.int8_mlp,
+            ops.quantized_mlp,
             MLP,
             {"x": torch.ones(BATCH, 65_793), "widths": [65_793, 20, 3]},
             "1 to 65792 inputs .* got 65793",
         ),
-        (ops.int8_mlp, MLP, {"x": torch.ones(BATCH, 12)}, r"packed for 13 inputs, got \[5, 12\]"),
-        (ops.int8_mlp, MLP, {"x": torch.ones(BATCH, 14)}, r"packed for 13 inputs, got \[5, 14\]"),
-        (ops.int8_mlp, MLP, {"x": torch.ones(BATCH, 0)}, r"packed for 13 inputs, got \[5, 0\]"),
-        (ops.int8_mlp, MLP, {"x": torch.ones(BATCH, 63).byte()}, r"must be padded to 64, got \[5, 63\]"),
-        (ops.int8_mlp, MLP, {"x": torch.ones(BATCH, 64).byte(), "weights": [torch.ones(64).char()] * 2}, "layer 0"),
-        (ops.int8_mlp, MLP, {"multipliers": [torch.ones(32).double(), torch.ones(16)]}, "layer 0: .* torch.float64"),
-        (ops.int8_mlp, MLP, {"biases": [torch.ones(32), torch.ones(32)[::2]]}, "layer 1: .* all contiguous"),
+        (ops.quantized_mlp, MLP, {"x": torch.ones(BATCH, 12)}, r"packed for 13 inputs, got \[5, 12\]"),
+        (ops.quantized_mlp, MLP, {"x": torch.ones(BATCH, 14)}, r"packed for 13 inputs, got \[5, 14\]"),
+        (ops.quantized_mlp, MLP, {"x": torch.ones(BATCH, 0)}, r"packed for 13 inputs, got \[5, 0\]"),
+        (ops.quantized_mlp, MLP, {"x": torch.ones(BATCH, 63).byte()}, r"must be padded to 64, got \[5, 63\]"),
         (
-            ops.int8_mlp,
+            ops.quantized_mlp,
+            MLP,
+            {"x": torch.ones(BATCH, 64).byte(), "weights": [torch.ones(64).char()] * 2},
+            "layer 0",
+        ),
+        (
+            ops.quantized_mlp,
+            MLP,
+            {"multipliers": [torch.ones(32).double(), torch.ones(16)]},
+            "layer 0: .* torch.float64",
+        ),
+        (ops.quantized_mlp, MLP, {"biases": [torch.ones(32), torch.ones(32)[::2]]}, "layer 1: .* all contiguous"),
+        (
+            ops.quantized_mlp,
             MLP,
             {"lowest": [-1.0, 0.0]},
             "layer 0: the least value of its output must be from 0 to 255, got -1.0",
         ),
-        (ops.int8_mlp, MLP, {"lowest": [0.0, float("nan")]}, "layer 1: .* nan"),
-        (ops.int8_mlp, MLP, {"input_scale": -1.0}, "got -1.0 and 3"),
+        (ops.quantized_mlp, MLP, {"lowest": [0.0, float("nan")]}, "layer 1: .* nan"),
+        (ops.quantized_mlp, MLP, {"input_scales": [-1.0, 1.0]}, "got -1.0 and 3"),
+        (ops.quantized_mlp, MLP, {"input_scales": [1.0]}, "for each of its layers, got"),
+        (ops.quantized_mlp, HALVES, {"input_scales": [-1.0, -2.0]}, "got -2.0 and 0"),
+        (ops.quantized_mlp, HALVES, {"x": torch.ones(BATCH, 64).byte()}, "A bf16 Linear takes float32"),
+        (
+            ops.quantized_mlp,
+            HALVES,
+            {"multipliers": [torch.ones(32), torch.ones(16)]},
+            r"layer 0: .* packed bf16 weights \[2, 2, 16, 32\], 0 float32 multipliers and 32",
+        ),
+        (ops.quantized_mlp, HALVES, {"weights": [torch.ones(20, 13).half()] * 2}, "layer 0: .* torch.float16"),
         (ops.lookup_cross, CROSS, {"dense": DENSE.double()}, "takes a float32 dense vector"),
         (ops.lookup_cross, CROSS, {"dense": torch.ones(BATCH, 0)}, "got 0 values, of 2 tables"),
         (ops.lookup_cross, CROSS, {"dense": torch.ones(1, 32_769)}, "takes 1 to 65,792 values.* got 98,307 values"),
@@ -183,6 +207,7 @@ POOLING: dict[str, Any] = {
 }
 FUSED = INTERACTION | {"width": WIDTH, "is_mean": (), "out": torch.empty(BATCH, 64, dtype=torch.uint8)}
 CHAIN = MLP | {"out": torch.empty(BATCH, 3)}
+MIXED = HALVES | {"out": torch.empty(BATCH, 3)}
 EMPTY = torch.empty(0)  # Without an address.
 CROSSED = CROSS | {"is_mean": (), "out": torch.empty(BATCH, 64, dtype=torch.uint8)}
 
@@ -226,12 +251,11 @@ CROSSED = CROSS | {"is_mean": (), "out": torch.empty(BATCH, 64, dtype=torch.uint
         ("cross", CROSSED, {"out": torch.empty(0, WIDE)}, "the dense vectors or the output are missing"),
         ("cross", CROSSED, {"dtypes": [0, 4]}, "invalid type of a table"),
         ("cross", CROSSED, {"dense": torch.ones(BATCH, 65_793)}, "more values than a cross layer takes"),
-        (
-            "mlp",
-            CHAIN,
-            {"weights": [], "multipliers": [], "biases": [], "widths": [13], "lowest": []},
-            "number of layers",
-        ),
+        ("mlp", MIXED, {"x": torch.ones(3, 64).byte()}, "a layer of bfloat16 does not read bytes"),
+        ("mlp", MIXED, {"input_scales": [1.0, float("inf")]}, "invalid scale or zero point of a layer behind one of"),
+        ("mlp", MIXED, {"biases": [EMPTY, EMPTY]}, "an array of a layer is missing"),
+        ("mlp", MIXED, {"lowest": [float("nan"), 0.0]}, "invalid least value of a layer"),
+        ("mlp", MIXED, {"widths": [13, 65, 3]}, "inputs are not the outputs of the one before"),
         ("mlp", CHAIN, {"x": torch.empty(3, 0)}, "invalid number of inputs"),
         ("mlp", CHAIN, {"x": torch.ones(3, 12)}, "invalid number of inputs"),
         ("mlp", CHAIN, {"x": torch.ones(3, 65), "widths": [65, 20, 3]}, "inputs are not the outputs of the one before"),
@@ -239,7 +263,7 @@ CROSSED = CROSS | {"is_mean": (), "out": torch.empty(BATCH, 64, dtype=torch.uint
         ("mlp", CHAIN, {"widths": [13, 65, 3]}, "inputs are not the outputs of the one before"),
         ("mlp", CHAIN, {"widths": [13, 20, -1]}, "invalid number of outputs of a layer"),
         ("mlp", CHAIN, {"lowest": [256.0, 0.0]}, "invalid least value of a layer"),
-        ("mlp", CHAIN, {"input_scale": float("nan")}, "invalid scale or zero point of the input"),
+        ("mlp", CHAIN, {"input_scales": [float("nan"), 1.0]}, "invalid scale or zero point of the input"),
         ("mlp", CHAIN, {"biases": [EMPTY, EMPTY]}, "an array of a layer is missing"),
         ("mlp", CHAIN, {"out": EMPTY}, "the input or the output is missing"),
         (
@@ -321,3 +345,8 @@ def test_an_index_without_an_address_is_named(monkeypatch: pytest.MonkeyPatch, n
     offsets[17], offsets[18] = index, 2**63 - 1
     with pytest.raises(LookupIndexError, match="its bag of table 0"):
         ops.lookup(bags, offsets, TABLES, [0, 0], DIM, 40)
+
+
+def test_the_c_function_refuses_an_mlp_without_layers() -> None:
+    with pytest.raises(ShapeError, match=r"The int8 kernel mlp was called with .*invalid number of layers"):
+        native().prepared_mlp(torch.ones(BATCH, 13), 1.0, 0, b"", 0, 13, torch.empty(BATCH, 3))

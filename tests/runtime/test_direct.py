@@ -40,6 +40,7 @@ def direct(model: Int8DLRM) -> DirectModel:
         (replace(ARCHITECTURE, self_interaction=True), {}),
         (replace(ARCHITECTURE, loss_threshold=0.17), {}),
         (replace(ARCHITECTURE, bottom_mlp=(5, 8)), {"weight_granularity": "per_tensor"}),
+        (ARCHITECTURE, {"ops": {"bottom_mlp.0": "bf16", "top_mlp.1": "bf16"}}),
         (CROSSED, {}),
         (replace(CROSSED, loss_threshold=0.17), {"tables": "int4", "weight_granularity": "per_tensor"}),
     ],

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlrm_pl.errors import ShapeError
-from dlrm_pl.runtime.linear import FloatLinear, Int8Chain, Int8Linear, segments
+from dlrm_pl.runtime.linear import FloatLinear, Int8Linear, LinearChain, segments
 
 
 def make_layer(out: int, inputs: int, seed: int, *, channels: bool = True, **changes: object) -> Int8Linear:
@@ -59,7 +59,7 @@ def test_float_output_equals_exact_integer_arithmetic(
     expected = exact(layer, steps.numpy())
     # Integers are exact; the zero point is folded into the bias, and a multiplication and an addition follow.
     tolerance = 1e-5 * (np.abs(expected).max() + layer.input_zero_point * inputs * 127 * 0.011 * layer.input_scale)
-    np.testing.assert_allclose(Int8Chain([layer])(x).numpy(), expected, rtol=1e-5, atol=tolerance + 1e-6)
+    np.testing.assert_allclose(LinearChain([layer])(x).numpy(), expected, rtol=1e-5, atol=tolerance + 1e-6)
 
 
 @pytest.mark.parametrize("relu", [False, True])
@@ -69,7 +69,7 @@ def test_chain_is_within_a_step_of_its_layers_one_by_one(relu: bool) -> None:
     second = make_layer(5, 64, 2, input_scale=0.04, input_zero_point=zero_point, quantizes_input=False)
     x = torch.rand(200, 20) * 4
     hidden = np.clip(np.rint(exact(first, quantized(x, first)) / 0.04) + zero_point, 0, 255).astype(np.int64)
-    found = Int8Chain([first, second])(x).numpy()
+    found = LinearChain([first, second])(x).numpy()
     # Of 64 hidden values some few may lie on the edge between two steps.
     difference = np.abs(found - exact(second, hidden))
     assert np.median(difference) < 1e-5
@@ -80,7 +80,7 @@ def test_bytes_of_an_int8_interaction_are_taken_as_they_are() -> None:
     layer = make_layer(8, 70, seed=2)
     x = torch.randint(0, 256, (5, 128), dtype=torch.uint8)
     expected = exact(layer, x[:, :70].numpy().astype(np.int64))
-    np.testing.assert_allclose(Int8Chain([layer])(x).numpy(), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(LinearChain([layer])(x).numpy(), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_layers_between_float_ones_become_chains() -> None:
@@ -91,17 +91,26 @@ def test_layers_between_float_ones_become_chains() -> None:
         FloatLinear(torch.zeros(8, 8), torch.zeros(8), relu=True, dtype="fp32"),
         make_layer(1, 8, 2),
     ]
-    assert [type(part) for part in segments(layers)] == [Int8Chain, FloatLinear, Int8Chain]
-    with pytest.raises(ShapeError, match="no int8 Linear follows"):
+    assert [type(part) for part in segments(layers)] == [LinearChain, FloatLinear, LinearChain]
+    half = FloatLinear(torch.zeros(8, 8), torch.zeros(8), relu=True, dtype="bf16")
+    alone = make_layer(8, 8, 1)
+    parts = segments([half, half, make_layer(8, 8, 0, output_scale=0.1), alone, half, layers[2], half, alone, alone])
+    assert [type(part) for part in parts] == [LinearChain, FloatLinear, LinearChain, LinearChain]
+    for wrong in ([inner], [inner, half], [alone, alone]):
+        with pytest.raises(
+            ShapeError, match="layer 0 of a chain of Linears: an int8 Linear needs uint8 output in front"
+        ):
+            LinearChain(wrong)
+    with pytest.raises(ShapeError, match="at least one, and all of them int8 or bf16"):
+        LinearChain([layers[2]])
+    with pytest.raises(ShapeError, match=r"layer 0 .* needs uint8 output"):
         segments([inner])
-    with pytest.raises(ShapeError, match="needs float output of its last layer"):
-        Int8Chain([inner, inner])
     with pytest.raises(ShapeError, match=r"layer 1 of a chain .* takes 7 inputs, .* has 8 outputs"):
-        Int8Chain([inner, make_layer(1, 7, 2)])
+        LinearChain([inner, make_layer(1, 7, 2, quantizes_input=False)])
 
 
 def test_a_chain_refuses_fewer_inputs_than_it_was_made_for() -> None:
-    chain = Int8Chain([make_layer(3, 12, 0)])
+    chain = LinearChain([make_layer(3, 12, 0)])
     assert chain(torch.ones(2, 12)).shape == (2, 3)
     for other in (11, 6, 13):
         with pytest.raises(ShapeError, match=rf"packed for 12 inputs, got \[2, {other}\]"):

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from dlrm_pl.errors import LookupIndexError, NonFiniteError, ShapeError
-from dlrm_pl.kernels.int8.failure import Failure
-from dlrm_pl.kernels.int8.rows import BLOCK_IN, BLOCK_OUT, TABLE_DTYPES, round_up, row_bytes
+from dlrm_pl.kernels.int8.failure import BETWEEN_LAYERS, Failure
+from dlrm_pl.kernels.int8.rows import BF16_DEPTH, BLOCK_IN, BLOCK_OUT, TABLE_DTYPES, round_up, row_bytes
 
 # Type of the tensor that holds the rows of each of TABLE_DTYPES.
 _STORAGE = (torch.uint8, torch.uint8, torch.float16, torch.float32)
@@ -71,19 +71,22 @@ def check_scale(scale: float, zero_point: int) -> None:
 
 
 def check_layer(name: str, inputs: int, outputs: int, weight: Tensor, multiplier: Tensor, bias: Tensor) -> None:
-    """Check the packed weights of an int8 Linear, and what its sums are multiplied by and added to.
+    """Check the packed weights of an int8 or bf16 Linear, and what its sums are multiplied by and added to.
 
     Raises:
         ShapeError: they are not those of so many inputs and outputs.
     """
-    outs = round_up(outputs, BLOCK_OUT)
-    shape = (outs // BLOCK_OUT, round_up(inputs, BLOCK_IN) // BLOCK_IN, BLOCK_IN // 4, 4 * BLOCK_OUT)
-    fits = weight.dtype == torch.int8 and tuple(weight.shape) == shape and weight.is_contiguous()
-    if not fits or not is_vector(multiplier, outs) or not is_vector(bias, outs):
+    outs, ins = round_up(outputs, BLOCK_OUT), round_up(inputs, BLOCK_IN)
+    is_bf16 = weight.dtype == torch.bfloat16
+    lines, depth, factors = (16, BF16_DEPTH, 0) if is_bf16 else (BLOCK_IN // 4, BLOCK_IN, outs)
+    shape = (outs // BLOCK_OUT, ins // depth, lines, 64 // (2 if is_bf16 else 1))
+    fits = weight.dtype in (torch.int8, torch.bfloat16) and tuple(weight.shape) == shape and weight.is_contiguous()
+    if not fits or not is_vector(multiplier, factors) or not is_vector(bias, outs):
         raise ShapeError(
-            f"{name}: {inputs} inputs and {outputs} outputs need packed int8 weights {list(shape)} and {outs} "
-            f"float32 multipliers and biases, all contiguous, got {weight.dtype} {list(weight.shape)}, "
-            f"{multiplier.dtype} {list(multiplier.shape)}, {bias.dtype} {list(bias.shape)}."
+            f"{name}: {inputs} inputs and {outputs} outputs need packed {'bf16' if is_bf16 else 'int8'} weights "
+            f"{list(shape)}, {factors} float32 multipliers and {outs} float32 biases, all contiguous, got "
+            f"{weight.dtype} {list(weight.shape)}, {multiplier.dtype} {list(multiplier.shape)}, {bias.dtype} "
+            f"{list(bias.shape)}."
         )
 
 
@@ -128,8 +131,13 @@ def raise_failure(failure: Failure | None, tables: Sequence[Tensor] = ()) -> Non
             f"sample {sample}: the output of the cross network is NaN or infinite. Check the dense features of the "
             "batch, the rows of its bags, and the weights of the bottom MLP and of the cross layers."
         )
+    if place == BETWEEN_LAYERS:
+        raise NonFiniteError(
+            f"sample {sample}: an output of layer {value} of a chain with a bf16 Linear is NaN or infinite (bfloat16 "
+            "holds numbers up to 3.39e38). Check the dense features of the batch and the weights."
+        )
     where = "the bottom MLP's output" if place < 0 else f"feature {place}"
     raise NonFiniteError(
-        f"sample {sample}: {where} is NaN or infinite and has no int8 value. Check the dense features of the batch "
-        "and the weights of the layers before it."
+        f"sample {sample}: {where} is NaN or infinite and has no int8 or bf16 value. Check the dense features of the "
+        "batch and the weights of the layers before it."
     )

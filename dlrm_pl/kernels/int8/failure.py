@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+BETWEEN_LAYERS = -3
+"""Place of a number that comes from a bf16 Linear, or from the layer before one."""
+
 
 class Failure(NamedTuple):
     """The first sample that could not be computed.
@@ -11,8 +14,9 @@ class Failure(NamedTuple):
     Attributes:
         kind: an index outside its table, a number that is NaN or infinite, or offsets that are not in order.
         sample: number of the sample in the batch.
-        place: number of the table or the feature; -1 for the dense vector of an interaction.
-        value: the wrong index or offset.
+        place: number of the table or the feature; -1 for the dense vector of an interaction, -2 for the
+            output of a cross network, or ``BETWEEN_LAYERS``.
+        value: the wrong index or offset; or the number of the layer, for ``BETWEEN_LAYERS``.
     """
 
     kind: Literal["index", "not finite", "offset"]

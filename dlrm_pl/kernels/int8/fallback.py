@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from dlrm_pl.batch import bags_of_tables
-from dlrm_pl.kernels.int8.failure import Failure
-from dlrm_pl.kernels.int8.rows import BLOCK_IN, BLOCK_OUT, TABLE_DTYPES, TableDtype
+from dlrm_pl.kernels.int8.failure import BETWEEN_LAYERS, Failure
+from dlrm_pl.kernels.int8.rows import BF16_DEPTH, BF16_TINY, BLOCK_OUT, TABLE_DTYPES, TableDtype
 
 # Sums of this many products of a byte and a signed byte, or of two signed bytes, stay within 2^24, and float32 holds
 # every integer up to there.
@@ -29,8 +29,8 @@ class FallbackKernels:
     def mlp(
         self,
         x: Tensor,
-        input_scale: float,
-        input_zero_point: int,
+        input_scales: Sequence[float],
+        input_zero_points: Sequence[int],
         weights: Sequence[Tensor],
         multipliers: Sequence[Tensor],
         biases: Sequence[Tensor],
@@ -38,20 +38,30 @@ class FallbackKernels:
         lowest: Sequence[float],
         out: Tensor,
     ) -> Failure | None:
-        """Run a chain of int8 Linears."""
+        """Run a chain of int8 and bf16 Linears."""
         if x.dtype == torch.float32:
-            bad = torch.isfinite(x).logical_not().nonzero()
+            finite = torch.isfinite(x if weights[0].dtype == torch.int8 else x.bfloat16())
+            bad = finite.logical_not().nonzero()
             if len(bad):
                 return Failure("not finite", int(bad[0, 0]), int(bad[0, 1]), 0)
-            x = _quantize(x, input_scale, input_zero_point)
+        last = len(weights) - 1
         for index, (packed, multiplier, bias, width, low) in enumerate(
             zip(weights, multipliers, biases, widths[1:], lowest, strict=True)
         ):
-            values = _linear(x, packed, multiplier, bias)
-            if index == len(weights) - 1:
-                out.copy_(values[:, :width].clamp_min(low))
-            else:
+            is_int8, from_floats = packed.dtype == torch.int8, x.dtype == torch.float32
+            if is_int8 and from_floats:
+                x = _quantize(x, input_scales[index], input_zero_points[index])
+            values = (_linear if is_int8 else _bf16_linear)(x, packed, multiplier, bias)
+            if is_int8 and index < last and weights[index + 1].dtype == torch.int8:
                 x = values.clamp(low, 255.0).round().to(torch.uint8)
+                continue
+            values = values[:, :width].clamp_min(low) if is_int8 else values[:, :width].bfloat16().float()
+            if not is_int8 or index < last:
+                bad = torch.isfinite(values.bfloat16()).all(dim=1).logical_not().nonzero()
+                if len(bad):
+                    return Failure("not finite", int(bad[0, 0]), BETWEEN_LAYERS, index)
+            x = values.clamp_min(low)
+        out.copy_(x)
         return None
 
     def cross(
@@ -196,12 +206,13 @@ class FallbackKernels:
 
 
 def unpack_weight(packed: Tensor) -> Tensor:
-    """Blocks of ``pack_weight`` -> int8 ``[out, in]``, both padded."""
-    outs, ins = packed.shape[0] * BLOCK_OUT, packed.shape[1] * BLOCK_IN
+    """Blocks of ``pack_weight`` -> ``[out, in]``, both padded."""
+    blocks, depths, lines, width = packed.shape
+    some = width // BLOCK_OUT
     return (
-        packed.view(outs // BLOCK_OUT, ins // BLOCK_IN, BLOCK_IN // 4, BLOCK_OUT, 4)
+        packed.view(blocks, depths, lines, BLOCK_OUT, some)
         .permute(0, 3, 1, 2, 4)
-        .reshape(outs, ins)
+        .reshape(blocks * BLOCK_OUT, depths * lines * some)
     )
 
 
@@ -220,6 +231,25 @@ def _linear(x: Tensor, packed: Tensor, multiplier: Tensor, bias: Tensor) -> Tens
     padded = x.new_zeros(x.shape[0], weight.shape[1])
     padded[:, : x.shape[1]] = x[:, : weight.shape[1]]
     return _integer_product(padded, weight).float() * multiplier + bias
+
+
+def _bf16_linear(x: Tensor, packed: Tensor, multiplier: Tensor, bias: Tensor) -> Tensor:
+    """Output of a bf16 Linear before it is rounded and clamped, float32 ``[B, padded out]``. It has no multiplier.
+
+    A product and a sum that are rounded once are the same rounded to double precision first, where products are exact.
+    """
+    weight = unpack_weight(packed).double()
+    inputs = x.new_zeros(x.shape[0], weight.shape[1], dtype=torch.float64)
+    rounded = x.bfloat16().double()
+    inputs[:, : x.shape[1]] = torch.where(rounded.abs() < BF16_TINY, 0.0, rounded)
+    total = torch.zeros(x.shape[0], weight.shape[0])
+    for start in range(0, weight.shape[1], BF16_DEPTH):
+        sums = torch.zeros(2, x.shape[0], weight.shape[0])
+        for place in range(start, start + BF16_DEPTH):
+            product = inputs[:, place, None] * weight[:, place]
+            sums[place % 2] = (product + sums[place % 2]).float()
+        total += sums[0] + sums[1]
+    return total + bias
 
 
 def _quantize(x: Tensor, scale: float, zero_point: int) -> Tensor:

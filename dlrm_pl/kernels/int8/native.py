@@ -16,9 +16,9 @@ from torch import Tensor
 
 from dlrm_pl.errors import LookupIndexError, ShapeError
 from dlrm_pl.kernels.int8.failure import Failure
-from dlrm_pl.kernels.int8.rows import BLOCK_IN, TABLE_DTYPES, TableDtype
+from dlrm_pl.kernels.int8.rows import BF16_DEPTH, BLOCK_IN, TABLE_DTYPES, TableDtype
 
-VERSION = 6
+VERSION = 7
 
 # Rows that go through all layers of an MLP before the next ones, so that the values between layers stay in the cache.
 BLOCK_ROWS = 512
@@ -43,7 +43,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
 }
 # The structs of types.h, without the pointers that are passed separately. As ctypes.Structure they would name their
 # fields, but a batch of one in MLPerf's shape took 6 % longer: 260 instead of 246 us (medians, two builds in turn).
-_LAYER = struct.Struct("PPPqqf4x")
+_LAYER = struct.Struct("PPPqqfiff")
 MLP = struct.Struct("8xqPPqqffPq")
 TABLES = struct.Struct("32xqqPPqqq")
 INTERACTION = struct.Struct("PqffPPqq")
@@ -84,8 +84,8 @@ class NativeKernels:
     def mlp(
         self,
         x: Tensor,
-        input_scale: float,
-        input_zero_point: int,
+        input_scales: Sequence[float],
+        input_zero_points: Sequence[int],
         weights: Sequence[Tensor],
         multipliers: Sequence[Tensor],
         biases: Sequence[Tensor],
@@ -93,9 +93,9 @@ class NativeKernels:
         lowest: Sequence[float],
         out: Tensor,
     ) -> Failure | None:
-        """Run a chain of int8 Linears."""
-        layers = layer_array(weights, multipliers, biases, widths, lowest)
-        return self.prepared_mlp(x, input_scale, input_zero_point, layers, len(weights), widths[0], out)
+        """Run a chain of int8 and bf16 Linears."""
+        layers = layer_array(weights, multipliers, biases, widths, lowest, input_scales, input_zero_points)
+        return self.prepared_mlp(x, input_scales[0], input_zero_points[0], layers, len(weights), widths[0], out)
 
     def prepared_mlp(
         self,
@@ -107,7 +107,7 @@ class NativeKernels:
         inputs: int,
         out: Tensor,
     ) -> Failure | None:
-        """Run a chain of int8 Linears whose ``layer_array`` was made before."""
+        """Run a chain of Linears whose ``layer_array`` was made before."""
         floats, bytes_ = (x.data_ptr(), 0) if x.dtype == torch.float32 else (0, x.data_ptr())
         job = MLP.pack(
             *(count, floats, bytes_, inputs, x.shape[1], 1.0 / input_scale, input_zero_point),
@@ -334,11 +334,23 @@ def layer_array(
     biases: Sequence[Tensor],
     widths: Sequence[int],
     lowest: Sequence[float],
+    input_scales: Sequence[float] = (),
+    input_zero_points: Sequence[int] = (),
 ) -> bytes:
-    """Layers of a chain as a C array, which points into the tensors."""
+    """Layers of a chain as a C array, which points into the tensors.
+
+    Scales and zero points are read of int8 layers behind bf16 ones; without such layers they may be left out.
+    """
+    scales, zero_points = input_scales or [1.0] * len(weights), input_zero_points or [0] * len(weights)
     return b"".join(
-        _LAYER.pack(w.data_ptr(), m.data_ptr(), b.data_ptr(), w.shape[1] * BLOCK_IN, width, low)
-        for w, m, b, width, low in zip(weights, multipliers, biases, widths[1:], lowest, strict=True)
+        _LAYER.pack(
+            *(w.data_ptr(), m.data_ptr(), b.data_ptr()),
+            *(w.shape[1] * (BLOCK_IN if w.dtype == torch.int8 else BF16_DEPTH), width, low),
+            *(w.dtype != torch.int8, 1.0 / scale, zero_point),
+        )
+        for w, m, b, width, low, scale, zero_point in zip(
+            weights, multipliers, biases, widths[1:], lowest, scales, zero_points, strict=True
+        )
     )
 
 

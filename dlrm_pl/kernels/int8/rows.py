@@ -1,4 +1,4 @@
-"""Layout of a packed table row, by dtype; ``types.h`` has the same."""
+"""Layout of a packed table row, by dtype, and of packed weights; ``types.h`` has the same."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ TABLE_DTYPES: tuple[TableDtype, ...] = get_args(TableDtype)
 BLOCK_OUT = 16
 BLOCK_IN = 64
 """Weights are stored in blocks of 16 outputs by 64 inputs."""
+
+BF16_DEPTH = 32
+"""Those of bf16 in blocks of 16 outputs by 32 inputs, two for each of 64 inputs."""
+
+BF16_TINY = 2.0**-50
+"""Smaller inputs and weights of a bf16 Linear are 0: no sum is subnormal then, which processors round in two ways."""
 
 MAX_TABLES = 64
 MAX_DIM = 32_768

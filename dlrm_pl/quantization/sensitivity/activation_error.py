@@ -13,7 +13,7 @@ from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.quantization.recipe import Recipe
 from dlrm_pl.quantization.sensitivity.float_activations import float_activations, squared_norm
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
-from dlrm_pl.runtime.linear import Int8Chain, Int8Linear
+from dlrm_pl.runtime.linear import Int8Linear, LinearChain
 
 Quantize = Callable[[Recipe], Int8DLRM]
 
@@ -78,7 +78,7 @@ def logit_error(model: DLRM, quantized: Int8DLRM, batches: Sequence[ClickBatch])
 
 def _run_alone(layer: Int8Linear, x: Tensor) -> Tensor:
     """Compute one layer from floats to floats with the kernel that serves it."""
-    result: Tensor = Int8Chain(
+    result: Tensor = LinearChain(
         [
             Int8Linear(
                 layer.weight,

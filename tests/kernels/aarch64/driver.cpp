@@ -118,7 +118,25 @@ struct Layers {
             (*multiplier)[i] = float(random.between(1, 4000)) / 16777216.0f, (*bias)[i] = random.number() * 8.0f;
         }
         const float lowest = !last ? float(random.between(0, 20)) : random.below(2) ? 0.0f : -__builtin_inff();
-        layers.push_back({w->data, multiplier->data, bias->data, padded_in, out, lowest});
+        layers.push_back({w->data, multiplier->data, bias->data, padded_in, out, lowest, INT8_LAYER, 0, 0});
+    }
+
+    // A layer of bfloat16. Its numbers stand alone in memory, and the padding is 0.
+    void add_halves(Random& random, int64_t in, int64_t out) {
+        const int64_t padded_in = round_up(in, BLOCK_IN), padded_out = round_up(out, BLOCK_OUT);
+        auto* const w = new Guarded<int8_t>(2 * padded_in * padded_out);
+        auto* const bias = new Guarded<float>(padded_out);
+        weights.emplace_back(w), floats.emplace_back(bias);
+        for (int64_t i = 0; i < padded_in * padded_out; i++) {
+            const int64_t input = i / (2 * BLOCK_OUT) * 2 % padded_in + i % 2;
+            const int64_t output = i / (padded_in * BLOCK_OUT) * BLOCK_OUT + i / 2 % BLOCK_OUT;
+            if (input >= in || output >= out) continue;
+            const float value = random.number() / 64.0f;
+            std::memcpy(w->data + 2 * i, reinterpret_cast<const uint8_t*>(&value) + 2, 2);
+        }
+        for (int64_t i = 0; i < out; i++) (*bias)[i] = random.number();
+        const float lowest = random.below(2) ? 0.0f : -__builtin_inff();
+        layers.push_back({w->data, nullptr, bias->data, padded_in, out, lowest, BF16_LAYER, 0, 0});
     }
 };
 
@@ -180,13 +198,21 @@ void fill(Random& random, Guarded<float>& values) {
 
 void mlp(Random& random, int64_t number) {
     const int64_t count = random.between(1, 3), rows = random.below(70), in = random.between(1, 300);
+    const bool mixed = random.below(2);
     Layers chain;
     int64_t width = in;
     for (int64_t i = 0; i < count; i++) {
         const int64_t out = random.between(1, 150);
-        chain.add(random, width, out, i + 1 == count), width = out;
+        if (mixed && random.below(2)) {
+            chain.add_halves(random, width, out);
+            if (i) chain.layers[size_t(i - 1)].lowest = 0.0f;
+        } else {
+            chain.add(random, width, out, i + 1 == count);
+        }
+        chain.layers.back().inverse_scale = 3.5f, chain.layers.back().zero_point = float(random.below(256));
+        width = out;
     }
-    const bool from_floats = random.below(2);
+    const bool from_floats = chain.layers[0].type == BF16_LAYER || random.below(2);
     const int64_t stride = from_floats ? in : round_up(in, BLOCK_IN);
     Guarded<float> floats(from_floats ? rows * stride : 0);
     fill(random, floats);

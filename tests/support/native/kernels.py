@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,9 +36,13 @@ class Chain:
             self.biases.append(padded(bias))
             self.lowest.append(lowest)
 
+    def arguments(self, scale: float = 1.0, zero_point: int = 0) -> tuple[list[Any], ...]:
+        others = len(self.weights) - 1
+        inputs = [scale, *[1.0] * others], [zero_point, *[0] * others]
+        return (*inputs, self.weights, self.multipliers, self.biases, self.widths, self.lowest)
+
     def run(self, x: Tensor, scale: float = 1.0, zero_point: int = 0) -> Tensor:
-        arguments = (self.weights, self.multipliers, self.biases, self.widths, self.lowest)
-        result: Tensor = torch.ops.dlrm_pl.int8_mlp(x, scale, zero_point, *arguments)
+        result: Tensor = torch.ops.dlrm_pl.quantized_mlp(x, *self.arguments(scale, zero_point))
         return result
 
 

@@ -24,14 +24,18 @@ inline bool is_scale(float scale, float zero_point) {
     return std::isfinite(scale) && scale > 0.0f && std::isfinite(zero_point);
 }
 
-inline const char* wrong(const Layer& layer, int64_t inputs, bool last) {
+// `floats`: whether the layer gives floats, and not bytes.
+inline const char* wrong(const Layer& layer, int64_t inputs, bool floats) {
+    if (layer.type != INT8_LAYER && layer.type != BF16_LAYER) return "invalid type of a layer";
     if (layer.in != round_up(inputs, BLOCK_IN)) {
         return "a layer's inputs are not the outputs of the one before, padded to 64";
     }
     if (layer.in > MAX_INPUTS) return "a layer has more inputs than sums of 32 bits can hold";
     if (layer.out < 1 || !countable({layer.in, layer.out})) return "invalid number of outputs of a layer";
-    if (!layer.weights || !layer.multiplier || !layer.bias) return "an array of a layer is missing";
-    if (last ? std::isnan(layer.lowest) : !(layer.lowest >= 0.0f && layer.lowest <= 255.0f)) {
+    if (!layer.weights || (layer.type == INT8_LAYER && !layer.multiplier) || !layer.bias) {
+        return "an array of a layer is missing";
+    }
+    if (floats ? std::isnan(layer.lowest) : !(layer.lowest >= 0.0f && layer.lowest <= 255.0f)) {
         return "invalid least value of a layer";
     }
     return nullptr;
@@ -40,18 +44,24 @@ inline const char* wrong(const Layer& layer, int64_t inputs, bool last) {
 inline const char* wrong(const Mlp& job, int64_t rows) {
     if (job.count < 1 || job.count > MAX_LAYERS || !job.layers) return "invalid number of layers";
     if (job.in < 1 || job.in > MAX_INPUTS || job.stride < job.in) return "invalid number of inputs";
-    if (job.block_rows < 1 || !countable({job.block_rows, 4, MAX_INPUTS})) return "invalid number of rows of a block";
+    if (job.block_rows < 1 || !countable({job.block_rows, 8, MAX_INPUTS})) return "invalid number of rows of a block";
     int64_t inputs = job.in;
     for (int64_t i = 0; i < job.count; i++) {
-        if (const char* found = wrong(job.layers[i], inputs, i + 1 == job.count)) return found;
-        inputs = job.layers[i].out;
+        const Layer &now = job.layers[i], *next = i + 1 < job.count ? &now + 1 : nullptr;
+        const bool bytes = now.type == INT8_LAYER && next && next->type == INT8_LAYER;
+        if (const char* found = wrong(now, inputs, !bytes)) return found;
+        if (now.type == BF16_LAYER && next && next->type == INT8_LAYER && !is_scale(next->inverse_scale, next->zero_point)) {
+            return "invalid scale or zero point of a layer behind one of bfloat16";
+        }
+        inputs = now.out;
     }
     if (!countable({rows, job.stride, 4}) || !countable({rows, inputs, 4}) || !countable({job.block_rows, inputs, 4})) {
         return "invalid number of rows";
     }
     if (rows && (!job.floats == !job.bytes || !job.out)) return "the input or the output is missing";
+    if (job.bytes && job.layers[0].type != INT8_LAYER) return "a layer of bfloat16 does not read bytes";
     if (job.bytes && job.stride < job.layers[0].in) return "bytes must be padded to the first layer's inputs";
-    if (job.floats && !is_scale(job.inverse_scale, job.zero_point)) return "invalid scale or zero point of the input";
+    if (job.floats && job.layers[0].type == INT8_LAYER && !is_scale(job.inverse_scale, job.zero_point)) return "invalid scale or zero point of the input";
     return nullptr;
 }
 
@@ -115,6 +125,7 @@ inline const char* wrong(const Cross& job) {
     if (job.block_rows < 1 || !countable({job.block_rows, 64, MAX_INPUTS})) return "invalid number of rows of a block";
     for (int64_t i = 0; i < job.count; i++) {
         const Layer &v = job.layers[2 * i], &w = job.layers[2 * i + 1];
+        if (v.type != INT8_LAYER || w.type != INT8_LAYER) return "a cross layer is not int8";
         if (const char* found = wrong(v, job.width(), false)) return found;
         if (const char* found = wrong(w, v.out, true)) return found;
         if (w.out != job.width()) return "a cross layer does not give as many values as it reads";

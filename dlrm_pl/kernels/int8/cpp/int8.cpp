@@ -22,7 +22,7 @@ namespace dlrm {
 namespace {
 
 #if defined(__x86_64__)
-bool has_avx2() { return __builtin_cpu_supports("avx2"); }
+bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 
 bool has_avx_vnni() {
     unsigned a, b, c, d;
@@ -145,7 +145,7 @@ using namespace dlrm;
 
 #define DLRM_API extern "C" __attribute__((visibility("default")))
 
-DLRM_API int64_t dlrm_int8_version() { return 6; }
+DLRM_API int64_t dlrm_int8_version() { return 7; }
 
 // A variant by its number, from the plainest on, or null if this processor lacks it.
 DLRM_API const void* dlrm_int8_variant(int64_t number) { return variants(number); }

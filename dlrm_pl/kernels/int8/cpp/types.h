@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <cstring>
+#include <initializer_list>
 
 namespace dlrm {
 
@@ -12,6 +13,8 @@ namespace dlrm {
 constexpr int64_t BLOCK_OUT = 16;
 constexpr int64_t BLOCK_IN = 64;
 constexpr int64_t BLOCK_BYTES = BLOCK_OUT * BLOCK_IN;
+// bfloat16 weights: blocks of 16 outputs by 32 inputs, in each 16 pairs of inputs, of each pair 16 outputs by 2 values.
+constexpr int64_t BF16_DEPTH = 32;
 constexpr int64_t MAX_TABLES = 64;   // Tables of an interaction.
 constexpr int64_t MAX_VECTORS = 80;  // Those tables and the dense vector, in blocks of 16.
 // Up to here sums of products fit into 32 bits, even where one side is shifted to be unsigned: 255 * 128 * 65,792 is
@@ -34,14 +37,34 @@ inline int64_t row_bytes(int32_t type, int64_t dim) {
     }
 }
 
+enum LayerType : int32_t { INT8_LAYER = 0, BF16_LAYER = 1 };
+
 struct Layer {
-    const int8_t* weights;    // [out / 16][in / 64][16][64], padded with zeros.
-    const float* multiplier;  // [out], padded with zeros to 16.
+    const int8_t* weights;    // [out / 16][in / 64][16][64], padded with zeros; or bfloat16 [out / 16][in / 32][16][32].
+    const float* multiplier;  // [out], padded with zeros to 16; not read of a bfloat16 layer.
     const float* bias;        // [out], padded likewise.
     int64_t in;               // A multiple of 64.
     int64_t out;
-    float lowest;             // Lower bound of the output: the zero point after a ReLU, else 0; 0 or -infinity in the last layer.
+    // Lower bound of the output. Of bytes: the zero point after a ReLU, else 0. Of floats: 0 or -infinity.
+    float lowest;
+    int32_t type;
+    // Of the bytes that an int8 layer reads where the layer before it gives floats.
+    float inverse_scale;
+    float zero_point;
+
+    const uint16_t* halves() const { return reinterpret_cast<const uint16_t*>(weights); }
 };
+
+// Sums of products of bfloat16, of `rows` rows of `in`, `stride` values apart, by `blocks` blocks of 16 outputs, to rows of
+// `out`, BF16_COLUMNS values apart. Of 32 inputs at a time those at even places are summed one after the other, and so are
+// those at odd places, each product and sum rounded once; then both sums are added, and that is added to the sum of the
+// inputs before. So do AMX's tiles. No sum is subnormal, since no factor is smaller than BF16_TINY.
+using Bf16Sums = void (*)(
+    const uint16_t* in, int64_t stride, int64_t rows, const uint16_t* weights, int64_t inputs, int64_t blocks, float* out);
+
+constexpr int64_t BF16_COLUMNS = 128;
+constexpr uint32_t BF16_TINY = 77u << 23;        // Bits of 2^-50: smaller inputs and weights are 0.
+constexpr uint32_t BF16_INFINITE = 0x7f7f8000u;  // From this magnitude on, a float32 rounds to an infinite bfloat16.
 
 struct Mlp {
     const Layer* layers;
@@ -105,6 +128,9 @@ struct Cross {
     int64_t width() const { return (tables.count + 1) * tables.dim; }
 };
 
+// The place of a value that is not finite and comes from a bfloat16 layer, or from the layer before one.
+constexpr int64_t BETWEEN_LAYERS = -3;
+
 enum ErrorKind : int64_t { NONE = 0, BAD_INDEX = 1, NOT_FINITE = 2, BAD_OFFSET = 3 };
 
 // The error of the first sample that has one, whichever thread found it.
@@ -132,9 +158,16 @@ struct Variant {
     double (*peak)(int64_t repeats);  // Returns the number of integer operations done; for benchmarks/ceilings.py.
 };
 
+void plain_bf16_sums(
+    const uint16_t* in, int64_t stride, int64_t rows, const uint16_t* weights, int64_t inputs, int64_t blocks, float* out);
+// The first of the functions, of which some may be null, that gives the same sums as plain C++ on this processor.
+Bf16Sums trusted(std::initializer_list<Bf16Sums> candidates);
+
 extern const Variant generic_variant;
 #if defined(__x86_64__)
 extern const Variant avx2_variant, avx_vnni_variant, vnni_variant, amx_variant;
+// By AVX-512's instruction for bfloat16; null where the processor lacks it.
+Bf16Sums avx512_bf16_sums();
 #elif defined(__aarch64__)
 extern const Variant neon_variant, neon_dotprod_variant, neon_i8mm_variant;
 #endif

@@ -1,6 +1,7 @@
 // AMX: products of 16 rows by 16 columns of 64 bytes at once.
 #if defined(__x86_64__)
 
+#include <cpuid.h>
 #include <immintrin.h>
 
 #include <algorithm>
@@ -10,13 +11,22 @@
 #include "../../../cpp/target.h"
 #include "../types.h"
 
-DLRM_TARGET_BEGIN("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,amx-tile,amx-int8")
+DLRM_TARGET_BEGIN("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,amx-tile,amx-int8,amx-bf16")
 namespace dlrm {
 namespace {
 
 #include "../stages/rows.h"
 #include "avx512.h"
 #include "../../../cpp/tile_config.h"
+
+bool has_bf16_tiles() {
+#if defined(DLRM_TILES_IN_SOFTWARE)
+    return true;
+#else
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & (1u << 22));
+#endif
+}
 
 using ProductsGuard = TileGuard;
 using LayerGuard = TileGuard;
@@ -162,6 +172,71 @@ static void layer(
     before->finish(layer, before->rows);
 }
 
+// Depths of a tile that are summed for all rows before the next ones: the weights of 32 outputs stay in the L1 cache.
+constexpr int64_t BF16_STEPS = 12;
+
+static void tile_bf16_sums(
+    const uint16_t* in, int64_t stride, int64_t rows, const uint16_t* weights, int64_t inputs, int64_t blocks, float* out) {
+    written(in);
+    const int64_t next = BLOCK_OUT * inputs, in_bytes = 2 * stride, out_bytes = sizeof(float) * BF16_COLUMNS;
+    const auto block = [&](int64_t row, bool lower, int64_t first, int64_t k, int64_t end) {
+        const uint16_t *x = in + row * stride, *below = x + 16 * stride, *w = weights + first * next + BLOCK_OUT * k;
+        float *sums = out + row * BF16_COLUMNS + first * BLOCK_OUT, *more = sums + 16 * BF16_COLUMNS;
+        const bool two = first + 1 < blocks;
+        if (k) {
+            _tile_loadd(0, sums, out_bytes);
+            if (two) _tile_loadd(1, sums + BLOCK_OUT, out_bytes);
+            if (lower) _tile_loadd(2, more, out_bytes);
+            if (two && lower) _tile_loadd(3, more + BLOCK_OUT, out_bytes);
+        } else {
+            _tile_zero(0);
+            if (two) _tile_zero(1);
+            if (lower) _tile_zero(2);
+            if (two && lower) _tile_zero(3);
+        }
+        for (; k < end; k += BF16_DEPTH, w += BLOCK_OUT * BF16_DEPTH) {
+            _tile_stream_loadd(4, x + k, in_bytes);
+            _tile_loadd(6, w, 64);
+            _tile_dpbf16ps(0, 4, 6);
+            if (lower) {
+                _tile_stream_loadd(5, below + k, in_bytes);
+                _tile_dpbf16ps(2, 5, 6);
+            }
+            if (two) {
+                _tile_loadd(7, w + next, 64);
+                _tile_dpbf16ps(1, 4, 7);
+                if (lower) _tile_dpbf16ps(3, 5, 7);
+            }
+        }
+        _tile_stored(0, sums, out_bytes);
+        if (two) _tile_stored(1, sums + BLOCK_OUT, out_bytes);
+        if (lower) _tile_stored(2, more, out_bytes);
+        if (two && lower) _tile_stored(3, more + BLOCK_OUT, out_bytes);
+        written(sums);
+    };
+    const auto all = [&](int64_t begin, int64_t end, bool lower) {
+        for (int64_t first = 0; first < blocks; first += 2) {
+            for (int64_t k = 0; k < inputs; k += BF16_STEPS * BF16_DEPTH) {
+                const int64_t deep = std::min(k + BF16_STEPS * BF16_DEPTH, inputs);
+                for (int64_t row = begin; row < end; row += 32) block(row, lower, first, k, deep);
+            }
+        }
+    };
+    const int64_t whole = rows / 32 * 32, left = rows - whole;
+    all(0, whole, true);
+    if (left) {
+        const int64_t upper = std::min<int64_t>(16, left);
+        TileConfig(upper, left - upper).load();
+        all(whole, rows, left > upper);
+        TileConfig(16, 16).load();
+    }
+}
+
+static Bf16Sums bf16_sums() {
+    return trusted({has_bf16_tiles() ? tile_bf16_sums : nullptr, avx512_bf16_sums(), fused_bf16_sums});
+}
+
+#include "../stages/bf16.h"
 #include "../stages/mlp.h"
 #include "../stages/samples.h"
 #include "../stages/cross.h"

@@ -10,7 +10,7 @@
 #include "../../../cpp/target.h"
 #include "../types.h"
 
-DLRM_TARGET_BEGIN("avx2,f16c")
+DLRM_TARGET_BEGIN("avx2,fma,f16c")
 namespace dlrm {
 namespace {
 
@@ -93,6 +93,7 @@ static void layer(
     }
 }
 
+#include "../stages/bf16.h"
 #include "../stages/mlp.h"
 #include "../stages/samples.h"
 #include "../stages/cross.h"

@@ -129,3 +129,76 @@ struct Finish {
         _mm512_mask_storeu_ps(out, mask, _mm512_max_ps(value(sums), lowest));
     }
 };
+
+// The low or the high half of each pair of bfloat16.
+inline __m512 low_halves(__m512i pairs) { return _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16)); }
+inline __m512 high_halves(__m512i pairs) { return _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32(int(0xffff0000u)))); }
+
+// ROWS rows of 32 inputs, as float32 [ROWS][32], by BLOCKS times 16 outputs.
+template <int ROWS, int BLOCKS>
+inline void add_bf16(const float (*x)[BF16_DEPTH], const uint16_t* weights, int64_t next, bool begins, float* out) {
+    __m512 even[ROWS][BLOCKS], odd[ROWS][BLOCKS];
+    DLRM_UNROLL
+    for (int row = 0; row < ROWS; row++) {
+        DLRM_UNROLL
+        for (int block = 0; block < BLOCKS; block++) even[row][block] = odd[row][block] = _mm512_setzero_ps();
+    }
+    for (int64_t k = 0; k < BF16_DEPTH; k += 2, weights += 2 * BLOCK_OUT) {
+        __m512 low[BLOCKS], high[BLOCKS];
+        DLRM_UNROLL
+        for (int block = 0; block < BLOCKS; block++) {
+            const __m512i pairs = _mm512_loadu_si512(weights + block * next);
+            low[block] = low_halves(pairs), high[block] = high_halves(pairs);
+        }
+        DLRM_UNROLL
+        for (int row = 0; row < ROWS; row++) {
+            const __m512 left = _mm512_set1_ps(x[row][k]), right = _mm512_set1_ps(x[row][k + 1]);
+            DLRM_UNROLL
+            for (int block = 0; block < BLOCKS; block++) {
+                even[row][block] = _mm512_fmadd_ps(left, low[block], even[row][block]);
+                odd[row][block] = _mm512_fmadd_ps(right, high[block], odd[row][block]);
+            }
+        }
+    }
+    DLRM_UNROLL
+    for (int row = 0; row < ROWS; row++) {
+        DLRM_UNROLL
+        for (int block = 0; block < BLOCKS; block++) {
+            float* const sum = out + row * BF16_COLUMNS + block * BLOCK_OUT;
+            const __m512 before = begins ? _mm512_setzero_ps() : _mm512_loadu_ps(sum);
+            _mm512_storeu_ps(sum, _mm512_add_ps(before, _mm512_add_ps(even[row][block], odd[row][block])));
+        }
+    }
+}
+
+template <int ROWS>
+inline void add_bf16_rows(
+    const uint16_t* in, int64_t stride, const uint16_t* weights, int64_t inputs, int64_t blocks, float* out) {
+    alignas(64) float x[ROWS][BF16_DEPTH];
+    const int64_t next = BLOCK_OUT * inputs;
+    for (int64_t k = 0; k < inputs; k += BF16_DEPTH, weights += BLOCK_OUT * BF16_DEPTH) {
+        for (int row = 0; row < ROWS; row++) {
+            const auto* halves = reinterpret_cast<const __m256i*>(in + row * stride + k);
+            for (int i = 0; i < 2; i++) {
+                const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(halves + i));
+                _mm512_store_ps(x[row] + 16 * i, low_halves(wide));
+            }
+        }
+        int64_t block = 0;
+        for (; block + 1 < blocks; block += 2) {
+            add_bf16<ROWS, 2>(x, weights + block * next, next, k == 0, out + block * BLOCK_OUT);
+        }
+        if (block < blocks) add_bf16<ROWS, 1>(x, weights + block * next, next, k == 0, out + block * BLOCK_OUT);
+    }
+}
+
+static void fused_bf16_sums(
+    const uint16_t* in, int64_t stride, int64_t rows, const uint16_t* weights, int64_t inputs, int64_t blocks, float* out) {
+    int64_t row = 0;
+    for (; row + 6 <= rows; row += 6) {
+        add_bf16_rows<6>(in + row * stride, stride, weights, inputs, blocks, out + row * BF16_COLUMNS);
+    }
+    for (; row < rows; row++) {
+        add_bf16_rows<1>(in + row * stride, stride, weights, inputs, blocks, out + row * BF16_COLUMNS);
+    }
+}

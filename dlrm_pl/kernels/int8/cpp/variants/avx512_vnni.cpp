@@ -154,6 +154,9 @@ static void layer(
     }
 }
 
+static Bf16Sums bf16_sums() { return trusted({avx512_bf16_sums(), fused_bf16_sums}); }
+
+#include "../stages/bf16.h"
 #include "../stages/mlp.h"
 #include "../stages/samples.h"
 #include "../stages/cross.h"

@@ -10,7 +10,7 @@
 #include "../../../cpp/target.h"
 #include "../types.h"
 
-DLRM_TARGET_BEGIN("avx2,f16c,avxvnni")
+DLRM_TARGET_BEGIN("avx2,fma,f16c,avxvnni")
 namespace dlrm {
 namespace {
 
@@ -59,6 +59,7 @@ static void layer(
     }
 }
 
+#include "../stages/bf16.h"
 #include "../stages/mlp.h"
 #include "../stages/samples.h"
 #include "../stages/cross.h"

@@ -60,6 +60,9 @@ inline void four_inputs(int32x4_t (&sum)[ROWS][PARTS], const int8x16_t (&x)[ROWS
 }
 
 #include "neon_layer.h"
+static Bf16Sums bf16_sums() { return plain_bf16_sums; }
+
+#include "../stages/bf16.h"
 #include "../stages/mlp.h"
 #include "../stages/samples.h"
 #include "../stages/cross.h"

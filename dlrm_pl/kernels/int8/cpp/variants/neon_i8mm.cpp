@@ -139,6 +139,9 @@ static void layer(
     }
 }
 
+static Bf16Sums bf16_sums() { return plain_bf16_sums; }
+
+#include "../stages/bf16.h"
 #include "../stages/mlp.h"
 #include "../stages/samples.h"
 #include "../stages/cross.h"
