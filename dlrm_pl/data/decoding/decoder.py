@@ -12,6 +12,7 @@ from dlrm_pl.batch_group import BatchGroup
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.decoding.buffers import Buffers
 from dlrm_pl.data.decoding.native import Decoded, RecordLayout, Rows, library, will_need
+from dlrm_pl.data.decoding.row_ranges import RowRanges
 from dlrm_pl.data.formats.binary_format import Records
 
 RowNumbers = slice | npt.NDArray[np.int64]
@@ -94,6 +95,8 @@ def _take_logarithms(dense: npt.NDArray[np.float32], columns: Columns) -> None:
 
 def rows_of(selections: Sequence[RowNumbers]) -> Rows:
     """Return the rows of batches as the native code reads them."""
+    if isinstance(selections, RowRanges):
+        return Rows(selections.sizes, selections.firsts, consecutive=True)
     if all(isinstance(selection, slice) for selection in selections):
         firsts = [selection.start for selection in selections if isinstance(selection, slice)]
         stops = [selection.stop for selection in selections if isinstance(selection, slice)]

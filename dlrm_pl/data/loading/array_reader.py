@@ -11,6 +11,7 @@ from dlrm_pl.data.decoding.array_layout import ArrayLayout, DayArrays
 from dlrm_pl.data.decoding.buffers import Buffers
 from dlrm_pl.data.decoding.decoder import RowNumbers, batches_of, rows_of
 from dlrm_pl.data.decoding.native import library
+from dlrm_pl.data.decoding.row_ranges import RowRanges
 from dlrm_pl.data.formats.torchrec.array_rows import ArrayRows, OpenRows
 from dlrm_pl.data.loading.row_reader import MOST_BYTES, MOST_ROWS, upto_unusual
 from dlrm_pl.data.loading.sampling import Selection
@@ -50,7 +51,7 @@ class ArrayReader:
         batches: Sequence[ClickBatch] = []
         native, opened = library(), self._rows.opened
         if native is not None and usual:
-            rows = rows_of([self._moved(selection) for selection in usual])
+            rows = rows_of(self._moved(usual))
             decoded = self._arrays(opened).decode(native, rows, pin_memory=pin_memory, buffers=buffers)
             batches = batches_of(decoded, rows, self._rows.columns)
         if len(batches) == len(selections):
@@ -65,11 +66,14 @@ class ArrayReader:
             if isinstance(selection, slice):
                 self._rows.will_need(selection.start, selection.stop)
 
-    def _moved(self, selection: RowNumbers) -> RowNumbers:
+    def _moved(self, selections: Sequence[RowNumbers]) -> Sequence[RowNumbers]:
+        """Return where the rows are among those of all days."""
         start = self._rows.start
-        if isinstance(selection, slice):
-            return slice(selection.start + start, selection.stop + start)
-        return selection + start
+        if isinstance(selections, RowRanges):
+            return selections.moved(start)
+        return [
+            slice(one.start + start, one.stop + start) if isinstance(one, slice) else one + start for one in selections
+        ]
 
     def _arrays(self, opened: OpenRows) -> ArrayLayout:
         if self._layout is None or self._layout[0] != os.getpid():

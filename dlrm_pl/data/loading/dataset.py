@@ -15,6 +15,7 @@ from dlrm_pl.batch import ClickBatch
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.decoding.buffers import Buffers
 from dlrm_pl.data.decoding.capping import capped_sizes
+from dlrm_pl.data.decoding.row_ranges import RowRanges
 from dlrm_pl.data.formats.binary_format import Split, columns_or_criteo
 from dlrm_pl.data.formats.block_digests import BlockDigests
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
@@ -23,7 +24,7 @@ from dlrm_pl.data.loading.array_reader import ArrayReader
 from dlrm_pl.data.loading.read_ahead import BatchSource, ReadBatches, Waiting, read_ahead
 from dlrm_pl.data.loading.record_reader import RecordReader
 from dlrm_pl.data.loading.row_reader import RowReader
-from dlrm_pl.data.loading.sampling import Selection
+from dlrm_pl.data.loading.sampling import Selection, Selections, take
 from dlrm_pl.errors import ConfigurationError
 
 
@@ -184,7 +185,7 @@ class ClickDataset(Dataset[ClickBatch]):
         """
         read = partial(self._reader.read, pin_memory=pin_memory, buffers=Buffers())
         source = BatchSource(read, self._reader.read_in_advance, self._reader.most_rows)
-        return read_ahead(source, map(self._sorted, selections), Waiting() if waiting is None else waiting)
+        return read_ahead(source, _Sorted(iter(selections), self), Waiting() if waiting is None else waiting)
 
     def _sorted(self, selection: Selection) -> Selection:
         """Return a slice with its ends, and row numbers in their order."""
@@ -197,6 +198,25 @@ class ClickDataset(Dataset[ClickBatch]):
     def batches(self, batch_size: int) -> Batches:
         """Return all rows in order as batches that can be iterated over again and again, without workers."""
         return Batches(self, batch_size)
+
+
+class _Sorted(Selections):
+    """Selections as a reader takes them.
+
+    Args:
+        selections: selections of any form.
+        dataset: their dataset.
+    """
+
+    def __init__(self, selections: Iterator[Selection], dataset: ClickDataset) -> None:
+        self._selections, self._dataset = selections, dataset
+
+    def take(self, count: int) -> Sequence[Selection]:
+        """Return the next selections: as many as asked for, or all that are left."""
+        found = take(self._selections, count)
+        if isinstance(found, RowRanges) and found.end <= len(self._dataset):
+            return found
+        return [self._dataset._sorted(selection) for selection in found]
 
 
 class Batches:

@@ -8,12 +8,12 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from typing import NamedTuple
 
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.batch_group import BatchGroup
-from dlrm_pl.data.loading.sampling import Selection
+from dlrm_pl.data.decoding.row_ranges import RowRanges
+from dlrm_pl.data.loading.sampling import Selection, take
 from dlrm_pl.errors import DLRMError
 
 _AHEAD = 2
@@ -178,7 +178,7 @@ def _faults() -> int:
     return resource.getrusage(resource.RUSAGE_THREAD).ru_majflt
 
 
-def _read(source: BatchSource, selections: list[Selection]) -> _Group:
+def _read(source: BatchSource, selections: Sequence[Selection]) -> _Group:
     """Read a group; if a batch has an error, those before it too."""
     batches: list[ClickBatch] = []
     try:
@@ -194,12 +194,12 @@ def _read(source: BatchSource, selections: list[Selection]) -> _Group:
     return _Group(batches, None)
 
 
-def _grouped(selections: Iterator[Selection], most_rows: int) -> Iterator[list[Selection]]:
+def _grouped(selections: Iterator[Selection], most_rows: int) -> Iterator[Sequence[Selection]]:
     """Yield 1, 2, 4 and so on selections, of at most as many rows."""
     count = 1
-    while group := list(islice(selections, count)):
+    while group := take(selections, count):
         yield group
-        rows = max(map(_rows, group))
+        rows = group.most_rows if isinstance(group, RowRanges) else max(map(_rows, group))
         count = max(1, min(2 * count, most_rows // max(1, rows)))
 
 

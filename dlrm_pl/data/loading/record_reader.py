@@ -86,8 +86,9 @@ class RecordReader:
                 ``RecordChecks``. Or the file was changed after it was written or opened.
         """
         records = self._records()[self._start : self._stop]
-        for selection in selections:
-            self._check_blocks(selection)
+        if self._digests is not None:
+            for selection in selections:
+                self._check_blocks(self._digests, selection)
         # NumPy reads batches without native code, and the one with a wrong value, to name it.
         usual = upto_unusual(selections, len(records))
         batches = self._decoder.decode(records, usual, pin_memory=pin_memory, buffers=buffers)
@@ -123,10 +124,8 @@ class RecordReader:
         self._map[1].check_unchanged()
         return self._map[2]
 
-    def _check_blocks(self, selection: Selection) -> None:
-        """Check the blocks of the selected rows, if their digests are known."""
-        if self._digests is None:
-            return
+    def _check_blocks(self, digests: BlockDigests, selection: Selection) -> None:
+        """Check the blocks of the selected rows."""
         data = self._records().reshape(-1).view(np.uint8).data
         if isinstance(selection, slice):
             first, last, _ = selection.indices(self.num_rows)
@@ -135,7 +134,7 @@ class RecordReader:
             runs = [(row, row + 1) for row in selection.tolist()]
         size = self._columns.record_bytes
         for first, last in runs:
-            self._digests.check(data, (self._start + first) * size, (self._start + last) * size)
+            digests.check(data, (self._start + first) * size, (self._start + last) * size)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state without the map, since pickling it would copy the file."""

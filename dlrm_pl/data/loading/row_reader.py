@@ -9,6 +9,7 @@ from typing import Protocol
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.data.decoding.buffers import Buffers
 from dlrm_pl.data.decoding.decoder import RowNumbers
+from dlrm_pl.data.decoding.row_ranges import RowRanges
 from dlrm_pl.data.loading.sampling import Selection
 
 MOST_ROWS = 8192
@@ -43,8 +44,10 @@ class RowReader(Protocol):
         """Let the kernel read rows that will be needed soon from the disk."""
 
 
-def upto_unusual(selections: Sequence[Selection], rows: int) -> list[RowNumbers]:
+def upto_unusual(selections: Sequence[Selection], rows: int) -> Sequence[RowNumbers]:
     """Return the selections in front of the first one that only NumPy understands: of negative or missing rows."""
+    if isinstance(selections, RowRanges):
+        return selections
     return list(
         takewhile(
             lambda one: isinstance(one, slice) or not len(one) or (one[0] >= 0 and one[-1] < rows),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Sampler
 
+from dlrm_pl.data.decoding.row_ranges import RowRanges
 from dlrm_pl.data.loading.permutation import RandomPermutation
 from dlrm_pl.documents.arguments import check_arguments
 from dlrm_pl.errors import ConfigurationError
@@ -75,27 +78,63 @@ class EpochSampler(Sampler[Selection]):
         """Return the number of batches of this rank."""
         return self._steps
 
-    def __iter__(self) -> Iterator[Selection]:
+    def __iter__(self) -> EpochSelections:
         """Return an iterator of the rows of one batch after another, in the order of the epoch that is set now."""
         order = np.arange(self._steps)
         if self._shuffle == "batch":
             order = np.random.default_rng((self._seed, self._epoch)).permutation(self._steps)
         draw = RandomPermutation(self._rows, (self._seed, self._epoch)) if self._shuffle == "row" else None
-        return self._selections(order[self._first_step :], draw)
+        return EpochSelections(self, order[self._first_step :], draw)
 
-    def _selections(self, order: npt.NDArray[np.int64], draw: RandomPermutation | None) -> Iterator[Selection]:
-        # Not before: a DataLoader with workers makes two iterators, and draws from the second.
-        self._first_step = 0
-        for step in order:
-            start, stop = self._share(int(step))
-            yield slice(start, stop) if draw is None else draw(np.arange(start, stop))
+    def ranges(self, steps: npt.NDArray[np.int64]) -> RowRanges:
+        """Return the positions that this rank has of some steps."""
+        self._first_step = 0  # Not before: a DataLoader with workers makes two iterators, and draws from the second.
+        first = steps * self._step_rows
+        size = np.where(steps == self._steps - 1, self._rows - first, self._step_rows)
+        start = first + size * self._rank // self._world_size
+        return RowRanges(start, first + size * (self._rank + 1) // self._world_size - start)
 
-    def _share(self, step: int) -> tuple[int, int]:
-        """Return the first position of this rank in a step, and the one after the last."""
-        first = step * self._step_rows
-        last = self._rows if step == self._steps - 1 else first + self._step_rows
-        size = last - first
-        return (
-            first + size * self._rank // self._world_size,
-            first + size * (self._rank + 1) // self._world_size,
-        )
+
+class Selections(Iterator[Selection]):
+    """Selections one at a time, or several."""
+
+    def __next__(self) -> Selection:
+        """Return the next selection."""
+        selections = self.take(1)
+        if not selections:
+            raise StopIteration
+        return selections[0]
+
+    @abstractmethod
+    def take(self, count: int) -> Sequence[Selection]:
+        """Return the next selections: as many as asked for, or all that are left."""
+
+
+def take(selections: Iterator[Selection], count: int) -> Sequence[Selection]:
+    """Return the next selections of any iterator: as many as asked for, or all that are left."""
+    return selections.take(count) if isinstance(selections, Selections) else list(islice(selections, count))
+
+
+class EpochSelections(Selections):
+    """The rows of the batches of an epoch, one batch at a time or several.
+
+    Args:
+        sampler: knows the positions of each step.
+        steps: the steps that are left, in the order in which they come.
+        draw: the rows at positions; None: the positions.
+    """
+
+    def __init__(self, sampler: EpochSampler, steps: npt.NDArray[np.int64], draw: RandomPermutation | None) -> None:
+        self._sampler, self._steps, self._draw = sampler, steps, draw
+        self._taken = 0
+
+    def take(self, count: int) -> Sequence[Selection]:
+        """Return the rows of the next batches: as many as asked for, or all that are left."""
+        steps = self._steps[self._taken : self._taken + count]
+        self._taken += len(steps)
+        ranges = self._sampler.ranges(steps)
+        if self._draw is None or not len(steps):
+            return ranges
+        ends = np.cumsum(ranges.sizes)
+        rows = self._draw(np.repeat(ranges.firsts - ends + ranges.sizes, ranges.sizes) + np.arange(ends[-1]))
+        return [rows[end - size : end] for end, size in zip(ends.tolist(), ranges.sizes.tolist(), strict=True)]

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlrm_pl.batch import ClickBatch, to_batch
+from dlrm_pl.columns.column import DenseColumn, SparseColumn
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.decoding import native
 from dlrm_pl.data.decoding.capping import capped_records, capped_sizes
@@ -75,6 +76,26 @@ def test_decoding_stops_at_the_batch_that_the_checks_refuse(data: st.DataObject,
     assert len(batches) == good
     for number, batch in enumerate(batches):
         assert_same_bits(batch, to_batch(records[2 * number : 2 * number + 2], columns))
+
+
+@pytest.mark.parametrize("rows", [3, 4, 16, 23])
+@pytest.mark.parametrize("tables", [3, 4, 9])
+def test_every_id_of_a_batch_is_checked(tables: int, rows: int) -> None:
+    sparse = tuple(SparseColumn(name=f"c{number}", kind="integer") for number in range(tables))
+    columns = Columns("y", (DenseColumn(name="n"),), sparse)
+    sizes = [2**31 + 5 if table == 1 else table + 1 for table in range(tables)]
+    good = np.zeros((rows, columns.record_ints), np.int32)
+    good[:, columns.record_ints - tables :] = np.arange(tables) % [min(size, 9) for size in sizes]
+    good[-1, columns.record_ints - tables + 1] = 2**31 - 1
+    decoder = Decoder(columns, sizes, -1)
+    (batch,) = decoder.decode(good, [slice(0, rows)])
+    assert_same_bits(batch, to_batch(good, columns))
+    for row in range(rows):
+        for table in range(tables):
+            for value in {-1, -(2**31), min(sizes[table], 2**31)} - {2**31}:
+                records = good.copy()
+                records[row, columns.record_ints - tables + table] = value
+                assert not decoder.decode(records, [slice(0, rows)]), (row, table, value)
 
 
 def test_large_counts_have_the_logarithm_of_numpy() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import nn
 
 from dlrm_pl.batch import ClickBatch
+from dlrm_pl.data.decoding.row_ranges import RowRanges
 from dlrm_pl.data.formats.binary_format import open_records, split_file_name
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
@@ -24,15 +26,17 @@ from dlrm_pl.data.loading.dataset import ClickDataset
 from dlrm_pl.data.loading.permutation import RandomPermutation
 from dlrm_pl.data.loading.resumable_loader import ClickLoader
 from dlrm_pl.data.loading.row_range import RowRange
-from dlrm_pl.data.loading.sampling import EpochSampler, Shuffle
+from dlrm_pl.data.loading.sampling import EpochSampler, Selection, Shuffle
 from dlrm_pl.errors import ConfigurationError, DataFormatError, DatasetError, ShapeError
 
 SHUFFLES: tuple[Shuffle, ...] = ("none", "batch", "row")
 
 
-def rows_of(sampler: EpochSampler) -> list[list[int]]:
-    total = np.arange(sampler._rows)
-    return [total[selection].tolist() for selection in sampler]
+def rows_of(selections: Iterable[Selection]) -> list[list[int]]:
+    return [
+        list(range(selection.start, selection.stop)) if isinstance(selection, slice) else selection.tolist()
+        for selection in selections
+    ]
 
 
 @settings(deadline=None)
@@ -100,6 +104,46 @@ def test_ranks_get_disjoint_and_complete_shares_in_the_same_number_of_steps(
         seen.update(row for rows_ in batches for row in rows_)
     assert seen == Counter(range(rows))
     assert len(steps) == 1
+
+
+@settings(deadline=None)
+@given(
+    counts=st.lists(st.integers(1, 9), min_size=40, max_size=40),
+    rows=st.integers(5, 200),
+    shuffle=st.sampled_from(SHUFFLES),
+    first=st.integers(0, 3),
+    rank=st.integers(0, 4),
+)
+def test_batches_are_the_same_however_many_are_taken_together(
+    counts: list[int], rows: int, shuffle: Shuffle, first: int, rank: int
+) -> None:
+    sampler = EpochSampler(rows, 7, shuffle, seed=3, rank=rank, world_size=5)
+    one_by_one = rows_of(sampler)
+    sampler.start_at(first)
+    selections, taken = iter(sampler), []
+    for count in counts:
+        together = selections.take(count)
+        assert len(together) == min(count, max(0, len(one_by_one) - first - len(taken)))
+        taken += rows_of(together)
+    assert taken == one_by_one[first:]
+    assert next(selections, None) is None
+    assert rows_of(sampler) == one_by_one  # From its beginning again.
+
+
+def test_ranges_are_slices() -> None:
+    ranges = RowRanges(np.array([4, 0, 9]), np.array([2, 0, 5]))
+    slices = [slice(4, 6), slice(0, 0), slice(9, 14)]
+    assert list(ranges) == slices == [ranges[place] for place in range(3)]
+    assert list(ranges[1:]) == slices[1:]
+    assert list(ranges.moved(3)) == [slice(7, 9), slice(3, 3), slice(12, 17)]
+    assert (len(ranges), ranges.most_rows, ranges.end) == (3, 5, 14)
+    assert (ranges[:0].most_rows, ranges[:0].end) == (0, 0)
+
+
+def test_sampler_of_more_rows_than_there_are_gives_those_that_are_there(synthetic_folder: Path) -> None:
+    rows = dataset(synthetic_folder, "val")
+    found = joined(rows.stream(EpochSampler(len(rows) + 30, 100)))
+    assert torch.equal(found.labels, rows[:].labels)
 
 
 def test_batch_shuffle_keeps_batches_together_as_the_reference_does() -> None:

@@ -1,6 +1,7 @@
 // Records, int32 values as they lie in a mapped file -> dense inputs, lookups and labels of one or several batches.
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <new>
 #include <vector>
@@ -138,6 +139,42 @@ int32_t reduced(int32_t id, int64_t modulus) {
     return modulus && id >= modulus ? id % int32_t(modulus) : id;
 }
 
+// Ids of SQUARE samples and of as many tables are turned around in registers, where the compiler knows how.
+constexpr int64_t SQUARE = 4;
+#if defined(__clang__) || __GNUC__ >= 12
+constexpr bool HAS_SQUARES = true;
+using Ids = int32_t __attribute__((vector_size(16)));
+using Indices = int64_t __attribute__((vector_size(32)));
+
+// Of `samples` records the ids of SQUARE tables from `table` on, whose places in a record follow each other. Returns
+// whether none is negative or beyond the table's last row.
+bool turn(
+    const int32_t* const* records, int64_t place, int64_t samples, const int32_t* last_rows, int64_t* indices,
+    int64_t stride) {
+    Ids bad = {};
+    for (int64_t sample = 0; sample < samples; sample += SQUARE) {
+        Ids rows[SQUARE];
+        for (int64_t i = 0; i < SQUARE; ++i) std::memcpy(&rows[i], records[sample + i] + place, sizeof(Ids));
+        const Ids low01 = __builtin_shufflevector(rows[0], rows[1], 0, 4, 1, 5);
+        const Ids low23 = __builtin_shufflevector(rows[2], rows[3], 0, 4, 1, 5);
+        const Ids high01 = __builtin_shufflevector(rows[0], rows[1], 2, 6, 3, 7);
+        const Ids high23 = __builtin_shufflevector(rows[2], rows[3], 2, 6, 3, 7);
+        const Ids columns[SQUARE] = {
+            __builtin_shufflevector(low01, low23, 0, 1, 4, 5), __builtin_shufflevector(low01, low23, 2, 3, 6, 7),
+            __builtin_shufflevector(high01, high23, 0, 1, 4, 5), __builtin_shufflevector(high01, high23, 2, 3, 6, 7)};
+        for (int64_t i = 0; i < SQUARE; ++i) {
+            bad |= (columns[i] < 0) | (columns[i] > last_rows[i]);
+            const Indices wide = __builtin_convertvector(columns[i], Indices);
+            std::memcpy(indices + i * stride + sample, &wide, sizeof wide);
+        }
+    }
+    return !(bad[0] | bad[1] | bad[2] | bad[3]);
+}
+#else
+constexpr bool HAS_SQUARES = false;
+bool turn(const int32_t* const*, int64_t, int64_t, const int32_t*, int64_t*, int64_t) { return false; }
+#endif
+
 class Decoder {
 public:
     Decoder(const Layout& layout, int64_t num_tables_with_absent)
@@ -146,6 +183,11 @@ public:
         for (int64_t column = 0; column < layout.num_dense; ++column) {
             const DenseField& field = layout.dense[column];
             counts_only_ &= !field.is_float && field.transform == LOG1P;
+        }
+        for (int64_t table = 0; table < layout.num_sparse; ++table) {
+            const SparseField& field = layout.sparse[table];
+            squares_ &= !field.modulus;
+            last_rows_.push_back(int32_t(std::min<int64_t>(field.size, MOST) - 1));
         }
     }
 
@@ -197,13 +239,20 @@ private:
     bool one_hot(const Part& part, int64_t first, int64_t last) const {
         const int32_t* records[BLOCK];
         for (int64_t sample = first; sample < last; ++sample) records[sample - first] = record(part, sample);
+        const int64_t turned = squares_ ? (last - first) / SQUARE * SQUARE : 0;
+        const int64_t tables = turned ? layout_.num_sparse / SQUARE * SQUARE : 0;
         bool bad = false;
+        for (int64_t table = 0; table < tables; table += SQUARE) {
+            int64_t* indices = part.indices + table * part.size + first;
+            const int64_t place = layout_.sparse[table].first;
+            bad |= !turn(records, place, turned, last_rows_.data() + table, indices, part.size);
+        }
         for (int64_t table = 0; table < layout_.num_sparse; ++table) {
             const SparseField& field = layout_.sparse[table];
             // A negative id is larger than any size as an unsigned number, and stays so: only ids are reduced.
             const uint64_t size = uint64_t(field.size);
             int64_t* indices = part.indices + table * part.size + first;
-            for (int64_t sample = 0; sample < last - first; ++sample) {
+            for (int64_t sample = table < tables ? turned : 0; sample < last - first; ++sample) {
                 const int32_t id = reduced(records[sample][field.first], field.modulus);
                 bad |= uint64_t(int64_t(id)) >= size;
                 indices[sample] = id;
@@ -266,8 +315,10 @@ private:
 
     const Layout& layout_;
     std::vector<int64_t> cursors_;
+    std::vector<int32_t> last_rows_;  // Of each table; -1 for none.
     int64_t lines_;
     bool counts_only_;
+    bool squares_ = HAS_SQUARES;
 };
 
 // Tells the kernel how records of a mapped file will be read; whole pages, whose first may begin in front of them.
