@@ -31,6 +31,7 @@ class BatchGroup(Sequence[ClickBatch]):
         num_tables: number of tables T.
         places: where each batch is.
         addresses: the same, with addresses in memory in place of the first four numbers.
+        may_have_empty: whether a batch of the group, or of the one that it is a part of, has no samples.
     """
 
     def __init__(
@@ -39,8 +40,10 @@ class BatchGroup(Sequence[ClickBatch]):
         num_tables: int,
         places: Places,
         addresses: Places,
+        *,
+        may_have_empty: bool,
     ) -> None:
-        self._tensors = tensors
+        self._tensors, self.may_have_empty = tensors, may_have_empty
         self.dense, self.num_tables = tensors[0], num_tables
         self.places, self.addresses = places, addresses
 
@@ -74,7 +77,8 @@ class BatchGroup(Sequence[ClickBatch]):
         places[:, _SIZE] = sizes
         bags = 0 if offsets is None else offsets.data_ptr()
         start = np.array([dense.data_ptr(), indices.data_ptr(), bags, labels.data_ptr(), 0, 0, 0], np.int64)
-        return cls(tensors, num_tables, places, places * np.array([4 * dense.shape[1], 8, 8, 4, 1, 1, 1]) + start)
+        addresses = places * np.array([4 * dense.shape[1], 8, 8, 4, 1, 1, 1]) + start
+        return cls(tensors, num_tables, places, addresses, may_have_empty=not sizes.all())
 
     def __len__(self) -> int:
         """Return the number of batches."""
@@ -86,11 +90,6 @@ class BatchGroup(Sequence[ClickBatch]):
         places = self.places
         return int(places[-1, _DENSE] + places[-1, _SIZE] - places[0, _DENSE]) if len(places) else 0
 
-    @property
-    def has_empty(self) -> bool:
-        """Whether a batch has no samples."""
-        return 0 in self.places[:, _SIZE]
-
     @overload
     def __getitem__(self, place: int) -> ClickBatch: ...
 
@@ -101,7 +100,8 @@ class BatchGroup(Sequence[ClickBatch]):
         """Return a batch, or a group of some of the batches."""
         if isinstance(place, slice):
             assert place.step in (None, 1), "the batches of a group follow each other"
-            return BatchGroup(self._tensors, self.num_tables, self.places[place], self.addresses[place])
+            parts = self.places[place], self.addresses[place]
+            return BatchGroup(self._tensors, self.num_tables, *parts, may_have_empty=self.may_have_empty)
         dense, indices, offsets, labels = self._tensors
         first, first_index, first_offset, _, _, lookups, size = self.places[place].tolist()
         indices = indices.narrow(0, first_index, lookups)

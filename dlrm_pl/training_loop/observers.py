@@ -30,7 +30,7 @@ class SeesRuns(Protocol):
         ...
 
 
-# Callbacks whose hooks only have to be called every tenth of a second, or do nothing but at log steps. The same holds
+# Callbacks whose hooks only have to be called every fifth of a second, or do nothing but at log steps. The same holds
 # for all callbacks of this package that do not say otherwise.
 _PATIENT_KINDS: tuple[type[pl.Callback], ...] = (
     DeviceStatsMonitor,

@@ -18,7 +18,7 @@ from dlrm_pl.training_loop.observed import train_observed
 from dlrm_pl.training_loop.observers import batches_of_the_bar, batches_unseen
 from dlrm_pl.training_loop.step_log import StepLog
 
-_RUN_S = 0.1
+_RUN_S = 0.2
 """Time without a hook, after which progress bars, timers and ctrl-C get their turn."""
 
 _CALLS_OF_A_RUN = 3

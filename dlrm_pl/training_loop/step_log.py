@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import DeviceStatsMonitor, LearningRateMonitor
+from pytorch_lightning.loggers import CSVLogger, Logger
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 
 from dlrm_pl.model.training.engine.hooks import BATCH_HOOKS, function_of
@@ -15,6 +18,9 @@ from dlrm_pl.model.training.trained_module import TrainedModule
 
 LOSS_KEY = "training_step.train_loss"
 """What Lightning calls the loss that ``training_step`` logs."""
+
+_CODES = {torch.float32: "f", torch.float64: "d"}
+"""What ``array`` calls types."""
 
 _READS_AT_LOGS = {
     function_of(kind, name) for kind in (DeviceStatsMonitor, LearningRateMonitor) for name in BATCH_HOOKS
@@ -62,14 +68,14 @@ class StepLog:
         place = self._accumulated * (step - stepped + 1) - first % self._accumulated - 1
         if place >= len(losses):
             return
-        # As Lightning keeps the loss until it is logged.
-        values = torch.tensor(losses[place :: self._accumulated * every]).tolist()
+        values = _kept(losses[place :: self._accumulated * every])
         steps = range(step, step + len(values) * every, every)
         others = [found for values_to_log in self._others if (found := values_to_log(trainer))]
-        for at, value in zip(steps, values, strict=True):
-            for row in (*others, {"train_loss": value, "epoch": trainer.current_epoch}):
-                for logger in trainer.loggers:
-                    logger.log_metrics(row, step=at)
+        with _written_later(trainer.loggers):
+            for at, value in zip(steps, values, strict=True):
+                for row in (*others, {"train_loss": value, "epoch": trainer.current_epoch}):
+                    for logger in trainer.loggers:
+                        logger.log_metrics(dict(row), step=at)
         self._has_more = True
 
     def write(self) -> None:
@@ -78,6 +84,30 @@ class StepLog:
             self._has_more = False
             for logger in self._loop.trainer.loggers:
                 logger.save()
+
+
+def _kept(losses: Sequence[float]) -> list[float]:
+    """Round losses as a tensor does that Lightning keeps of each until it is logged."""
+    # torch's own way to a tensor and back takes a tenth of a millisecond after a long call of native code.
+    code = _CODES.get(torch.get_default_dtype())
+    return torch.tensor(losses).tolist() if code is None else array(code, losses).tolist()
+
+
+@contextmanager
+def _written_later(loggers: Iterable[Logger]) -> Iterator[None]:
+    """Keep a ``CSVLogger`` from writing its file within ``log_metrics``, as it does for some steps."""
+    held = [logger for logger in loggers if type(logger) is CSVLogger]
+    for logger in held:
+        logger.save = _nothing  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for logger in held:
+            del logger.save  # That of its class is left.
+
+
+def _nothing() -> None:
+    pass
 
 
 def logs_its_loss_alone(module: pl.LightningModule) -> bool:

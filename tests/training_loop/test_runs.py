@@ -14,6 +14,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, Timer, TQDMProgressBar
 from pytorch_lightning.loggers import CSVLogger, Logger
+from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.callbacks.throughput import ThroughputMonitor
@@ -423,6 +424,26 @@ def test_rows_of_steps_without_hooks_are_those_of_lightnings_loop(
     assert len(unseen) == 2  # A run to the end of each epoch, whatever is logged in it.
     assert ours.written[-1] == len(ours.rows)
     assert len(ours.written) < 20 or every == 10
+
+
+def test_file_of_the_log_is_written_once_for_a_run(
+    unseen: list[int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("dlrm_pl.training_loop.runs._RUN_S", 3600.0)
+    written: list[int] = []
+    save = ExperimentWriter.save
+
+    def counted(self: ExperimentWriter) -> None:
+        written.append(len(self.metrics))
+        save(self)
+
+    monkeypatch.setattr(ExperimentWriter, "save", counted)
+    logger = CSVLogger(tmp_path, name="log", version="DLRMTrainer", flush_logs_every_n_steps=1)
+    fit(DLRMTrainer, tmp_path, logger=logger, log_every_n_steps=1)
+    assert len(unseen) == 2
+    assert len([rows for rows in written if rows]) < 20
+    assert logger.save.__func__ is CSVLogger.save  # type: ignore[attr-defined]
+    assert len([row for row in log_of(tmp_path, DLRMTrainer) if "train_loss" in row]) == 80
 
 
 def test_row_of_a_step_is_written_where_a_later_one_of_its_call_fails(monkeypatch: pytest.MonkeyPatch) -> None:
