@@ -24,7 +24,7 @@ _RUN_S = 0.2
 _CALLS_OF_A_RUN = 3
 """Calls of native code in that time, so that a run does not end late."""
 
-_MOST_BATCHES = 64
+_MOST_BATCHES = 128
 """Batches of one call: with more, the little that a call costs would not be seen to get less."""
 
 

@@ -72,7 +72,7 @@ def batches_of(decoded: Decoded, rows: Rows, columns: Columns) -> Sequence[Click
     if not decoded.batches:
         return []
     sizes = rows.sizes[: decoded.batches]
-    _take_logarithms(decoded.dense[: int(sizes.sum())].numpy(), columns)
+    _take_logarithms(decoded.dense.numpy()[: int(sizes.sum())], columns)
     return BatchGroup.of(
         (decoded.dense, decoded.indices, decoded.offsets, decoded.labels),
         sizes,

@@ -23,6 +23,10 @@ _ASKED = 32
 """Groups that the kernel is asked to read in advance after one that had to wait for the disk."""
 
 
+_FEW = 8
+"""Batches of consecutive rows that the kernel is always asked for, a question for each."""
+
+
 @dataclass
 class Waiting:
     """What a loader has handed out so far, over all epochs.
@@ -165,12 +169,16 @@ class _Reader:
             return _Group([], None)
         self._next = next(self._groups, None)
         # Of rows in memory there is nothing to ask for, and a question for each would take longer than to read it.
-        if self._next is not None and (self._slow_groups or isinstance(self._next[0], slice)):
+        if self._next is not None and (self._slow_groups or self._is_asked_cheaply(self._next)):
             self._source.read_in_advance(self._next)
         faults = _faults()
         group = _read(self._source, selections)
         self._slow_groups = _ASKED if _faults() > faults else max(0, self._slow_groups - 1)
         return group
+
+    def _is_asked_cheaply(self, selections: Sequence[Selection]) -> bool:
+        """Whether the kernel is asked few questions for the rows that are read together."""
+        return len(selections) <= _FEW and isinstance(selections[0], slice)
 
 
 def _faults() -> int:

@@ -12,7 +12,7 @@ from dlrm_pl.data.decoding.decoder import RowNumbers
 from dlrm_pl.data.decoding.row_ranges import RowRanges
 from dlrm_pl.data.loading.sampling import Selection
 
-MOST_ROWS = 8192
+MOST_ROWS = 16384
 """Rows that are read at once, unless a batch has more."""
 
 MOST_BYTES = 4 << 20

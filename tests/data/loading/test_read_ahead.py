@@ -103,6 +103,19 @@ def test_time_of_a_slow_reader_is_counted() -> None:
     assert waiting.seconds > 0.15
 
 
+@pytest.mark.parametrize("waits", [False, True])
+def test_kernel_is_asked_for_many_small_batches_only_where_the_disk_was_waited_for(
+    waits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = itertools.count()
+    monkeypatch.setattr("dlrm_pl.data.loading.read_ahead._faults", lambda: next(faults) if waits else 0)
+    source, asked = Source(), list[int]()
+    read = BatchSource(source.read, lambda selections: asked.append(len(selections)), 32)
+    assert len(list(read_ahead(read, (slice(n, n + 2) for n in range(0, 200, 2)), Waiting()))) == 100
+    assert source.groups[:5] == [1, 2, 4, 8, 16]
+    assert asked == (source.groups[1:] if waits else [2, 4, 8, source.groups[-1]])
+
+
 def rows_of(folder: Path, split: str = "train") -> ClickDataset:
     return ClickDataset.of_split(DatasetFolder.open(folder), split)  # type: ignore[arg-type]
 
