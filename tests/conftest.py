@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.support.combinations import leave_combinations
 from tests.support.made_once import made_once
 from tests.support.names import refuse_addresses
 
@@ -45,9 +46,11 @@ def pytest_collection() -> Iterator[None]:
         gc.enable()
 
 
+@pytest.hookimpl(tryfirst=True)  # Before pytest leaves out what is slow.
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files of long tests come first, so that no process is left with one of them at the end."""
     refuse_addresses(item.nodeid for item in items)
+    leave_combinations(items)
     long = {item.path for item in items if item.get_closest_marker("long")}
     items.sort(key=lambda item: item.path not in long)
 

@@ -84,6 +84,7 @@ class _Stop(Callback):
         trainer.should_stop = trainer.global_step >= 2  # type: ignore[attr-defined]
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize(
     "limits",
     [{"max_epochs": 2}, {"max_steps": 6}, {"max_epochs": 2, "max_steps": 9}],

@@ -114,7 +114,7 @@ def test_speed_is_counted_without_validations(synthetic_folder: Path, tmp_path: 
     assert all(0 < bin.low <= bin.mean <= bin.high < math.inf for bin in curves.record.speeds)
 
 
-@pytest.mark.parametrize("engine", ["auto", "torch"])
+@pytest.mark.parametrize("engine", ["auto", pytest.param("torch", marks=pytest.mark.slow)])
 def test_continued_training_draws_the_whole_curve(synthetic_folder: Path, tmp_path: Path, engine: str) -> None:
     whole, first, second = TrainingCurves(), TrainingCurves(), TrainingCurves()
     options: dict[str, Any] = {"model": {"engine": engine}, "default_root_dir": tmp_path}

@@ -24,7 +24,7 @@ SIZES, BAGS = (40, 9, 300), (3, 1, 5)
 ROWS = (2000, 2000, 2001)
 
 
-@pytest.fixture(scope="module", params=["drawn", "stored"])
+@pytest.fixture(scope="module", params=["drawn", pytest.param("stored", marks=pytest.mark.slow)])
 def config(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The settings of a run on such days, that was made and quantized."""
     folder = tmp_path_factory.mktemp(request.param)

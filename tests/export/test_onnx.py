@@ -15,7 +15,14 @@ from dlrm_pl.export.onnx.target import OnnxTarget
 from dlrm_pl.export.openvino.target import OpenVinoTarget
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
 from tests.support import tiny
-from tests.support.quantization.exported import Case, make_case
+from tests.support.quantization.exported import CASES, Case, make_case
+
+# Models that have every op between them. OpenVINO compiles what it reads, which takes a quarter of a second, and it
+# reads the graph that is checked in ONNX Runtime for all.
+COMPILED = {
+    *("int8 bags", "int4, odd", "fp16", "means", "self-interaction, clamped", "concatenation"),
+    *("cross network, int4 bags", "cross network of floats"),
+}
 
 
 def tolerances(model: Int8DLRM) -> dict[str, float]:
@@ -57,8 +64,11 @@ def test_tables_beside_the_graph_are_the_same(tmp_path: Path, monkeypatch: pytes
         torch.testing.assert_close(OnnxTarget().logits_of(tmp_path, 1)(batch), model(batch), rtol=0, atol=0)
 
 
-def test_openvino_computes_the_model(case: Case, tmp_path: Path) -> None:
-    model, batch = case
+@pytest.mark.parametrize(
+    "name", [name if name in COMPILED else pytest.param(name, marks=pytest.mark.slow) for name in CASES]
+)
+def test_openvino_computes_the_model(tmp_path: Path, name: str) -> None:
+    model, batch = make_case(name)
     OpenVinoTarget().write(numbers_of(model), tmp_path, batch)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.bin", "model.xml"]
     score = OpenVinoTarget().logits_of(tmp_path, 1)

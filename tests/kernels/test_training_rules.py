@@ -23,6 +23,7 @@ DOT = Architecture((30, 4, 1000), 16, (13, 40, 16), (50, 33, 1))
 DCN = replace(DOT, interaction="dcn", cross_layers=2, cross_rank=12)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("multi_hot", [False, True], ids=["one-hot", "multi-hot"])
 @pytest.mark.parametrize("dense", ["sgd", "adagrad", "adam", "lamb"])
 @pytest.mark.parametrize("tables", ["sgd", "adagrad", "rwsadagrad"])

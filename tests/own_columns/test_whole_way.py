@@ -108,6 +108,7 @@ def test_values_that_training_has_not_seen_are_counted(
     assert json.loads(capsys.readouterr().out)["unseen_values"] == len(day)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("options", [("--memory", "64MiB"), ("--threads", "2"), ("--memory", "1GiB")])
 def test_resources_change_no_byte(log: Log, tmp_path: Path, options: tuple[str, str]) -> None:
     preprocess(log, tmp_path / "again", "--randomize", "none", *options)

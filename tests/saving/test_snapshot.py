@@ -91,6 +91,7 @@ def test_memory_of_several_processes_has_no_snapshot(tmp_path: Path) -> None:
     assert not Snapshot(tmp_path / "a.ckpt", {"a": torch.ones(1000).share_memory_()}).can_start
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("write", [Snapshot.write, in_child])
 @pytest.mark.parametrize("dtype", DTYPES[:4])
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
@@ -160,6 +161,7 @@ def test_pages_are_put_together_in_parts() -> None:
     assert torch.equal(tensor, torch.ones(40_000_000))
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("write", [Snapshot.write, in_child])
 @pytest.mark.parametrize(("rows", "width"), [(1, 8), (3000, 8), (1, 1), (90_001, 33), (40_000, 128), (7, 30_000)])
 def test_digests_are_written_with_their_tensor(tmp_path: Path, write: Any, rows: int, width: int) -> None:

@@ -122,11 +122,11 @@ def test_numpy_objects_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        b"\x80\x02" + b"]" * 200_000 + b"a" * 199_999 + b".",
-        b"\x80\x02)" + b"\x85" * 200_000 + b".",
-        b"\x80\x02})" + b"\x85" * 200_000 + b"K\x01s.",
+        b"\x80\x02" + b"]" * 50_000 + b"a" * 49_999 + b".",
+        b"\x80\x02)" + b"\x85" * 50_000 + b".",
+        b"\x80\x02})" + b"\x85" * 50_000 + b"K\x01s.",
         b"\x80\x02]q\x00h\x00a.",
-        b"\x80\x02" + b"(" * 200_000 + b".",
+        b"\x80\x02" + b"(" * 50_000 + b".",
     ],
     ids=["lists", "tuples", "key", "in itself", "marks"],
 )

@@ -38,6 +38,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("asynchronous", [False, True])
 @pytest.mark.parametrize("save_last", [True, "link"])
 def test_last_checkpoint_is_a_second_name(tmp_path: Path, asynchronous: bool, save_last: Any) -> None:

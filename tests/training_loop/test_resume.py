@@ -83,6 +83,7 @@ def test_cross_layers_go_on_with_the_same_bits(synthetic_folder: Path, tmp_path:
     assert later == {place: loss for place, loss in losses.items() if place >= (1, 3)}
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("asynchronous", [False, True])
 @pytest.mark.parametrize("batch", range(2, 8))
 def test_checkpoint_between_the_batches_of_a_step_goes_on_from_the_step_before(

@@ -193,6 +193,7 @@ def test_other_hooks_come_at_the_same_steps(unseen: list[int], tmp_path: Path) -
     assert unseen
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("options", [{}, {"accumulate_grad_batches": 4}, {"precision": "bf16-mixed"}], ids=str)
 @pytest.mark.parametrize("shuffle", ["row", "batch"])
 def test_resumed_training_is_bit_equal(
@@ -258,6 +259,7 @@ def spoiled(what: str) -> list[ClickBatch]:
     return batches
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("together", [1, 5, 16])
 @pytest.mark.parametrize(
     ("what", "error", "words"),

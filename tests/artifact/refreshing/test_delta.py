@@ -21,6 +21,7 @@ def delta(made: Made, tmp_path: Path) -> Path:
     return tmp_path / "second.delta"
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("pages", ["mapped", "prefault", "huge"])
 @pytest.mark.parametrize("checksums", ["auto", "always", "never"])
 def test_with_its_base_it_is_the_artifact(made: Made, delta: Path, pages: str, checksums: str) -> None:

@@ -58,7 +58,7 @@ def test_tight_tolerance_makes_ops_fall_back(fitted: Path, tmp_path: Path) -> No
 
     def trials(tolerance: float) -> list[dict[str, Any]]:
         criterion = {"absolute": tolerance, "log_loss": None, "calibration_ratio": None}
-        config["trainer"]["callbacks"][-1]["init_args"] |= {"criterion": criterion, "max_trials": 60, "space": space}
+        config["trainer"]["callbacks"][-1]["init_args"] |= {"criterion": criterion, "max_trials": 20, "space": space}
         (tmp_path / "tight.yaml").write_text(yaml.safe_dump(config))
         checkpoint = ("--ckpt_path", fitted / "run" / "model.ckpt")
         assert run(
@@ -118,7 +118,10 @@ def test_damaged_rows_are_quantized_only_when_allowed(
     ("changes", "message"),
     [
         ({"strategy": "bayesan"}, r"no strategy 'bayesan'\. Did you mean bayesian\? The strategies are basic"),
-        ({"strategy": "nonsense"}, r"There is no strategy 'nonsense'\. The strategies are .*basic.*budget"),
+        pytest.param(
+            *({"strategy": "nonsense"}, r"There is no strategy 'nonsense'\. The strategies are .*basic.*budget"),
+            marks=pytest.mark.slow,
+        ),
         ({"max_trials": 0}, r"max_trials=0 must be at least 1"),
     ],
 )

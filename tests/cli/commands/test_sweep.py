@@ -168,15 +168,15 @@ def test_an_interrupted_sweep_keeps_its_trials_and_goes_on(
 @untraced
 def test_trials_have_the_same_weights_rows_and_order(config: Path, tmp_path: Path) -> None:
     """A setting that changes nothing changes no digit; and another batch size is scored after the same shares."""
-    space = {"data.eval_batch_size": {"choices": [512, 500, 3000]}}
+    space = {"data.eval_batch_size": {"choices": [512, 500]}}
     assert run(*sweep(config, space, "--sampler", "grid")) == 0
     assert len({line["val_auroc"] for line in trials_of(tmp_path / "sweep")}) == 1
-    space = {"data.batch_size": {"choices": [32, 64, 80, 160]}}
+    space = {"data.batch_size": {"choices": [32, 64, 80]}}
     assert run(*sweep(config, space, "--sampler", "grid", name="sizes")) == 0
     lines = trials_of(tmp_path / "sizes")
-    assert [line["data.batch_size"] for line in lines] == ["64", "32", "80", "160"]
+    assert [line["data.batch_size"] for line in lines] == ["64", "32", "80"]
     assert {(line["rows"], line["validations"]) for line in lines} == {("640", "4")}
-    assert len({line["val_auroc"] for line in lines}) == 4
+    assert len({line["val_auroc"] for line in lines}) == 3
 
 
 def test_a_trial_that_fails_says_why_and_the_others_go_on(

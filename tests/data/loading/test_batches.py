@@ -201,6 +201,7 @@ def test_batch_size_changes_no_row(synthetic_folder: Path, batch_size: int) -> N
     assert_same(joined(rows.batches(batch_size)), rows[slice(0, len(rows))])
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("workers", [0, 1, 2])
 @pytest.mark.parametrize("shuffle", SHUFFLES)
 def test_workers_change_no_batch(synthetic_folder: Path, workers: int, shuffle: Shuffle) -> None:
@@ -346,7 +347,7 @@ class Recorder(pl.LightningModule):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("shuffle", SHUFFLES)
+@pytest.mark.parametrize("shuffle", ["none", pytest.param("batch", marks=pytest.mark.slow), "row"])
 def test_resumed_epoch_goes_on_where_it_stopped(synthetic_folder: Path, tmp_path: Path, shuffle: Shuffle) -> None:
     def fit(ckpt_path: Path | None = None) -> list[int]:
         module = Recorder()

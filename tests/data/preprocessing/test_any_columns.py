@@ -79,7 +79,7 @@ def schema_of(columns: Columns) -> pa.Schema:
     return pa.schema(fields)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(log=logs(), rule=st.sampled_from(["reference", "train_only"]), least=st.integers(1, 2))
 def test_records_are_those_of_the_reference(
     log: tuple[Columns, list[list[dict[str, Any]]]], rule: Any, least: int

@@ -64,6 +64,7 @@ def found(folder: DatasetFolder) -> dict[str, tuple[str, float]]:
     return {entry["column"]: (entry["value"], entry["share"]) for entry in folder.report["largest_shares"]}
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("engine", ["native", "numpy"])
 @pytest.mark.parametrize("modulus", [0, MODULUS])
 @pytest.mark.parametrize("vocabulary", ["reference", "train_only"])

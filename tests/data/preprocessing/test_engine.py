@@ -57,7 +57,7 @@ def damaged(draw: st.DrawFn) -> bytes:
 
 
 @needs_native
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=50)
 @given(
     lines=st.lists(st.one_of(line, damaged(), st.just(b"")), max_size=6),
     newlines=st.lists(st.sampled_from([b"\n", b"\r\n"]), min_size=6, max_size=6),

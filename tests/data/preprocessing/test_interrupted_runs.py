@@ -23,6 +23,7 @@ from tests.support.processes.killed_runs import Killed, killed_at_checkpoint
 pytestmark = pytest.mark.long
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("number", [0, 1, 2, 5, 8, 9, 10])
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
 def test_a_run_killed_at_a_checkpoint_goes_on_to_the_same_bytes(
@@ -81,7 +82,7 @@ def test_kill_9_at_random_points_and_the_same_command_again(
 ) -> None:
     output, draw = tmp_path / "out", random.Random(os.urandom(4))
     # The first is held where it surely is in the middle; how far the others come is up to the machine.
-    for hold in (3, *[0] * 5):
+    for hold in (3, 0, 0):
         command = [sys.executable, "-c", CHILD, str(raw), str(output), str(hold)]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
             assert child.stdout is not None
@@ -124,7 +125,7 @@ def test_a_run_killed_after_its_last_step_but_one_leaves_nothing(
 
 
 @pytest.mark.untraced
-@pytest.mark.parametrize("randomize", ["total", "day", "none"])
+@pytest.mark.parametrize("randomize", ["total", pytest.param("day", marks=pytest.mark.slow), "none"])
 def test_neither_workers_nor_memory_nor_the_numpy_fallback_change_a_byte(
     raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, randomize: str
 ) -> None:

@@ -40,7 +40,7 @@ def peak_kib(folder: Path, repeats: int, randomize: str) -> int:
     return int(kib)
 
 
-@pytest.mark.parametrize("randomize", ["total", "none"])
+@pytest.mark.parametrize("randomize", ["total", pytest.param("none", marks=pytest.mark.slow)])
 def test_ten_times_the_rows_take_the_same_memory(tmp_path: Path, randomize: str) -> None:
     small, large = (peak_kib(tmp_path / str(repeats), repeats, randomize) for repeats in (8, 80))
     assert large < 1.1 * small, f"{small} KiB for 64,000 rows, {large} KiB for 640,000"

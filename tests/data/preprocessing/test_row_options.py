@@ -20,7 +20,7 @@ from tests.support.logs.raw_logs import GOOD, line, random_lines, read, write_da
 
 
 @pytest.mark.untraced
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     days=st.lists(st.lists(line, min_size=1, max_size=6), min_size=2, max_size=3).filter(lambda d: len(d[-1]) > 1),
     cap=st.sampled_from([0, 7, 40_000_000]),
@@ -130,6 +130,7 @@ def test_one_very_long_line_is_no_click_log(tmp_path: Path) -> None:
         preprocess(tmp_path / "day", tmp_path / "out")
 
 
+@pytest.mark.each_value
 @pytest.mark.untraced
 @pytest.mark.parametrize("compress", [False, True])
 @pytest.mark.parametrize("rows", [14, 16, 1000, 7001])

@@ -35,6 +35,7 @@ def shop(tables: list[pa.Table], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     return write_parquet(tables, tmp_path / "shop", 300)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("rule", ["reference", "train_only"])
 @pytest.mark.parametrize("order", ["total", "day", "none"])
 def test_records_are_those_of_the_reference(

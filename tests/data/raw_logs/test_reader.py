@@ -71,6 +71,7 @@ def test_the_longest_line_is_read_and_a_longer_one_is_named(
         read(log_with(tmp_path, with_first_integer(b"0" * zeros + b"05") + newline, compress=compress))
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("compress", [False, True])
 def test_a_line_without_end_is_refused_in_bounded_memory(read: Reader, tmp_path: Path, compress: bool) -> None:
     path = log_with(tmp_path, b"", compress=compress)

@@ -1,4 +1,8 @@
-"""The site, built once for the tests that read it."""
+"""The site, built once for the tests that read it, which are slow: the build takes fifteen seconds.
+
+The fast tests read the pages as they are in the repository: their links, their places in the navigation, the
+messages and the names that they are made of.
+"""
 
 from __future__ import annotations
 

@@ -55,6 +55,7 @@ def faults(site: Path) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_links_lead_somewhere_and_nothing_comes_from_another_host(site: Path) -> None:
     assert faults(site) == []
 
@@ -76,6 +77,7 @@ def test_faults_are_found(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_every_file_of_the_repository_that_a_page_links_to_is_shown(site: Path) -> None:
     shown = {str(path.parent.relative_to(site / "source")) for path in site.glob("source/**/index.html")}
     assert {"deploy/Dockerfile", "examples/score_rows.ipynb", "examples/train_own_log.py"} <= shown
@@ -83,6 +85,7 @@ def test_every_file_of_the_repository_that_a_page_links_to_is_shown(site: Path) 
     assert last in read(site / "source/deploy/Dockerfile/index.html").text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_page_is_what_github_shows(name: str, site: Path) -> None:
     """Python-Markdown reads lists and tables otherwise than GitHub where a page is careless with blank lines."""
@@ -100,6 +103,7 @@ def test_a_page_is_what_github_shows(name: str, site: Path) -> None:
     assert not any(word in comment for comment in page.comments for word in ("slow", "parse only", "set-up"))
 
 
+@pytest.mark.slow
 def test_every_moved_page_is_there(site: Path) -> None:
     for name in MOVED:
         assert html_of(site, name).is_file()

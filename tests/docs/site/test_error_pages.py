@@ -140,6 +140,7 @@ def test_statuses_of_the_server_are_shown() -> None:
     assert re.search(r"The body has .*</h3>\n.*<code>HTTP 413</code>", pages()["reference/errors/server.md"])
 
 
+@pytest.mark.slow
 def test_no_markup_breaks_a_page(site: Path) -> None:
     for area in AREAS:
         page = read(site / f"reference/errors/{area.name}/index.html")

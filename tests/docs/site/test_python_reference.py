@@ -33,12 +33,14 @@ def test_every_exported_name_has_a_place() -> None:
     assert all(name.summary for name in names.values())
 
 
+@pytest.mark.slow
 def test_every_name_is_described_once(site: Path) -> None:
     for name in public_names(ROOT):
         places = [page for page in SUBJECTS if name.path in read(site / FOLDER / page / "index.html").ids]
         assert places == [name.subject], name.path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("subject", SUBJECTS)
 def test_docstrings_are_read_as_they_are_meant(subject: str, site: Path) -> None:
     page = read(site / FOLDER / subject / "index.html")
@@ -48,6 +50,7 @@ def test_docstrings_are_read_as_they_are_meant(subject: str, site: Path) -> None
     assert "``" not in page.text
 
 
+@pytest.mark.slow
 def test_descriptions_that_another_class_has_are_there(site: Path) -> None:
     """Two docstrings are completed when the code is imported, which Griffe does not do."""
     text = " ".join(read(site / FOLDER / "training" / "index.html").text.split())

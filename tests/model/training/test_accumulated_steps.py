@@ -50,6 +50,7 @@ def assert_close(one: DLRMModule, other: DLRMModule) -> None:
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11, msg=lambda text, name=name: f"{name}: {text}")
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("clipping", CLIPPING, ids=["", "norm", "value"])
 @pytest.mark.parametrize("options", PAIRS, ids=str)
 def test_accumulated_batches_are_one_large_batch(options: dict[str, Any], clipping: dict[str, Any]) -> None:

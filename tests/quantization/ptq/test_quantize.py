@@ -26,6 +26,7 @@ from tests.support.quantization.eager import plain_layers
 START = Recipe.starting_from(RecipeStart(), tiny.ARCHITECTURE)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("granularity", ["per_channel", "per_tensor"])
 @pytest.mark.parametrize("scheme", ["affine", "symmetric"])
 @pytest.mark.parametrize("observer", ["minmax", "histogram"])

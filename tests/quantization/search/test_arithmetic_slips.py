@@ -50,6 +50,7 @@ def observed(observer: str, scheme: str, seen: list[Tensor]) -> tuple[float, int
 CONSTANTS = {"minus one": -1.0, "zero": 0.0, "two": 2.0, "denormal": -1e-42, "far": -1e30}
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("observer", torch_ao.OBSERVERS)
 @pytest.mark.parametrize("scheme", ["affine", "symmetric"])
 @pytest.mark.parametrize("value", CONSTANTS)

@@ -264,6 +264,7 @@ class StopsBefore(TuningListener):
             raise KeyboardInterrupt
 
 
+@pytest.mark.each_value
 @pytest.mark.untraced
 @pytest.mark.parametrize("strategy", ["basic", "budget"])
 @pytest.mark.parametrize("number", [1, 2, 4])

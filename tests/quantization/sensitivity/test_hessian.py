@@ -85,7 +85,9 @@ def damage(model: DLRM, recipe: Recipe, seed: int = 1, draws: int = 50) -> dict[
     )
 
 
-@pytest.mark.parametrize("layout", ["one-hot", "bags", "averaged bags", "cross network"])
+@pytest.mark.parametrize(
+    "layout", ["one-hot", pytest.param("bags", marks=pytest.mark.slow), "averaged bags", "cross network"]
+)
 def test_traces_equal_second_differences(layout: str) -> None:
     changes: dict[str, dict[str, Any]] = {
         "averaged bags": {"pooling": ("mean", "sum")},

@@ -20,6 +20,7 @@ from tests.support.logs.days import BAGS, SIZES
 SETTINGS = BagSettings(SIZES, BAGS)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("distribution", ["uniform", "pareto"])
 @pytest.mark.parametrize("together", [1, 7, 64, 1 << 22])
 def test_tables_drawn_in_parts_are_those_of_the_reference(

@@ -34,11 +34,11 @@ def both(raw: Path, folder: Path, options: PreprocessOptions, cluster: ClusterHe
 @pytest.mark.parametrize(
     "options",
     [
-        {},
+        pytest.param({}, marks=pytest.mark.slow),
         {"randomize": "day"},
-        {"randomize": "none"},
-        {"vocabulary": "train_only"},
-        {"vocabulary": "train_only", "min_count": 3},
+        pytest.param({"randomize": "none"}, marks=pytest.mark.slow),
+        pytest.param({"vocabulary": "train_only"}, marks=pytest.mark.slow),
+        pytest.param({"vocabulary": "train_only", "min_count": 3}, marks=pytest.mark.slow),
         {"vocabulary": "train_only", "min_count": 2, "randomize": "none", "subsample_rate": 0.5},
         {"subsample_rate": 0.3, "max_ind_range": 500},
         {"max_ind_range": 0, "seed": 7, "days": 3},
@@ -61,6 +61,7 @@ def test_several_tasks_write_the_training_rows(raw: Path, tmp_path: Path) -> Non
     assert sum(name.startswith("reading: ") for name in cluster.names) == 4
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("machines", [1, 3])
 @pytest.mark.parametrize("vocabulary", ["reference", "train_only"])
 def test_rows_that_are_left_out_move_those_after_them(tmp_path: Path, machines: int, vocabulary: Any) -> None:

@@ -120,7 +120,8 @@ def test_a_process_that_is_killed_while_it_does_all_of_a_run(
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-@pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow  # As all are when a process or a node is lost on the way.
+@pytest.mark.parametrize("count", [1, 2, 3])
 def test_equals_one_machine(
     nodes: Nodes,
     logs: Path,

@@ -23,6 +23,7 @@ def tables() -> list[pa.Table]:
     return [shop_table(rows, seed=day, day=day) for day, rows in enumerate((700, 901, 501), start=1)]
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("rule", ["reference", "train_only"])
 @pytest.mark.parametrize(
     "options",

@@ -43,6 +43,7 @@ def without_inputs(found: dict[str, bytes]) -> dict[str, Any]:
     return found | {"dataset.json": description}
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("machines", [1, 3])
 @pytest.mark.parametrize("compress", [False, True], ids=["plain", "gz"])
 def test_equals_local_files(tmp_path: Path, bucket: str, machines: int, compress: bool) -> None:

@@ -55,6 +55,7 @@ def test_model_is_trained_as_torch_does(module: dict[str, Any]) -> None:
     assert_close(native, expected)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("module", [{}, DCN], ids=["dot", "dcn"])
 @pytest.mark.parametrize("options", TRAINERS, ids=str)
 def test_accumulation_and_clipping_are_those_of_torch(options: dict[str, Any], module: dict[str, Any]) -> None:
@@ -65,6 +66,7 @@ def test_accumulation_and_clipping_are_those_of_torch(options: dict[str, Any], m
     assert_close(native, expected)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("first", ["native", "torch"])
 @pytest.mark.parametrize(
     "options", [{}, {"optimizer": "adagrad"}, {"optimizer": "rwsadagrad"}, DCN | {"optimizer": "adagrad"}], ids=str
@@ -183,6 +185,7 @@ def test_multi_hot_batches_are_trained_as_torch_does() -> None:
     assert_close(native, expected)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("options", [{}, {"optimizer": "adagrad"}, {"interaction": "cat"}], ids=str)
 @pytest.mark.parametrize("multi_hot", [False, True])
 def test_split_tables_are_trained_as_torch_does(options: dict[str, Any], multi_hot: bool) -> None:

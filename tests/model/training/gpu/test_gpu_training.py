@@ -69,6 +69,7 @@ def assert_close(one: DLRMModule, other: DLRMModule) -> None:
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6, msg=name)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("place", ["device", "host"])
 @pytest.mark.parametrize(
     "options",

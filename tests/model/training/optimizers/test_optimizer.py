@@ -42,6 +42,7 @@ DENSE: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("table_rule", ["sgd", "adagrad", "rwsadagrad"])
 @pytest.mark.parametrize("dense_rule", DENSE)
 @settings(deadline=None, max_examples=15)

@@ -28,6 +28,7 @@ def test_empty_batch_is_refused(engine: str, make: Callable[..., Any]) -> None:
         make(enable_checkpointing=False, max_epochs=1).fit(module, loader(make_batches(2) + empty))
 
 
+@pytest.mark.each_value
 @engines
 @pytest.mark.parametrize("multi_hot", [False, True])
 @pytest.mark.parametrize("index", [5, -1, 2**40])

@@ -30,6 +30,7 @@ def import_to(folder: Path, contents: Any, kind: str = "zip") -> Path:
     return folder / "ours.ckpt"
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("kind", ["zip", "legacy"])
 @pytest.mark.parametrize("prefix", ["", "module.", "model.", "dlrm_module.", "module.model."])
 @pytest.mark.parametrize("shape", [V1, V2], ids=["v1", "v2"])

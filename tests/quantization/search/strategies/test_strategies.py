@@ -155,6 +155,7 @@ def test_limits_of_the_space_are_kept_and_no_recipe_is_of_floats_alone(name: str
         assert trial.recipe.activation_scheme == "affine"
 
 
+@pytest.mark.each_value
 @pytest.mark.untraced
 @pytest.mark.parametrize("rule", [rejected, lambda ops: None, lambda ops: 0.0], ids=["rejected", "failed", "accepted"])
 @pytest.mark.parametrize("name", STRATEGIES)
