@@ -43,7 +43,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
 }
 # The structs of types.h, without the pointers that are passed separately. As ctypes.Structure they would name their
 # fields, but a batch of one in MLPerf's shape took 6 % longer: 260 instead of 246 us (medians, two builds in turn).
-_LAYER = struct.Struct("PPPqqfiff")
+_LAYER = struct.Struct("PPPqqfiff8x")
 MLP = struct.Struct("8xqPPqqffPq")
 TABLES = struct.Struct("32xqqPPqqq")
 INTERACTION = struct.Struct("PqffPPqq")

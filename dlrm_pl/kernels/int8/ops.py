@@ -104,7 +104,8 @@ def quantized_mlp(
         input_scales: for each layer the step of the bytes that an int8 layer turns floats into, those of ``x`` or of a
             bf16 layer: ``round(x / input_scale + input_zero_point)``, clamped to 0 to 255; not used for others.
         input_zero_points: for each layer the byte that stands for 0 in them.
-        weights: weights of each layer as ``pack_weight`` returns them, which say whether it is int8 or bf16.
+        weights: weights of each layer as ``pack_weight`` returns them, which say whether it is int8 or bf16. Those of
+            padding are 0, and may not be read.
         multipliers: float32, one for each output of an int8 layer, padded with zeros to a multiple of 16; empty of a
             bf16 layer.
         biases: float32, one for each output, padded likewise.

@@ -30,6 +30,7 @@ inline const char* wrong(const Layer& layer, int64_t inputs, bool floats) {
     if (layer.in != round_up(inputs, BLOCK_IN)) {
         return "a layer's inputs are not the outputs of the one before, padded to 64";
     }
+    if (layer.used) return "the inputs of a layer that are used are not for the caller to say";
     if (layer.in > MAX_INPUTS) return "a layer has more inputs than sums of 32 bits can hold";
     if (layer.out < 1 || !countable({layer.in, layer.out})) return "invalid number of outputs of a layer";
     if (!layer.weights || (layer.type == INT8_LAYER && !layer.multiplier) || !layer.bias) {

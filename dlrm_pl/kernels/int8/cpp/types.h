@@ -51,7 +51,10 @@ struct Layer {
     // Of the bytes that an int8 layer reads where the layer before it gives floats.
     float inverse_scale;
     float zero_point;
+    // Inputs that are not padding, rounded up to 4; 0: not known. The others need not be read, as their weights are 0.
+    int64_t used;
 
+    int64_t read() const { return used ? used : in; }
     const uint16_t* halves() const { return reinterpret_cast<const uint16_t*>(weights); }
 };
 

@@ -49,6 +49,8 @@ static void mlp(const Mlp& job, int64_t first, int64_t last, Error& error) {
     const int64_t block = std::min(job.block_rows, last - first), sums = halves ? 4 * block * BF16_COLUMNS : 0;
     auto* const floats = reinterpret_cast<float*>(scratch().get(sums + 2 * block * stride));
     uint8_t* const buffers = reinterpret_cast<uint8_t*>(floats) + sums;
+    Layer begin = job.layers[0];
+    begin.used = round_up(job.in, 4);
     const LayerGuard guard;
     for (int64_t start = first; start < last; start += block) {
         const int64_t rows = std::min(block, last - start);
@@ -64,8 +66,8 @@ static void mlp(const Mlp& job, int64_t first, int64_t last, Error& error) {
             std::swap(out, other);
         }
         for (int64_t i = 0; i < job.count; i++) {
-            const Layer& now = job.layers[i];
-            const Layer* const next = i + 1 < job.count ? &now + 1 : nullptr;
+            const Layer& now = i ? job.layers[i] : begin;
+            const Layer* const next = i + 1 < job.count ? job.layers + i + 1 : nullptr;
             float* const result = next ? nullptr : job.out + start * now.out;
             if (next) clear_padding(out, stride, rows, now.out, *next);
             if (now.type == INT8_LAYER && (!next || next->type == INT8_LAYER)) {

@@ -72,7 +72,7 @@ static void layer(
         const int64_t count = std::min(most, rows - start);
         for (int64_t row = 0; row < count; row++) {
             const uint8_t* from = in + (start + row) * stride;
-            for (int64_t k = 0; k < layer.in; k += 16) {
+            for (int64_t k = 0; k < layer.read(); k += 16) {
                 const __m128i narrow = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + k));
                 auto* to = reinterpret_cast<__m256i*>(wide + row * wide_stride + k);
                 _mm256_store_si256(to, _mm256_cvtepu8_epi16(narrow));
@@ -85,9 +85,9 @@ static void layer(
                 floats ? floats + start * out_stride : nullptr, out_stride,
                 [&](int64_t row, int64_t left, int32_t* sums) {
                     const int16_t* x = wide + row * wide_stride;
-                    if (left >= 6) return multiply<6>(x, wide_stride, weights, layer.in, sums);
-                    if (left >= 3) return multiply<3>(x, wide_stride, weights, layer.in, sums);
-                    return multiply<1>(x, wide_stride, weights, layer.in, sums);
+                    if (left >= 6) return multiply<6>(x, wide_stride, weights, layer.read(), sums);
+                    if (left >= 3) return multiply<3>(x, wide_stride, weights, layer.read(), sums);
+                    return multiply<1>(x, wide_stride, weights, layer.read(), sums);
                 });
         }
     }

@@ -46,9 +46,8 @@ inline void sum_rows(const Tables& tables, int64_t table, Bag bag, float* sum) {
 }
 
 // Transposes sixteen rows of 64 bytes by groups of four bytes: row r, group g goes to row g, group r.
-inline void transpose(const int8_t* in, int64_t stride, int8_t* out) {
-    __m512i r[16], t[16];
-    for (int i = 0; i < 16; i++) r[i] = _mm512_load_si512(in + i * stride);
+inline void transpose(__m512i (&r)[16]) {
+    __m512i t[16];
     for (int i = 0; i < 8; i++) {
         t[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
         t[2 * i + 1] = _mm512_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
@@ -71,6 +70,12 @@ inline void transpose(const int8_t* in, int64_t stride, int8_t* out) {
         r[i + 4] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0x88);
         r[i + 12] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0xdd);
     }
+}
+
+inline void transpose(const int8_t* in, int64_t stride, int8_t* out) {
+    __m512i r[16];
+    for (int i = 0; i < 16; i++) r[i] = _mm512_load_si512(in + i * stride);
+    transpose(r);
     for (int i = 0; i < 16; i++) _mm512_store_si512(out + i * 64, r[i]);
 }
 

@@ -52,9 +52,9 @@ static void layer(
         each_few_rows(
             rows, first, layer, bytes, floats, out_stride, [&](int64_t row, int64_t left, int32_t* sums) {
                 const uint8_t* x = in + row * stride;
-                if (left >= 6) return multiply<6>(x, stride, weights, layer.in, sums);
-                if (left >= 3) return multiply<3>(x, stride, weights, layer.in, sums);
-                return multiply<1>(x, stride, weights, layer.in, sums);
+                if (left >= 6) return multiply<6>(x, stride, weights, layer.read(), sums);
+                if (left >= 3) return multiply<3>(x, stride, weights, layer.read(), sums);
+                return multiply<1>(x, stride, weights, layer.read(), sums);
             });
     }
 }

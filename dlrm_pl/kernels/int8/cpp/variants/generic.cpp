@@ -32,7 +32,7 @@ static void layer(
         for (int64_t row = 0; row < rows; row++) {
             int32_t sums[BLOCK_OUT] = {};
             const uint8_t* x = in + row * stride;
-            for (int64_t k = 0; k < layer.in; k += 4) {
+            for (int64_t k = 0; k < layer.read(); k += 4) {
                 const int8_t* w = weights + k * BLOCK_OUT;
                 for (int64_t n = 0; n < BLOCK_OUT; n++) {
                     for (int64_t i = 0; i < 4; i++) sums[n] += int32_t(x[k + i]) * int32_t(w[4 * n + i]);
