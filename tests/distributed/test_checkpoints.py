@@ -84,9 +84,9 @@ keep(trainer, module, "adagrad-file")
 
 
 @pytest.fixture(scope="module")
-def trained(synthetic_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(few_tables: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sharded")
-    names = f"SAME, OTHER, OPTIONS, DATA = {SAME!r}, {OTHER!r}, {OPTIONS!r}, {str(synthetic_folder)!r}\n"
+    names = f"SAME, OTHER, OPTIONS, DATA = {SAME!r}, {OTHER!r}, {OPTIONS!r}, {str(few_tables)!r}\n"
     run_sharded(SHARDED_TRAINING + names + _SCRIPT, folder)
     return folder
 
@@ -140,10 +140,10 @@ def test_merged_file_goes_on_with_several_processes(trained: Path) -> None:
     ("optimizer", "sharding"), [("rwsadagrad", "row_wise"), ("adagrad", "column_wise"), ("dcn", "row_wise")]
 )
 def test_one_process_without_the_engine_goes_on_from_a_folder(
-    trained: Path, synthetic_folder: Path, optimizer: str, sharding: str
+    trained: Path, few_tables: Path, optimizer: str, sharding: str
 ) -> None:
     """With the batches of both processes together."""
-    data = dlrm_pl.DLRMDataModule(synthetic_folder, batch_size=64, shuffle="none")
+    data = dlrm_pl.DLRMDataModule(few_tables, batch_size=64, shuffle="none")
     trainer = dlrm_pl.DLRMTrainer(
         accelerator="cpu", max_steps=12, logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, limit_val_batches=0,

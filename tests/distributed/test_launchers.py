@@ -25,11 +25,11 @@ _SHARDED = ("--trainer.strategy", "sharded", "--trainer.devices", "2")
 
 
 @pytest.fixture(scope="module")
-def config(synthetic_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def config(few_tables: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("launched") / "config.yaml"
     settings = {
         "model": {"embedding_dim": 8, "bottom_mlp": [0, 16, 8], "top_mlp": [16, 1]},
-        "data": {"folder": str(synthetic_folder), "batch_size": 64, "eval_batch_size": 333},
+        "data": {"folder": str(few_tables), "batch_size": 64, "eval_batch_size": 333},
         "trainer": {
             "accelerator": "cpu",
             "devices": 1,

@@ -78,9 +78,9 @@ ALL_CASES: dict[str, tuple[Case, float]] = {
 
 
 @pytest.fixture(scope="module")
-def data(synthetic_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def data(few_tables: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = write_multi_hot(tmp_path_factory.mktemp("multi_hot") / "dataset")
-    return {"one-hot": str(synthetic_folder), "multi-hot": str(folder)}
+    return {"one-hot": str(few_tables), "multi-hot": str(folder)}
 
 
 @pytest.fixture(scope="module")

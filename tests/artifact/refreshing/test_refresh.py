@@ -48,7 +48,9 @@ def signs_of_zeros(tables: list[torch.Tensor]) -> None:
     tables[0][5] = -0.0
 
 
-@pytest.mark.parametrize("change", [scattered, runs, everything, nothing, signs_of_zeros])
+@pytest.mark.parametrize(
+    "change", [scattered, runs, pytest.param(everything, marks=pytest.mark.slow), nothing, signs_of_zeros]
+)
 def test_the_bits_are_those_of_a_whole_quantization(made: Made, change: Change, tmp_path: Path) -> None:
     model = changed(made.model, change)
     outcome = refresh(model, made.path, tmp_path / "second")

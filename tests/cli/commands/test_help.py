@@ -22,19 +22,21 @@ def test_help_lists_every_command_without_importing_torch() -> None:
         assert re.search(rf"^  {name} +\S", text, re.MULTILINE)
 
 
-@pytest.mark.parametrize(
-    "command",
-    ["synthesize", "preprocess", "verify", "inspect", "card", "push", "from-dlrm-flags", "predict --artifact x"],
-)
-def test_help_of_light_commands_does_not_import_torch(command: str) -> None:
-    program = (
-        "import sys\nfrom dlrm_pl.cli.main import main\n"
-        f"try: main({[*command.split(), '--help']!r})\nexcept SystemExit: pass\n"
-        "assert 'torch' not in sys.modules"
-    )
+def test_help_of_light_commands_does_not_import_torch() -> None:
+    light = ("synthesize", "preprocess", "verify", "inspect", "card", "push", "from-dlrm-flags", "predict --artifact x")
+    program = f"""
+import sys
+from dlrm_pl.cli.main import main
+for command in {light}:
+    try:
+        main([*command.split(), "--help"])
+    except SystemExit:
+        pass
+    assert "torch" not in sys.modules, command
+"""
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    assert "--help" in result.stdout
+    assert result.stdout.count("-h, --help") == len(light)
 
 
 def test_overview_says_what_the_docstrings_say() -> None:

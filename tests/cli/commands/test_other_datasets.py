@@ -77,7 +77,6 @@ def test_dataset_of_smaller_tables_by_force(
     data = ("--data.folder", synthetic_folder, "--data.max_ind_range", cap)
     both = rf"table {table}: the checkpoint has {cap + 1} rows, the dataset {cap}"
     expect_error(capsys, both, "test", *arguments, *data)
-    assert run("test", *arguments, *data, "--force", "true") == 0
     assert run("quantize", *arguments, *data, "--force", "true", "--output", tmp_path / "forced") in (0, 3, 4)
     certificate = json.loads((tmp_path / "forced" / "certificate.json").read_text())
     assert f"table {table}: the dataset has {cap} rows, the model {cap + 1}" in certificate["other_dataset"]

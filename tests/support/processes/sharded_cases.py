@@ -29,6 +29,16 @@ COLUMNS = {
 }
 """Columns with several ids a row, summed and averaged, some of them none."""
 
+ONE_HOT = {
+    "label": "click",
+    "dense": [{"name": name, "type": "integer", "transform": "log1p"} for name in ("visits", "age")],
+    "sparse": [
+        {"name": f"C{number}", "kind": "integer", "ids": "hash", "rows": rows}
+        for number, rows in enumerate((100, 53, 2, 31, 7, 64), start=1)
+    ],
+}
+"""Columns with one id a row, with tables of many rows and of few."""
+
 
 @dataclass(frozen=True)
 class Case:
@@ -75,9 +85,16 @@ for name, case in json.loads((folder / "cases.json").read_text()).items():
 
 
 def write_multi_hot(folder: Path) -> Path:
-    """Write a dataset of the columns above."""
+    """Write a dataset of the columns with several ids a row."""
     columns = Columns.of_statement(COLUMNS, "columns")
     dlrm_pl.synthesize(folder, rows=8_000, days=3, seed=1, label_rate=0.2, best_auroc=0.85, columns=columns)
+    return folder
+
+
+def write_one_hot(folder: Path) -> Path:
+    """Write a dataset of the columns with one id a row; 8,000 of its rows are to train on."""
+    columns = Columns.of_statement(ONE_HOT, "columns")
+    dlrm_pl.synthesize(folder, rows=12_000, days=3, seed=1, label_rate=0.2, best_auroc=0.85, columns=columns)
     return folder
 
 
