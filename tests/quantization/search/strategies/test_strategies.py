@@ -114,7 +114,7 @@ def test_search_that_was_killed_goes_the_same_way(name: str, tmp_path: Path) -> 
         judged.append(ops)
         return three_bad_ops(ops)
 
-    for cut in (1, 5, 12, limit):
+    for cut in (1, 12, limit):
         # Each opens the file that those before it left.
         context = searches.context(log=TrialLog(tmp_path / "trials.jsonl", {}))
         searches.follow(STRATEGIES[name], context, rule, cut)
