@@ -31,7 +31,7 @@ class BatchGroup(Sequence[ClickBatch]):
         num_tables: number of tables T.
         places: where each batch is.
         addresses: the same, with addresses in memory in place of the first four numbers.
-        may_have_empty: whether a batch of the group, or of the one that it is a part of, has no samples.
+        has_empty: whether a batch of the group has no samples.
     """
 
     def __init__(
@@ -41,9 +41,9 @@ class BatchGroup(Sequence[ClickBatch]):
         places: Places,
         addresses: Places,
         *,
-        may_have_empty: bool,
+        has_empty: bool,
     ) -> None:
-        self._tensors, self.may_have_empty = tensors, may_have_empty
+        self._tensors, self.has_empty = tensors, has_empty
         self.dense, self.num_tables = tensors[0], num_tables
         self.places, self.addresses = places, addresses
 
@@ -78,7 +78,7 @@ class BatchGroup(Sequence[ClickBatch]):
         bags = 0 if offsets is None else offsets.data_ptr()
         start = np.array([dense.data_ptr(), indices.data_ptr(), bags, labels.data_ptr(), 0, 0, 0], np.int64)
         addresses = places * np.array([4 * dense.shape[1], 8, 8, 4, 1, 1, 1]) + start
-        return cls(tensors, num_tables, places, addresses, may_have_empty=not sizes.all())
+        return cls(tensors, num_tables, places, addresses, has_empty=not sizes.all())
 
     def __len__(self) -> int:
         """Return the number of batches."""
@@ -100,8 +100,9 @@ class BatchGroup(Sequence[ClickBatch]):
         """Return a batch, or a group of some of the batches."""
         if isinstance(place, slice):
             assert place.step in (None, 1), "the batches of a group follow each other"
-            parts = self.places[place], self.addresses[place]
-            return BatchGroup(self._tensors, self.num_tables, *parts, may_have_empty=self.may_have_empty)
+            places = self.places[place]
+            has_empty = self.has_empty and not bool(places[:, _SIZE].all())
+            return BatchGroup(self._tensors, self.num_tables, places, self.addresses[place], has_empty=has_empty)
         dense, indices, offsets, labels = self._tensors
         first, first_index, first_offset, _, _, lookups, size = self.places[place].tolist()
         indices = indices.narrow(0, first_index, lookups)

@@ -215,7 +215,7 @@ class NativeStep:
             None: they are not as ``packed`` asks for, which says why.
         """
         fits = group.num_tables == self._num_tables and group.dense.shape[1] == self._inputs
-        return group.addresses.tobytes() if fits and not group.may_have_empty else None
+        return group.addresses.tobytes() if fits and not group.has_empty else None
 
     def steps(
         self,
