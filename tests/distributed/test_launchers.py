@@ -66,6 +66,7 @@ def checkpoint(config: Path) -> Path:
     return _trained(config, config.parent / "lightning", *_SHARDED)
 
 
+@pytest.mark.slow
 def test_fit_saves_a_checkpoint_that_predict_reads_on_one_process_and_on_two(config: Path, checkpoint: Path) -> None:
     found = []
     for name, options in (("one", ()), ("two", _SHARDED)):

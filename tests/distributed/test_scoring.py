@@ -127,7 +127,7 @@ def alone() -> dict[str, Any]:
     return names
 
 
-@pytest.mark.parametrize("shuffle", _SHUFFLES)
+@pytest.mark.parametrize("shuffle", [pytest.param("none", marks=pytest.mark.slow), "batch", "row"])
 def test_an_epoch_trains_the_weights_of_one_process(
     scored: Path, alone: dict[str, Any], dataset: Path, shuffle: str
 ) -> None:

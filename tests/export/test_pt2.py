@@ -24,7 +24,7 @@ def test_plain_ops_give_the_bits_of_the_artifact(case: Case) -> None:
         torch.testing.assert_close(probabilities, torch.sigmoid(model(batch)), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("name", ["small", "small bags"])
+@pytest.mark.parametrize("name", [pytest.param("small", marks=pytest.mark.slow), "small bags"])
 def test_a_program_takes_any_batch_and_needs_no_op_of_ours(tmp_path: Path, name: str) -> None:
     model, batch = make_case(name)
     target = Pt2Target()

@@ -68,6 +68,7 @@ def test_a_step_of_sgd_subtracts_the_gradient(shape: str, multi_hot: bool, level
         assert float((before.detach() - after - gradient).abs().max()) < 2e-5 * scale + 1e-6
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("level", all_levels("bf16"))
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_step_in_bfloat16_differs_by_its_rounding(shape: str, level: int) -> None:
@@ -125,6 +126,7 @@ def test_vectors_that_bypass_the_cache_are_the_same(level: int) -> None:
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("level", all_levels("bf16"))
 @pytest.mark.parametrize("size", [5, 33, 1100])
 @pytest.mark.parametrize("shape", ["dot", "diagonal", "dcn", "more vectors and inputs than tiles hold"])

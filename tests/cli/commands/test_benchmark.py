@@ -231,6 +231,7 @@ def test_mlperf_run_that_is_not_valid_says_so_and_is_kept(
 
 
 @needs_loadgen
+@pytest.mark.slow
 @pytest.mark.usefixtures("_few_queries")
 def test_mlperf_by_the_rules_of_version_2_on_val(
     fitted: Path, synthetic_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -153,6 +153,7 @@ def lose_a_node(nodes: Nodes, logs: Path, output: Path, stage: str, share: float
     return lost
 
 
+@pytest.mark.slow
 def test_a_node_that_is_lost_while_it_reads(
     nodes: Nodes, logs: Path, one_machine: dict[str, bytes], tmp_path: Path
 ) -> None:
