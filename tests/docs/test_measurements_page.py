@@ -24,7 +24,7 @@ def test_headlines_stand_on_the_pages_behind() -> None:
     for page, numbers in (
         (
             performance,
-            ("13.7 and 15.1 times", "3.0 and 2.8 times", "4.7 and 6.1 times", "**2.60**", "12.9 (", "4.98 ", "6.36 "),
+            ("13.7 and 15.1 times", "3.0 and 2.8 times", "4.7 and 6.1 times", "**2.55**", "11.9 (", "4.98 ", "6.36 "),
         ),
         (
             benchmarks,
