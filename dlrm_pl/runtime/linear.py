@@ -182,7 +182,7 @@ class FloatLinear(nn.Module):
 
 
 def segments(layers: Sequence[Int8Linear | FloatLinear]) -> list[LinearChain | FloatLinear]:
-    """Join consecutive int8 and bf16 layers into chains; fp32 ones stay alone.
+    """Join consecutive int8 and bf16 layers into chains; those that torch computes stay alone.
 
     Raises:
         ShapeError: an int8 layer with uint8 output has no int8 layer after it, see ``LinearChain``.
@@ -191,10 +191,10 @@ def segments(layers: Sequence[Int8Linear | FloatLinear]) -> list[LinearChain | F
     run: list[Int8Linear | FloatLinear] = []
     for layer in layers:
         # An int8 layer may give floats to another one, which makes bytes of them again.
-        if run and (_is_fp32(layer) or (_gives_floats(run[-1]) and isinstance(layer, Int8Linear))):
+        if run and (_is_torchs(layer) or (_gives_floats(run[-1]) and isinstance(layer, Int8Linear))):
             result.append(LinearChain(run))
             run = []
-        if isinstance(layer, FloatLinear) and _is_fp32(layer):
+        if isinstance(layer, FloatLinear) and _is_torchs(layer):
             result.append(layer)
         else:
             run.append(layer)
@@ -203,8 +203,9 @@ def segments(layers: Sequence[Int8Linear | FloatLinear]) -> list[LinearChain | F
     return result
 
 
-def _is_fp32(layer: Int8Linear | FloatLinear) -> bool:
-    return isinstance(layer, FloatLinear) and layer.dtype == "fp32"
+def _is_torchs(layer: Int8Linear | FloatLinear) -> bool:
+    """Whether torch computes a layer: fp32, or bf16 with more inputs than the kernels take."""
+    return isinstance(layer, FloatLinear) and (layer.dtype == "fp32" or layer.weight.shape[1] > MAX_INPUTS)
 
 
 def _gives_floats(layer: Int8Linear | FloatLinear) -> bool:

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from dlrm_pl.errors import NonFiniteError
 from dlrm_pl.kernels.int8 import ops
-from dlrm_pl.kernels.int8.rows import round_up
 from tests.reference import bf16 as reference
 from tests.support.native.kernels import SLOW_CHECKS, padded
 
@@ -151,4 +150,3 @@ def test_packed_weights_are_padded_and_keep_their_values() -> None:
         pair = packed[out // 16, place // 32, place % 32 // 2].view(16, 2)
         assert pair[out % 16, place % 2] == weight[out, place]
     assert packed.count_nonzero() == weight.count_nonzero()
-    assert round_up(65, 64) // 32 == packed.shape[1]

@@ -109,6 +109,14 @@ def test_layers_between_float_ones_become_chains() -> None:
         LinearChain([inner, make_layer(1, 7, 2, quantizes_input=False)])
 
 
+def test_a_bf16_layer_of_more_inputs_than_the_kernels_take_is_computed_by_torch() -> None:
+    inputs = 65_793
+    layer = FloatLinear(torch.full((2, inputs), 0.5), torch.ones(2), relu=False, dtype="bf16")
+    (part,) = segments([layer])
+    assert part is layer
+    torch.testing.assert_close(part(torch.ones(3, inputs)), torch.full((3, 2), inputs / 2 + 1), rtol=2**-7, atol=0)
+
+
 def test_a_chain_refuses_fewer_inputs_than_it_was_made_for() -> None:
     chain = LinearChain([make_layer(3, 12, 0)])
     assert chain(torch.ones(2, 12)).shape == (2, 3)

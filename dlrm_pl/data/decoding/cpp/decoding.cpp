@@ -186,7 +186,7 @@ public:
         }
         for (int64_t table = 0; table < layout.num_sparse; ++table) {
             const SparseField& field = layout.sparse[table];
-            squares_ &= !field.modulus;
+            squares_ &= !field.modulus && (!table || field.first == layout.sparse[table - 1].first + 1);
             last_rows_.push_back(int32_t(std::min<int64_t>(field.size, MOST) - 1));
         }
     }
