@@ -29,9 +29,9 @@ _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": GIB, "T": 1 << 40}
 _LEAST_MEMORY = 16 << 20
 _SMALL_BUCKET = 32 << 20
 _SMALL_CHUNK = 64 << 10
-_MOST_CHUNK = 4 << 20  # Of one worker; several have twice as many threads as workers.
+_MOST_CHUNK = 8 << 20
 _CHUNK_FACTOR = 10
-_THREAD_BYTES = 1 << 20  # Beside its chunk: a histogram, its stack, its share of the allocator's memory.
+_BESIDE_CHUNK = 1 << 20  # A histogram, the stack of a thread, a share of the allocator's memory.
 _MANY_BUCKETS = 512
 
 
@@ -163,7 +163,7 @@ class PreprocessOptions:
 
     def within_memory(self) -> PreprocessOptions:
         """Return the options with the number of workers reduced to fit the memory budget."""
-        most = self.memory_bytes // (_THREAD_BYTES + _CHUNK_FACTOR * _SMALL_CHUNK) // 2
+        most = self.memory_bytes // (_BESIDE_CHUNK + _CHUNK_FACTOR * _SMALL_CHUNK) // 2
         return dataclasses.replace(self, workers=max(1, min(self.workers, most)))
 
     @property
@@ -182,18 +182,18 @@ class PreprocessOptions:
         return max(self.max_ind_range, 0)
 
     @property
-    def reading_threads(self) -> int:
-        """Number of threads that hold a chunk while the logs are read; at most ``workers`` of them run at once."""
+    def chunks_in_memory(self) -> int:
+        """Number of chunks in memory while the logs are read; ``workers`` of them at most are worked on."""
         return 2 * self.workers if self.workers > 1 else 1
 
     @property
     def chunk_bytes(self) -> int:
-        """Bytes of text that a thread reads at a time; with its columns and records it takes up to nine times as much.
+        """Bytes of text that are read at a time; with its columns and records a chunk takes up to nine times as much.
 
         Each chunk brings the frequent values of all tables into the cache again, so that larger ones are faster.
         """
-        chunk = (self.memory_bytes // self.reading_threads - _THREAD_BYTES) // _CHUNK_FACTOR
-        return max(_SMALL_CHUNK, min(_MOST_CHUNK // min(self.workers, 2), chunk))
+        chunk = (self.memory_bytes // self.chunks_in_memory - _BESIDE_CHUNK) // _CHUNK_FACTOR
+        return max(_SMALL_CHUNK, min(_MOST_CHUNK, chunk))
 
     def bucket_bytes(self, total_bytes: float) -> int:
         """Return the size of a bucket, in bytes, for ``total_bytes`` of keyed records.

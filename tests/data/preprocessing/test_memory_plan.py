@@ -68,7 +68,7 @@ def test_chunks_and_buckets_of_all_workers_fit_the_budget(memory_bytes: int, wor
     options = PreprocessOptions(workers=workers, memory_bytes=memory_bytes).within_memory()
     assert 1 <= options.workers <= workers
     # Nine times the text: see `chunk_bytes`; and half a megabyte of histogram and stack beside it.
-    assert options.reading_threads * (9 * options.chunk_bytes + (1 << 19)) <= memory_bytes
+    assert options.chunks_in_memory * (9 * options.chunk_bytes + (1 << 19)) <= memory_bytes
     # A bucket, its records and its order.
     assert options.workers * 2.2 * options.bucket_bytes(1e12) <= memory_bytes
     assert workers > 4 or options.workers == workers

@@ -91,7 +91,7 @@ class Log(Protocol):
         folder: Path,
         progress: Callable[[int, int], None],
         part: LogPart | None = None,
-    ) -> Scatter:
+    ) -> Scatter[Any, Any, Any]:
         """Return the first stage of a run; see ``Scatter``."""
 
 
@@ -189,7 +189,7 @@ class TextLog:
         folder: Path,
         progress: Callable[[int, int], None],
         part: LogPart | None = None,
-    ) -> Scatter:
+    ) -> Scatter[Any, Any, Any]:
         """Return the first stage of a run; see ``Scatter``."""
         assert isinstance(vocabulary, HexVocabulary)
         return TextScatter(self._days, options, state, statistics, vocabulary, engine, folder, progress, part)

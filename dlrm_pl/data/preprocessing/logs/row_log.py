@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -166,7 +167,7 @@ class RowLog:
         folder: Path,
         progress: Callable[[int, int], None],
         part: LogPart | None = None,
-    ) -> Scatter:
+    ) -> Scatter[Any, Any, Any]:
         """Return the first stage of a run; see ``Scatter``."""
         assert isinstance(vocabulary, RowVocabulary)
         return RowScatter(

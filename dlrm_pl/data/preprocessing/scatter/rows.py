@@ -20,11 +20,12 @@ from dlrm_pl.data.preprocessing.scatter.dense import count_values, moments_of, w
 from dlrm_pl.data.preprocessing.scatter.part import LogPart
 from dlrm_pl.data.preprocessing.scatter.rejected import RejectedRows
 from dlrm_pl.data.preprocessing.scatter.selection import take
-from dlrm_pl.data.preprocessing.scatter.stage import COUNT_KEPT, COUNT_READ, Scatter
+from dlrm_pl.data.preprocessing.scatter.stage import Scatter
 from dlrm_pl.data.preprocessing.statistics.log_statistics import Counted, LogStatistics
 from dlrm_pl.data.preprocessing.tables.rows import RowVocabulary
+from dlrm_pl.data.preprocessing.threads import Pipeline
 from dlrm_pl.data.sources.days import Days
-from dlrm_pl.data.sources.source import RawChunk, Source
+from dlrm_pl.data.sources.source import RawChunk, Source, SourceChunk
 from dlrm_pl.documents.fields import printable
 from dlrm_pl.errors import DataFormatError
 
@@ -40,30 +41,43 @@ def check_days(path: Path, names: Sequence[str], statistics: LogStatistics) -> N
             raise DataFormatError(f"{path}: day {number} ({printable(names[number])}) has no rows that can be used.")
 
 
-@dataclass(frozen=True)
-class _Claimed:
-    """A chunk that a thread processes.
+class RowMemory:
+    """Memory for the records of a chunk.
 
     Attributes:
-        index: number of the chunk in this run, from 0.
-        raw: its rows as they were read.
+        matrix: int32 ``[record_ints, capacity]``, each row a column.
+        keyed: the records.
+        counted: by day, counts that do not depend on the order of the chunks, of all chunks that had this memory.
     """
-
-    index: int
-    raw: RawChunk
-
-
-class _Memory:
-    """Memory of a thread for the records of a chunk."""
 
     def __init__(self, record_ints: int, rows: int) -> None:
         # An odd number of cache lines apart, so that the columns do not compete for the same part of the cache.
         capacity = 16 * ((rows // 16 + 1) | 1)
         self.matrix: Matrix = np.empty((record_ints, capacity), np.int32)
         self.keyed: npt.NDArray[np.void] = np.empty(capacity, keyed_dtype(record_ints))
+        self.counted: dict[int, Counted] = {}
 
 
-class RowScatter(Scatter):
+@dataclass
+class Converted:
+    """A chunk whose values have the types of the columns.
+
+    Attributes:
+        raw: its rows as they were read.
+        chunk: its rows.
+        days: day of each row.
+        index: number of the chunk in this run, from 0, once it is counted.
+        first_row: number of the rows that were read before these, once it is counted.
+    """
+
+    raw: RawChunk
+    chunk: SourceChunk
+    days: Integers
+    index: int = 0
+    first_row: int = 0
+
+
+class RowScatter(Scatter[RawChunk, Converted, RowMemory]):
     """The first stage of a run on files with named columns.
 
     The rows of a chunk may be of several days, in any order: those of the last day are numbered after the others.
@@ -107,7 +121,8 @@ class RowScatter(Scatter):
         self._raw: Iterator[RawChunk] = source.raw_chunks(state.file, state.row)
         if part is not None:
             self._raw = takewhile(lambda chunk: chunk.file == part.file, self._raw)
-        self._index = 0
+        self._index = 0  # Of the next chunk that is counted.
+        self._in_order = Pipeline(num_stages=1)
         self._place = state.file, state.row
         self._ended = False
         self._rejected = RejectedRows(options, state, self._files)
@@ -131,80 +146,55 @@ class RowScatter(Scatter):
 
     def _stop(self) -> None:
         super()._stop()
+        self._in_order.stop()
         self._vocabulary.stop()
 
-    def _claim(self) -> _Claimed | None:
-        """Read the next chunk; None at the end, or if a checkpoint is due."""
-        with self._reading, self._running:
-            if self._left_bytes <= 0 or self._ended:
-                return None
-            raw = next(self._raw, None)
-            if raw is None:
-                self._ended = True
-                return None
-            self._left_bytes -= max(1, raw.table.nbytes)
-            self._place = raw.file, raw.first_row + raw.num_rows
-            claimed = _Claimed(self._index, raw)
-            self._index += 1
-            return claimed
+    def memory(self) -> RowMemory:
+        """Return memory for a chunk."""
+        return RowMemory(self._columns.record_ints, self._source.chunk_rows)
 
-    def _process_chunks(self) -> None:
-        """Process chunk after chunk in a thread, until a checkpoint is due or the files end."""
-        memory: _Memory | None = None
-        counted: dict[int, Counted] = {}
-        while (claimed := self._claim()) is not None:
-            if memory is None:
-                memory = _Memory(self._columns.record_ints, self._source.chunk_rows)
-            self._process_chunk(claimed, memory, counted)
-            # Counts that do not depend on the order of the chunks are made by each thread on its own, day by day.
-            for day in list(counted)[:-1]:
-                self._add(day, counted.pop(day))
-        for day, counts in counted.items():
-            self._add(day, counts)
+    def claim(self, memory: RowMemory) -> RawChunk | None:
+        """Read the next chunk; None at the end of the files, or if a checkpoint is due."""
+        if self._left_bytes <= 0 or self._ended:
+            return None
+        raw = next(self._raw, None)
+        if raw is None:
+            self._ended = True
+            return None
+        self._left_bytes -= max(1, raw.table.nbytes)
+        self._place = raw.file, raw.first_row + raw.num_rows
+        return raw
 
-    def _add(self, day: int, counted: Counted) -> None:
-        with self._counting:
-            self._statistics.add(day, counted)
+    def read(self, claimed: RawChunk, memory: RowMemory) -> Converted:
+        """Convert the values of a chunk."""
+        chunk = self._source.convert(claimed)
+        assert chunk.days is not None
+        return Converted(claimed, chunk, chunk.days.astype(np.int64))
 
-    def _process_chunk(self, claimed: _Claimed, memory: _Memory, counted: dict[int, Counted]) -> None:
-        """Process one chunk from columns to files."""
-        raw, state = claimed.raw, self._state
-        with self._running:
-            chunk = self._source.convert(raw)
-            assert chunk.days is not None
-            days = chunk.days.astype(np.int64)
-        path = self._source.files[raw.file].path
-        with self._pipeline.turn(COUNT_READ, claimed.index):
-            for bad in chunk.bad:
-                content = f"{bad.column}\t{bad.value}".encode()
-                self._rejected.add(path, bad.row + 1, bad.kind, bad.reason, content)
-            self._rejected.check(path)
-            first_row = state.read_rows
-            state.read_rows += len(days)
-            state.cut_lists += chunk.cut_lists
-            for day, rows in zip(*np.unique(days, return_counts=True), strict=True):
-                self._statistics.days[day].rows += int(rows)
-            # While it is this chunk's turn, so that no chunk that waits for another one takes its place.
-            self._running.acquire()
-        try:
-            self._number(claimed.index, chunk.rows, days, first_row, memory, counted)
-        finally:
-            self._running.release()
-        with self._counting:
-            self._progress(raw.num_rows, int(raw.num_rows * self._row_bytes))
+    def count(self, read: Converted, memory: RowMemory) -> None:
+        """Count the rows of a chunk, and reject those that cannot be used.
 
-    def _number(
-        self,
-        index: int,
-        rows: RawRows,
-        days: Integers,
-        first_row: int,
-        memory: _Memory,
-        counted: dict[int, Counted],
-    ) -> None:
-        """Process one chunk from rows to files."""
-        self._count(rows, days, counted)
-        order = self._order(rows, days, first_row)
+        Raises:
+            DataFormatError: more rows than allowed cannot be used.
+        """
+        state, path = self._state, self._source.files[read.raw.file].path
+        for bad in read.chunk.bad:
+            content = f"{bad.column}\t{bad.value}".encode()
+            self._rejected.add(path, bad.row + 1, bad.kind, bad.reason, content)
+        self._rejected.check(path)
+        read.index, read.first_row = self._index, state.read_rows
+        self._index += 1
+        state.read_rows += len(read.days)
+        state.cut_lists += read.chunk.cut_lists
+        for day, rows in zip(*np.unique(read.days, return_counts=True), strict=True):
+            self._statistics.days[day].rows += int(rows)
+        self._progress(read.raw.num_rows, int(read.raw.num_rows * self._row_bytes))
+
+    def number(self, read: Converted, memory: RowMemory) -> None:
+        """Number the categories of a chunk, and write its records."""
+        rows, days = read.chunk.rows, read.days
+        self._count(rows, days, memory.counted)
+        order = self._order(rows, days, read.first_row)
         if order is not None:
             rows, days = take(rows, order), days[order]
         last_day = int(np.count_nonzero(days != self._last_day))
@@ -213,11 +203,11 @@ class RowScatter(Scatter):
         moments = moments_of(self._columns, matrix, last_day)
         clicks = matrix[LABEL, : len(days)] != 0
         for day in np.unique(days).tolist():
-            self._counts(counted, day).clicks += int(np.count_nonzero(clicks & (days == day)))
-        with self._pipeline.turn(COUNT_KEPT, index):
+            self._counts(memory.counted, day).clicks += int(np.count_nonzero(clicks & (days == day)))
+        with self._in_order.turn(0, read.index):
             first_kept, first_of_last = self._note_kept(days)
             self._statistics.moments.add(moments)
-        unknown = self._vocabulary.encode(index, rows, last_day, matrix)
+        unknown = self._vocabulary.encode(read.index, rows, last_day, matrix)
         edges = sorted({0, last_day, len(days)})  # All training days share their buckets, or their file.
         if self._options.randomize == "day":
             if (np.diff(days) < 0).any():
@@ -228,8 +218,19 @@ class RowScatter(Scatter):
             # The engine takes whole matrices only.
             part = matrix if (start, stop) == (0, len(days)) else np.ascontiguousarray(matrix[:, start:stop])
             self._files.write(int(days[start]), part, stop - start, first_of_last, first_kept + start, memory.keyed)
+        # All but one day, so that the counts of many days do not fill the memory.
+        for day in list(memory.counted)[:-1]:
+            self._add(day, memory.counted.pop(day))
         with self._counting:
             self._state.unknown_values += unknown
+
+    def _add_counts(self, memory: RowMemory) -> None:
+        for day in list(memory.counted):
+            self._add(day, memory.counted.pop(day))
+
+    def _add(self, day: int, counted: Counted) -> None:
+        with self._counting:
+            self._statistics.add(day, counted)
 
     def _count(self, rows: RawRows, days: Integers, counted: dict[int, Counted]) -> None:
         """Count the values of all rows that were read, day by day."""

@@ -1,4 +1,4 @@
-"""The first stage of a run, for logs of any form: threads claim chunks of rows in order and process them at once."""
+"""The first stage of a run, for logs of any form: several threads bring chunks of rows to buckets."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Generic
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +18,10 @@ from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine, row_keys
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.scatter.part import LogPart
 from dlrm_pl.data.preprocessing.scatter.row_files import RowFiles
+from dlrm_pl.data.preprocessing.scatter.schedule import Claimed, Memory, Read, Schedule
 from dlrm_pl.data.preprocessing.statistics.log_statistics import LogStatistics
-from dlrm_pl.data.preprocessing.threads import Pipeline, run_threads
+from dlrm_pl.data.preprocessing.threads import run_threads
 
-# Stages that chunks pass in their order; those of the vocabulary's tables follow.
-COUNT_READ, COUNT_KEPT = range(2)
 _SUBSAMPLE_SEED = 0x5EED  # Arbitrary; the order uses the seed itself, and is independent.
 
 
@@ -41,7 +41,7 @@ def kept_by_subsample(
     return kept
 
 
-class Scatter(ABC):
+class Scatter(ABC, Generic[Claimed, Read, Memory]):
     """The first stage of a run: read the logs, or the rest of them after an interruption, into buckets.
 
     Args:
@@ -76,12 +76,8 @@ class Scatter(ABC):
         self._progress = progress
         kept_before = part.kept_before if part else 0
         self._files = RowFiles(columns, num_days, options, state, engine, folder, kept_before)
-        self._reading = threading.Lock()
         self._counting = threading.Lock()
-        self._pipeline = Pipeline(num_stages=2)
-        # Only as many threads run as there are workers. While a chunk waits for the one before it, whose thread the
-        # system has suspended for another program, the next chunk runs; else the slowest thread would set the pace.
-        self._running = threading.Semaphore(options.workers)
+        self._schedule: Schedule[Claimed, Read, Memory] = Schedule(self, options.chunks_in_memory)
         self._left_bytes = 0  # Until the next checkpoint.
 
     def run(self, save_checkpoint: Callable[[], None]) -> None:
@@ -98,8 +94,12 @@ class Scatter(ABC):
             try:
                 while not self._at_end():
                     self._left_bytes = self._options.checkpoint_bytes
-                    threads = self._options.reading_threads
-                    run_threads([self._process_chunks] * threads, threads, self._stop)
+                    self._schedule.start()
+                    workers = self._options.workers
+                    run_threads([self._schedule.work] * workers, workers, self._stop)
+                    # Counts that do not depend on the order of the chunks were made by each thread on its own.
+                    for memory in self._schedule.memories:
+                        self._add_counts(memory)
                     self._note_place()
                     if not self._at_end():
                         self._files.sync()
@@ -107,16 +107,41 @@ class Scatter(ABC):
                         save_checkpoint()
             finally:
                 self._close()
+                self._schedule.free()
             self._check_end()
             self._files.note_sizes()
+
+    @abstractmethod
+    def memory(self) -> Memory:
+        """Return memory for a chunk; see ``Steps``, also for the others."""
+
+    @abstractmethod
+    def claim(self, memory: Memory) -> Claimed | None:
+        """Claim the next chunk; None at the end of the logs, or if a checkpoint is due."""
+
+    @abstractmethod
+    def read(self, claimed: Claimed, memory: Memory) -> Read:
+        """Read the rows of a chunk."""
+
+    @abstractmethod
+    def count(self, read: Read, memory: Memory) -> None:
+        """Count the rows of a chunk, and reject those that cannot be used.
+
+        Raises:
+            DataFormatError: a row, or more rows than allowed, cannot be used.
+        """
+
+    @abstractmethod
+    def number(self, read: Read, memory: Memory) -> None:
+        """Number the categories of a chunk, and write its records."""
 
     @abstractmethod
     def _at_end(self) -> bool:
         """Return whether all chunks were claimed."""
 
     @abstractmethod
-    def _process_chunks(self) -> None:
-        """Process chunk after chunk in a thread, until a checkpoint is due or the logs end."""
+    def _add_counts(self, memory: Memory) -> None:
+        """Add the counts that a memory holds to the statistics, and begin new ones."""
 
     @abstractmethod
     def _note_place(self) -> None:
@@ -132,7 +157,7 @@ class Scatter(ABC):
 
     def _stop(self) -> None:
         """Wake the threads that wait for another one, which failed."""
-        self._pipeline.stop()
+        self._schedule.stop()
 
     def _kept(self, label: npt.NDArray[np.int32], first_row: int) -> npt.NDArray[np.int64]:
         """Return which rows the sub-sample keeps: it drops a share of the non-clicks, each by its own number alone."""

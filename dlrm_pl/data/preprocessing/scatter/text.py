@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.formats.binary_format import LABEL
 from dlrm_pl.data.preprocessing.checkpoint import State
 from dlrm_pl.data.preprocessing.engine.native import TEXT_PADDING, Matrix, keyed_dtype
@@ -17,7 +19,7 @@ from dlrm_pl.data.preprocessing.logs.days import Day, days_of_files
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.scatter.part import LogPart
 from dlrm_pl.data.preprocessing.scatter.rejected import RejectedRows
-from dlrm_pl.data.preprocessing.scatter.stage import COUNT_KEPT, COUNT_READ, Scatter
+from dlrm_pl.data.preprocessing.scatter.stage import Scatter
 from dlrm_pl.data.preprocessing.statistics.log_statistics import Counted, LogStatistics
 from dlrm_pl.data.preprocessing.tables.hex import HexVocabulary
 from dlrm_pl.data.raw_logs.diagnosis import likely_format
@@ -25,7 +27,55 @@ from dlrm_pl.data.raw_logs.line import Label, explain, without_newline
 from dlrm_pl.errors import DataFormatError
 
 
-class TextScatter(Scatter):
+class TextMemory:
+    """Memory for a chunk of text, its rows and its records.
+
+    Attributes:
+        text: the text.
+        matrix: int32 ``[record_ints, capacity]``, each row a column.
+        keyed: the records.
+        bad: int64 ``[2, capacity]``, offsets and numbers of the lines that are no rows.
+        day: day of the counts.
+        counted: counts that do not depend on the order of the chunks, of all chunks that had this memory.
+    """
+
+    def __init__(self, columns: Columns, chunk_bytes: int) -> None:
+        # An odd number of cache lines apart, so that the columns do not compete for the same part of the cache.
+        record_ints = columns.record_ints
+        shortest_row = record_ints + 1  # A digit of the label, a tab before every other field, and a newline.
+        capacity = 16 * ((chunk_bytes // shortest_row // 16 + 1) | 1)
+        self.text: npt.NDArray[np.uint8] = np.zeros(chunk_bytes + 1 + TEXT_PADDING, np.uint8)
+        self.matrix: Matrix = np.empty((record_ints, capacity), np.int32)
+        self.keyed: npt.NDArray[np.void] = np.empty(capacity, keyed_dtype(record_ints))
+        self.bad: npt.NDArray[np.int64] = np.empty((2, capacity), np.int64)
+        self.day = 0
+        self.counted = Counted.nothing(columns)
+
+
+@dataclass
+class Parsed:
+    """A chunk whose rows are in the matrix of its memory.
+
+    Attributes:
+        chunk: the chunk.
+        size: bytes of text.
+        rows: number of rows; of those that are kept, once they are counted.
+        lines: number of lines.
+        bads: number of lines that are no rows.
+        first_kept: number of rows of all days that were kept before these.
+        first_of_day: number of rows of their day that were kept before these.
+    """
+
+    chunk: Chunk
+    size: int
+    rows: int
+    lines: int
+    bads: int
+    first_kept: int = 0
+    first_of_day: int = 0
+
+
+class TextScatter(Scatter[Chunk, Parsed, TextMemory]):
     """The first stage of a run on raw logs.
 
     Args:
@@ -86,105 +136,86 @@ class TextScatter(Scatter):
         super()._stop()
         self._vocabulary.stop()
 
-    def _process_chunks(self) -> None:
-        """Process chunk after chunk in a thread, until a checkpoint is due or the logs end."""
-        buffer = np.zeros(self._options.chunk_bytes + 1 + TEXT_PADDING, np.uint8)
-        # An odd number of cache lines apart, so that the columns do not compete for the same part of the cache.
-        record_ints = self._columns.record_ints
-        shortest_row = record_ints + 1  # A digit of the label, a tab before every other field, and a newline.
-        capacity = 16 * ((self._options.chunk_bytes // shortest_row // 16 + 1) | 1)
-        matrix = np.empty((record_ints, capacity), np.int32)
-        keyed = np.empty(capacity, keyed_dtype(record_ints))
-        bad = np.empty((2, capacity), np.int64)
-        # Counts that do not depend on the order of the chunks are made by each thread on its own.
-        day, counted = 0, Counted.nothing(self._columns)
-        while True:
-            with self._reading, self._running:
-                chunk = self._reader.claim(buffer) if self._left_bytes > 0 else None
-                if chunk is not None:
-                    self._left_bytes -= chunk.size
-            if chunk is None or chunk.day != day:
-                with self._counting:
-                    self._statistics.add(day, counted)
-                if chunk is None:
-                    return
-                day, counted = chunk.day, Counted.nothing(self._columns)
-            self._process_chunk(chunk, buffer, matrix, keyed, bad, counted)
+    def memory(self) -> TextMemory:
+        """Return memory for a chunk."""
+        return TextMemory(self._columns, self._options.chunk_bytes)
 
-    def _process_chunk(
-        self,
-        chunk: Chunk,
-        buffer: npt.NDArray[np.uint8],
-        matrix: Matrix,
-        keyed: npt.NDArray[np.void],
-        bad: npt.NDArray[np.int64],
-        counted: Counted,
-    ) -> None:
-        """Process one chunk from text to files."""
-        state, options, day = self._state, self._options, self._statistics.days[chunk.day]
-        with self._running:
-            size = self._reader.load(chunk, buffer)
-            rows, lines, bads = self._engine.parse(
-                *(buffer, size, options.modulus, matrix, counted.missing, counted.histogram, counted.largest, bad),
-                self._label,
-                keep_negatives=self._keep_negatives,
-            )
+    def claim(self, memory: TextMemory) -> Chunk | None:
+        """Claim the next chunk; None at the end of the logs, or if a checkpoint is due."""
+        if self._left_bytes <= 0:
+            return None
+        chunk = self._reader.claim(memory.text)
+        if chunk is not None:
+            self._left_bytes -= chunk.size
+        return chunk
+
+    def read(self, claimed: Chunk, memory: TextMemory) -> Parsed:
+        """Parse a chunk."""
+        if claimed.day != memory.day:
+            self._add_counts(memory)
+            memory.day = claimed.day
+        counted = memory.counted
+        size = self._reader.load(claimed, memory.text)
+        rows, lines, bads = self._engine.parse(
+            *(memory.text, size, self._options.modulus, memory.matrix),
+            *(counted.missing, counted.histogram, counted.largest, memory.bad),
+            self._label,
+            keep_negatives=self._keep_negatives,
+        )
+        return Parsed(claimed, size, rows, lines, bads)
+
+    def count(self, read: Parsed, memory: TextMemory) -> None:
+        """Count the rows of a chunk, and reject lines that are no rows.
+
+        Raises:
+            DataFormatError: a line, or more lines than allowed, cannot be used, or a day has no rows.
+        """
+        state, chunk, day = self._state, read.chunk, self._statistics.days[read.chunk.day]
         path = self._days[chunk.day].path
-        with self._pipeline.turn(COUNT_READ, chunk.index):
-            text = buffer[:size].tobytes() if bads else b""
-            self._reject(chunk, text, bad[:, :bads], lines)
-            if bads == bad.shape[1]:
-                raise DataFormatError(f"{path}: {bads:,} lines in a row cannot be parsed. {self._hint(path)}".rstrip())
-            first_row = state.read_rows
-            state.read_rows += rows
-            day.rows += rows
-            if chunk.ends_day:
-                ends_file = self._ends_file(chunk.day)
-                if not day.rows:
-                    part = (
-                        ""
-                        if ends_file and not self._days[chunk.day].start
-                        else f"day {chunk.day}, to line {state.line}, "
-                    )
-                    hint = self._hint(path) or "An empty day is usually a broken download."
-                    none = f"{state.line:,} lines, but no rows" if state.line and not part else "no rows"
-                    raise DataFormatError(f"{path}: {part}has {none}. {hint}")
-                if ends_file:
-                    state.line = state.blank_line = 0
-            # While it is this chunk's turn, so that no chunk that waits for another one takes its place.
-            self._running.acquire()
-        try:
-            self._number(chunk, matrix, rows, first_row, keyed, counted)
-        finally:
-            self._running.release()
-        with self._counting:
-            self._progress(lines, chunk.size)
+        text = memory.text[: read.size].tobytes() if read.bads else b""
+        self._reject(chunk, text, memory.bad[:, : read.bads], read.lines)
+        if read.bads == memory.bad.shape[1]:
+            raise DataFormatError(f"{path}: {read.bads:,} lines in a row cannot be parsed. {self._hint(path)}".rstrip())
+        first_row = state.read_rows
+        state.read_rows += read.rows
+        day.rows += read.rows
+        if chunk.ends_day:
+            self._end_day(chunk.day)
+        if self._options.subsample_rate:
+            keep = self._kept(memory.matrix[LABEL, : read.rows], first_row)
+            read.rows = len(keep)
+            memory.matrix[:, : read.rows] = memory.matrix[:, keep]
+        read.first_kept, read.first_of_day = state.kept_rows, day.kept
+        state.kept_rows += read.rows
+        day.kept += read.rows
+        self._progress(read.lines, chunk.size)
 
-    def _number(
-        self,
-        chunk: Chunk,
-        matrix: Matrix,
-        rows: int,
-        first_row: int,
-        keyed: npt.NDArray[np.void],
-        counted: Counted,
-    ) -> None:
-        """Process one chunk from rows to files."""
-        state, options, day = self._state, self._options, self._statistics.days[chunk.day]
-        if options.subsample_rate:
-            keep = self._kept(matrix[LABEL, :rows], first_row)
-            rows = len(keep)
-            matrix[:, :rows] = matrix[:, keep]
-        counted.clicks += int(np.count_nonzero(matrix[LABEL, :rows]))
-        with self._pipeline.turn(COUNT_KEPT, chunk.index):
-            first_kept, first_of_day = state.kept_rows, day.kept
-            state.kept_rows += rows
-            day.kept += rows
+    def number(self, read: Parsed, memory: TextMemory) -> None:
+        """Number the categories of a chunk, and write its records."""
+        chunk, matrix, rows = read.chunk, memory.matrix, read.rows
+        memory.counted.clicks += int(np.count_nonzero(matrix[LABEL, :rows]))
         last_day = chunk.day == len(self._days) - 1
         unknown = self._vocabulary.encode(chunk.index, matrix, rows, last_day=last_day)
-        self._files.write(chunk.day, matrix, rows, first_of_day, first_kept, keyed)
+        self._files.write(chunk.day, matrix, rows, read.first_of_day, read.first_kept, memory.keyed)
         with self._counting:
-            state.unknown_values += unknown
+            self._state.unknown_values += unknown
+
+    def _add_counts(self, memory: TextMemory) -> None:
+        with self._counting:
+            self._statistics.add(memory.day, memory.counted)
+        memory.counted = Counted.nothing(self._columns)
+
+    def _end_day(self, day: int) -> None:
+        """Check that a day has rows; lines are counted anew after the last day of a file."""
+        state, path = self._state, self._days[day].path
+        ends_file = self._ends_file(day)
+        if not self._statistics.days[day].rows:
+            part = "" if ends_file and not self._days[day].start else f"day {day}, to line {state.line}, "
+            hint = self._hint(path) or "An empty day is usually a broken download."
+            none = f"{state.line:,} lines, but no rows" if state.line and not part else "no rows"
+            raise DataFormatError(f"{path}: {part}has {none}. {hint}")
+        if ends_file:
+            state.line = state.blank_line = 0
 
     def _ends_file(self, day: int) -> bool:
         """Return whether no later day is part of the same file; lines are counted by file, as editors do."""

@@ -6,19 +6,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from dlrm_pl.data.formats.binary_format import LABEL
 from dlrm_pl.data.preprocessing.checkpoint import State
-from dlrm_pl.data.preprocessing.engine.native import Matrix
 from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine
-from dlrm_pl.data.preprocessing.logs.chunks import Chunk
 from dlrm_pl.data.preprocessing.logs.days import Day
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.scatter.rejected import RejectedRows
-from dlrm_pl.data.preprocessing.scatter.stage import COUNT_KEPT
-from dlrm_pl.data.preprocessing.scatter.text import TextScatter
-from dlrm_pl.data.preprocessing.statistics.log_statistics import Counted, LogStatistics
+from dlrm_pl.data.preprocessing.scatter.text import Parsed, TextMemory, TextScatter
+from dlrm_pl.data.preprocessing.statistics.log_statistics import LogStatistics
 from dlrm_pl.data.preprocessing.tables.hex import HexVocabulary
 from dlrm_pl.data.preprocessing.torchrec.column_files import ColumnFiles
 
@@ -47,18 +43,7 @@ class DayScatter(TextScatter):
         self._files = self._columns_of_rows  # type: ignore[assignment]
         self._rejected = RejectedRows(options, state, self._columns_of_rows, "line", self._hint)
 
-    def _number(
-        self,
-        chunk: Chunk,
-        matrix: Matrix,
-        rows: int,
-        first_row: int,
-        keyed: npt.NDArray[np.void],
-        counted: Counted,
-    ) -> None:
-        counted.clicks += int(np.count_nonzero(matrix[LABEL, :rows]))
-        with self._pipeline.turn(COUNT_KEPT, chunk.index):
-            first = self._state.kept_rows
-            self._state.kept_rows += rows
-            self._statistics.days[chunk.day].kept += rows
-        self._columns_of_rows.write_columns(matrix, rows, first)
+    def number(self, read: Parsed, memory: TextMemory) -> None:
+        """Write the columns of a chunk."""
+        memory.counted.clicks += int(np.count_nonzero(memory.matrix[LABEL, : read.rows]))
+        self._columns_of_rows.write_columns(memory.matrix, read.rows, read.first_kept)
