@@ -48,6 +48,25 @@ def with_config_files(args: list[str]) -> list[str]:
     return replaced
 
 
+def refuse_names_of_runs(command: str, args: list[str]) -> None:
+    """Check the command line of a command that reads nothing of a run, whose ``-c`` is a file with its own options.
+
+    Raises:
+        ConfigurationError: ``-c`` has the name of a run that comes with the program.
+    """
+    for index, arg in enumerate(args):
+        option, equals, value = arg.partition("=")
+        if option not in ("-c", "--config"):
+            continue
+        value = value if equals else "".join(args[index + 1 : index + 2])
+        names = {wanted for name in config_names() for wanted in (name, name.partition("/")[2])}
+        if value in names and not Path(value).is_file():
+            raise ConfigurationError(
+                f"{option} {value}: this configuration is for training and quantization, and `{command}` uses none of its "
+                f"settings, since the artifact has its own model. Leave out {option} {value}."
+            )
+
+
 def _file(option: str, value: str) -> str:
     """Return the path of the file that a value names, or any other value unchanged."""
     if not _NAME.fullmatch(value) or Path(value).is_file():

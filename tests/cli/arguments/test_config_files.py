@@ -91,6 +91,14 @@ def test_wrong_name_suggests_one(value: str, hint: str, capsys: pytest.CaptureFi
         with_config_files(["-c", "nothing_like_it"])
 
 
+@pytest.mark.parametrize("option", [["-c", "quickstart"], ["--config=experiment/quickstart"]])
+def test_predict_with_an_artifact_needs_no_run(
+    option: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["predict", *option, "--artifact", str(tmp_path)]) == 2
+    assert "uses none of its settings" in capsys.readouterr().err
+
+
 def test_files_are_listed_with_what_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["configs", "list"]) == 0
     *lines, empty, how = capsys.readouterr().out.splitlines()
