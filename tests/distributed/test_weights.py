@@ -34,22 +34,19 @@ _BATCH_BY_BATCH = 1e-6  # Samples of a step come rank by rank, and on one proces
 
 CASES: dict[str, tuple[Case, float]] = {
     **{
-        f"{sharding}-one-hot": (Case({"sharding": sharding}), _ALL_REDUCED if sharding == "data_parallel" else 0)
-        for sharding in _SHARDINGS[1:]
+        f"{sharding}-one-hot": (Case({"sharding": sharding}), 0)
+        for sharding in ("row_wise", "column_wise", "table_row_wise")
     },
     "auto": (Case({}), _ALL_REDUCED),
     "by-name": (
         Case({"sharding": {"C1": "row_wise", "C2": "column_wise", "2": "table_wise", "3": "data_parallel"}}),
         _ALL_REDUCED,
     ),
-    "table_wise-multi-hot": (Case({"sharding": "table_wise"}, "multi-hot", options={"interaction": "cat"}), 0),
     "column_wise-dcn-adagrad": (Case({"sharding": "column_wise"}, "multi-hot", options=_DCN | _ADAGRAD), 0),
-    "row_wise-dcn": (Case({"sharding": "row_wise"}, options=_DCN), 0),
     "table_wise-dcn-bf16": (Case({"sharding": "table_wise"}, precision="bf16-mixed", options=_DCN), 0),
     "row_wise-multi-hot": (Case({"sharding": "row_wise"}, "multi-hot"), _PARTIAL_SUMS),
     "row_wise-rwsadagrad": (Case({"sharding": "row_wise"}, options=_ROW_WISE_ADAGRAD | _SCHEDULE), 0),
     "table_wise-accumulated": (Case({"sharding": "table_wise"}, accumulated=2, options=_SCHEDULE), _BATCH_BY_BATCH),
-    "table_wise-bf16": (Case({"sharding": "table_wise"}, precision="bf16-mixed"), 0),
     # Rounded on the way between two processes.
     "row_wise-fp16": (Case({"sharding": "row_wise", "communication": "fp16"}), 2e-4),
     "column_wise-int8": (Case({"sharding": "column_wise", "communication": "int8"}), 1e-2),
