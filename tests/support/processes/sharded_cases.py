@@ -42,7 +42,7 @@ ONE_HOT = {
 
 @dataclass(frozen=True)
 class Case:
-    """A training of 20 steps, each of 32 rows on each process.
+    """A training of 12 steps, each of 32 rows on each process.
 
     Attributes:
         strategy: arguments of the ShardedStrategy.
@@ -108,7 +108,7 @@ def train(case: Case, data: str, processes: int, shares: int, strategy: Any = "a
         with weights_on_shards():
             module = untrained(case, data)
     dlrm_pl.DLRMTrainer(
-        accelerator="cpu", devices=processes, strategy=strategy, max_steps=20, logger=False,
+        accelerator="cpu", devices=processes, strategy=strategy, max_steps=12, logger=False,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
         limit_val_batches=0, accumulate_grad_batches=case.accumulated * shares // processes, precision=case.precision,
     ).fit(module, datamodule=_data(data))  # fmt: skip
