@@ -55,8 +55,9 @@ lint: $(VENV)/installed-test  ## lint, formatting and types
 SANITIZED := env CXX='$(CXX)' BIN=$(BIN) tests/fuzz/sanitized.sh
 FUZZ := $(SANITIZED) $(BIN)/python -P -m tests.fuzz
 
-# xdist gives whole files to processes.
-TESTS := $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# xdist gives whole files to processes: one more than there are cores, since some tests wait for other processes.
+PROCESSES := $(shell $(PYTHON) -c 'import os; print(min(4, 1 + len(os.sched_getaffinity(0))))')
+TESTS := $(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 # mypy, one process that without its cache takes most of a minute, runs beside the tests.
 test: $(VENV)/installed-test $(VENV)/installed-sharded  ## lint, formatting, types, and all tests but the slow ones

@@ -20,7 +20,8 @@ pytestmark = [pytest.mark.long, needs_engine, pytest.mark.filterwarnings("ignore
 
 SHARDINGS = ("table_wise", "row_wise", "column_wise")
 SAME = [
-    *((optimizer, sharding, sharding) for optimizer in ("rwsadagrad", "adagrad") for sharding in SHARDINGS),
+    *(("rwsadagrad", sharding, sharding) for sharding in SHARDINGS),
+    *(("adagrad", sharding, sharding) for sharding in ("row_wise", "column_wise")),
     ("adagrad", "table_row_wise", "table_row_wise"),
     ("dcn", "row_wise", "row_wise"),
 ]
@@ -32,9 +33,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 # By columns, each process has sums of the rows on its own, so that steps of rwsadagrad are not those of whole rows.
 OTHER = [
     ("rwsadagrad", "table_wise", "row_wise"),
-    ("rwsadagrad", "row_wise", "table_wise"),
     ("adagrad", "column_wise", "row_wise"),
-    ("adagrad", "table_wise", "column_wise"),
 ]
 
 _SCRIPT = """

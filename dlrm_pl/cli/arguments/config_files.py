@@ -62,8 +62,8 @@ def refuse_names_of_runs(command: str, args: list[str]) -> None:
         names = {wanted for name in config_names() for wanted in (name, name.partition("/")[2])}
         if value in names and not Path(value).is_file():
             raise ConfigurationError(
-                f"{option} {value}: this configuration is for training and quantization, and `{command}` uses none of its "
-                f"settings, since the artifact has its own model. Leave out {option} {value}."
+                f"{option} {value}: this configuration is for training and quantization, and `{command}` uses none of "
+                f"its settings, since the artifact has its own model. Leave out {option} {value}."
             )
 
 

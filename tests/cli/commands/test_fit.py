@@ -33,7 +33,7 @@ def test_fit_trains_quantizes_and_certifies(fitted: Path, capsys: pytest.Capture
     assert re.search(r"^bottom MLP +13-16-8$", text, re.MULTILINE)
 
 
-@pytest.mark.untraced
+@pytest.mark.slow
 def test_two_ranks_train_the_model_that_one_trains(synthetic_folder: Path, tmp_path: Path) -> None:
     states = []
     for ranks in (1, 2):

@@ -49,7 +49,12 @@ def block(example: ClickWorld) -> Block:
 
 @pytest.mark.parametrize(
     ("name", "output_format"),
-    [("avazu", "csv"), ("avazu", "parquet"), ("example", "parquet"), ("criteo", "csv"), ("criteo", "parquet")],
+    [
+        ("avazu", "csv"),
+        ("example", "parquet"),
+        *(pytest.param(*one, marks=pytest.mark.slow) for one in (("avazu", "parquet"), ("criteo", "csv"))),
+        ("criteo", "parquet"),
+    ],
 )
 def test_a_dataset_is_what_preprocessing_the_files_gives(
     datasets: dict[str, DatasetFolder], tmp_path: Path, name: str, output_format: Format
