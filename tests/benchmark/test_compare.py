@@ -193,6 +193,7 @@ def test_missing_compiler_is_reported_with_its_reason(monkeypatch: pytest.Monkey
     assert list(comparison.cells[0].timings) == ["fp32", "bf16", "eager_int8"]
 
 
+@pytest.mark.slow
 def test_compiler_that_is_not_there_is_a_compilation_error() -> None:
     from torch._inductor import config
 

@@ -24,6 +24,7 @@ pytestmark = pytest.mark.long
 
 
 @pytest.mark.each_value
+@pytest.mark.each_value
 @pytest.mark.parametrize("number", [0, 1, 2, 5, 8, 9, 10])
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
 def test_a_run_killed_at_a_checkpoint_goes_on_to_the_same_bytes(

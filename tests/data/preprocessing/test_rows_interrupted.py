@@ -44,6 +44,7 @@ def expected(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict
 
 
 @pytest.mark.each_value
+@pytest.mark.each_value
 @pytest.mark.parametrize("number", [0, 1, 3, 5, 6])
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
 def test_a_run_killed_at_a_checkpoint_goes_on_to_the_same_bytes(

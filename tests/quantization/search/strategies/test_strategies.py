@@ -30,6 +30,11 @@ pytestmark = pytest.mark.long
 BAD = {"tables.1", "bottom_mlp.1", "top_mlp.1"}
 NARROW = ("int8", "int4")
 SEEDED = ["bayesian", "random", "tpe"]
+# The others go the way of one of these.
+SOME_SLOW = [
+    name if name in ("basic", "bayesian", "hawq_v2", "mse_v2") else pytest.param(name, marks=pytest.mark.slow)
+    for name in STRATEGIES
+]
 WHOLE_SPACE = ["bayesian", "exhaustive", "random", "tpe"]
 # Four ops with two choices, one observer, two schemes.
 SMALL = SpaceSettings(
@@ -104,7 +109,7 @@ def test_hawq_v2_finds_them_among_others() -> None:
 
 
 @pytest.mark.untraced
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", SOME_SLOW)
 def test_search_that_was_killed_goes_the_same_way(name: str, tmp_path: Path) -> None:
     limit = 13 if name == "bayesian" else 24
     whole = searches.follow(STRATEGIES[name], searches.context(), three_bad_ops, limit)
@@ -194,7 +199,7 @@ def test_same_seed_same_search_and_another_seed_another(name: str) -> None:
 
 
 @pytest.mark.untraced
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", SOME_SLOW)
 def test_strategy_runs_by_name_on_a_real_model(name: str) -> None:
     settings = TuningSettings(
         strategy=name, criterion=Criterion(relative=0.0, confidence=None), stop_at="budget", max_trials=12
