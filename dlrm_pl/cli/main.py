@@ -141,9 +141,6 @@ def overview() -> str:
 def _run(name: str, args: list[str], verbosity: Verbosity) -> tuple[int, Report | None]:
     """Run a command; returns the exit status and the report."""
     if name == "predict" and any(arg.split("=")[0] == "--artifact" for arg in args):
-        from dlrm_pl.cli.arguments.config_files import refuse_names_of_runs
-
-        refuse_names_of_runs("predict --artifact", args)
         return 0, _run_light("predict", PREDICT_WITH_ARTIFACT, args)
     if name == "from-dlrm-flags":
         return 0, _run_from_dlrm_flags(args)
@@ -166,8 +163,10 @@ def _run_light(
     args: list[str],
     verbatim: dict[str, list[str]] | None = None,
 ) -> Report | None:
+    from dlrm_pl.cli.arguments.config_files import refuse_names_of_runs
     from dlrm_pl.cli.light import run_light
 
+    refuse_names_of_runs("predict --artifact" if name == "predict" else name, args)
     return run_light(name, function, with_present_names(name, args), verbatim)
 
 

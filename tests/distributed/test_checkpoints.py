@@ -33,7 +33,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
 # By columns, each process has sums of the rows on its own, so that steps of rwsadagrad are not those of whole rows.
 OTHER = [
     ("rwsadagrad", "table_wise", "row_wise"),
+    ("rwsadagrad", "row_wise", "table_wise"),
     ("adagrad", "column_wise", "row_wise"),
+    ("adagrad", "row_wise", "column_wise"),
 ]
 
 _SCRIPT = """

@@ -49,7 +49,7 @@ def with_config_files(args: list[str]) -> list[str]:
 
 
 def refuse_names_of_runs(command: str, args: list[str]) -> None:
-    """Check the command line of a command that reads nothing of a run, whose ``-c`` is a file with its own options.
+    """Check the command line of a command that needs no Trainer, whose ``-c`` is a file with options of its own.
 
     Raises:
         ConfigurationError: ``-c`` has the name of a run that comes with the program.
@@ -63,7 +63,7 @@ def refuse_names_of_runs(command: str, args: list[str]) -> None:
         if value in names and not Path(value).is_file():
             raise ConfigurationError(
                 f"{option} {value}: this configuration is for training and quantization, and `{command}` uses none of "
-                f"its settings, since the artifact has its own model. Leave out {option} {value}."
+                f"its settings. Leave out {option} {value}."
             )
 
 

@@ -92,11 +92,14 @@ def test_wrong_name_suggests_one(value: str, hint: str, capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize("option", [["-c", "quickstart"], ["--config=experiment/quickstart"]])
-def test_predict_with_an_artifact_needs_no_run(
-    option: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("command", "called"), [(["predict", "--artifact", "x"], "predict --artifact"), (["verify"], "verify")]
+)
+def test_commands_without_a_trainer_need_no_run(
+    command: list[str], called: str, option: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["predict", *option, "--artifact", str(tmp_path)]) == 2
-    assert "uses none of its settings" in capsys.readouterr().err
+    assert cli.main([*command, *option]) == 2
+    assert f"`{called}` uses none of its settings. Leave out" in capsys.readouterr().err
 
 
 def test_files_are_listed_with_what_they_are(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,16 +8,15 @@ from itertools import pairwise, takewhile
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from dlrm_pl.data.formats.binary_format import LABEL
 from dlrm_pl.data.formats.raw_rows import Integers, RawRows
 from dlrm_pl.data.preprocessing.checkpoint import State
-from dlrm_pl.data.preprocessing.engine.native import Matrix, keyed_dtype
 from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.scatter.dense import count_values, moments_of, write_dense
 from dlrm_pl.data.preprocessing.scatter.part import LogPart
+from dlrm_pl.data.preprocessing.scatter.record_memory import RecordMemory
 from dlrm_pl.data.preprocessing.scatter.rejected import RejectedRows
 from dlrm_pl.data.preprocessing.scatter.selection import take
 from dlrm_pl.data.preprocessing.scatter.stage import Scatter
@@ -41,20 +40,15 @@ def check_days(path: Path, names: Sequence[str], statistics: LogStatistics) -> N
             raise DataFormatError(f"{path}: day {number} ({printable(names[number])}) has no rows that can be used.")
 
 
-class RowMemory:
-    """Memory for the records of a chunk.
+class RowMemory(RecordMemory):
+    """Memory for the records of a chunk; see ``RecordMemory``.
 
     Attributes:
-        matrix: int32 ``[record_ints, capacity]``, each row a column.
-        keyed: the records.
         counted: by day, counts that do not depend on the order of the chunks, of all chunks that had this memory.
     """
 
     def __init__(self, record_ints: int, rows: int) -> None:
-        # An odd number of cache lines apart, so that the columns do not compete for the same part of the cache.
-        capacity = 16 * ((rows // 16 + 1) | 1)
-        self.matrix: Matrix = np.empty((record_ints, capacity), np.int32)
-        self.keyed: npt.NDArray[np.void] = np.empty(capacity, keyed_dtype(record_ints))
+        super().__init__(record_ints, rows)
         self.counted: dict[int, Counted] = {}
 
 

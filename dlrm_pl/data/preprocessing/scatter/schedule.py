@@ -125,8 +125,8 @@ class Schedule(Generic[Claimed, Read, Memory]):
         if claimed is not None:
             read = self._steps.read(claimed, memory)
             with self._changed:
+                # Nobody is woken: this thread looks for its next step at once, and takes this one if it is due.
                 self._read[index] = read, memory
-                # If it is the next one, this thread takes it, unless another is just counting the one before.
 
     def _count_and_number(self, read: Read, memory: Memory) -> None:
         self._steps.count(read, memory)

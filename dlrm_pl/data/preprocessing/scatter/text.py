@@ -12,12 +12,13 @@ import numpy.typing as npt
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.formats.binary_format import LABEL
 from dlrm_pl.data.preprocessing.checkpoint import State
-from dlrm_pl.data.preprocessing.engine.native import TEXT_PADDING, Matrix, keyed_dtype
+from dlrm_pl.data.preprocessing.engine.native import TEXT_PADDING
 from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine
 from dlrm_pl.data.preprocessing.logs.chunks import Chunk, ChunkReader
 from dlrm_pl.data.preprocessing.logs.days import Day, days_of_files
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.scatter.part import LogPart
+from dlrm_pl.data.preprocessing.scatter.record_memory import RecordMemory
 from dlrm_pl.data.preprocessing.scatter.rejected import RejectedRows
 from dlrm_pl.data.preprocessing.scatter.stage import Scatter
 from dlrm_pl.data.preprocessing.statistics.log_statistics import Counted, LogStatistics
@@ -27,27 +28,21 @@ from dlrm_pl.data.raw_logs.line import Label, explain, without_newline
 from dlrm_pl.errors import DataFormatError
 
 
-class TextMemory:
-    """Memory for a chunk of text, its rows and its records.
+class TextMemory(RecordMemory):
+    """Memory for a chunk of text, its rows and its records; see ``RecordMemory``.
 
     Attributes:
         text: the text.
-        matrix: int32 ``[record_ints, capacity]``, each row a column.
-        keyed: the records.
         bad: int64 ``[2, capacity]``, offsets and numbers of the lines that are no rows.
         day: day of the counts.
         counted: counts that do not depend on the order of the chunks, of all chunks that had this memory.
     """
 
     def __init__(self, columns: Columns, chunk_bytes: int) -> None:
-        # An odd number of cache lines apart, so that the columns do not compete for the same part of the cache.
-        record_ints = columns.record_ints
-        shortest_row = record_ints + 1  # A digit of the label, a tab before every other field, and a newline.
-        capacity = 16 * ((chunk_bytes // shortest_row // 16 + 1) | 1)
+        shortest_row = columns.record_ints + 1  # A digit of the label, a tab before every other field, and a newline.
+        super().__init__(columns.record_ints, chunk_bytes // shortest_row)
         self.text: npt.NDArray[np.uint8] = np.zeros(chunk_bytes + 1 + TEXT_PADDING, np.uint8)
-        self.matrix: Matrix = np.empty((record_ints, capacity), np.int32)
-        self.keyed: npt.NDArray[np.void] = np.empty(capacity, keyed_dtype(record_ints))
-        self.bad: npt.NDArray[np.int64] = np.empty((2, capacity), np.int64)
+        self.bad: npt.NDArray[np.int64] = np.empty((2, len(self.keyed)), np.int64)
         self.day = 0
         self.counted = Counted.nothing(columns)
 
@@ -59,9 +54,10 @@ class Parsed:
     Attributes:
         chunk: the chunk.
         size: bytes of text.
-        rows: number of rows; of those that are kept, once they are counted.
+        rows: number of rows.
         lines: number of lines.
         bads: number of lines that are no rows.
+        kept: rows that the sub-sample keeps; None for all. This and what follows is known once the chunk is counted.
         first_kept: number of rows of all days that were kept before these.
         first_of_day: number of rows of their day that were kept before these.
     """
@@ -71,6 +67,7 @@ class Parsed:
     rows: int
     lines: int
     bads: int
+    kept: npt.NDArray[np.int64] | None = None
     first_kept: int = 0
     first_of_day: int = 0
 
@@ -182,17 +179,19 @@ class TextScatter(Scatter[Chunk, Parsed, TextMemory]):
         if chunk.ends_day:
             self._end_day(chunk.day)
         if self._options.subsample_rate:
-            keep = self._kept(memory.matrix[LABEL, : read.rows], first_row)
-            read.rows = len(keep)
-            memory.matrix[:, : read.rows] = memory.matrix[:, keep]
+            read.kept = self._kept(memory.matrix[LABEL, : read.rows], first_row)
+        kept = read.rows if read.kept is None else len(read.kept)
         read.first_kept, read.first_of_day = state.kept_rows, day.kept
-        state.kept_rows += read.rows
-        day.kept += read.rows
+        state.kept_rows += kept
+        day.kept += kept
         self._progress(read.lines, chunk.size)
 
     def number(self, read: Parsed, memory: TextMemory) -> None:
         """Number the categories of a chunk, and write its records."""
         chunk, matrix, rows = read.chunk, memory.matrix, read.rows
+        if read.kept is not None:
+            rows = len(read.kept)
+            matrix[:, :rows] = matrix[:, read.kept]
         memory.counted.clicks += int(np.count_nonzero(matrix[LABEL, :rows]))
         last_day = chunk.day == len(self._days) - 1
         unknown = self._vocabulary.encode(chunk.index, matrix, rows, last_day=last_day)

@@ -1,0 +1,27 @@
+"""Memory for the rows of a chunk and their records."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from dlrm_pl.data.preprocessing.engine.native import Matrix, keyed_dtype
+
+
+class RecordMemory:
+    """Memory for the rows of a chunk and their records, which later chunks use again.
+
+    Attributes:
+        matrix: int32 ``[record_ints, capacity]``, each row a column.
+        keyed: ``[capacity]``, the records with their keys.
+
+    Args:
+        record_ints: number of int32 of a record.
+        rows: most rows of a chunk.
+    """
+
+    def __init__(self, record_ints: int, rows: int) -> None:
+        # An odd number of cache lines apart, so that the columns do not compete for the same part of the cache.
+        capacity = 16 * ((rows // 16 + 1) | 1)
+        self.matrix: Matrix = np.empty((record_ints, capacity), np.int32)
+        self.keyed: npt.NDArray[np.void] = np.empty(capacity, keyed_dtype(record_ints))
