@@ -68,6 +68,7 @@ RANKS = [
     {"quantization/search/settings"},
     {"quantization/search/start"},
     {"quantization/search/tune"},
+    {"quantization/search/kept_recipe"},
     {
         "artifact/fingerprint",
         "artifact/columns",

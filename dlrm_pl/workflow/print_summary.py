@@ -32,8 +32,8 @@ def print_summary(outcome: Outcome, console: Console, known_of_fp32: Collection[
     if line := slice_line(outcome.certificate):
         console.print(line, soft_wrap=True)
     best = outcome.tuning.best
-    trials = len(outcome.tuning.trials)
-    console.print(f"recipe: {best.recipe.describe()} (trial {best.number} of {trials})", soft_wrap=True)
+    how = "kept" if best.unscored else f"trial {best.number} of {len(outcome.tuning.trials)}"
+    console.print(f"recipe: {best.recipe.describe()} ({how})", soft_wrap=True)
     console.print(verdict_line(outcome.certificate), soft_wrap=True)
     if not outcome.certificate.accepted:
         console.print(f"reason: {outcome.certificate.reason}", soft_wrap=True)

@@ -32,7 +32,7 @@ class TrialScalars(TuningListener):
         """Log all numbers of a trial, also of one from an earlier run, so that the curves of every run are complete."""
         values: dict[str, float | None] = {
             "trial/accepted": float(trial.accepted),
-            "trial/failed": float(trial.verdict is None),
+            "trial/failed": float(trial.failed),
             "trial/seconds": trial.seconds,
         }
         if trial.verdict is not None:

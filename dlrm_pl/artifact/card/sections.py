@@ -150,11 +150,13 @@ def quantization(facts: CardFacts) -> str:
     certificate, manifest = facts.certificate, facts.manifest
     recipe = make(Recipe, manifest.recipe, f"{FILE_NAME}: recipe", ArtifactError, "Quantize again.")
     trials = f"{certificate.trials} recipe{'s'[: certificate.trials != 1]} tried"
+    search = f"Search: strategy {literal(certificate.strategy)}, seed {certificate.seed}, {trials}; it ended because"
+    if not certificate.trials:
+        search = f"Seed {certificate.seed}; no recipe was searched:"
     ops = sum(certificate.int8_ops.values())
     lines = [
         f"Recipe: {prose(recipe.describe())}",
-        f"Search: strategy {literal(certificate.strategy)}, seed {certificate.seed}, {trials}; it ended because "
-        f"{prose(certificate.stopped_because)}",
+        f"{search} {prose(certificate.stopped_because)}",
         f"Integer ops of one forward pass: {ops}",
         f"Size: {format_bytes(manifest.fp32_bytes)} of fp32 weights became {format_bytes(manifest.int8_bytes)} "
         f"({manifest.int8_bytes / manifest.fp32_bytes:.1%})",

@@ -57,7 +57,7 @@ class Certificate:
         batch_size: rows of a batch when they were scored.
         seed: random seed of the search.
         strategy: strategy that proposed the recipe.
-        trials: number of recipes that were tried.
+        trials: number of recipes that were tried on the tuning rows; 0 where the recipe of another artifact was kept.
         stopped_because: why the search ended.
         recipe: recipe of the artifact.
         int8_ops: integer ops counted in one forward pass.

@@ -48,8 +48,8 @@ class _Finding:
     rows_needed: int | None = None
 
 
-def judged(certificate: Certificate, search: Verdict) -> Certificate:
-    """Return the certificate with its verdict, given the verdict of the search."""
+def judged(certificate: Certificate, search: Verdict | None) -> Certificate:
+    """Return the certificate with its verdict, given that of the search, or None where it scored no trial."""
     verdict = judge(certificate, search)
     return replace(
         certificate,
@@ -60,21 +60,22 @@ def judged(certificate: Certificate, search: Verdict) -> Certificate:
     )
 
 
-def judge(certificate: Certificate, search: Verdict) -> CertifiedVerdict:
+def judge(certificate: Certificate, search: Verdict | None) -> CertifiedVerdict:
     """Derive the verdict.
 
     Args:
         certificate: with all measurements.
-        search: the verdict of the search on the tuning rows.
+        search: the verdict of the search on the tuning rows; None where the recipe was given and they were not scored,
+            so that the certification rows alone decide.
     """
     failed, undecided = failures(certificate), doubts(certificate)
-    if not search.accepted and not search.undecided:
+    if search is not None and not search.accepted and not search.undecided:
         words = [f"rejected on the tuning rows: {search.reason}"]
         words += [f"on the certification rows: {'; '.join(failed)}"] if failed else []
         return CertifiedVerdict("not accepted", "; ".join(words), None)
-    tuning = "accepted on the tuning rows" if search.accepted else f"undecided on the tuning rows ({search.reason})"
+    tuning = _in_tuning(search)
     if failed:
-        return CertifiedVerdict("not accepted", f"{tuning}; on the certification rows: {'; '.join(failed)}", None)
+        return CertifiedVerdict("not accepted", f"{tuning}on the certification rows: {'; '.join(failed)}", None)
     if undecided:
         needed = rows_needed(certificate)
         more = (
@@ -84,14 +85,22 @@ def judge(certificate: Certificate, search: Verdict) -> CertifiedVerdict:
         )
         return CertifiedVerdict(
             "undecided",
-            f"{tuning}; the {certificate.rows:,} certification rows are too few to decide: {'; '.join(undecided)}; "
+            f"{tuning}the {certificate.rows:,} certification rows are too few to decide: {'; '.join(undecided)}; "
             f"{more}. Certify on more test rows, raise the tolerance, or choose a model with a smaller drop",
             needed,
         )
     drop = describe_drop(certificate)
-    return CertifiedVerdict(
-        "accepted", drop if search.accepted else f"{tuning}; on the certification rows: {drop}", None
-    )
+    doubted = search is not None and not search.accepted
+    return CertifiedVerdict("accepted", f"{tuning}on the certification rows: {drop}" if doubted else drop, None)
+
+
+def _in_tuning(search: Verdict | None) -> str:
+    """Begin a reason with the verdict of a search that did not reject the model."""
+    if search is None:
+        return ""
+    if search.accepted:
+        return "accepted on the tuning rows; "
+    return f"undecided on the tuning rows ({search.reason}); "
 
 
 def failures(certificate: Certificate) -> list[str]:

@@ -63,6 +63,11 @@ class ReportData:
     training: TrainingRecord | None = None
 
     @property
+    def unscored(self) -> str:
+        """Why the artifact's recipe was not scored on the tuning rows; "" where it was."""
+        return next(trial.unscored for trial in self.trials if trial.number == self.best)
+
+    @property
     def table_sizes(self) -> list[TableSize]:
         """The size of each table before and after quantization."""
         sizes = self.manifest.architecture["table_sizes"]

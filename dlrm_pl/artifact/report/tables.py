@@ -17,6 +17,7 @@ from dlrm_pl.pages.terms import Terms
 from dlrm_pl.quantization.judging.guards import describe_change
 from dlrm_pl.quantization.judging.slices.certified_slice import CertifiedSlice
 from dlrm_pl.quantization.judging.slices.cuts import SCORE_NAMES
+from dlrm_pl.quantization.search.trials.trial import Trial
 
 _PASSED = {True: "yes", False: "no", None: "undecided"}
 
@@ -186,7 +187,7 @@ def _trials(data: ReportData, terms: Terms) -> Table:
     rows = [
         (
             trial.number,
-            "accepted" if trial.accepted else "failed" if trial.verdict is None else "rejected",
+            _state(trial),
             "" if trial.verdict is None else f"{trial.drop:+.6f}",
             f"{trial.rows:,}" if trial.rows else "",
             format_bytes(trial.model_bytes) if trial.model_bytes else "",
@@ -198,6 +199,12 @@ def _trials(data: ReportData, terms: Terms) -> Table:
     ]
     names = ("trial", "verdict", "drop", "rows read", "size", "samples/s", "recipe", "reason")
     return Table("", list(terms.all(*names)), rows)
+
+
+def _state(trial: Trial) -> str:
+    if trial.verdict is None:
+        return "failed" if trial.failed else "not scored"
+    return "accepted" if trial.accepted else "rejected"
 
 
 def _settings(data: ReportData) -> Table:

@@ -55,6 +55,7 @@ from dlrm_pl.quantization.judging.evaluation import AUROCEvaluation, EvalFunc
 from dlrm_pl.quantization.judging.row_sets import RowSets
 from dlrm_pl.quantization.ptq.quantize import table_packer
 from dlrm_pl.quantization.ptq.table_packer import TablePacker
+from dlrm_pl.quantization.search.kept_recipe import keep_recipe
 from dlrm_pl.quantization.search.listener import TuningListener
 from dlrm_pl.quantization.search.objective import LatencyTimer
 from dlrm_pl.quantization.search.result import TuningResult
@@ -101,8 +102,9 @@ def build_artifact(
         progress: called with the number of bytes of float tables that were read and packed.
         overwrite: replace an earlier artifact that was made with other settings.
         encoder: dictionaries of the dataset, to go into the artifact; None: it has none.
-        base: earlier artifact whose recipe and tables are taken over, and from which a delta is written; None: a recipe
-            is searched, and all tables are packed.
+        base: earlier artifact whose recipe and tables are taken over, and from which a delta is written. Nothing is
+            scored on the tuning rows then, unless ``eval_func`` is given, and no listener is told of a trial. None: a
+            recipe is searched, and all tables are packed.
         training: record of the model's training, for the report; None where it is not known.
 
     Returns:
@@ -161,7 +163,7 @@ def build_artifact(
         trial_log = TrialLog(trial_log_path(output), identity)
         study = trial_log.sibling_path(STUDY_NAME)  # A strategy of Optuna's recreates it from the log.
         try:
-            result = tune(
+            result = _kept(model, data, settings, base, packer, eval_func) or tune(
                 model,
                 data.calibration,
                 eval_func or AUROCEvaluation(data.tuning),
@@ -175,7 +177,8 @@ def build_artifact(
             )
         finally:
             trial_log.discard_if_empty()
-        log.info("best: %s; stopped because %s", result.best.recipe.describe(), result.stopped_because)
+        if not result.best.unscored:
+            log.info("best: %s; stopped because %s", result.best.recipe.describe(), result.stopped_because)
         save_weights(result.model, folder)
         lines = "".join(json.dumps(trial.to_dict()) + "\n" for trial in result.trials)
         (folder / TRIALS_NAME).write_text(lines, encoding="utf-8")
@@ -213,6 +216,25 @@ def build_artifact(
         trial_log.discard()
     log.info("peak memory of this process so far: %s", format_bytes(_peak_memory_bytes()))
     return Outcome(path=output, manifest=manifest, certificate=certificate, tuning=result)
+
+
+def _kept(
+    model: DLRM,
+    data: RowSets,
+    settings: TuningSettings,
+    base: RefreshBase | None,
+    packer: TablePacker,
+    eval_func: EvalFunc | None,
+) -> TuningResult | None:
+    """Quantize by the recipe of an earlier artifact; None where the tuning rows have to be scored.
+
+    They are where there is none; or where another score than AUROC judges, which the certification does not compute.
+    """
+    if base is None or name_of_score(eval_func) != "AUROC":
+        return None
+    because = f"the recipe of the artifact {base.folder.name} was kept"
+    log.info("%s: %s", because, base.recipe.describe())
+    return keep_recipe(model, data.calibration, settings, base.recipe, packer, because=because)
 
 
 class _Watching(TuningListener):

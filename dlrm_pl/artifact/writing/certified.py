@@ -62,21 +62,21 @@ def certified(
         tolerance = criterion.tolerance(certification.fp32.auroc)
     except SLIPS as error:  # The search is over: its model is kept, but nothing is certified.
         measured, unscored = Certificate.unmeasured(confidence, judged_by), describe_failure(error)
-    verdict = result.best.verdict
-    assert verdict is not None  # The best trial is never a failed one.
+    verdict = result.best.verdict  # None where the recipe was given: the best trial is never a failed one.
+    in_tuning = "" if verdict is None else f"; in tuning {verdict.reason}"
     certificate = Certificate(
         **measured,
         score=score,
         tolerance=tolerance,
         outcome="not accepted",  # Until it is judged, below.
         accepted=False,
-        reason=f"the certification rows could not be scored: {unscored}; in tuning {verdict.reason}",
+        reason=f"the certification rows could not be scored: {unscored}{in_tuning}",
         rows_needed=None,
         row_ranges={name: asdict(rows) for name, rows in data.row_ranges.items()},
         batch_size=data.batch_size,
         seed=settings.seed,
         strategy=settings.strategy,
-        trials=len(result.trials),
+        trials=sum(not trial.unscored for trial in result.trials),
         stopped_because=result.stopped_because,
         recipe=manifest.recipe,
         int8_ops=counted,

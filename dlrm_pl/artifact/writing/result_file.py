@@ -86,8 +86,8 @@ def _summary_of_trial(trial: Trial) -> dict[str, Any]:
     """Return a trial's drop, size and speed; ``trials.jsonl`` has all of it."""
     return {
         "number": trial.number,
-        "accepted": trial.accepted,
-        "drop": trial.drop,
+        "accepted": None if trial.unscored else trial.accepted,
+        "drop": None if trial.unscored else trial.drop,
         "model_bytes": trial.model_bytes,
         "samples_per_s": trial.samples_per_s or None,
         "recipe": trial.recipe.to_dict(),

@@ -20,7 +20,7 @@ class TuningResult:
     """The result of a search; there is always a best model, accepted or not.
 
     Attributes:
-        baseline: scores of the fp32 model on the rows that the trials read.
+        baseline: scores of the fp32 model on the rows that the trials read; None where no trial was scored.
         trials: all trials in order.
         best: trial that ``model`` comes from.
         model: quantized model of the best trial.
@@ -33,7 +33,7 @@ class TuningResult:
         ...     return f"{result.accepted} after {len(result.trials)} trials: {result.reason}"
     """
 
-    baseline: Scores
+    baseline: Scores | None
     trials: tuple[Trial, ...]
     best: Trial
     model: Int8DLRM
@@ -46,12 +46,12 @@ class TuningResult:
 
     @property
     def accepted(self) -> bool:
-        """Whether the best trial met the criterion."""
+        """Whether the best trial met the criterion on the tuning rows; false where it was not scored on them."""
         return self.best.accepted
 
     @property
     def reason(self) -> str:
-        """Why the best trial is accepted or not, in words."""
+        """Why the best trial is accepted or not, or was not scored, in words."""
         return self.best.reason
 
     @property
@@ -77,7 +77,7 @@ class TuningResult:
     def to_dict(self) -> dict[str, Any]:
         """Convert to plain JSON types, without the trials, which ``trials.jsonl`` has."""
         return {
-            "accepted": self.accepted,
+            "accepted": None if self.best.unscored else self.accepted,
             "reason": self.reason,
             "best": self.best.number,
             "trials": len(self.trials),

@@ -106,7 +106,7 @@ def tune(
     space = SearchSpace(settings.space, model.architecture)
 
     def drop_of(quantized: nn.Module) -> float:
-        _seed_everything(settings.seed)  # As it is done before a trial.
+        seed_everything(settings.seed)  # As it is done before a trial.
         return judge.drop(quantized)
 
     context = SearchContext(
@@ -172,7 +172,7 @@ class _Search:
             raise DLRMError(f"All {len(trials)} trials failed. The last one: {trials[-1].error}")
         trial, model = self._best
         if model is None:  # The trial comes from the log of an earlier run.
-            _seed_everything(self._settings.seed)
+            seed_everything(self._settings.seed)
             model = self._context.quantize(trial.recipe)
         return TuningResult(
             baseline=self._judge.baseline(),
@@ -250,7 +250,7 @@ class _Search:
                 listener.on_look(number, verdict)
 
         # Each trial starts from the same state, so that its outcome does not depend on those before it.
-        _seed_everything(self._settings.seed)
+        seed_everything(self._settings.seed)
         began = time.perf_counter()
         try:
             candidate = self._context.quantize(recipe)
@@ -302,7 +302,8 @@ def _rank(trial: Trial) -> tuple[bool, float, float]:
     return trial.accepted, -cost if trial.accepted else 0.0, -trial.drop
 
 
-def _seed_everything(seed: int) -> None:
+def seed_everything(seed: int) -> None:
+    """Seed the random numbers of Python, NumPy and torch, as before every trial."""
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)

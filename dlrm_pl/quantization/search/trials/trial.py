@@ -21,8 +21,8 @@ class Trial:
     Attributes:
         number: number of the trial, from 1.
         recipe: recipe that was tried.
-        score: score of the model on the rows that the trial read; None if the trial failed.
-        verdict: verdict of the criterion; None if the trial failed.
+        score: score of the model on the rows that the trial read; None if the trial failed or was not scored.
+        verdict: verdict of the criterion; None likewise.
         model_bytes: bytes of weights and tables of the served model; 0 if the trial failed.
         seconds: time for quantizing and scoring.
         samples_per_s: speed, measured in turn with fp32 if the objective counts latency, else a rough figure from the
@@ -33,6 +33,7 @@ class Trial:
             not timed, since only accepted models are.
         latency: measured speeds; None if the model was not timed.
         elapsed_s: time from the start of the search to the end of the trial, earlier runs of a resumed search included.
+        unscored: why the model was made without being scored on the tuning rows; empty if it was, or if it failed.
 
     Example:
         >>> from dlrm_pl import TuningListener
@@ -54,38 +55,45 @@ class Trial:
     cost: float | None = None
     latency: Latency | None = None
     elapsed_s: float = 0.0
+    unscored: str = ""
 
     def __repr__(self) -> str:
         """The trial's number, drop, size and outcome, in one line."""
         if self.verdict is None:
-            return f"Trial({self.number}, failed)"
+            return f"Trial({self.number}, {'not scored' if self.unscored else 'failed'})"
         outcome = "accepted" if self.accepted else "rejected"
         return f"Trial({self.number}, drop={self.drop:+.6f}, {format_bytes(self.model_bytes)}, {outcome})"
 
     @property
+    def failed(self) -> bool:
+        """Whether the model could not be made, or not be scored."""
+        return self.verdict is None and not self.unscored
+
+    @property
     def accepted(self) -> bool:
-        """Whether the model is within tolerance and passed all guards."""
+        """Whether the model is within tolerance and passed all guards, on the tuning rows."""
         return self.verdict is not None and self.verdict.accepted
 
     @property
     def drop(self) -> float:
-        """Drop of the score; inf for a failed trial. Unlike scores, drops on different rows can be compared."""
+        """Drop of the score; inf where there is none. Unlike scores, drops on different rows can be compared."""
         return math.inf if self.verdict is None else self.verdict.drop
 
     @property
     def bound(self) -> float:
-        """Upper bound of the drop, which the criterion compares with the tolerance; inf for a failed trial."""
+        """Upper bound of the drop, which the criterion compares with the tolerance; inf where there is none."""
         return math.inf if self.verdict is None else self.verdict.bound
 
     @property
     def reason(self) -> str:
-        """Why the trial was accepted, was rejected, or failed."""
-        return self.error if self.verdict is None else self.verdict.reason
+        """Why the trial was accepted, was rejected, was not scored, or failed."""
+        return self.error or self.unscored if self.verdict is None else self.verdict.reason
 
     def describe(self) -> str:
         """Describe the trial in one line, for the log."""
         if self.verdict is None or self.score is None:
-            return f"trial {self.number}: {self.recipe.describe()}: failed, {self.error}"
+            outcome = "not scored" if self.unscored else "failed"
+            return f"trial {self.number}: {self.recipe.describe()}: {outcome}, {self.reason}"
         outcome = "accepted" if self.accepted else "rejected"
         speed = f", {self.samples_per_s:,.0f} samples/s" if self.samples_per_s else ""
         return (
@@ -119,7 +127,7 @@ class Trial:
             "cost": self.cost,
             "seconds": round(self.seconds, 3),
             "elapsed_s": self.elapsed_s,
-            "failed": verdict is None,
+            "failed": self.failed,
         }
 
     @classmethod
@@ -130,8 +138,8 @@ class Trial:
             KeyError: a value is missing.
             TypeError: a value is of another type; or ValueError.
         """
-        verdict = None
-        if not values["failed"]:
+        verdict, is_scored = None, not values["failed"] and values["drop"] is not None
+        if is_scored:
             verdict = Verdict(
                 accepted=values["accepted"],
                 drop=values["drop"],
@@ -155,10 +163,11 @@ class Trial:
             seconds=values["seconds"],
             samples_per_s=values["samples_per_s"],
             rows=values["rows"],
-            error=values["reason"] if verdict is None else "",
+            error=values["reason"] if values["failed"] else "",
             cost=values["cost"],
             latency=Latency(**values["latency"]) if values["latency"] else None,
             elapsed_s=values["elapsed_s"],
+            unscored="" if values["failed"] or is_scored else values["reason"],
         )
 
 
