@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from statistics import NormalDist
 
 import numpy as np
+import numpy.typing as npt
 
 # Beyond it, the series below is right to six digits.
 _MANY = 100.0
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(128)
 
 
 def student_quantile(probability: float, degrees_of_freedom: float) -> float:
@@ -38,7 +39,14 @@ def student_quantile(probability: float, degrees_of_freedom: float) -> float:
 def _above(angle: float, degrees_of_freedom: float) -> float:
     """Return the probability of t above ``sqrt(degrees) * tan(angle)``, an integral from there to a right angle."""
     half = (math.pi / 2 - angle) / 2
-    angles = angle + half * (1 + _NODES)
+    nodes, weights = _quadrature()
+    angles = angle + half * (1 + nodes)
     constant = math.lgamma((degrees_of_freedom + 1) / 2) - math.lgamma(degrees_of_freedom / 2)
     density = np.cos(angles) ** (degrees_of_freedom - 1)
-    return float(half * (_WEIGHTS @ density) * math.exp(constant) / math.sqrt(math.pi))
+    return float(half * (weights @ density) * math.exp(constant) / math.sqrt(math.pi))
+
+
+@cache
+def _quadrature() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return nodes and weights of Gauss and Legendre, which take 20 ms: not where no bound is computed."""
+    return np.polynomial.legendre.leggauss(128)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -20,12 +20,15 @@ from dlrm_pl.quantization.recipe import Observer, Recipe
 _SAMPLE_ROWS = 8192
 
 
-def calibrate(prepared: nn.Module, batches: Iterable[ClickBatch]) -> int:
+def calibrate(
+    prepared: nn.Module, batches: Iterable[ClickBatch], seen: Callable[[ClickBatch, Tensor], None] | None = None
+) -> int:
     """Show batches to the observers of a model, without gradients.
 
     Args:
         prepared: model as ``prepare`` returns it; its observers are updated.
         batches: calibration rows.
+        seen: called with each batch and the logits of the model for it.
 
     Returns:
         Number of rows.
@@ -36,8 +39,10 @@ def calibrate(prepared: nn.Module, batches: Iterable[ClickBatch]) -> int:
     rows = 0
     with torch.no_grad():  # Not inference_mode: observers keep what they saw as buffers.
         for batch in batches:
-            prepared(batch)
+            logits = prepared(batch)
             rows += batch.num_samples
+            if seen is not None:
+                seen(batch, logits)
     if not rows:
         raise no_rows()
     return rows
@@ -93,9 +98,14 @@ class ActivationRanges:
             chains = prepared_chains(prepared)
             for chain in chains.values():
                 chain.to(device)  # The observer of a segment's input begins on the CPU.
-            calibrate(prepared, self._batches)
+            calibrate(prepared, self._batches, self._seen)
             self._ranges[observer] = {part: self._observed_ranges(chain[0]) for part, chain in chains.items()}
         return self._ranges[observer]
+
+    def _seen(self, batch: ClickBatch, logits: Tensor) -> None:
+        """Keep the first batch as the sample: a model with observers has the logits of the float model, to the bit."""
+        if self._sample is None and 0 < batch.num_samples <= _SAMPLE_ROWS:
+            self._sample = batch, logits.double()
 
     def sample(self) -> tuple[ClickBatch, Tensor]:
         """Some of the calibration rows, and the float model's logits for them, float64 ``[B]``.

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -15,6 +16,7 @@ from safetensors.torch import load_file
 from dlrm_pl.artifact.digests import DIGESTS_NAME
 from dlrm_pl.artifact.manifest import Manifest
 from dlrm_pl.artifact.refreshing.base import RefreshBase
+from dlrm_pl.artifact.refreshing.packer import _others
 from dlrm_pl.artifact.store import load_artifact
 from dlrm_pl.errors import ConfigurationError, NonFiniteError
 from dlrm_pl.files.tensor_file import save_tensors
@@ -84,6 +86,15 @@ def test_only_blocks_that_changed_are_packed(made: Made, tmp_path: Path, monkeyp
     monkeypatch.setattr(TablePacker, "_pack_block", lambda *arguments: pytest.fail("a whole table was packed"))
     refresh(changed(made.model, runs), made.path, tmp_path / "second")
     assert packed == [2 * 256, 1111 - 4 * 256]
+
+
+@pytest.mark.parametrize("byte", [0, 7, 8, 15])
+def test_digests_differ_by_any_of_their_bytes(byte: int) -> None:
+    known = np.arange(48, dtype=np.uint8).reshape(3, 16)
+    digests = known.copy()
+    digests[1, byte] ^= 1
+    assert _others(digests, known).tolist() == [1]
+    assert _others(digests[2:], known[2:]).tolist() == []
 
 
 def test_the_rest_is_shared(made: Made, tmp_path: Path) -> None:
