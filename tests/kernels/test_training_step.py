@@ -15,7 +15,7 @@ from dlrm_pl.kernels.training.native import NativeStep
 from dlrm_pl.kernels.training.rates import Rates
 from dlrm_pl.kernels.training.selection import level_in_use, levels
 from dlrm_pl.kernels.training.steps import StepFailure, StepOptions, Steps, with_rates
-from dlrm_pl.kernels.training.weights import TrainedLayer, TrainedTable
+from dlrm_pl.kernels.training.weights import Rule, TrainedLayer, TrainedTable
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.dlrm import DLRM
 from tests.support.native.native_steps import Trained, a_batch, autocast_gradients, gradients
@@ -101,13 +101,17 @@ def relative_errors(found: list[torch.Tensor], expected: list[torch.Tensor]) -> 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("multi_hot", [False, True], ids=["one-hot", "multi-hot"])
-@pytest.mark.parametrize("rule", ["sgd", "adagrad", "rwsadagrad"])
+@pytest.mark.parametrize(
+    ("dense_rule", "rule"), [("sgd", "sgd"), ("adagrad", "adagrad"), ("adagrad", "rwsadagrad"), ("lamb", "sgd")]
+)
 @pytest.mark.parametrize("shape", ["dot", "dcn of whole blocks"])
-def test_any_number_of_threads_gives_the_same_bits(shape: str, rule: str, multi_hot: bool, precision: str) -> None:
+def test_any_number_of_threads_gives_the_same_bits(
+    shape: str, dense_rule: Rule, rule: Rule, multi_hot: bool, precision: str
+) -> None:
     model = model_of(SHAPES[shape])
     results = []
     for threads in (1, 2, 5):
-        trained = Trained(model, precision=precision, table_rule=rule, dense_rule="adagrad" if rule != "sgd" else "sgd")
+        trained = Trained(model, precision=precision, table_rule=rule, dense_rule=dense_rule)
         for seed in range(3):
             batch = a_batch(SHAPES[shape], 200, seed, multi_hot=multi_hot)
             trained.step(batch, Rates(0.1), largest_norm=0.5 * (seed == 2), threads=threads)
@@ -208,6 +212,17 @@ def test_an_index_beyond_its_table_changes_nothing(place: tuple[int, int], value
     batch.indices[place] = value
     trained = Trained(model)
     assert trained.try_step(batch, ONE, threads=2) == StepFailure("index", place[1], place[0], value)
+    assert all(torch.equal(a, b) for a, b in zip(trained.weights(), model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_an_index_is_told_before_a_loss_that_is_not_finite(threads: int) -> None:
+    model = model_of(SHAPES["dot"])
+    batch = a_batch(SHAPES["dot"], 160, 7)
+    batch.dense[3, 2] = float("inf")  # Another thread's sample, and an earlier one.
+    batch.indices[2, 150] = 1000
+    trained = Trained(model)
+    assert trained.try_step(batch, ONE, threads=threads) == StepFailure("index", 150, 2, 1000)
     assert all(torch.equal(a, b) for a, b in zip(trained.weights(), model.parameters(), strict=True))
 
 

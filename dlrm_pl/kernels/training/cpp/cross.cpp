@@ -26,30 +26,18 @@ void Trainer::cross(int64_t first, int64_t last) {
 }
 
 // Turns the gradient of a layer's output, which lies where that of the interaction will, into the one of its input.
-void Trainer::backward_cross(Team& team, int64_t number, const Batch& batch, const Step& step, int64_t index) {
+void Trainer::backward_cross(int64_t index, int64_t first, int64_t last) {
     const int64_t place = net.bottom_layers + 2 * index;
-    Layer &v = layers[size_t(place)], &w = layers[size_t(place + 1)];
+    const Layer &v = layers[size_t(place)], &w = layers[size_t(place + 1)];
     const Crossing of = crossing(index);
-    const Matrix gradient = interaction_gradient(), dx0 = first_gradient.matrix, dh = rank_gradient.matrix;
-    const Matrix none{nullptr, 0}, dy = of.product;
-    // The other threads may still use what is written next, for the weights of the layer after this one.
-    team.meet();
-    team.share(number, batch.size, BLOCK, [&](int64_t first, int64_t last) {
-        const int64_t most = std::max<int64_t>(BLOCK, CROSSED_BYTES / (gradient.stride * element()) / BLOCK * BLOCK);
-        for (int64_t start = first; start < last; start += most) {
-            const int64_t end = std::min(start + most, last);
-            variant.cross_gradient(of, w.out, gradient, dx0, index + 1 < net.cross_layers, start, end);
-            variant.input_gradient(w, dy, none, dh, start, end);
-            variant.project_gradient(v, dh, gradient, index == 0 ? dx0 : none, gradient, start, end);
-        }
-    });
-    team.meet();
-    gradient_of_weights(team, number, batch, step, w, dy, output_of(place));
-    gradient_of_weights(team, number, batch, step, v, dh, of.x);
-    if (updates_at_once(step) && !descends_at_once(step)) {
-        team.meet();
-        update_layer(team, number, place + 1, step);
-        update_layer(team, number, place, step);
+    const Matrix gradient = interaction_gradient.matrix, dx0 = first_gradient.matrix, dh = gradient_of(place);
+    const Matrix none{nullptr, 0};
+    const int64_t most = std::max<int64_t>(BLOCK, CROSSED_BYTES / (gradient.stride * element()) / BLOCK * BLOCK);
+    for (int64_t start = first; start < last; start += most) {
+        const int64_t end = std::min(start + most, last);
+        variant.cross_gradient(of, w.out, gradient, dx0, index + 1 < net.cross_layers, start, end);
+        variant.input_gradient(w, of.product, none, dh, start, end);
+        variant.project_gradient(v, dh, gradient, index == 0 ? dx0 : none, gradient, start, end);
     }
 }
 

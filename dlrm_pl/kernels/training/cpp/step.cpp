@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <new>
+#include <numeric>
 
 #include "checks.h"
 
@@ -10,8 +11,6 @@ namespace dlrm::training {
 
 namespace {
 
-// Samples of which the loss is summed at a time: partial sums, and so their total, are the same for any threads.
-constexpr int64_t LOSS_BLOCK = 256;
 // Memory of at least so many bytes lies on few pages, which the processor finds faster.
 constexpr int64_t HUGE_PAGE = 2 << 20;
 // Bytes of row gradients that a thread makes and uses before the next ones, so that they stay in its cache.
@@ -58,7 +57,8 @@ Trainer::Trainer(const Variant& given, const Network& network, const Linear* lin
     : variant(given), net(network), tables(given_tables, given_tables + network.num_tables) {
     const int64_t count = layers_of(net);
     layers.resize(size_t(count));
-    packs.resize(size_t(count)), gradients.resize(size_t(count)), outputs.resize(size_t(count));
+    packs.resize(size_t(count)), gradients.resize(size_t(count));
+    outputs.resize(size_t(count)), output_gradients.resize(size_t(count));
     for (int64_t i = 0; i < count; i++) {
         Layer& layer = layers[size_t(i)];
         static_cast<Linear&>(layer) = linears[i];
@@ -73,7 +73,9 @@ Trainer::Trainer(const Variant& given, const Network& network, const Linear* lin
             auto* pack = static_cast<uint8_t*>(packs[size_t(i)].get(2 * bytes));
             layer.forward_pack = pack, layer.backward_pack = pack + bytes;
         }
-        if (i != net.bottom_layers - 1 && i + 1 < count) outputs[size_t(i)].width = stride_of(layer.out, element());
+        if (i + 1 == count) continue;
+        if (i != net.bottom_layers - 1) outputs[size_t(i)].width = stride_of(layer.out, element());
+        if (!is_w(i)) output_gradients[size_t(i)].width = stride_of(layer.out, element());
     }
     const int64_t width = stride_of(interaction_width(net), element());
     inputs.width = stride_of(net.inputs, element());
@@ -81,17 +83,8 @@ Trainer::Trainer(const Variant& given, const Network& network, const Linear* lin
     if (!combines_in_place()) interacted.width = width;
     products.resize(size_t(net.cross_layers));
     for (Activation& product : products) product.width = width;
-    if (net.cross_layers) {
-        first_gradient.width = width;
-        rank_gradient.width = stride_of(layers[size_t(net.bottom_layers)].out, element());
-        for (int64_t i = 1; i < net.cross_layers; i++) {
-            const int64_t rank = layers[size_t(net.bottom_layers + 2 * i)].out;
-            rank_gradient.width = std::max(rank_gradient.width, stride_of(rank, element()));
-        }
-    }
-    int64_t widest = width;
-    for (const Layer& layer : layers) widest = std::max(widest, stride_of(layer.out, element()));
-    for (Activation& gradient : between) gradient.width = widest;
+    if (net.cross_layers) first_gradient.width = width;
+    interaction_gradient.width = width;
     refresh();
 }
 
@@ -110,9 +103,9 @@ int64_t Trainer::chunk_samples(int64_t threads) const {
 }
 
 int64_t Trainer::bytes(int64_t samples) const {
-    int64_t values = inputs.width + vectors.width + interacted.width + 3 * between[0].width;
-    values += first_gradient.width + rank_gradient.width;
+    int64_t values = inputs.width + vectors.width + interacted.width + interaction_gradient.width + first_gradient.width;
     for (const Activation& output : outputs) values += output.width;
+    for (const Activation& gradient : output_gradients) values += gradient.width;
     for (const Activation& product : products) values += product.width;
     int64_t total = values * element() * samples + samples * net.num_tables * net.dim * 4;
     for (const Memory& memory : packs) total += memory.bytes();
@@ -126,12 +119,12 @@ void Trainer::reserve(int64_t samples, const Step& step, int64_t threads) {
         if (!activation.width) return;
         activation.matrix = {activation.memory.get((largest_batch * activation.width + 64) * element()), activation.width};
     };
-    prepare(inputs), prepare(vectors), prepare(interacted), prepare(first_gradient), prepare(rank_gradient);
+    prepare(inputs), prepare(vectors), prepare(interacted), prepare(interaction_gradient), prepare(first_gradient);
     for (Activation& output : outputs) prepare(output);
     for (Activation& product : products) prepare(product);
-    for (Activation& gradient : between) prepare(gradient);
+    for (Activation& gradient : output_gradients) prepare(gradient);
     logits.get(largest_batch * 4), logit_gradients.get(largest_batch * 4);
-    partial_losses.get((largest_batch / LOSS_BLOCK + 1) * 8);
+    partial_losses.get((largest_batch / BLOCK + 1) * 8);
     int64_t blocks = net.num_tables;
     for (const Layer& layer : layers) blocks += 4 * (layer.out / BLOCK + 1);
     partial_squares.get(blocks * 8);
@@ -172,10 +165,10 @@ Matrix Trainer::input_of(int64_t layer) const {
     return layer == net.bottom_layers ? combined() : output_of(layer - 1);
 }
 
-// Where the gradient of an MLP's output is between its making and its use. That of the interaction's output, which cross
-// layers change in place, lies between those of the top and of the bottom.
+// The gradient of a layer's output; that of a W, which cross layers make in place.
 Matrix Trainer::gradient_of(int64_t layer) const {
-    return between[(layer < net.bottom_layers ? layer : layer - 2 * net.cross_layers + 1) % 3].matrix;
+    if (!is_w(layer)) return output_gradients[size_t(layer)].matrix;
+    return products[size_t((layer - net.bottom_layers) / 2)].matrix;
 }
 
 // All steps in one parallel region: threads that are woken up for each step would cost as much as a small one.
@@ -189,7 +182,7 @@ void Trainer::run(
             make_step(team, number, batches[i], steps[i], run.error);
             team.meet();  // What the next step prepares, no thread reads any more.
             if (number == 0) {
-                finish(steps[i], run, found + 2 * i);
+                finish(batches[i], steps[i], run, found + 2 * i);
                 goes_on = !run.error.kind && found[2 * i] <= largest_loss && run.made < count &&
                           begin(batches[run.made], steps[run.made], threads, run);
             }
@@ -204,7 +197,7 @@ bool Trainer::begin(const Batch& batch, const Step& step, int64_t threads, Run& 
     if (!run.refusal) run.refusal = wrong(net, step);
     if (run.refusal) return false;
     if (step.first) forget();
-    result = {};
+    norm = 0;
     factor = 1;
     try {
         reserve(batch.size, step, threads);
@@ -219,20 +212,50 @@ bool Trainer::begin(const Batch& batch, const Step& step, int64_t threads, Run& 
     return !run.lacks_memory;
 }
 
+// First what belongs to samples, of which each thread has its own: forward, and backward to the gradients of all
+// activations and rows. Then what is summed over the samples, of which each thread has its own part: weights and rows. So
+// threads wait for each other once, and a last time before the next step.
 void Trainer::make_step(Team& team, int64_t number, const Batch& batch, const Step& step, Error& error) {
-    check(team, number, batch, error);
+    if (batch.offsets) {
+        check_bags(team, number, batch, error);
+        team.meet();
+        if (error.kind) return;
+    }
+    // Rows are changed chunk by chunk of the batch, and a chunk is shared in its turn.
+    const bool in_chunks = chunk < batch.size;
+    const auto own = [&](const auto& work) { team.share(number, batch.size, BLOCK, work); };
+    own([&](int64_t first, int64_t last) {
+        if (!batch.offsets && !has_rows(batch, first, last, error)) return;
+        forward(number, batch, first, last);
+        losses(batch, step, first, last, error);
+        backward_top(first, last);
+        if (in_chunks) return;
+        backward_rows(number, 0, first, last);
+        backward_mlp(0, net.bottom_layers, first, last);
+    });
     team.meet();
     if (error.kind) return;
-    forward(team, number, batch);
-    losses(team, number, batch, step, error);
-    team.meet();
-    if (error.kind) return;
-    backward(team, number, batch, step);
+    if (in_chunks) {
+        for (int64_t start = 0; start < batch.size; start += chunk) {
+            const int64_t end = std::min(start + chunk, batch.size);
+            team.share(number, end - start, BLOCK, [&](int64_t first, int64_t last) {
+                backward_rows(number, start, start + first, start + last);
+            });
+            team.meet();
+            descend_rows(team, number, batch, step, start, end);
+            team.meet();
+        }
+        own([&](int64_t first, int64_t last) { backward_mlp(0, net.bottom_layers, first, last); });
+        team.meet();
+    } else if (descends(step)) {
+        descend_rows(team, number, batch, step, 0, batch.size);
+    }
+    weights(team, number, batch, step);
     if (step.last) update_all(team, number, step);
 }
 
 // Counts a step that was made, and writes its loss and norm; on one thread.
-void Trainer::finish(const Step& step, Run& run, double* found) {
+void Trainer::finish(const Batch& batch, const Step& step, Run& run, double* found) {
     if (run.error.kind || step.last) {
         forget();
     } else {
@@ -240,24 +263,29 @@ void Trainer::finish(const Step& step, Run& run, double* found) {
         kept_batches++;
     }
     if (run.error.kind) return;
-    found[0] = result.loss, found[1] = result.norm;
+    const auto* sums = static_cast<const double*>(partial_losses.get(0));
+    found[0] = std::accumulate(sums, sums + (batch.size + BLOCK - 1) / BLOCK, 0.0) / double(batch.size);
+    found[1] = norm;
     run.made++;
 }
 
-void Trainer::check(Team& team, int64_t number, const Batch& batch, Error& error) {
-    if (!batch.offsets) {
-        team.share(number, batch.size, BLOCK, [&](int64_t first, int64_t last) {
-            for (int64_t table = 0; table < net.num_tables; table++) {
-                const int64_t* indices = batch.indices + table * batch.index_stride;
-                const uint64_t count = uint64_t(tables[size_t(table)].count);
-                for (int64_t sample = first; sample < last; sample++) {
-                    if (uint64_t(indices[sample]) >= count) error.report(BAD_INDEX, sample, table, indices[sample]);
-                }
-            }
-        });
-        return;
+// Whether the tables have the rows that samples [first, last) look up, one in each table.
+bool Trainer::has_rows(const Batch& batch, int64_t first, int64_t last, Error& error) {
+    bool all = true;
+    for (int64_t table = 0; table < net.num_tables; table++) {
+        const int64_t* indices = batch.indices + table * batch.index_stride;
+        const uint64_t count = uint64_t(tables[size_t(table)].count);
+        for (int64_t sample = first; sample < last; sample++) {
+            if (uint64_t(indices[sample]) < count) continue;
+            error.report(BAD_INDEX, sample, table, indices[sample]);
+            all = false;
+        }
     }
-    // A bag is read only when its own bounds are known to be in order.
+    return all;
+}
+
+// A bag is read only when its own bounds are known to be in order.
+void Trainer::check_bags(Team& team, int64_t number, const Batch& batch, Error& error) {
     each_table(team, number, [&](int64_t table) {
         const uint64_t count = uint64_t(tables[size_t(table)].count);
         for (int64_t sample = 0; sample < batch.size; sample++) {
@@ -277,138 +305,84 @@ void Trainer::check(Team& team, int64_t number, const Batch& batch, Error& error
     if (end != batch.lookups) error.report(BAD_OFFSET, std::max<int64_t>(batch.size - 1, 0), net.num_tables - 1, end);
 }
 
-void Trainer::forward(Team& team, int64_t number, const Batch& batch) {
-    // A thread needs nothing of the others' samples, so there is no meeting until the losses are known.
-    team.share(number, batch.size, BLOCK, [&](int64_t first, int64_t last) {
-        variant.cast(batch.dense, net.inputs, inputs.matrix, first, last);
-        const int64_t end = layers_of(net) - 1;
-        const auto forward = [&](int64_t i) {
-            variant.forward(layers[size_t(i)], input_of(i), output_of(i), first, last);
-        };
-        for (int64_t i = 0; i < net.bottom_layers; i++) forward(i);
-        variant.interact(net, tables.data(), batch, vectors.matrix, combined(), room(number), first, last);
-        cross(first, last);
-        for (int64_t i = first_top(net); i < end; i++) forward(i);
-        variant.logits(layers.back(), input_of(end), static_cast<float*>(logits.get(0)), first, last);
-    });
-    team.meet();
+// All stages up to the logits of samples [first, last).
+void Trainer::forward(int64_t number, const Batch& batch, int64_t first, int64_t last) {
+    variant.cast(batch.dense, net.inputs, inputs.matrix, first, last);
+    const int64_t end = layers_of(net) - 1;
+    const auto forward = [&](int64_t i) {
+        variant.forward(layers[size_t(i)], input_of(i), output_of(i), first, last);
+    };
+    for (int64_t i = 0; i < net.bottom_layers; i++) forward(i);
+    variant.interact(net, tables.data(), batch, vectors.matrix, combined(), room(number), first, last);
+    cross(first, last);
+    for (int64_t i = first_top(net); i < end; i++) forward(i);
+    variant.logits(layers.back(), input_of(end), static_cast<float*>(logits.get(0)), first, last);
 }
 
-void Trainer::losses(Team& team, int64_t number, const Batch& batch, const Step& step, Error& error) {
+// Losses, summed for each BLOCK of samples so that their total is the same for any threads, and gradients of the logits.
+// `first` is a multiple of BLOCK.
+void Trainer::losses(const Batch& batch, const Step& step, int64_t first, int64_t last, Error& error) {
     const auto* z = static_cast<const float*>(logits.get(0));
     auto* g = static_cast<float*>(logit_gradients.get(0));
     auto* sums = static_cast<double*>(partial_losses.get(0));
     const double scale = double(step.loss_scale) / double(batch.size);
-    team.share(number, batch.size, LOSS_BLOCK, [&](int64_t first, int64_t last) {
-        for (int64_t start = first; start < last; start += LOSS_BLOCK) {
-            double sum = 0;
-            for (int64_t sample = start; sample < std::min(start + LOSS_BLOCK, last); sample++) {
-                const Loss found = loss_of(net, z[sample], batch.labels[sample]);
-                if (!std::isfinite(found.value) || !std::isfinite(z[sample])) error.report(NOT_FINITE, sample, 0, 0);
-                sum += found.value;
-                g[sample] = float(found.gradient * scale);
-            }
-            sums[start / LOSS_BLOCK] = sum;
-        }
-    });
-    team.meet();
-    if (number == 0) {
+    for (int64_t start = first; start < last; start += BLOCK) {
         double sum = 0;
-        for (int64_t i = 0; i < (batch.size + LOSS_BLOCK - 1) / LOSS_BLOCK; i++) sum += sums[i];
-        result.loss = sum / double(batch.size);
+        for (int64_t sample = start; sample < std::min(start + BLOCK, last); sample++) {
+            const Loss found = loss_of(net, z[sample], batch.labels[sample]);
+            if (!std::isfinite(found.value) || !std::isfinite(z[sample])) error.report(NOT_FINITE, sample, 0, 0);
+            sum += found.value;
+            g[sample] = float(found.gradient * scale);
+        }
+        sums[start / BLOCK] = sum;
     }
 }
 
-void Trainer::backward(Team& team, int64_t number, const Batch& batch, const Step& step) {
-    const int64_t last = int64_t(layers.size()) - 1;
-    Layer& end = layers[size_t(last)];
-    const auto* g = static_cast<const float*>(logit_gradients.get(0));
-    const Matrix x = input_of(last);
-    const bool add = has_gradients;
-    team.share(number, end.in, BLOCK, [&](int64_t first, int64_t stop) {
-        variant.logit_weight_gradient(end, g, x, batch.size, add, first, stop);
-    });
-    if (number == 0) {
-        double sum = 0;
-        for (int64_t sample = 0; sample < batch.size; sample++) sum += g[sample];
-        *end.bias_gradient = float(sum) + (add ? *end.bias_gradient : 0.0f);
-    }
+// From the gradients of the logits to that of the interaction's output.
+void Trainer::backward_top(int64_t first, int64_t last) {
+    const int64_t end = layers_of(net) - 1;
     // What a top MLP of one layer reads has no ReLU.
-    const bool reads_interaction = last == first_top(net);
-    const Matrix dx = reads_interaction ? interaction_gradient() : gradient_of(last - 1);
-    team.share(number, batch.size, BLOCK, [&](int64_t first, int64_t stop) {
-        variant.logit_input_gradient(end, g, reads_interaction ? Matrix{nullptr, 0} : x, dx, first, stop);
-    });
-    team.meet();
-    if (updates_at_once(step)) update_layer(team, number, last, step);
-    backward_mlp(team, number, batch, step, first_top(net), last);
-    for (int64_t i = net.cross_layers - 1; i >= 0; i--) backward_cross(team, number, batch, step, i);
-    backward_rows(team, number, batch, step);
-    backward_mlp(team, number, batch, step, 0, net.bottom_layers);
+    const bool reads_interaction = end == first_top(net);
+    variant.logit_input_gradient(
+        layers.back(), static_cast<const float*>(logit_gradients.get(0)),
+        reads_interaction ? Matrix{nullptr, 0} : input_of(end),
+        reads_interaction ? interaction_gradient.matrix : gradient_of(end - 1), first, last);
+    backward_mlp(first_top(net), end, first, last);
+    for (int64_t i = net.cross_layers - 1; i >= 0; i--) backward_cross(i, first, last);
 }
 
-// Layers [first_layer, last_layer) of one MLP, whose last output's gradient is there.
-void Trainer::backward_mlp(
-    Team& team, int64_t number, const Batch& batch, const Step& step, int64_t first_layer, int64_t last_layer) {
-    for (int64_t i = last_layer - 1; i >= first_layer; i--) {
-        Layer& layer = layers[size_t(i)];
-        const Matrix dy = gradient_of(i), x = input_of(i);
-        if (i > 0) {
-            const bool reads_interaction = i == first_top(net);
-            const Matrix mask = reads_interaction ? Matrix{nullptr, 0} : x;
-            const Matrix dx = reads_interaction ? interaction_gradient() : gradient_of(i - 1);
-            team.share(number, batch.size, BLOCK, [&](int64_t first, int64_t last) {
-                variant.input_gradient(layer, dy, mask, dx, first, last);
-            });
-        }
-        if (descends_at_once(step)) {
-            // All threads have read the weights. The layer before needs none of these, so there is no meeting at the end.
-            team.meet();
-            gradient_of_weights(team, number, batch, step, layer, dy, x);
-            continue;
-        }
-        gradient_of_weights(team, number, batch, step, layer, dy, x);
-        team.meet();
-        if (updates_at_once(step)) update_layer(team, number, i, step);
+// From the gradient of the last output of layers [first_layer, last_layer) of one MLP to that of its input, unless that
+// is the dense features.
+void Trainer::backward_mlp(int64_t first_layer, int64_t last_layer, int64_t first, int64_t last) {
+    for (int64_t i = last_layer - 1; i >= first_layer && i > 0; i--) {
+        const bool reads_interaction = i == first_top(net);
+        const Matrix mask = reads_interaction ? Matrix{nullptr, 0} : input_of(i);
+        const Matrix dx = reads_interaction ? interaction_gradient.matrix : gradient_of(i - 1);
+        variant.input_gradient(layers[size_t(i)], gradient_of(i), mask, dx, first, last);
     }
 }
 
-// Makes the gradient of a layer's weights, or subtracts it at once.
-void Trainer::gradient_of_weights(
-    Team& team, int64_t number, const Batch& batch, const Step& step, Layer& layer, Matrix dy, Matrix x) {
-    team.share(number, layer.out, BLOCK, [&](int64_t first, int64_t last) {
-        if (descends_at_once(step)) {
-            variant.descend_weights(layer, dy, x, batch.size, step.dense.learning_rate, room(number), first, last);
-        } else {
-            variant.weight_gradient(layer, dy, x, batch.size, has_gradients, room(number), first, last);
-        }
-    });
+// From the gradient of the interaction's output to those of the bottom MLP's and of the rows, of a chunk that begins with
+// sample `start`.
+void Trainer::backward_rows(int64_t number, int64_t start, int64_t first, int64_t last) {
+    auto* values = static_cast<float*>(row_gradients[size_t(kept_batches)].get(0));
+    variant.interact_backward(
+        net, vectors.matrix, interaction_gradient.matrix, gradient_of(net.bottom_layers - 1), RowGradients{values, start},
+        room(number), first, last);
 }
 
-void Trainer::backward_rows(Team& team, int64_t number, const Batch& batch, const Step& step) {
-    const Matrix dout = interaction_gradient(), ddense = gradient_of(net.bottom_layers - 1);
+// Subtracts the gradients of the rows that samples [start, end), a chunk, look up.
+void Trainer::descend_rows(
+    Team& team, int64_t number, const Batch& batch, const Step& step, int64_t start, int64_t end) {
     auto* values = static_cast<float*>(row_gradients[size_t(kept_batches)].get(0));
-    const bool at_once = descends(step);
-    for (int64_t start = 0; start < batch.size; start += chunk) {
-        const int64_t end = std::min(start + chunk, batch.size);
-        team.share(number, end - start, BLOCK, [&](int64_t first, int64_t last) {
-            variant.interact_backward(
-                net, vectors.matrix, dout, ddense, RowGradients{values, start}, room(number), start + first,
-                start + last);
-        });
-        team.meet();
-        if (!at_once) continue;
-        const auto descend = [&](int64_t first, int64_t last) {
-            variant.descend(
-                net, tables.data(), first, last, batch, RowGradients{values, start}, step.tables.learning_rate, start,
-                end);
-        };
-        if (batch.offsets) {
-            each_table(team, number, [&](int64_t table) { descend(table, table + 1); });
-        } else {
-            team.share(number, net.num_tables, 1, descend);
-        }
-        team.meet();
+    const auto descend = [&](int64_t first, int64_t last) {
+        variant.descend(
+            net, tables.data(), first, last, batch, RowGradients{values, start}, step.tables.learning_rate, start, end);
+    };
+    if (batch.offsets) {
+        each_table(team, number, [&](int64_t table) { descend(table, table + 1); });
+    } else {
+        team.share(number, net.num_tables, 1, descend);
     }
 }
 

@@ -11,11 +11,6 @@
 
 namespace dlrm::training {
 
-struct Losses {
-    double loss = 0;  // Mean over the batch.
-    double norm = 0;  // Of all gradients together, before they are scaled down; 0 where it was not asked for.
-};
-
 // What came of some steps.
 struct Run {
     int64_t made = 0;               // Number of steps.
@@ -68,30 +63,39 @@ private:
 
     bool begin(const Batch& batch, const Step& step, int64_t threads, Run& run);
     void make_step(Team& team, int64_t number, const Batch& batch, const Step& step, Error& error);
-    void finish(const Step& step, Run& run, double* found);
-    void check(Team& team, int64_t number, const Batch& batch, Error& error);
-    void forward(Team& team, int64_t number, const Batch& batch);
-    void losses(Team& team, int64_t number, const Batch& batch, const Step& step, Error& error);
-    void backward(Team& team, int64_t number, const Batch& batch, const Step& step);
-    void backward_mlp(
-        Team& team, int64_t number, const Batch& batch, const Step& step, int64_t first_layer, int64_t last_layer);
-    void gradient_of_weights(
-        Team& team, int64_t number, const Batch& batch, const Step& step, Layer& layer, Matrix dy, Matrix x);
+    void finish(const Batch& batch, const Step& step, Run& run, double* found);
+    bool has_rows(const Batch& batch, int64_t first, int64_t last, Error& error);
+    void check_bags(Team& team, int64_t number, const Batch& batch, Error& error);
+
+    // Of samples [first, last), on thread `number`.
+    void forward(int64_t number, const Batch& batch, int64_t first, int64_t last);
+    void losses(const Batch& batch, const Step& step, int64_t first, int64_t last, Error& error);
+    void backward_top(int64_t first, int64_t last);
+    void backward_mlp(int64_t first_layer, int64_t last_layer, int64_t first, int64_t last);
+    void backward_rows(int64_t number, int64_t start, int64_t first, int64_t last);
     // cross.cpp
     void cross(int64_t first, int64_t last);
-    void backward_cross(Team& team, int64_t number, const Batch& batch, const Step& step, int64_t index);
+    void backward_cross(int64_t index, int64_t first, int64_t last);
     Crossing crossing(int64_t number) const;
-    void backward_rows(Team& team, int64_t number, const Batch& batch, const Step& step);
+
+    // Over all samples.
+    void descend_rows(Team& team, int64_t number, const Batch& batch, const Step& step, int64_t start, int64_t end);
+    // update.cpp
+    void weights(const Team& team, int64_t number, const Batch& batch, const Step& step);
+    void weights_of(
+        int64_t index, int64_t number, const Batch& batch, const Step& step, int64_t first, int64_t last);
     void update_all(Team& team, int64_t number, const Step& step);
-    void update_layer(Team& team, int64_t number, int64_t layer, const Step& step);
+    void update_outputs(int64_t index, const Step& step, int64_t first, int64_t last);
     void update_lamb(Team& team, int64_t number, Layer& layer, const Rates& rates);
     void find_factor(Team& team, int64_t number, const Step& step);
 
-    // Whether weights are updated as soon as their gradient is known: no norm of all gradients is needed first.
-    bool updates_at_once(const Step& step) const { return step.last && !(step.largest_norm > 0); }
+    // Whether nothing has to be known of all gradients before the first weights are updated.
+    bool needs_no_norm(const Step& step) const { return step.last && !(step.largest_norm > 0); }
+    // Whether weights are updated as soon as their gradient is known.
+    bool updates_at_once(const Step& step) const { return needs_no_norm(step) && net.dense_rule != LAMB; }
     // Whether rows are updated chunk by chunk: sums over a batch are not needed.
     bool descends(const Step& step) const {
-        return net.table_rule == SGD && step.first && updates_at_once(step) && !(step.largest_value > 0);
+        return net.table_rule == SGD && step.first && needs_no_norm(step) && !(step.largest_value > 0);
     }
     // Whether the MLPs' gradients are subtracted from the weights where they arise, and kept nowhere.
     bool descends_at_once(const Step& step) const {
@@ -104,7 +108,12 @@ private:
     Matrix input_of(int64_t layer) const;
     Matrix output_of(int64_t layer) const;
     Matrix gradient_of(int64_t layer) const;
-    Matrix interaction_gradient() const { return between[net.bottom_layers % 3].matrix; }
+    // Whether a layer is the W of a cross layer.
+    bool is_w(int64_t layer) const {
+        return layer > net.bottom_layers && layer < first_top(net) && (layer - net.bottom_layers) % 2 == 1;
+    }
+    bool is_packed(int64_t layer) const { return layer + 1 < int64_t(layers.size()); }
+    static int64_t blocks_of(const Layer& layer) { return (layer.out + BLOCK - 1) / BLOCK; }
     // Whether the vectors lie as their concatenation does.
     bool combines_in_place() const { return !net.is_dot && net.dim % BLOCK == 0; }
     Matrix combined() const { return combines_in_place() ? vectors.matrix : interacted.matrix; }
@@ -116,9 +125,10 @@ private:
     std::vector<Memory> packs, gradients;  // Of each layer.
     std::vector<Activation> outputs;       // Of each layer but the bottom's last (in `vectors`) and the last.
     Activation inputs, vectors, interacted;  // The last one is missing where it is the same as the one before.
-    std::vector<Activation> products;      // Of each cross layer.
-    Activation first_gradient, rank_gradient;  // Of what all cross layers read, and of V's outputs.
-    Activation between[3];       // Gradients of activations; a stage reads two and writes one.
+    std::vector<Activation> products;      // Of each cross layer; later their gradients.
+    std::vector<Activation> output_gradients;  // Of each layer but W's, whose are the products', and the last.
+    Activation interaction_gradient;
+    Activation first_gradient;             // Of what all cross layers read.
     Memory logits, logit_gradients, partial_losses, partial_squares;
     Memory rooms;                // Of the interaction and of the weights' gradients, one for each thread.
     std::vector<Memory> row_gradients;     // Of each batch since the last update.
@@ -126,7 +136,7 @@ private:
     bool has_gradients = false;
     TableGradients table_gradients;
     std::vector<int64_t> owners;           // Of each table: the thread that works on the whole of it.
-    Losses result;
+    double norm = 0;             // Of all gradients together, before they are scaled down; 0 where it is not asked for.
     float factor = 1;            // That gradients are multiplied by to keep their norm.
     int64_t largest_batch = 0, chunk = 0, room_floats = 0;
 };

@@ -1,9 +1,10 @@
 // What a training step consists of, as the parts of the native code share it.
 //
-// A step runs in stages over one batch of B samples, each shared among threads by ranges of samples, outputs or tables:
+// A step runs in stages over one batch of B samples. First those of a sample, each thread with its range of samples:
 //   indices checked -> dense features cast -> bottom MLP -> lookups and interaction -> cross layers -> top MLP -> loss ->
-//   top MLP backward -> cross layers backward -> interaction backward and rows of the tables -> bottom MLP backward ->
-//   weights.
+//   gradients of the top MLP's activations -> of the cross layers' -> of the interaction's and the rows -> of the bottom
+//   MLP's;
+// then those of a sum over samples, each thread with its range of outputs or tables: rows of the tables and weights.
 // Every sum runs in an order that does not depend on the threads, so any number of them gives the same bits.
 //
 // Activations are matrices of T, float or bfloat16 by the precision of the variant: a row for each sample, padded with
@@ -13,6 +14,7 @@
 #include <atomic>
 #include <cstdint>
 #include <cstring>
+#include <tuple>
 
 namespace dlrm::training {
 
@@ -145,14 +147,18 @@ struct RowGradients {
 
 enum ErrorKind : int64_t { NONE = 0, BAD_INDEX = 1, NOT_FINITE = 2, BAD_OFFSET = 3, BAD_LABEL = 4 };
 
-// The error of the first sample that has one, whichever thread found it.
+// The error of the first sample that has one, whichever thread found it. One in what a batch says is told before a loss
+// that is not finite, which others may have found meanwhile.
 struct Error {
     std::atomic_flag lock = ATOMIC_FLAG_INIT;
     int64_t kind = NONE, sample = 0, place = 0, value = 0;
 
     void report(int64_t new_kind, int64_t new_sample, int64_t new_place, int64_t new_value) {
         while (lock.test_and_set(std::memory_order_acquire)) {}
-        if (kind == NONE || new_sample < sample || (new_sample == sample && new_place < place)) {
+        const auto order = [](int64_t kind, int64_t sample, int64_t place) {
+            return std::make_tuple(kind == NONE, kind == NOT_FINITE, sample, place);
+        };
+        if (order(new_kind, new_sample, new_place) < order(kind, sample, place)) {
             kind = new_kind, sample = new_sample, place = new_place, value = new_value;
         }
         lock.clear(std::memory_order_release);

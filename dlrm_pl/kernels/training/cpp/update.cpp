@@ -1,7 +1,8 @@
-// The update of all weights from their gradients: limits of these, and the optimizers.
+// The gradients of all weights, their limits, and the update by the optimizers.
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "step.h"
 
@@ -28,6 +29,46 @@ void lamb_direction(float* gradient, const float* weights, float* average, float
 
 }  // namespace
 
+// Makes the gradients of all layers' weights, or changes the weights at once. Blocks of outputs of all layers are shared
+// as one line, so that threads have about the same work, and most layers one thread.
+void Trainer::weights(const Team& team, int64_t number, const Batch& batch, const Step& step) {
+    int64_t work = 0;
+    for (const Layer& layer : layers) work += blocks_of(layer) * round_up(layer.in, BLOCK);
+    const int64_t begin = work * number / team.count(), end = work * (number + 1) / team.count();
+    int64_t place = 0;
+    for (int64_t i = 0; i < int64_t(layers.size()); i++) {
+        const Layer& layer = layers[size_t(i)];
+        const int64_t width = round_up(layer.in, BLOCK);
+        // The blocks of which the middle lies before a bound.
+        const auto before = [&](int64_t bound) {
+            return std::clamp((bound - place + width / 2) / width, int64_t(0), blocks_of(layer));
+        };
+        const int64_t first = before(begin) * BLOCK, last = std::min(before(end) * BLOCK, layer.out);
+        if (first < last) weights_of(i, number, batch, step, first, last);
+        place += blocks_of(layer) * width;
+    }
+}
+
+// Of outputs [first, last) of a layer.
+void Trainer::weights_of(
+    int64_t index, int64_t number, const Batch& batch, const Step& step, int64_t first, int64_t last) {
+    Layer& layer = layers[size_t(index)];
+    const Matrix x = input_of(index);
+    if (index + 1 == int64_t(layers.size())) {
+        const auto* g = static_cast<const float*>(logit_gradients.get(0));
+        variant.logit_weight_gradient(layer, g, x, batch.size, has_gradients, 0, layer.in);
+        const double sum = std::accumulate(g, g + batch.size, 0.0);
+        *layer.bias_gradient = float(sum) + (has_gradients ? *layer.bias_gradient : 0.0f);
+    } else if (descends_at_once(step)) {
+        variant.descend_weights(
+            layer, gradient_of(index), x, batch.size, step.dense.learning_rate, room(number), first, last);
+        return;
+    } else {
+        variant.weight_gradient(layer, gradient_of(index), x, batch.size, has_gradients, room(number), first, last);
+    }
+    if (updates_at_once(step)) update_outputs(index, step, first, last);
+}
+
 // What is not updated at once.
 void Trainer::update_all(Team& team, int64_t number, const Step& step) {
     const bool by_rows = !descends(step);
@@ -36,7 +77,15 @@ void Trainer::update_all(Team& team, int64_t number, const Step& step) {
     }
     if (step.largest_norm > 0) find_factor(team, number, step);
     if (!updates_at_once(step)) {
-        for (int64_t i = 0; i < int64_t(layers.size()); i++) update_layer(team, number, i, step);
+        if (!(step.largest_norm > 0)) team.meet();  // The gradients of a share are others' work.
+        for (int64_t i = 0; i < int64_t(layers.size()); i++) {
+            Layer& layer = layers[size_t(i)];
+            const auto share = [&](const auto& work) { team.share(number, layer.out, BLOCK, work); };
+            share([&](int64_t first, int64_t last) { update_outputs(i, step, first, last); });
+            if (net.dense_rule != LAMB) continue;
+            update_lamb(team, number, layer, step.dense);
+            if (is_packed(i)) share([&](int64_t first, int64_t last) { variant.pack(layer, first, last); });
+        }
     }
     if (!by_rows) return;
     team.meet();
@@ -48,6 +97,7 @@ void Trainer::update_all(Team& team, int64_t number, const Step& step) {
 
 // The norm of all gradients together, as torch.nn.utils.clip_grad_norm_ takes it, in double.
 void Trainer::find_factor(Team& team, int64_t number, const Step& step) {
+    team.meet();  // The gradients of a share are others' work.
     auto* squares = static_cast<double*>(partial_squares.get(0));
     each_table(team, number, [&](int64_t table) {
         squares[table] = table_gradients.squares(variant, net, table, room(number));
@@ -67,13 +117,14 @@ void Trainer::find_factor(Team& team, int64_t number, const Step& step) {
     if (number == 0) {
         double sum = 0;
         for (const double* part = squares; part < blocks; part++) sum += *part;
-        result.norm = std::sqrt(sum);
-        factor = float(std::min(1.0, double(step.largest_norm) / (result.norm + 1e-6)));
+        norm = std::sqrt(sum);
+        factor = float(std::min(1.0, double(step.largest_norm) / (norm + 1e-6)));
     }
     team.meet();
 }
 
-void Trainer::update_layer(Team& team, int64_t number, int64_t index, const Step& step) {
+// Limits the gradients of outputs [first, last) of a layer, and updates their weights, unless LAMB has to know more.
+void Trainer::update_outputs(int64_t index, const Step& step, int64_t first, int64_t last) {
     Layer& layer = layers[size_t(index)];
     const auto limit = [&](float* values, int64_t count) {
         if (factor != 1) {
@@ -89,23 +140,16 @@ void Trainer::update_layer(Team& team, int64_t number, int64_t index, const Step
         float* const states[2] = {state[0] ? state[0] + start : nullptr, state[1] ? state[1] + start : nullptr};
         variant.update(net.dense_rule, weights + start, gradient + start, states, count, step.dense);
     };
-    const bool is_packed = index + 1 < int64_t(layers.size()), at_once = net.dense_rule != LAMB;
-    team.share(number, layer.out, BLOCK, [&](int64_t first, int64_t last) {
-        // Block by block: what one loop leaves in the cache the next one takes.
-        for (int64_t start = first; start < last; start += BLOCK) {
-            const int64_t end = std::min(start + BLOCK, last), place = start * layer.in, count = (end - start) * layer.in;
-            limit(layer.weight_gradient + place, count);
-            limit(layer.bias_gradient + start, end - start);
-            if (!at_once) continue;
-            part(layer.weight, layer.weight_gradient, layer.weight_state, place, count);
-            if (layer.has_bias) part(layer.bias, layer.bias_gradient, layer.bias_state, start, end - start);
-            if (is_packed) variant.pack(layer, start, end);
-        }
-    });
-    if (at_once) return;
-    update_lamb(team, number, layer, step.dense);
-    if (!is_packed) return;
-    team.share(number, layer.out, BLOCK, [&](int64_t first, int64_t last) { variant.pack(layer, first, last); });
+    // Block by block: what one loop leaves in the cache the next one takes.
+    for (int64_t start = first; start < last; start += BLOCK) {
+        const int64_t end = std::min(start + BLOCK, last), place = start * layer.in, count = (end - start) * layer.in;
+        limit(layer.weight_gradient + place, count);
+        limit(layer.bias_gradient + start, end - start);
+        if (net.dense_rule == LAMB) continue;
+        part(layer.weight, layer.weight_gradient, layer.weight_state, place, count);
+        if (layer.has_bias) part(layer.bias, layer.bias_gradient, layer.bias_state, start, end - start);
+        if (is_packed(index)) variant.pack(layer, start, end);
+    }
 }
 
 // The weights and the biases of a layer are scaled each by the ratio of their own norm to that of Adam's direction.
