@@ -7,7 +7,12 @@ takes those. Where other programs use the machine, compare processor time: that 
 calls, and that of all other threads but the native steps' own (with one thread: the reader of batches and the progress
 bar). The share in native calls is that of all processor time; 1 would be the bare steps.
 
+With ``--bare``, many shorter epochs are each followed by as many bare steps in the same process, since on a machine
+that is shared or virtual a step of two threads may take twice as long from one minute to the next. Their ratio is
+printed with its quartiles over all epochs but the first of each run.
+
     PYTHONPATH=. python benchmarks/fit_overhead.py ../before . --repeats 5
+    PYTHONPATH=. python benchmarks/fit_overhead.py . --networks quickstart --bare --threads 2 --steps 2000
 
 A checkout must have been built. Prints microseconds a step, and JSON as the last line.
 """
@@ -39,30 +44,65 @@ NETWORKS: dict[str, dict[str, Any]] = {
 }
 NAMES = ("step", "in native calls", "beside them", "processor, this thread beside them", "processor, other threads")
 SHARE = "share of the processor in native calls"
+_BARE_EPOCHS = 21
 
 
-def microseconds(
-    checkout: Path, data: Path, folder: Path, *, networks: str, batch_size: int, steps: int, threads: int
-) -> dict[str, float]:
-    """Return the microseconds a step of a checkout's ``fit``, by name, and the share of native calls.
-
-    Raises:
-        RuntimeError: ``fit`` failed; with its output.
-    """
-    found = fit_on_a_terminal(
-        *(checkout, "NativeTimes", NETWORKS[networks], data),
-        batch_size=batch_size,
-        precision="bf16-mixed",
-        steps=steps,
-        environment=os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)},
-        folder=folder,
-    )
+def microseconds(found: dict[str, float], threads: int) -> dict[str, float]:
+    """Return the microseconds a step of an epoch of ``fit``, by name, and the share of native calls."""
     beside = found["thread_processor_seconds"] - found["native_processor_seconds"]
     # Other threads of the native steps take as long as this one, about.
     others = found["processor_seconds"] - beside - threads * found["native_processor_seconds"]
     seconds = (found["seconds"], found["native_seconds"], found["seconds"] - found["native_seconds"], beside, others)
     times = {name: 1e6 * value / found["steps"] for name, value in zip(NAMES, seconds, strict=True)}
     return times | {SHARE: threads * found["native_processor_seconds"] / found["processor_seconds"]}
+
+
+def trained(checkout: Path, data: Path, options: argparse.Namespace) -> list[dict[str, float]]:
+    """Return what a run of a checkout's ``fit`` wrote of each epoch.
+
+    Raises:
+        RuntimeError: ``fit`` failed; with its output.
+    """
+    threads = {"OMP_NUM_THREADS": str(options.threads), "MKL_NUM_THREADS": str(options.threads)}
+    with tempfile.TemporaryDirectory() as folder:
+        return fit_on_a_terminal(
+            *(checkout.resolve(), "BareTimes" if options.bare else "NativeTimes", NETWORKS[options.networks], data),
+            batch_size=options.batch_size,
+            precision="bf16-mixed",
+            steps=options.steps,
+            environment=os.environ | threads,
+            folder=Path(folder),
+            epochs=_BARE_EPOCHS if options.bare else 2,
+        )
+
+
+def print_overhead(runs: dict[str, list[list[dict[str, float]]]], threads: int) -> dict[str, dict[str, float]]:
+    """Print the medians of each checkout's second epochs, and return them."""
+    medians = {}
+    for checkout, found in runs.items():
+        epochs = [microseconds(run[-1], threads) for run in found]
+        times = {name: round(statistics.median(one[name] for one in epochs), 3) for name in (*NAMES, SHARE)}
+        microsecond = ", ".join(f"{name} {times[name]:,.0f} us" for name in NAMES)
+        print(f"{checkout}: {microsecond}; {SHARE} {times[SHARE]:.1%}")
+        medians[checkout] = times
+    return medians
+
+
+def print_beside_bare(runs: dict[str, list[list[dict[str, float]]]]) -> dict[str, dict[str, float]]:
+    """Print each checkout's speed of ``fit`` in that of its bare steps, epoch by epoch, and return it."""
+    quartiles = {}
+    for checkout, found in runs.items():
+        epochs = [epoch for run in found for epoch in run[1:]]
+        low, middle, high = statistics.quantiles((one["bare_seconds"] / one["seconds"] for one in epochs), n=4)
+        fit, bare = (
+            statistics.median(1e6 * one[name] / one["steps"] for one in epochs) for name in ("seconds", "bare_seconds")
+        )
+        print(
+            f"{checkout}: fit {fit:,.0f} us a step, bare {bare:,.0f} us; {middle:.1%} of the speed of bare steps "
+            f"(quartiles {low:.1%} and {high:.1%} of {len(epochs)} epochs)"
+        )
+        quartiles[checkout] = {"fit": fit, "bare": bare, "share": middle, "quartiles": [low, high]}
+    return quartiles
 
 
 def main() -> None:
@@ -74,37 +114,21 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="threads of the native steps")
     parser.add_argument("--steps", type=int, default=5000, help="steps of an epoch")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each checkout")
+    parser.add_argument("--bare", action="store_true", help="compare with bare steps in the same process")
     parser.add_argument("--data", type=Path, help="dataset of the quick start; default: it is made")
     options = parser.parse_args()
-    found: dict[str, list[dict[str, float]]] = {str(checkout): [] for checkout in options.checkouts}
+    found: dict[str, list[list[dict[str, float]]]] = {str(checkout): [] for checkout in options.checkouts}
     with tempfile.TemporaryDirectory() as name:
         if options.data is None:
             synthesize(Path(name) / "quickstart")
         data = (options.data or Path(name) / "quickstart").resolve()
         for _ in range(options.repeats):
             for checkout in options.checkouts:
-                with tempfile.TemporaryDirectory() as run:
-                    times = microseconds(
-                        *(checkout.resolve(), data, Path(run)),
-                        networks=options.networks,
-                        batch_size=options.batch_size,
-                        steps=options.steps,
-                        threads=options.threads,
-                    )
-                found[str(checkout)].append(times)
-    medians = {
-        checkout: {name: round(statistics.median(times[name] for times in runs), 3) for name in (*NAMES, SHARE)}
-        for checkout, runs in found.items()
-    }
-    for checkout, times in medians.items():
-        print(
-            f"{checkout}: "
-            + ", ".join(f"{name} {times[name]:,.0f} us" for name in NAMES)
-            + f"; {SHARE} {times[SHARE]:.1%}"
-        )
-    names = ("networks", "batch_size", "threads", "steps", "repeats")
+                found[str(checkout)].append(trained(checkout, data, options))
+    result = print_beside_bare(found) if options.bare else print_overhead(found, options.threads)
+    names = ("networks", "batch_size", "threads", "steps", "repeats", "bare")
     settings = {name: getattr(options, name) for name in names}
-    print(json.dumps({"us_a_step": medians, **settings, "machine": machine()}))
+    print(json.dumps({"us_a_step": result, **settings, "machine": machine()}))
 
 
 if __name__ == "__main__":

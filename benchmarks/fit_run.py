@@ -26,8 +26,9 @@ def fit_on_a_terminal(
     steps: int,
     environment: Mapping[str, str],
     folder: Path,
-) -> dict[str, float]:
-    """Train two epochs, and return what a callback of ``fit_times.py`` wrote of the second.
+    epochs: int = 2,
+) -> list[dict[str, float]]:
+    """Train some epochs, and return what a callback of ``fit_times.py`` wrote of each.
 
     Args:
         checkout: whose ``fit`` runs.
@@ -39,6 +40,7 @@ def fit_on_a_terminal(
         steps: steps of an epoch.
         environment: variables of the process, among them the numbers of threads.
         folder: where files go.
+        epochs: of the training; what is read and allocated once falls into the first.
 
     Raises:
         RuntimeError: ``fit`` failed; with its output.
@@ -53,7 +55,7 @@ def fit_on_a_terminal(
             "default_root_dir": str(folder / "run"),
             "accelerator": "cpu",
             "precision": precision,
-            "max_epochs": 2,
+            "max_epochs": epochs,
             "limit_train_batches": steps,
             "limit_val_batches": 0,
             "logger": {
@@ -74,7 +76,7 @@ def fit_on_a_terminal(
     status, text = _on_a_terminal(command, variables, folder)
     if status:
         raise RuntimeError(f"fit of {checkout} ended with {status}:\n{text[-3000:]}")
-    found: dict[str, float] = json.loads(output.read_text())[-1]
+    found: list[dict[str, float]] = json.loads(output.read_text())
     return found
 
 

@@ -9,7 +9,10 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from dlrm_pl.data.loading.dataset import ClickDataset
 from dlrm_pl.kernels.training import native
+from dlrm_pl.kernels.training.native import NativeStep
+from dlrm_pl.kernels.training.steps import with_rates
 
 
 class EpochTimes(pl.Callback):
@@ -77,4 +80,41 @@ class NativeTimes(EpochTimes):
         super().on_train_epoch_end(trainer, pl_module)
         names = ("native_seconds", "native_processor_seconds", "thread_processor_seconds")
         self._found[-1] |= dict(zip(names, (*self._spent, thread), strict=True))
+        self._path.write_text(json.dumps(self._found))
+
+
+class BareTimes(EpochTimes):
+    """Write as well the time of as many bare steps, which follow each epoch in the same process.
+
+    These are calls of the module's own native step, one for each of the first batches of the training rows again and
+    again, which are in memory. Their learning rate is 0, so the training goes on as if they had not been.
+
+    Args:
+        path: file.
+    """
+
+    _BATCHES = 32
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        steps = NativeStep.steps
+
+        def kept(native_step: NativeStep, batches: Any, options: Any, **rest: Any) -> Any:
+            self._native, self._options = native_step, options[-1]
+            return steps(native_step, batches, options, **rest)
+
+        NativeStep.steps = kept  # type: ignore[method-assign]
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop the clock, and make the bare steps."""
+        super().on_train_epoch_end(trainer, pl_module)
+        native_step, (options,) = self._native, with_rates(self._options, [(0.0, 0.0)], 1)
+        folder, size = trainer.datamodule.folder, trainer.datamodule.batch_size  # type: ignore[attr-defined]
+        rows = ClickDataset.of_split(folder, "train")
+        batches = [rows[number * size : (number + 1) * size] for number in range(self._BATCHES)]
+        packed = [native_step.packed(one.dense, one.indices, one.offsets, one.known_labels) for one in batches]
+        began = time.perf_counter()
+        for number in range(int(self._found[-1]["steps"])):
+            native_step.steps([packed[number % self._BATCHES]], [options])
+        self._found[-1]["bare_seconds"] = time.perf_counter() - began
         self._path.write_text(json.dumps(self._found))

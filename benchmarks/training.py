@@ -177,7 +177,7 @@ def fit_seconds(
         steps=steps,
         environment=environment,
         folder=folder,
-    )
+    )[-1]
     return float(found["seconds"] / found["steps"])
 
 
