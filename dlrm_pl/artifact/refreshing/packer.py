@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from dlrm_pl.artifact.manifest import file_sha256
+from dlrm_pl.artifact.refreshing.ahead import Ahead
 from dlrm_pl.artifact.refreshing.base import RefreshBase
 from dlrm_pl.files.sharing import share_file
 from dlrm_pl.files.sizes import format_bytes
@@ -30,10 +31,14 @@ from dlrm_pl.runtime.tables import TableDtype, row_bytes
 
 log = logging.getLogger(__name__)
 
+Found = tuple[Tensor, Tensor] | None
+"""Numbers of the rows of a table whose packed bytes differ, and the packed rows; None: it has to be packed whole."""
+
 Changed = tuple[int, int, npt.NDArray[np.int64], Tensor]
 """Changed blocks of a segment: number of its first row, number of its rows, numbers of the blocks in it, their rows."""
 
 _SEGMENTS_AHEAD = 4  # That threads compute the digests of while one is compared.
+_TABLES_AHEAD = 2  # Whose changed rows threads find while those of one are written.
 _MOST_CHANGED = 8
 """A patch has at most one row of so many of its table, or a segment; else the table is packed as a whole. This bounds
 the memory of the changed rows, which are written at the end, and of patched pages where the table is used."""
@@ -71,11 +76,20 @@ class RefreshingPacker(TablePacker):
         self._base = base
         self._rows_changed = 0
         self._patches: dict[int, list[str]] = {}
+        self._found: Ahead[tuple[int, TableDtype], Found] = Ahead(self._changes, (), 0)
 
     @property
     def patches(self) -> dict[str, list[str]]:
         """Files with changed rows by the op of their table, as a manifest states them."""
         return {f"tables.{index}": names for index, names in sorted(self._patches.items()) if names}
+
+    def packed(self, dtypes: Sequence[TableDtype]) -> list[Tensor]:
+        """Tables in the given dtypes, see ``TablePacker.packed``; threads find the changed rows of the next ones."""
+        keys = [key for key in enumerate(dtypes) if key not in self._packed and self._is_taken_over(*key)]
+        # Where all rows of a table are read, threads compute their digests already.
+        keys = [key for key in keys if self._is_stated(key[0])]
+        with Ahead(self._changes, keys, _TABLES_AHEAD) as self._found:
+            return super().packed(dtypes)
 
     def keep(self, dtypes: Sequence[TableDtype]) -> dict[str, str]:
         """Keep the files of these tables, with the patches; see ``TablePacker.keep``."""
@@ -105,15 +119,13 @@ class RefreshingPacker(TablePacker):
 
     def _pack(self, index: int, dtype: TableDtype) -> Tensor:
         """Take over a table, and pack its changed rows; or pack it as a whole where it is not as in the base."""
-        manifest = self._base.artifact.manifest
-        op = f"tables.{index}"
-        # Which of the rows of a block were not finite is not known.
-        if manifest.ops[op]["dtype"] != dtype or op in manifest.nonfinite_rows:
-            return super()._pack(index, dtype)
-        found = self._changes(index, dtype)
+        found = self._found.take((index, dtype)) if self._is_taken_over(index, dtype) else None
         if found is None:
             return super()._pack(index, dtype)
+        manifest, op = self._base.artifact.manifest, f"tables.{index}"
         rows, values = found
+        if self._is_stated(index):  # Else it was told block by block.
+            self._progress(4 * self._tables[index].numel())
         assert self._folder is not None
         name = file_name(index, dtype)
         patches = list(manifest.patches.get(op, ()))
@@ -130,13 +142,23 @@ class RefreshingPacker(TablePacker):
             apply_patch(self._folder / patch, table)
         return table
 
-    def _changes(self, index: int, dtype: TableDtype) -> tuple[Tensor, Tensor] | None:
-        """Find the rows whose packed bytes differ: their numbers, and the packed rows.
+    def _is_taken_over(self, index: int, dtype: TableDtype) -> bool:
+        """Whether the base has the table in this dtype, and none of its rows was not finite: which is not known."""
+        manifest, op = self._base.artifact.manifest, f"tables.{index}"
+        return bool(manifest.ops[op]["dtype"] == dtype) and op not in manifest.nonfinite_rows
+
+    def _is_stated(self, index: int) -> bool:
+        """Whether changed blocks of a table are known by the digests that the checkpoint states."""
+        return self._base.digests is not None and self._row_checksums[index].is_stated
+
+    def _changes(self, key: tuple[int, TableDtype]) -> Found:
+        """Find the rows of a table whose packed bytes differ; of several tables at a time.
 
         Returns:
             None where too many rows changed; or where a row is not finite and that is allowed, so that those of the
             table have to be counted.
         """
+        index, dtype = key
         base = self._base.artifact.model.tables.table(index)
         most = max(len(base) // _MOST_CHANGED, segment_rows(self._tables[index].shape[1]))
         numbers, values = [], []
@@ -200,7 +222,6 @@ class RefreshingPacker(TablePacker):
             floats = _taken(segment, blocks - start // rows_of_block, rows_of_block)
             checksum.check_blocks(blocks, floats)
             yield start, len(segment), blocks - start // rows_of_block, floats
-        self._progress(table.numel() * table.element_size())
 
     def _changed(
         self, index: int, known: Bytes | None, start: int, segment: Tensor, future: Future[tuple[Bytes, int]]

@@ -68,6 +68,11 @@ class ParameterChecksum:
         """Digest of name, shape and contents; None until all segments were added."""
         return None if self.digests is None else parameter_digest(self._header, self.digests)
 
+    @property
+    def is_stated(self) -> bool:
+        """Whether the file states digests of the parameter."""
+        return self._stated is not None
+
     def read_stated(self) -> Bytes | None:
         """Read the digests that the file states, uint8 ``[blocks, 16]``; None where it states none.
 
