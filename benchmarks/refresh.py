@@ -66,10 +66,12 @@ def timed(function, name):
     return run
 build.certified = timed(build.certified, "certified")
 TablePacker.packed = timed(TablePacker.packed, "packed")
+import atexit
+@atexit.register
+def tell():
+    print("certified in", spent["certified"], "of", spent["certified_cpu"], "packed in", spent["packed"])
 from dlrm_pl.cli.entry import program
-status = program()
-print("certified in", spent["certified"], "of", spent["certified_cpu"], "packed in", spent["packed"])
-sys.exit(status)
+sys.exit(program())
 """
 
 

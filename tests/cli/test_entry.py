@@ -99,6 +99,47 @@ def test_ctrl_c_at_any_time_leaves_no_traceback() -> None:
         assert "Traceback" not in error
 
 
+# A module in the place of torch, which would take seconds, and an object that tells when modules are taken apart.
+_ENDING = """
+import atexit, sys, threading, time, types
+from dlrm_pl.cli import main
+from dlrm_pl.cli.entry import program
+
+class Told:
+    def __del__(self):
+        print("taken-apart", flush=True)
+
+told = Told()
+atexit.register(print, "registered")
+for name in sys.argv[2:]:
+    sys.modules[name] = types.ModuleType(name)
+
+def command():
+    print("output")
+    if sys.argv[1] == "thread":
+        threading.Thread(target=lambda: (time.sleep(0.2), print("thread"))).start()
+    return 3
+
+main.program = command
+sys.exit(program())
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "modules", "output"),
+    [
+        ("alone", ["torch"], "output registered"),
+        ("alone", [], "output registered taken-apart"),
+        ("alone", ["torch", "pytorch_lightning"], "output registered taken-apart"),
+        ("thread", ["torch"], "output thread registered taken-apart"),
+    ],
+)
+def test_modules_are_left_as_they_are_once_all_is_done(kind: str, modules: list[str], output: str) -> None:
+    command = [sys.executable, "-c", _ENDING, kind, *modules]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
+    assert (ended.returncode, ended.stdout.split("\n"), ended.stderr) == (3, [*output.split(" "), ""], "")
+
+
 def raising(error: BaseException) -> Callable[[], int]:
     def command_line() -> NoReturn:
         raise error
