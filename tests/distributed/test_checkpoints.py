@@ -48,38 +48,38 @@ def keep(trainer, module, name):
     dense = {name: value.detach() for name, value in module.named_parameters()}
     torch.save({"parts": weights(module), "dense": dense}, folder / f"{name}-{trainer.global_rank}.pt")
 
-# A training that is saved at step 6, and goes on to step 12 in the same process.
+# A training that is saved at step 3, and goes on to step 6 in the same process.
 for optimizer, sharding, _ in SAME:
     name = f"{optimizer}-{sharding}"
-    saved = ModelCheckpoint(folder / name, filename="{step}", every_n_train_steps=6, save_top_k=-1, save_last=True)
-    trainer, module = train(32, {"sharding": sharding}, DATA, 12, callbacks=[saved], **OPTIONS[optimizer])
+    saved = ModelCheckpoint(folder / name, filename="{step}", every_n_train_steps=3, save_top_k=-1, save_last=True)
+    trainer, module = train(32, {"sharding": sharding}, DATA, 6, callbacks=[saved], **OPTIONS[optimizer])
     keep(trainer, module, name)
 
 # The same, written while it goes on.
 class Pending(pl.Callback):
     def on_train_batch_start(self, trainer, module, batch, index):
-        if trainer.global_step == 6 and trainer.is_global_zero:
+        if trainer.global_step == 4 and trainer.is_global_zero:
             (folder / "pending.txt").write_text(str(trainer.strategy.saving.pending))
 
 saved = ModelCheckpoint(
-    folder / "meanwhile", filename="{step}", every_n_train_steps=3, monitor="step", mode="max", save_top_k=2,
+    folder / "meanwhile", filename="{step}", every_n_train_steps=2, monitor="step", mode="max", save_top_k=2,
     save_last=True,
 )
-train(32, {"sharding": "row_wise"}, DATA, 12, callbacks=[saved, Pending()], optimizer="adagrad", asynchronous=True)
-saved = ModelCheckpoint(folder / "linked", filename="{step}", every_n_train_steps=6, save_last="link")
-train(32, {"sharding": "row_wise"}, DATA, 12, callbacks=[saved], optimizer="adagrad", asynchronous=True)
+train(32, {"sharding": "row_wise"}, DATA, 6, callbacks=[saved, Pending()], optimizer="adagrad", asynchronous=True)
+saved = ModelCheckpoint(folder / "linked", filename="{step}", every_n_train_steps=3, save_last="link")
+train(32, {"sharding": "row_wise"}, DATA, 6, callbacks=[saved], optimizer="adagrad", asynchronous=True)
 
-# It goes on from step 6 in new processes: with the same sharding, and with the others.
+# It goes on from step 3 in new processes: with the same sharding, and with the others.
 for optimizer, before, sharding in SAME + OTHER:
-    path = folder / f"{optimizer}-{before}" / "step=6.ckpt"
-    trainer, module = train(32, {"sharding": sharding}, DATA, 12, ckpt_path=path, **OPTIONS[optimizer])
+    path = folder / f"{optimizer}-{before}" / "step=3.ckpt"
+    trainer, module = train(32, {"sharding": sharding}, DATA, 6, ckpt_path=path, **OPTIONS[optimizer])
     keep(trainer, module, f"{optimizer}-{before}-{sharding}")
 
 # An ordinary file goes on too.
 from dlrm_pl.model.checkpoints.sharded.merging import Merge
 file = folder / f"merged-{trainer.global_rank}.ckpt"
-Merge(folder / "adagrad-column_wise" / "step=6.ckpt").write(file)
-trainer, module = train(32, {"sharding": "row_wise"}, DATA, 12, ckpt_path=file, optimizer="adagrad")
+Merge(folder / "adagrad-column_wise" / "step=3.ckpt").write(file)
+trainer, module = train(32, {"sharding": "row_wise"}, DATA, 6, ckpt_path=file, optimizer="adagrad")
 keep(trainer, module, "adagrad-file")
 """
 
@@ -146,20 +146,20 @@ def test_one_process_without_the_engine_goes_on_from_a_folder(
     """With the batches of both processes together."""
     data = dlrm_pl.DLRMDataModule(few_tables, batch_size=64, shuffle="none")
     trainer = dlrm_pl.DLRMTrainer(
-        accelerator="cpu", max_steps=12, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        accelerator="cpu", max_steps=6, logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, limit_val_batches=0,
     )  # fmt: skip
-    path = trained / f"{optimizer}-{sharding}" / "step=6.ckpt"
+    path = trained / f"{optimizer}-{sharding}" / "step=3.ckpt"
     module = dlrm_pl.load_checkpoint(path)
     trainer.fit(module, datamodule=data, ckpt_path=path)
     weights = {name: value.detach() for name, value in module.named_parameters()}
-    assert trainer.global_step == 12
+    assert trainer.global_step == 6
     assert _largest_difference(_weights(trained, f"{optimizer}-{sharding}"), weights) <= 1e-5
 
 
 @pytest.mark.parametrize(("optimizer", "sharding"), [(optimizer, sharding) for optimizer, sharding, _ in SAME])
 def test_a_folder_reads_as_the_checkpoint_of_one_process(trained: Path, optimizer: str, sharding: str) -> None:
-    folder = trained / f"{optimizer}-{sharding}" / "step=12.ckpt"
+    folder = trained / f"{optimizer}-{sharding}" / "step=6.ckpt"
     checkpoint = read_checkpoint(folder, whole=True)
     weights = _weights(trained, f"{optimizer}-{sharding}")
     assert checkpoint["state_dict"].keys() == weights.keys()
@@ -176,30 +176,30 @@ def test_a_folder_reads_as_the_checkpoint_of_one_process(trained: Path, optimize
 
 def test_the_last_checkpoint_shares_the_files_of_the_one_before(trained: Path) -> None:
     folder = trained / "rwsadagrad-table_wise"
-    assert sorted(path.name for path in folder.iterdir()) == ["last.ckpt", "step=12.ckpt", "step=6.ckpt"]
+    assert sorted(path.name for path in folder.iterdir()) == ["last.ckpt", "step=3.ckpt", "step=6.ckpt"]
     names = ["complete.json", "dense.pt", "part-0.pt", "part-1.pt"]
     assert sorted(os.listdir(folder / "last.ckpt")) == names
     for name in names:
-        assert (folder / "last.ckpt" / name).samefile(folder / "step=12.ckpt" / name)
+        assert (folder / "last.ckpt" / name).samefile(folder / "step=6.ckpt" / name)
 
 
 def test_checkpoints_that_are_written_while_training_goes_on_are_those_of_their_moment(trained: Path) -> None:
     folder = trained / "meanwhile"
-    assert (trained / "pending.txt").read_text() == str(folder / "step=6.ckpt")
-    assert sorted(path.name for path in folder.iterdir()) == ["last.ckpt", "step=12.ckpt", "step=9.ckpt"]
-    for name, other in (("step=12.ckpt", "step=12.ckpt"), ("last.ckpt", "last.ckpt")):
+    assert (trained / "pending.txt").read_text() == str(folder / "step=4.ckpt")
+    assert sorted(path.name for path in folder.iterdir()) == ["last.ckpt", "step=4.ckpt", "step=6.ckpt"]
+    for name, other in (("step=6.ckpt", "step=6.ckpt"), ("last.ckpt", "last.ckpt")):
         found, expected = (
             read_checkpoint(path, whole=True) for path in (folder / name, trained / "adagrad-row_wise" / other)
         )
         for entry in ("state_dict", "optimizer_states", "lr_schedulers", "global_step"):
             assert same_contents(found[entry], expected[entry]), entry
-    assert (folder / "last.ckpt" / "part-1.pt").samefile(folder / "step=12.ckpt" / "part-1.pt")
-    assert (trained / "linked" / "last.ckpt").readlink() == Path("step=12.ckpt")
-    assert sorted(path.name for path in (trained / "linked").iterdir()) == ["last.ckpt", "step=12.ckpt"]
+    assert (folder / "last.ckpt" / "part-1.pt").samefile(folder / "step=6.ckpt" / "part-1.pt")
+    assert (trained / "linked" / "last.ckpt").readlink() == Path("step=6.ckpt")
+    assert sorted(path.name for path in (trained / "linked").iterdir()) == ["last.ckpt", "step=6.ckpt"]
 
 
 def test_rows_of_a_table_by_columns_have_the_mean_of_their_sums(trained: Path) -> None:
-    opened = open_checkpoint(trained / "rwsadagrad-column_wise" / "step=6.ckpt")
+    opened = open_checkpoint(trained / "rwsadagrad-column_wise" / "step=3.ckpt")
     saved = opened["optimizer_states"][0]
     sums = saved["state"][saved["param_groups"][1]["params"][0]]["sum"]
     left, right = torch.empty(sums.shape), torch.empty(sums.shape)
@@ -210,6 +210,6 @@ def test_rows_of_a_table_by_columns_have_the_mean_of_their_sums(trained: Path) -
 
 
 def test_marker_lists_all_files(trained: Path) -> None:
-    folder = trained / "adagrad-row_wise" / "step=6.ckpt"
+    folder = trained / "adagrad-row_wise" / "step=3.ckpt"
     marker = json.loads((folder / "complete.json").read_text())
     assert marker["files"] == {path.name: path.stat().st_size for path in folder.glob("*.pt")}

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from dlrm_pl.data.synthetic.synthesize import synthesize
 from dlrm_pl.model.load import read_checkpoint
 from tests.support.processes.sharded import SHARDED_TRAINING, end_sharded, needs_engine, start_sharded
+from tests.support.processes.sharded_cases import write_one_hot
 
 pytestmark = [pytest.mark.long, needs_engine, pytest.mark.filterwarnings("ignore::UserWarning")]
 
@@ -25,7 +25,7 @@ rank = int(os.environ["RANK"])
 
 def fails(name, **options):
     try:
-        train(32, {"sharding": "row_wise", "timeout_s": 60}, options.pop("data", DATA), 12, **options)
+        train(32, {"sharding": "row_wise", "timeout_s": 60}, options.pop("data", DATA), 9, **options)
         message = "nothing was wrong"
     except DLRMError as error:
         message = f"{type(error).__name__}: {error}"
@@ -95,11 +95,10 @@ class Ended:
 
 
 @pytest.fixture(scope="module")
-def ended(synthetic_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Ended:
+def ended(few_tables: Path, tmp_path_factory: pytest.TempPathFactory) -> Ended:
     folder = tmp_path_factory.mktemp("failures")
-    other = tmp_path_factory.mktemp("other") / "dataset"
-    synthesize(other, rows=12_000, days=3, seed=2, label_rate=0.2, best_auroc=0.85, max_table_size=100)
-    names = f"DATA, OTHER_DATA = {str(synthetic_folder)!r}, {str(other)!r}\n"
+    other = write_one_hot(tmp_path_factory.mktemp("other") / "dataset", more_rows=1)
+    names = f"DATA, OTHER_DATA = {str(few_tables)!r}, {str(other)!r}\n"
     processes = start_sharded(SHARDED_TRAINING + names + _SCRIPT, folder)
     processes[1].wait(250)
     start = time.monotonic()
@@ -145,7 +144,8 @@ def test_weight_that_is_not_finite_is_not_saved(ended: Ended) -> None:
 
 
 def test_checkpoint_of_another_dataset_is_refused(ended: Ended) -> None:
-    assert re.match(r"CheckpointError: table 0: the checkpoint has 97 rows, the dataset 94\.", _same(ended, "other"))
+    expected = r"CheckpointError: Column C1 has rows=100 in the checkpoint, but 101 in the dataset\."
+    assert re.match(expected, _same(ended, "other"))
 
 
 def test_missing_file_is_named_by_all(ended: Ended) -> None:

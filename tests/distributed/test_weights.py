@@ -25,7 +25,7 @@ _SHARDINGS = ("table_wise", "row_wise", "column_wise", "table_row_wise", "data_p
 _ADAGRAD = {"optimizer": "adagrad", "learning_rate": 0.05}
 _ROW_WISE_ADAGRAD = {"optimizer": "rwsadagrad", "learning_rate": 0.05}
 _DCN = {"interaction": "dcn", "cross_layers": 2, "cross_rank": 5}
-_SCHEDULE = {"lr_num_warmup_steps": 5, "lr_schedule": "cosine", "lr_decay_start_step": 8, "lr_num_decay_steps": 10}
+_SCHEDULE = {"lr_num_warmup_steps": 2, "lr_schedule": "cosine", "lr_decay_start_step": 4, "lr_num_decay_steps": 5}
 
 # How far the weights may be from those of one process of TorchRec, and why they are not the same bits.
 _PARTIAL_SUMS = 1e-6  # Each process adds up the rows of a bag that it has, and their sum is in another order.

@@ -29,7 +29,7 @@ COLUMNS = {
 }
 """Columns with several ids a row, summed and averaged, some of them none."""
 
-ONE_HOT = {
+ONE_HOT: dict[str, Any] = {
     "label": "click",
     "dense": [{"name": name, "type": "integer", "transform": "log1p"} for name in ("visits", "age")],
     "sparse": [
@@ -42,7 +42,7 @@ ONE_HOT = {
 
 @dataclass(frozen=True)
 class Case:
-    """A training of 12 steps, each of 32 rows on each process.
+    """A training of 6 steps, each of 32 rows on each process.
 
     Attributes:
         strategy: arguments of the ShardedStrategy.
@@ -91,9 +91,15 @@ def write_multi_hot(folder: Path) -> Path:
     return folder
 
 
-def write_one_hot(folder: Path) -> Path:
-    """Write a dataset of the columns with one id a row; 8,000 of its rows are to train on."""
-    columns = Columns.of_statement(ONE_HOT, "columns")
+def write_one_hot(folder: Path, *, more_rows: int = 0) -> Path:
+    """Write a dataset of the columns with one id a row; 8,000 of its rows are to train on.
+
+    Args:
+        folder: the new folder.
+        more_rows: by how many rows each of its tables is larger than ``ONE_HOT`` says.
+    """
+    sparse = [column | {"rows": column["rows"] + more_rows} for column in ONE_HOT["sparse"]]
+    columns = Columns.of_statement(ONE_HOT | {"sparse": sparse}, "columns")
     dlrm_pl.synthesize(folder, rows=12_000, days=3, seed=1, label_rate=0.2, best_auroc=0.85, columns=columns)
     return folder
 
@@ -108,7 +114,7 @@ def train(case: Case, data: str, processes: int, shares: int, strategy: Any = "a
         with weights_on_shards():
             module = untrained(case, data)
     dlrm_pl.DLRMTrainer(
-        accelerator="cpu", devices=processes, strategy=strategy, max_steps=12, logger=False,
+        accelerator="cpu", devices=processes, strategy=strategy, max_steps=6, logger=False,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
         limit_val_batches=0, accumulate_grad_batches=case.accumulated * shares // processes, precision=case.precision,
     ).fit(module, datamodule=_data(data))  # fmt: skip
