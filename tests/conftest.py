@@ -14,6 +14,8 @@ import pytest
 from hypothesis import settings
 
 from tests.support.combinations import leave_combinations
+from tests.support.examples import PROFILES
+from tests.support.machine import spare
 from tests.support.made_once import made_once
 from tests.support.names import refuse_addresses
 
@@ -25,8 +27,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-# How many examples a test of a property gets that does not say so itself; `make test-slow` asks for many.
-for name, count in (("few", 50), ("many", 500)):
+spare()
+
+for name, count in PROFILES.items():
     settings.register_profile(name, max_examples=count)
 settings.load_profile("few")
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlrm_pl.curves.points import MOST_POINTS, Points
+from tests.support.examples import examples
 
 
 def points_of(values: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> Points:
@@ -17,7 +18,7 @@ def points_of(values: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> Poin
     return points
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(count=st.integers(1, 2000), columns=st.integers(1, 3), seed=st.integers(0, 2**16))
 def test_every_so_many_points_and_all_extremes_are_kept(count: int, columns: int, seed: int) -> None:
     values = np.random.default_rng(seed).normal(size=(count, columns))

@@ -18,6 +18,7 @@ from dlrm_pl.columns.columns import Columns
 from dlrm_pl.errors import ConfigurationError, NonFiniteError, OutputError
 from dlrm_pl.export.fbgemm_layouts import Bits, RowFormat, fused_row_bytes, pack_fused, write_fbgemm_tables
 from tests.support import tiny
+from tests.support.examples import examples
 
 
 def unpacked(packed: np.ndarray, bits: Bits, dim: int) -> np.ndarray:
@@ -32,7 +33,7 @@ def unpacked(packed: np.ndarray, bits: Bits, dim: int) -> np.ndarray:
     return codes * scale[:, None] + bias[:, None]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=examples(30))
 @given(bits=st.sampled_from([8, 4]), rows=st.integers(1, 30), half=st.integers(1, 12), seed=st.integers(0, 99))
 def test_rows_are_within_a_step(bits: Bits, rows: int, half: int, seed: int) -> None:
     values = torch.randn(rows, 2 * half, generator=torch.Generator().manual_seed(seed)) + 0.5

@@ -19,6 +19,7 @@ from dlrm_pl.model.embeddings import EmbeddingBags
 from dlrm_pl.model.mlp import build_mlp
 from dlrm_pl.model.training.losses import click_loss
 from tests.reference import dlrm as reference
+from tests.support.examples import examples
 
 SMALL = Architecture(table_sizes=(5, 3, 7), embedding_dim=4, bottom_mlp=(2, 6, 4), top_mlp=(5, 1))
 
@@ -50,7 +51,7 @@ def numpy_parameters(model: DLRM) -> dict[str, object]:
     return {"tables": tables, "bottom": layers(model.bottom_mlp), "cross": cross, "top": layers(model.top_mlp)}
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(
     data=st.data(),
     sizes=st.lists(st.integers(1, 6), min_size=1, max_size=4),

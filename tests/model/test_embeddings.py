@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from dlrm_pl.errors import ShapeError
 from dlrm_pl.model.embeddings import EmbeddingBags
 from tests.reference import dlrm as reference
+from tests.support.examples import examples
 
 
 def flat_bags(bags: list[list[list[int]]]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -19,7 +20,7 @@ def flat_bags(bags: list[list[list[int]]]) -> tuple[torch.Tensor, torch.Tensor]:
     return indices, torch.tensor(lengths).cumsum(0)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(data=st.data(), sizes=st.lists(st.integers(1, 9), min_size=1, max_size=4), b=st.integers(0, 4))
 def test_bags_are_summed_and_empty_ones_give_zeros(data: st.DataObject, sizes: list[int], b: int) -> None:
     bags = [[data.draw(st.lists(st.integers(0, rows - 1), max_size=3)) for _ in range(b)] for rows in sizes]
@@ -30,7 +31,7 @@ def test_bags_are_summed_and_empty_ones_give_zeros(data: st.DataObject, sizes: l
     torch.testing.assert_close(found.detach(), torch.from_numpy(expected))
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=examples(20))
 @given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=4), b=st.integers(0, 5), seed=st.integers(0, 99))
 def test_one_hot_equals_bags_of_one(sizes: list[int], b: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -116,7 +117,7 @@ def test_nonfinite_values_are_read_as_zero_when_allowed() -> None:
     assert torch.equal(damaged(indices, offsets), clean(indices, offsets))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(data=st.data(), sizes=st.lists(st.integers(1, 9), min_size=1, max_size=4), b=st.integers(0, 4))
 def test_tables_that_average_divide_by_the_length_of_each_bag(data: st.DataObject, sizes: list[int], b: int) -> None:
     is_mean = data.draw(st.lists(st.booleans(), min_size=len(sizes), max_size=len(sizes)))

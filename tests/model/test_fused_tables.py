@@ -15,6 +15,7 @@ from dlrm_pl.model.embeddings import EmbeddingBags
 from dlrm_pl.model.fused_tables import FusedTables
 from dlrm_pl.torch_file.writer import write_torch_file
 from tests.support import tiny
+from tests.support.examples import examples
 
 SIZES = tiny.ARCHITECTURE.table_sizes
 
@@ -28,7 +29,7 @@ def bags(is_mean: tuple[bool, ...] = (), *, fused: bool = True) -> EmbeddingBags
     return made
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(seed=st.integers(0, 999), rows=st.integers(2, 6), mean=st.lists(st.booleans(), min_size=3, max_size=3))
 def test_lookups_are_those_of_single_tables(seed: int, rows: int, mean: list[bool]) -> None:
     one, other = bags(tuple(mean)), bags(tuple(mean), fused=False)

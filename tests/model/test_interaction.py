@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from dlrm_pl.errors import ShapeError
 from dlrm_pl.model.interaction import cat_interaction, dot_interaction
 from tests.reference import dlrm as reference
+from tests.support.examples import examples
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(b=st.integers(0, 4), t=st.integers(0, 6), d=st.integers(1, 8), itself=st.booleans(), seed=st.integers(0, 2**16))
 def test_interactions_equal_explicit_loops(b: int, t: int, d: int, itself: bool, seed: int) -> None:
     rng = torch.Generator().manual_seed(seed)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from dlrm_pl.errors import CheckpointError, DatasetError
 from dlrm_pl.model.checkpoints.contract import CheckpointContract
 from dlrm_pl.model.load import load_checkpoint, load_dlrm, load_into, read_checkpoint
+from tests.support.examples import examples
 from tests.support.files.checkpoints import changed
 from tests.support.training import (
     OPTIONS,
@@ -140,7 +141,7 @@ def test_garbage_is_refused(tmp_path: Path, content: bytes, mmap: bool) -> None:
         read_checkpoint(path, mmap=mmap)
 
 
-@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=examples(30), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(share=st.floats(0, 0.999))
 def test_a_truncated_file_is_refused(saved: Path, tmp_path: Path, share: float) -> None:
     path = tmp_path / "x.ckpt"
@@ -150,7 +151,7 @@ def test_a_truncated_file_is_refused(saved: Path, tmp_path: Path, share: float) 
 
 
 @pytest.mark.filterwarnings("ignore")  # Torch remarks on what damaged bytes seem to ask for.
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(places=st.lists(st.tuples(st.floats(0, 0.999), st.integers(1, 255)), min_size=1, max_size=8))
 def test_a_damaged_file_raises_nothing_else(saved: Path, tmp_path: Path, places: list[tuple[float, int]]) -> None:
     content = bytearray(saved.read_bytes())

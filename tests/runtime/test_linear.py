@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from dlrm_pl.errors import ShapeError
 from dlrm_pl.runtime.linear import FloatLinear, Int8Linear, LinearChain, segments
+from tests.support.examples import examples
 
 
 def make_layer(out: int, inputs: int, seed: int, *, channels: bool = True, **changes: object) -> Int8Linear:
@@ -40,7 +41,7 @@ def exact(layer: Int8Linear, x: np.ndarray) -> np.ndarray:
     return np.maximum(result, 0) if layer.relu else result
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(
     batch=st.integers(1, 9),
     inputs=st.integers(1, 70),

@@ -10,6 +10,7 @@ from dlrm_pl.errors import LookupIndexError, ShapeError
 from dlrm_pl.quantization.ptq.table_packer import TablePacker
 from dlrm_pl.runtime.tables import TABLE_DTYPES, PackedTables, TableDtype, row_bytes
 from tests.reference import int8 as reference
+from tests.support.examples import examples
 
 
 def dequantized(packed: torch.Tensor, dtype: TableDtype, dim: int) -> np.ndarray:
@@ -35,7 +36,7 @@ def pack_table(weight: torch.Tensor, dtype: TableDtype) -> torch.Tensor:
     return TablePacker([weight]).packed((dtype,))[0]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=examples(30))
 @given(
     dtype=st.sampled_from(TABLE_DTYPES),
     rows=st.integers(1, 40),
@@ -58,7 +59,7 @@ def test_packing_is_within_half_a_step(dtype: TableDtype, rows: int, dim: int, s
     assert (np.abs(dequantized(packed, dtype, dim) - weight.numpy()) <= bound + 1e-6).all()
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=examples(30))
 @given(data=st.data(), tables=st.integers(1, 4), batch=st.integers(1, 5), seed=st.integers(0, 99))
 def test_multi_hot_lookup_sums_the_rows_of_each_bag(data: st.DataObject, tables: int, batch: int, seed: int) -> None:
     dim = 4

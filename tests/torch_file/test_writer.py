@@ -19,6 +19,7 @@ from dlrm_pl.errors import CheckpointError, OutputError
 from dlrm_pl.torch_file import stored, writer
 from dlrm_pl.torch_file.directory import TorchFile
 from dlrm_pl.torch_file.writer import write_torch_file
+from tests.support.examples import examples
 from tests.support.files.torch_files import Sparse, save_sparse
 
 DTYPES = (
@@ -95,7 +96,7 @@ def test_a_tensor_that_occurs_twice_is_written_once(tmp_path: Path) -> None:
     assert loaded["a"].data_ptr() == loaded["b"][0].data_ptr()
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     shape=st.lists(st.integers(0, 5), max_size=3),
     dtype=st.sampled_from(DTYPES),

@@ -21,6 +21,7 @@ from dlrm_pl.errors import CheckpointError
 from dlrm_pl.torch_file.pieces import TensorInPieces
 from dlrm_pl.torch_folder.dcp import DistributedCheckpoint
 from dlrm_pl.torch_folder.dcp_metadata import is_dcp
+from tests.support.examples import examples
 from tests.support.files.hostile_pickles import HOSTILE
 
 GOLDEN = Path(__file__).parent.parent / "model" / "upstream" / "torchrec" / "golden" / "v2_dcp"
@@ -61,7 +62,7 @@ def test_tensors_are_those_that_torch_reads(folder: Path) -> None:
     assert opened.others == ["step"]
 
 
-@settings(deadline=None, max_examples=10)
+@settings(deadline=None, max_examples=examples(10))
 @given(
     shape=st.lists(st.integers(0, 5), max_size=4), kind=st.sampled_from([torch.float32, torch.bfloat16, torch.int64])
 )
@@ -173,7 +174,7 @@ def test_the_classes_of_earlier_versions_of_torch_are_read(folder: Path) -> None
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=examples(150), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(places=st.lists(st.tuples(st.integers(0, 5538), st.integers(1, 255)), min_size=1, max_size=3))
 def test_changed_bytes_of_the_directory_cause_no_other_error(places: list[tuple[int, int]], folder: Path) -> None:
     content = bytearray((GOLDEN / ".metadata").read_bytes())

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from dlrm_pl.errors import CheckpointError
 from dlrm_pl.torch_folder.snapshot import Snapshot
+from tests.support.examples import examples
 
 GOLDEN = Path(__file__).parent.parent / "model" / "upstream" / "torchrec" / "golden" / "v2_snapshot"
 DENSE = "model.model.dense_arch.model._mlp.0._linear.bias"
@@ -115,7 +116,7 @@ def test_a_corrupt_directory_is_refused(case: str, folder: Path) -> None:
     assert str(folder) in str(error.value)
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=examples(150), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.integers(0, 11_555), text=st.sampled_from(["", "0", "-", '"', "}", "9", "null", "[]", "{}", "a", "e9"]))
 def test_changed_text_of_the_directory_causes_no_other_error(place: int, text: str, folder: Path) -> None:
     content = (GOLDEN / ".snapshot_metadata").read_text()

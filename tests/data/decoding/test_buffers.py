@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlrm_pl.data.decoding.buffers import Buffers
+from tests.support.examples import examples
 
 
 def test_memory_is_used_again_once_a_tensor_is_gone() -> None:
@@ -40,7 +41,7 @@ def test_views_of_any_kind_keep_the_memory() -> None:
         del kept
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 @given(actions=st.lists(st.tuples(st.integers(0, 5), st.integers(1, 300)), max_size=40))
 def test_living_tensors_never_share_memory(actions: list[tuple[int, int]]) -> None:
     buffers, living = Buffers(), {}

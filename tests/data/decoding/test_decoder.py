@@ -19,6 +19,7 @@ from dlrm_pl.data.decoding.capping import capped_records, capped_sizes
 from dlrm_pl.data.decoding.decoder import Decoder, read_in_advance, rows_of
 from dlrm_pl.data.formats.record_checks import RecordChecks
 from dlrm_pl.errors import DataFormatError, ShapeError
+from tests.support.examples import examples
 from tests.support.logs.any_columns import MIXED, any_columns, random_records, sizes_of
 
 pytestmark = pytest.mark.skipif(native.library() is None, reason="the native code was not built")
@@ -46,7 +47,7 @@ def selections_of(data: st.DataObject, rows: int) -> list[Any]:
     return selections
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=examples(80))
 @given(data=st.data(), columns=any_columns(), rows=st.integers(1, 40), modulus=st.sampled_from([-1, 1, 3, 2**40]))
 def test_batches_have_the_bits_of_numpy(data: st.DataObject, columns: Columns, rows: int, modulus: int) -> None:
     records = random_records(columns, rows, data.draw(st.integers(0, 99)))
@@ -59,7 +60,7 @@ def test_batches_have_the_bits_of_numpy(data: st.DataObject, columns: Columns, r
         assert_same_bits(batch, to_batch(expected[selection], columns))
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 @given(data=st.data(), columns=any_columns())
 def test_decoding_stops_at_the_batch_that_the_checks_refuse(data: st.DataObject, columns: Columns) -> None:
     records = random_records(columns, 6, data.draw(st.integers(0, 9)))

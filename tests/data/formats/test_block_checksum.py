@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.formats.block_checksum import BlockChecksum, block_bytes, file_checksum, matches, part_at
+from tests.support.examples import examples
 
 BLOCK_BYTES = block_bytes(Columns.criteo())
 
@@ -22,7 +23,7 @@ def described(data: bytes, size: int) -> str:
     return hashlib.sha256(b"".join(digests)).hexdigest()
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 @given(cuts=st.lists(st.integers(0, 200), max_size=8), size=st.integers(0, 200))
 def test_parts_of_any_size_give_what_the_whole_gives(cuts: list[int], size: int) -> None:
     data = np.random.default_rng(size).bytes(size)

@@ -17,6 +17,7 @@ from dlrm_pl.data.formats.vocabulary import Vocabulary
 from dlrm_pl.data.lookup.strings import Strings
 from dlrm_pl.errors import ConfigurationError
 from tests.reference import records as reference
+from tests.support.examples import examples
 from tests.support.logs.raw_rows import raw_rows
 
 LARGEST = 2**31 - 1
@@ -64,7 +65,7 @@ def dense_values(column: DenseColumn) -> st.SearchStrategy[Any]:
     return st.none() | st.integers(-(2**31), LARGEST)
 
 
-@settings(deadline=None, max_examples=75)
+@settings(deadline=None, max_examples=examples(75))
 @given(data=st.data(), columns=schemas(), modulus=st.sampled_from([-1, 0, 5]))
 def test_records_are_those_of_the_reference(data: st.DataObject, columns: Columns, modulus: int) -> None:
     dictionaries = [data.draw(dictionary_of(column)) for column in columns.sparse]

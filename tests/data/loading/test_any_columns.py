@@ -25,6 +25,7 @@ from dlrm_pl.data.loading.resumable_loader import ClickLoader
 from dlrm_pl.data.loading.sampling import EpochSampler, Shuffle
 from dlrm_pl.errors import ConfigurationError, DataFormatError
 from tests.reference import batches as reference
+from tests.support.examples import examples
 from tests.support.logs.any_columns import MIXED, any_columns, random_records, sizes_of, write_dataset
 
 
@@ -67,7 +68,7 @@ def assert_is_of(batch: ClickBatch, records: np.ndarray, columns: Columns) -> No
     assert {batch.indices.dtype, torch.int64} == {torch.int64}
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 @given(columns=any_columns(), rows=st.integers(1, 9), seed=st.integers(0, 99))
 def test_batch_is_what_the_reference_makes_of_each_record(columns: Columns, rows: int, seed: int) -> None:
     records = random_records(columns, rows, seed)
@@ -78,7 +79,7 @@ def test_batch_is_what_the_reference_makes_of_each_record(columns: Columns, rows
     assert_is_of(first_samples(batch, rows // 2 + 1), records[: rows // 2 + 1], columns)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 @given(data=st.data(), columns=any_columns())
 def test_any_value_that_preprocessing_never_writes_is_found(data: st.DataObject, columns: Columns) -> None:
     records = random_records(columns, 5, data.draw(st.integers(0, 9)))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from dlrm_pl.data.lookup.hashing import hash_values, hashed_ids, modulo_ids
 from dlrm_pl.data.lookup.strings import Strings
 from dlrm_pl.errors import ShapeError
+from tests.support.examples import examples
 
 MASK = 2**64 - 1
 
@@ -37,7 +38,7 @@ def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.delenv("DLRM_PL_ISA", raising=False)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(
     integers=st.lists(st.integers(-(2**63), 2**63 - 1), max_size=20),
     texts=st.lists(st.binary(max_size=30), max_size=20),

@@ -17,6 +17,7 @@ from dlrm_pl.data.lookup.strings import Strings
 from dlrm_pl.data.lookup.tables import IntegerTable, StringTable, integer_table, string_table
 from dlrm_pl.data.lookup.values import MISSING_INTEGER, MISSING_STRING
 from dlrm_pl.errors import DataFormatError, ShapeError
+from tests.support.examples import examples
 
 Table = IntegerTable | StringTable
 Make = Callable[[], Any]
@@ -43,7 +44,7 @@ def missing_value(kind: type) -> Value:
     return MISSING_STRING if kind is bytes else MISSING_INTEGER
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(data=st.data(), kind=st.sampled_from([int, bytes]))
 def test_values_get_numbers_by_first_appearance_and_their_rows_are_counted(data: st.DataObject, kind: type) -> None:
     value = texts if kind is bytes else numbers

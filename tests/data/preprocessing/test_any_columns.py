@@ -18,6 +18,7 @@ from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.errors import DataFormatError
 from tests.reference.click_logs import dictionaries
+from tests.support.examples import examples
 from tests.support.logs.click_tables import write_parquet
 from tests.support.logs.row_logs import check
 
@@ -79,7 +80,7 @@ def schema_of(columns: Columns) -> pa.Schema:
     return pa.schema(fields)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=examples(20))
 @given(log=logs(), rule=st.sampled_from(["reference", "train_only"]), least=st.integers(1, 2))
 def test_records_are_those_of_the_reference(
     log: tuple[Columns, list[list[dict[str, Any]]]], rule: Any, least: int

@@ -17,6 +17,7 @@ from dlrm_pl.data.preprocessing.io.bucket_reader import map_keyed
 from dlrm_pl.data.preprocessing.logs.chunks import ChunkReader
 from dlrm_pl.data.preprocessing.logs.days import Day
 from dlrm_pl.errors import DataFormatError
+from tests.support.examples import examples
 
 
 def texts(reader: ChunkReader, days: int) -> list[bytes]:
@@ -32,7 +33,7 @@ def texts(reader: ChunkReader, days: int) -> list[bytes]:
     return found
 
 
-@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=examples(100), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     days=st.lists(st.lists(st.binary(max_size=60), max_size=30), min_size=1, max_size=3),
     packed=st.booleans(),

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from dlrm_pl.data.preprocessing.io import direct
 from dlrm_pl.data.preprocessing.io.direct import ALIGNMENT, AlignedBuffer, DirectFile
+from tests.support.examples import examples
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=examples(30))
 @given(
     sizes=st.lists(st.integers(0, 5 * ALIGNMENT), min_size=1, max_size=6),
     start=st.integers(0, 2 * ALIGNMENT),

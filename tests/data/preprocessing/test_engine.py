@@ -26,6 +26,7 @@ from dlrm_pl.data.preprocessing.engine.native import (
 from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine, NumPyEngine, row_keys
 from dlrm_pl.data.preprocessing.threads import StoppedError
 from dlrm_pl.kernels.library import load
+from tests.support.examples import examples
 from tests.support.logs.raw_logs import GOOD, line
 
 native_library = library()
@@ -57,7 +58,7 @@ def damaged(draw: st.DrawFn) -> bytes:
 
 
 @needs_native
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 @given(
     lines=st.lists(st.one_of(line, damaged(), st.just(b"")), max_size=6),
     newlines=st.lists(st.sampled_from([b"\n", b"\r\n"]), min_size=6, max_size=6),
@@ -103,7 +104,7 @@ def column(values: Sequence[int], fields: int = 1) -> Matrix:
     return np.tile(np.array(values, np.uint32).view(np.int32), (fields, 1))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(
     chunks=st.lists(st.lists(st.integers(0, 30) | st.integers(0, 2**32 - 1), max_size=40), max_size=5),
     probes=st.lists(st.integers(0, 40), max_size=10),
@@ -180,7 +181,7 @@ def test_table_grows_to_many_values_of_a_pattern(step: int) -> None:
 
 
 @needs_native
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=examples(30))
 @given(
     rows=st.integers(0, 50),
     first=st.integers(0, 2**40),
@@ -204,7 +205,7 @@ def test_scatter_order_take_and_remap_agree(rows: int, first: int, seed: int, bu
     assert found[0] == found[1]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(keys=st.sets(st.integers(0, 40) | st.integers(2**63, 2**63 + 9) | st.integers(0, 2**64 - 1), max_size=60))
 def test_keys_that_agree_in_most_bits_are_ordered(keys: set[int]) -> None:
     for engine in ENGINES:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from dlrm_pl.data.preprocessing.engine.library import library
 from dlrm_pl.data.preprocessing.engine.native import DENSE_BINS, TEXT_PADDING, NativeEngine, keyed_dtype
 from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine, NumPyEngine, row_keys
+from tests.support.examples import examples
 
 LIBRARY = library()
 ENGINES: list[Engine] = [NumPyEngine(), *([NativeEngine(LIBRARY)] if LIBRARY else [])]
@@ -34,7 +35,7 @@ def parsed(engine: Engine, text: bytes, num_dense: int, num_sparse: int, room: i
     return [columns[:, :rows].T.tolist(), missing.tolist(), histogram, largest.tolist(), bad[1, :bads].tolist()]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(
     data=st.data(), num_dense=st.integers(1, 9), num_sparse=st.integers(1, 19), modulus=st.sampled_from([0, 7, 2**31])
 )
@@ -98,7 +99,7 @@ def test_lines_of_many_columns_may_be_longer(engine: Engine) -> None:
     assert [found[0], found[4]] == [[], [0]]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(
     fields=st.integers(1, 70),
     rows=st.integers(0, 50),

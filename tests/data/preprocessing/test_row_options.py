@@ -16,11 +16,12 @@ from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.errors import ConfigurationError, DataFormatError
 from tests.reference import preprocessing as reference
+from tests.support.examples import examples
 from tests.support.logs.raw_logs import GOOD, line, random_lines, read, write_days
 
 
 @pytest.mark.untraced
-@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=examples(12), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     days=st.lists(st.lists(line, min_size=1, max_size=6), min_size=2, max_size=3).filter(lambda d: len(d[-1]) > 1),
     cap=st.sampled_from([0, 7, 40_000_000]),

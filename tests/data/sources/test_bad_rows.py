@@ -22,6 +22,7 @@ from dlrm_pl.data.lookup.strings import Strings
 from dlrm_pl.data.sources import source as source_module
 from dlrm_pl.data.sources.readers import csv_file
 from dlrm_pl.data.sources.source import open_source
+from tests.support.examples import examples
 
 COLUMNS = Columns(
     "click",
@@ -193,7 +194,9 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(csv_file, "_BLOCK_BYTES", 512)
 
 
-same_fixture = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
+same_fixture = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(30), deadline=None
+)
 
 
 @same_fixture

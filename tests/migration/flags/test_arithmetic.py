@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlrm_pl.migration.flags.arithmetic import with_numbers
+from tests.support.examples import examples
 
 NAMES = {"TOTAL": 4195197692, "BATCH": 65536, "W": 8}
 ASSIGNED = "".join(f"export {name}={value} ;\n" for name, value in NAMES.items())
@@ -20,7 +21,7 @@ TERMS = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=examples(25))
 @given(TERMS)
 def test_values_are_those_of_bash(expression: str) -> None:
     text = f"{ASSIGNED}echo $(({expression}))"

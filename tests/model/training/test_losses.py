@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlrm_pl.model.training.losses import click_loss
+from tests.support.examples import examples
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(
     values=st.lists(st.tuples(st.floats(-15, 15), st.booleans()), min_size=1, max_size=8),
     weights=st.tuples(st.floats(0, 5), st.floats(0, 5)),

@@ -12,10 +12,11 @@ from dlrm_pl.quantization.ptq.quantize_linear import ByteGrid, Range, byte_grid
 from dlrm_pl.quantization.ptq.table_packer import TablePacker
 from dlrm_pl.runtime.tables import TABLE_DTYPES, PackedTables, TableDtype
 from tests.reference import int8 as reference
+from tests.support.examples import examples
 
 
 @pytest.mark.parametrize("dtype", TABLE_DTYPES)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(seed=st.integers(0, 2**16), dim=st.integers(1, 20), spread=st.sampled_from([1e-35, 1e-3, 1.0, 300.0]))
 def test_a_row_is_what_the_packed_table_gives(dtype: TableDtype, seed: int, dim: int, spread: float) -> None:
     rows = torch.randn(12, dim, generator=torch.Generator().manual_seed(seed)) * spread
@@ -25,7 +26,7 @@ def test_a_row_is_what_the_packed_table_gives(dtype: TableDtype, seed: int, dim:
     assert torch.equal(round_rows(rows, dtype), expected)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(seed=st.integers(0, 2**16), low=st.floats(-3, 0), high=st.floats(0.01, 3))
 def test_an_activation_is_the_byte_that_the_kernels_make_of_it(seed: int, low: float, high: float) -> None:
     grid = byte_grid(Range(low, high), "affine", "x")

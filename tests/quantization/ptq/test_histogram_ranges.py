@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from dlrm_pl.quantization.ptq import torch_ao
 from dlrm_pl.quantization.ptq.histogram_ranges import divergence, kl_range, percentile_range
+from tests.support.examples import examples
 
 LEVELS = 256
 
@@ -38,7 +39,7 @@ def slow_divergence(counts: list[float], end: int) -> float:
     return result
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(seed=st.integers(0, 2**16), bins=st.integers(257, 700), data=st.data())
 def test_divergence_equals_its_definition(seed: int, bins: int, data: st.DataObject) -> None:
     rng = np.random.default_rng(seed)
@@ -77,7 +78,7 @@ def test_kl_cuts_both_ends_of_a_two_sided_range() -> None:
     assert 3 < high < 15
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(seed=st.integers(0, 2**16), tail=st.sampled_from([0.001, 0.01, 0.1]))
 def test_percentile_leaves_out_as_many_values_as_it_says(seed: int, tail: float) -> None:
     values = np.random.default_rng(seed).normal(size=20_000)

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from dlrm_pl.errors import NonFiniteError
 from dlrm_pl.quantization.ptq.table_packer import TablePacker
 from dlrm_pl.runtime.tables import TABLE_DTYPES, TableDtype
+from tests.support.examples import examples
 from tests.support.segments import read_in_segments
 
 
@@ -30,7 +31,7 @@ def test_fp32_table_is_shared_and_not_copied() -> None:
     assert packer.packed(("int8", "int8"))[1].data_ptr() == packed.data_ptr()  # packed once for all trials
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(rows=st.integers(1, 50), dim=st.integers(1, 9), block=st.integers(1, 17), dtype=st.sampled_from(TABLE_DTYPES))
 def test_blocks_and_files_change_no_bit(
     tmp_path_factory: pytest.TempPathFactory, rows: int, dim: int, block: int, dtype: TableDtype

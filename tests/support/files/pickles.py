@@ -11,10 +11,14 @@ from typing import Any
 import torch
 from hypothesis import HealthCheck, settings
 
+from tests.support.examples import examples
+
 FORMATS = ["zip", "legacy"]
 
 
-per_example = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+per_example = settings(
+    deadline=None, max_examples=examples(150), suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 def save(value: Any, path: Path, kind: str, protocol: int = 2) -> Path:

@@ -13,8 +13,11 @@ from torch import Tensor
 from dlrm_pl.kernels.int8 import ops
 from dlrm_pl.kernels.int8.rows import TABLE_DTYPES, round_up, row_bytes
 from dlrm_pl.kernels.int8.selection import kernels_of
+from tests.support.examples import examples
 
-SLOW_CHECKS = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+SLOW_CHECKS = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=examples(40)
+)
 
 
 class Chain:

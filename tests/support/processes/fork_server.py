@@ -15,6 +15,8 @@ import types
 import warnings
 from typing import Any
 
+from tests.support.machine import spare
+
 STATUS = struct.Struct("i")
 
 
@@ -88,6 +90,7 @@ def run(program: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    spare()
     with warnings.catch_warnings(action="ignore"):
         for module in sys.argv[2:]:
             importlib.import_module(module)

@@ -21,6 +21,7 @@ from dlrm_pl.data.formats.torchrec.mapped_file import MappedFile
 from dlrm_pl.data.formats.torchrec.npz_members import member_arrays
 from dlrm_pl.data.formats.torchrec.stated import StatedTables
 from dlrm_pl.errors import ConfigurationError, DataFormatError, DatasetError
+from tests.support.examples import examples
 from tests.support.logs.days import BAGS, SIZES, write_days
 
 NPZ = "day_1_sparse_multi_hot.npz"
@@ -202,7 +203,7 @@ def test_single_ids_of_another_type_are_refused(tmp_path: Path) -> None:
         DatasetFolder.open(tmp_path, stated=StatedTables(SIZES))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 @given(data=st.data())
 def test_a_damaged_archive_is_refused_or_read(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Whatever bytes are changed, nothing is raised but our error, and nothing is read outside of the file."""

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dlrm_pl.model.training.gpu.row_updates import adagrad, grouped, sgd
+from tests.support.examples import examples
 
 
 def problem(seed: int, lookups: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -22,7 +23,7 @@ def problem(seed: int, lookups: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return table, rows, gradients, whole
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=examples(25))
 @given(seed=st.integers(0, 999), lookups=st.integers(0, 20))
 def test_sgd_is_torchs(seed: int, lookups: int) -> None:
     table, rows, gradients, whole = problem(seed, lookups)
@@ -31,7 +32,7 @@ def test_sgd_is_torchs(seed: int, lookups: int) -> None:
     torch.testing.assert_close(table, expected)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=examples(25))
 @given(seed=st.integers(0, 999), lookups=st.integers(0, 20), epsilon=st.sampled_from([0.0, 1e-10, 0.1]))
 def test_adagrad_is_torchs(seed: int, lookups: int, epsilon: float) -> None:
     table, rows, gradients, whole = problem(seed, lookups)
@@ -45,7 +46,7 @@ def test_adagrad_is_torchs(seed: int, lookups: int, epsilon: float) -> None:
     torch.testing.assert_close(sums, optimizer.state[parameter]["sum"])
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=examples(25))
 @given(seed=st.integers(0, 999), lookups=st.integers(0, 20))
 def test_row_wise_adagrad_follows_its_definition(seed: int, lookups: int) -> None:
     table, rows, gradients, whole = problem(seed, lookups)

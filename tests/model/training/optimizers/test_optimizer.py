@@ -13,6 +13,7 @@ from dlrm_pl.model.training.optimizers.make import make_optimizer
 from dlrm_pl.model.training.optimizers.optimizer import DLRMOptimizer
 from dlrm_pl.model.training.optimizers.settings import OptimizerSettings
 from tests.reference import optimizers as reference
+from tests.support.examples import examples
 from tests.support.training import make_module
 
 # The default, stated: without it torch's own classes warn once in each process.
@@ -45,7 +46,7 @@ DENSE: dict[str, dict[str, Any]] = {
 @pytest.mark.each_value
 @pytest.mark.parametrize("table_rule", ["sgd", "adagrad", "rwsadagrad"])
 @pytest.mark.parametrize("dense_rule", DENSE)
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=examples(15))
 @given(seed=st.integers(0, 2**16), steps=st.integers(1, 5), lookups=st.integers(0, 9))
 def test_steps_equal_the_formulas(dense_rule: Any, table_rule: Any, seed: int, steps: int, lookups: int) -> None:
     """Of a table only the rows of a batch change, and a row that is looked up several times changes once."""

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.training.optimizers.schedule import WarmupDecay
 from tests.reference import dlrm as reference
+from tests.support.examples import examples
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(
     base=st.sampled_from([1.0, 0.1, 24.0, 1e-6]),
     warmup=st.integers(0, 12),

@@ -17,6 +17,7 @@ from dlrm_pl.quantization.search.strategies.budget import budget, gain, predicte
 from dlrm_pl.quantization.search.trials.trial import Trial
 from dlrm_pl.quantization.sensitivity.auroc_drop import Sensitivity
 from tests.support import tiny
+from tests.support.examples import examples
 from tests.support.quantization import searches
 
 CHOICE = st.builds(Choice, st.sampled_from(["a", "b", "c"]), st.integers(0, 50), st.floats(-0.2, 1.5))
@@ -29,7 +30,7 @@ def totals(options: list[Choice]) -> tuple[float, float]:
     return sum(choice.cost for choice in options), sum(max(0.0, choice.drop) for choice in options)
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(choices=CHOICES, tolerance=st.floats(0.01, 3.0))
 def test_solution_is_as_cheap_as_the_best_of_all(choices: list[list[Choice]], tolerance: float) -> None:
     named = {str(index): options for index, options in enumerate(choices)}

@@ -1,0 +1,17 @@
+"""What the machine does for each test in vain."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+from functools import cache
+
+
+def spare() -> None:
+    """Look up once what is installed, and wait for no disk.
+
+    Every Trainer reads the entry points of all installed packages, which no test changes. Files that are synchronized
+    outlast a machine that loses its power, which no test does; a process that is killed leaves the same files.
+    """
+    importlib.metadata.entry_points = cache(importlib.metadata.entry_points)  # type: ignore[assignment]
+    os.fsync = lambda descriptor: None  # type: ignore[assignment]
