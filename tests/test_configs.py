@@ -29,12 +29,19 @@ GROUPS = {
 }
 
 
+# What print_config() has read.
+_PRINTED: dict[tuple[str, ...], str] = {}
+
+
 def print_config(capsys: pytest.CaptureFixture[str], *args: object) -> dict[str, dict[str, object]]:
-    with pytest.raises(SystemExit) as stop:
-        cli.main([*map(str, args), "--print_config"])
-    captured = capsys.readouterr()
-    assert stop.value.code == 0, captured.err
-    return yaml.safe_load(captured.out)  # type: ignore[no-any-return]
+    command = tuple(map(str, args))
+    if command not in _PRINTED:
+        with pytest.raises(SystemExit) as stop:
+            cli.main([*command, "--print_config"])
+        captured = capsys.readouterr()
+        assert stop.value.code == 0, captured.err
+        _PRINTED[command] = captured.out
+    return yaml.safe_load(_PRINTED[command])  # type: ignore[no-any-return]
 
 
 def arguments(path: Path) -> list[str]:
@@ -49,12 +56,33 @@ def test_there_are_configs() -> None:
     assert {path.parent.name for path in FILES} == set(GROUPS)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(CONFIGS)))
-def test_config_parses_and_starts_with_its_command(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def named(path: Path) -> str:
+    return str(path.relative_to(CONFIGS))
+
+
+@pytest.mark.parametrize("path", FILES, ids=named)
+def test_config_starts_with_its_command(path: Path) -> None:
     first = path.read_text().splitlines()[0]
     assert first.startswith("# python cli.py "), first
     for name in re.findall(r"configs/\S+\.yaml", first):
         assert (CONFIGS.parent / name).is_file(), name
+
+
+# An experiment names the files that it is made of, and is read with them.
+PARTS = {
+    (path.parent / str(value)).resolve()
+    for path in FILES
+    if path.parent.name == "experiment"
+    for value in yaml.safe_load(path.read_text()).values()
+}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=pytest.mark.slow if path.resolve() in PARTS else ()) for path in FILES],
+    ids=named,
+)
+def test_config_parses(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = print_config(capsys, *arguments(path))
     assert {"model", "data", "trainer"} <= set(config)
 

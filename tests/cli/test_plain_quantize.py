@@ -56,6 +56,23 @@ def facts(folder: Path) -> dict[str, Any]:
     return {"certificate": certificate, "trials": trials, "settings": settings} | weights
 
 
+_PARSERS: dict[tuple[str, ...], Any] = {}
+
+
+@pytest.fixture(autouse=True)
+def _one_parser(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the parser once, which takes longer than what most tests do with it."""
+    make = plain_quantize._parser
+
+    def parser(hyperparameters: dict[str, Any]) -> object:
+        names = tuple(hyperparameters)
+        if names not in _PARSERS:
+            _PARSERS[names] = make(hyperparameters)
+        return _PARSERS[names]
+
+    monkeypatch.setattr(plain_quantize, "_parser", parser)
+
+
 @pytest.fixture
 def command(fitted: Path, tmp_path: Path) -> tuple[object, ...]:
     config = yaml.safe_load((fitted / "config.yaml").read_text())
