@@ -50,6 +50,10 @@ class Part:
     digests: bytes
     tail: memoryview
 
+    def copied(self) -> Part:
+        """Return it with bytes of its own, which no longer change with the memory that they were in."""
+        return Part(memoryview(bytes(self.head)), self.digests, memoryview(bytes(self.tail)))
+
 
 def part_at(offset: int, data: memoryview, size: int) -> Part:
     """Return the digests of bytes at an offset of a file with blocks of ``size`` bytes."""

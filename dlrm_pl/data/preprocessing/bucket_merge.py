@@ -20,11 +20,14 @@ from dlrm_pl.data.preprocessing.engine.numpy_engine import Engine
 from dlrm_pl.data.preprocessing.io.direct import AlignedBuffer
 from dlrm_pl.data.preprocessing.io.split_writer import Written
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
-from dlrm_pl.data.preprocessing.threads import Pipeline, run_threads
+from dlrm_pl.data.preprocessing.threads import InOrder, run_threads
 
 log = logging.getLogger(__name__)
 
 _WRITE_BLOCKS = 4
+_EARLY_BUCKETS = (
+    4  # Of each thread, that are written before those of a slower one; each keeps up to two blocks in memory.
+)
 _BUCKET_FACTOR = 2.2  # Memory of a bucket while it is sorted: the bucket, its records and their order.
 
 
@@ -71,16 +74,16 @@ class BucketMerge:
             finish: called for each bucket in its order when its records are in the file; returns files to delete.
             then: other tasks, for workers that have finished their part of the buckets.
         """
-        pipeline, lock = Pipeline(1), threading.Lock()
+        lock = threading.Lock()
         taken = iter(range(len(rows_of)))
         offsets = list(accumulate((self._record_bytes * rows for rows in rows_of), initial=start))
 
-        def finish_in_turn(bucket: int, records: Written) -> None:
-            records.wait()
-            with pipeline.turn(0, bucket):
-                done = finish(bucket, records)
-            for path in done:
+        def finish_and_delete(bucket: int, records: Written) -> None:
+            for path in finish(bucket, records):
                 path.unlink(missing_ok=True)
+
+        workers = self._workers(rows_of)
+        in_order = InOrder(finish_and_delete, _EARLY_BUCKETS * workers)
 
         def process_buckets() -> None:
             # The next bucket uses the same memory: fresh pages would take as long as the sorting.
@@ -95,7 +98,8 @@ class BucketMerge:
                         order = self._engine.order(records)
                     # The previous bucket was being written during the sort.
                     if before is not None:
-                        finish_in_turn(*before)
+                        before[1].wait()
+                        in_order.give(*before)
                     if bucket is None:
                         return
                     offset = offsets[bucket]
@@ -103,8 +107,7 @@ class BucketMerge:
                     before = bucket, self._collect(records, order, offset, data, target, disk)
                     del records, order  # Free them before the next bucket is read.
 
-        workers = self._workers(rows_of)
-        run_threads([process_buckets] * workers + [*then], workers, pipeline.stop)
+        run_threads([process_buckets] * workers + [*then], workers, in_order.stop)
 
     def _workers(self, rows_of: Sequence[int]) -> int:
         """Return the number of threads whose buckets fit the memory budget."""
@@ -145,7 +148,8 @@ class BucketMerge:
             rows = order[start // self._record_bytes : stop // self._record_bytes]
             written.positives += self._engine.take(keyed, rows, records)
             self._apply(records)
-            written.parts.append(part_at(offset + start, block.data, self._block_bytes))
+            # The memory of the block is used again.
+            written.parts.append(part_at(offset + start, block.data, self._block_bytes).copied())
             if stop - begun >= _WRITE_BLOCKS * self._block_bytes or stop == len(data):
                 written.writes.append(disk.submit(target.write, offset + begun, data[begun:stop]))
                 begun = stop

@@ -6,6 +6,9 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
 
 
 class StoppedError(Exception):
@@ -51,6 +54,65 @@ class Pipeline:
         for condition in self._conditions:
             with condition:
                 condition.notify_all()
+
+
+class InOrder(Generic[Item]):
+    """Takes items in any order, and passes them on in the order of their numbers, one at a time.
+
+    A thread whose item comes early leaves it here and goes on; the thread that passes on the item before it does the
+    rest. It waits only if there are too many items already.
+
+    Args:
+        take: called with each number, from 0 on, and its item.
+        most: number of items that may be here before their turn.
+    """
+
+    def __init__(self, take: Callable[[int, Item], None], most: int) -> None:
+        self._take = take
+        self._most = most
+        self._changed = threading.Condition()  # Guards the members below.
+        self._early: dict[int, Item] = {}
+        self._next = 0
+        self._taking = self._stopped = False
+
+    def give(self, number: int, item: Item) -> None:
+        """Pass an item on, and those behind it that are here, if it is its turn; else leave it.
+
+        Raises:
+            StoppedError: ``stop`` was called, or an item could not be passed on.
+        """
+        with self._changed:
+            while number != self._next and len(self._early) >= self._most and not self._stopped:
+                self._changed.wait()
+            if self._stopped:
+                raise StoppedError
+            self._early[number] = item
+            if self._taking:
+                return
+            self._taking = True
+        try:
+            while (due := self._due()) is not None:
+                self._take(*due)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Pass on no other items, and let threads that give one end with StoppedError."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+
+    def _due(self) -> tuple[int, Item] | None:
+        """Return the next item, or None if it is not here, so that its own thread passes it on."""
+        with self._changed:
+            if self._stopped or self._next not in self._early:
+                self._taking = False
+                return None
+            number, item = self._next, self._early.pop(self._next)
+            self._next += 1
+            self._changed.notify_all()
+            return number, item
 
 
 def run_threads(tasks: Sequence[Callable[[], None]], count: int, stop: Callable[[], None] = lambda: None) -> None:
