@@ -72,7 +72,7 @@ def test_ctrl_c_says_what_it_leaves(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
 def test_the_bar_shows_rows_a_second_and_the_time_left(tmp_path: Path) -> None:
-    raw = write_days(tmp_path / "raw", [random_lines(2000, 0) * 20, random_lines(2000, 1)])
+    raw = write_days(tmp_path / "raw", [random_lines(2000, 0) * 10, random_lines(2000, 1)])
     ours, theirs = os.openpty()
     environment = os.environ | {"DLRM_PL_ISA": "fallback", "TERM": "xterm", "COLUMNS": "120"}
     with subprocess.Popen(
