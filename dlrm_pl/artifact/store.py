@@ -303,19 +303,31 @@ def _watched(paths: Sequence[Path]) -> list[WatchedFile]:
     return [WatchedFile(path, ArtifactError) for path in paths if path.is_file()]
 
 
-def load_model(places: Mapping[str, Path], manifest: Manifest, pages: Pages = "mapped") -> Int8DLRM:
+def load_model(
+    places: Mapping[str, Path],
+    manifest: Manifest,
+    pages: Pages = "mapped",
+    *,
+    patched: Mapping[int, Tensor] | None = None,
+) -> Int8DLRM:
     """Load the model alone, from files that were just written, or whose checksums were compared before.
 
     Args:
         places: the files by name, as ``places_of`` finds them.
         manifest: the manifest.
         pages: how tables get into memory, see ``load_artifact``.
+        patched: tables by number that were mapped from these files before, and patched with them, as it is done here.
     """
+    known = patched or {}
     tensors = _read_tensors(places[WEIGHTS_NAME])
-    tables = [place(map_table(places[name]), pages) for name in table_names(manifest)]
+    tables = [
+        known[index] if index in known else place(map_table(places[name]), pages)
+        for index, name in enumerate(table_names(manifest))
+    ]
     for op, patches in manifest.patches.items():
-        for name in patches:
-            apply_patch(places[name], tables[int(op.removeprefix("tables."))])
+        index = int(op.removeprefix("tables."))
+        for name in () if index in known else patches:
+            apply_patch(places[name], tables[index])
     try:
         architecture = Architecture.from_dict(manifest.architecture)
         stated_columns(manifest.columns, architecture, FILE_NAME)

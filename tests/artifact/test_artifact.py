@@ -76,7 +76,12 @@ def test_model_that_does_not_run_its_int8_ops_is_not_written(tmp_path: Path, mon
 def test_what_is_certified_was_loaded_from_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real_load, real_certify = build_module.load_model, certified_module.certify
     loaded, certified = [], []
-    monkeypatch.setattr(build_module, "load_model", lambda *args: loaded.append(real_load(*args)) or loaded[-1])
+
+    def load(*args: Any, **options: Any) -> Any:
+        loaded.append(real_load(*args, **options))
+        return loaded[-1]
+
+    monkeypatch.setattr(build_module, "load_model", load)
     monkeypatch.setattr(certified_module, "certify", lambda *args: certified.append(args[1]) or real_certify(*args))
     build(tmp_path / "a")
     assert len(loaded) == 1

@@ -83,6 +83,16 @@ class RefreshingPacker(TablePacker):
         """Files with changed rows by the op of their table, as a manifest states them."""
         return {f"tables.{index}": names for index, names in sorted(self._patches.items()) if names}
 
+    @property
+    def patched(self) -> dict[int, Tensor]:
+        """Tables, by number, that are maps of their files with the patches applied."""
+        # An fp32 table is the float model's own, see ``TablePacker.packed``.
+        return {
+            index: table
+            for (index, dtype), table in self._packed.items()
+            if self._patches.get(index) and dtype != "fp32"
+        }
+
     def packed(self, dtypes: Sequence[TableDtype]) -> list[Tensor]:
         """Tables in the given dtypes, see ``TablePacker.packed``; threads find the changed rows of the next ones."""
         keys = [key for key in enumerate(dtypes) if key not in self._packed and self._is_taken_over(*key)]

@@ -185,8 +185,10 @@ def build_artifact(
         tables = packer.keep(result.best.recipe.tables)
         save_digests(checksums, folder)
         manifest = _manifest(model, checksum, result, data, packer)
-        # What is certified is what stands on disk, loaded as a server loads it.
-        served = load_model({name: folder / name for name in (WEIGHTS_NAME, *tables)}, manifest)
+        # What is certified is what stands on disk, loaded as a server loads it. A table that was patched is so already,
+        # and patching another map of it would copy the pages of its changed rows once more.
+        places = {name: folder / name for name in (WEIGHTS_NAME, *tables)}
+        served = load_model(places, manifest, patched=packer.patched)
         score = name_of_score(eval_func)
         certificate, certification = certified(model, served, result, data, settings, manifest, score)
         model.watch.check()  # All that was found out is of one and the same file.

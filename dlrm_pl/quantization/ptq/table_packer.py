@@ -58,6 +58,11 @@ class TablePacker:
         """Files with changed rows, by the op of their table; these tables have none."""
         return {}
 
+    @property
+    def patched(self) -> dict[int, Tensor]:
+        """Tables, by number, that are maps of their files to which such rows were applied."""
+        return {}
+
     def packed(self, dtypes: Sequence[TableDtype]) -> list[Tensor]:
         """Tables in the given dtypes: uint8 ``[rows, row_bytes]`` for int8 and int4, otherwise float ``[rows, D]``.
 

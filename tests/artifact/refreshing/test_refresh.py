@@ -97,6 +97,28 @@ def test_digests_differ_by_any_of_their_bytes(byte: int) -> None:
     assert _others(digests[2:], known[2:]).tolist() == []
 
 
+def test_a_patch_is_applied_to_one_map_of_its_table(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each map of a table has its own copy of the pages of its changed rows."""
+    import dlrm_pl.artifact.refreshing.packer as packer
+    import dlrm_pl.artifact.store as store
+
+    applied = []
+    apply_patch = store.apply_patch
+
+    def apply(path: Path, table: torch.Tensor) -> None:
+        applied.append(path.name)
+        apply_patch(path, table)
+
+    for module in (packer, store):
+        monkeypatch.setattr(module, "apply_patch", apply)
+    model = changed(made.model, runs)
+    outcome = refresh(model, made.path, tmp_path / "second")
+    assert sorted(applied) == ["table-00-int8.patch-1.safetensors", "table-02-int8.patch-1.safetensors"]
+    assert_same_bits(load_artifact(outcome.path).model, quantized(model, made.artifact()))
+
+
 def test_the_rest_is_shared(made: Made, tmp_path: Path) -> None:
     outcome = refresh(changed(made.model, runs), made.path, tmp_path / "second")
     second = tmp_path / "second"
