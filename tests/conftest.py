@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import shutil
 import signal
@@ -56,6 +57,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     leave_combinations(items)
     long = {item.path for item in items if item.get_closest_marker("long")}
     items.sort(key=lambda item: item.path not in long)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Iterator[object]:
+    """Give back the level of the program's log, which a command sets, so that no test depends on those before it."""
+    logger = logging.getLogger("dlrm_pl")
+    level = logger.level
+    try:
+        return (yield)
+    finally:
+        logger.setLevel(level)
 
 
 @pytest.hookimpl(wrapper=True)
