@@ -25,9 +25,8 @@ from dlrm_pl.data.preprocessing.threads import InOrder, run_threads
 log = logging.getLogger(__name__)
 
 _WRITE_BLOCKS = 4
-_EARLY_BUCKETS = (
-    4  # Of each thread, that are written before those of a slower one; each keeps up to two blocks in memory.
-)
+_EARLY_BUCKETS = 4  # Of each thread, that are written before those of a slower one; each keeps two blocks at most.
+_EARLY_SHARE = 0.05  # Of the memory budget, for these blocks.
 _BUCKET_FACTOR = 2.2  # Memory of a bucket while it is sorted: the bucket, its records and their order.
 
 
@@ -83,7 +82,8 @@ class BucketMerge:
                 path.unlink(missing_ok=True)
 
         workers = self._workers(rows_of)
-        in_order = InOrder(finish_and_delete, _EARLY_BUCKETS * workers)
+        affordable = int(_EARLY_SHARE * self._options.memory_bytes / (2 * self._block_bytes))
+        in_order = InOrder(finish_and_delete, min(_EARLY_BUCKETS * workers, affordable), Written.kept)
 
         def process_buckets() -> None:
             # The next bucket uses the same memory: fresh pages would take as long as the sorting.
@@ -148,8 +148,7 @@ class BucketMerge:
             rows = order[start // self._record_bytes : stop // self._record_bytes]
             written.positives += self._engine.take(keyed, rows, records)
             self._apply(records)
-            # The memory of the block is used again.
-            written.parts.append(part_at(offset + start, block.data, self._block_bytes).copied())
+            written.parts.append(part_at(offset + start, block.data, self._block_bytes))
             if stop - begun >= _WRITE_BLOCKS * self._block_bytes or stop == len(data):
                 written.writes.append(disk.submit(target.write, offset + begun, data[begun:stop]))
                 begun = stop

@@ -65,11 +65,13 @@ class InOrder(Generic[Item]):
     Args:
         take: called with each number, from 0 on, and its item.
         most: number of items that may be here before their turn.
+        kept: returns an early item as it can stay here after ``give`` has returned.
     """
 
-    def __init__(self, take: Callable[[int, Item], None], most: int) -> None:
+    def __init__(self, take: Callable[[int, Item], None], most: int, kept: Callable[[Item], Item]) -> None:
         self._take = take
         self._most = most
+        self._kept = kept
         self._changed = threading.Condition()  # Guards the members below.
         self._early: dict[int, Item] = {}
         self._next = 0
@@ -82,17 +84,18 @@ class InOrder(Generic[Item]):
             StoppedError: ``stop`` was called, or an item could not be passed on.
         """
         with self._changed:
-            while number != self._next and len(self._early) >= self._most and not self._stopped:
+            while not self._is_due(number) and len(self._early) >= self._most and not self._stopped:
                 self._changed.wait()
             if self._stopped:
                 raise StoppedError
-            self._early[number] = item
-            if self._taking:
+            if not self._is_due(number):
+                self._early[number] = self._kept(item)
                 return
             self._taking = True
         try:
-            while (due := self._due()) is not None:
-                self._take(*due)
+            self._take(number, item)
+            while (early := self._next_early()) is not None:
+                self._take(*early)
         except BaseException:
             self.stop()
             raise
@@ -103,16 +106,18 @@ class InOrder(Generic[Item]):
             self._stopped = True
             self._changed.notify_all()
 
-    def _due(self) -> tuple[int, Item] | None:
-        """Return the next item, or None if it is not here, so that its own thread passes it on."""
+    def _is_due(self, number: int) -> bool:
+        return number == self._next and not self._taking
+
+    def _next_early(self) -> tuple[int, Item] | None:
+        """Return the item that follows, or None if it is not here and its own thread has to pass it on."""
         with self._changed:
+            self._next += 1
+            self._changed.notify_all()
             if self._stopped or self._next not in self._early:
                 self._taking = False
                 return None
-            number, item = self._next, self._early.pop(self._next)
-            self._next += 1
-            self._changed.notify_all()
-            return number, item
+            return self._next, self._early.pop(self._next)
 
 
 def run_threads(tasks: Sequence[Callable[[], None]], count: int, stop: Callable[[], None] = lambda: None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -35,6 +36,10 @@ class Written:
     positives: int = 0
     parts: list[Part] = field(default_factory=list)
     writes: list[Future[None]] = field(default_factory=list)
+
+    def kept(self) -> Written:
+        """Return it with bytes of its own, since the memory that the records were collected in is used again."""
+        return dataclasses.replace(self, parts=[part.copied() for part in self.parts])
 
     def wait(self) -> None:
         """Wait until the records are in the file.
