@@ -100,6 +100,7 @@ def test_legacy_checkpoint_larger_than_the_memory_is_imported(tmp_path: Path) ->
     assert (tmp_path / "model.ckpt").stat().st_size > 200e6
 
 
+@pytest.mark.slow
 def test_checkpoint_larger_than_the_memory_is_imported_quantized_and_verified(tmp_path: Path) -> None:
     assert not failure([_MAKE, _IMPORT, _LABEL, _QUANTIZE, _VERIFY], tmp_path)
     certificate = json.loads((tmp_path / "artifact" / "certificate.json").read_text())

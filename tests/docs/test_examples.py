@@ -146,6 +146,7 @@ def test_the_quick_start_in_python_ends_in_probabilities(tmp_path: Path, monkeyp
     assert len(names["probabilities"]) == 5
 
 
+@pytest.mark.slow
 def test_parquet_files_end_in_answers_of_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server is a fork of a process that has imported torch, instead of a program of its own."""
     started: list[Forked] = []

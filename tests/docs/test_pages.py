@@ -30,10 +30,13 @@ def run(name: str, slow: bool, request: pytest.FixtureRequest, folder: Path, pat
         run_page(blocks_of(page), slow, FEW_ROWS)
 
 
+SLOW_PAGES = ("docs/sweep.md", "docs/quantization.md", "docs/training.md")
+"""Their commands take from five seconds to half a minute of the processor; other tests have smaller ones."""
+
+
 @pytest.mark.parametrize(
     "name",
-    # Trials of a sweep take half a minute of two processors, and tests of the command have smaller ones.
-    [pytest.param(name, marks=pytest.mark.slow) if name == "docs/sweep.md" else name for name in NAMES],
+    [pytest.param(name, marks=pytest.mark.slow) if name in SLOW_PAGES else name for name in NAMES],
 )
 def test_blocks_of_a_page_run(
     name: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

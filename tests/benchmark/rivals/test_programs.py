@@ -47,6 +47,7 @@ def agree(model: DLRM, found: list[Rival], batches: list[ClickBatch]) -> dict[st
 SIZES = [tiny.batches(1, size, seed=7)[0] for size in (64, 33)]
 
 
+@pytest.mark.slow
 def test_onnx_runtime_computes_the_model() -> None:
     pytest.importorskip("onnxscript")
     model, found = rivals("onnxruntime")

@@ -69,6 +69,7 @@ def test_artifact_beside_its_float_model(
     assert drawing.tag.endswith("svg")
 
 
+@pytest.mark.slow
 def test_rivals_that_are_not_installed_are_named_with_what_installs_them(
     fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,6 +219,7 @@ def test_mlperf_offline_with_accuracy(
     assert "Mode     : PerformanceOnly" in (output / "mlperf_log_summary.txt").read_text()
 
 
+@pytest.mark.slow
 @needs_loadgen
 def test_mlperf_run_that_is_not_valid_says_so_and_is_kept(
     fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -42,7 +42,7 @@ def test_interrupt_that_a_library_made_another_error_of(
     [
         ("synthesize", signal.SIGINT, 130),
         ("fit", signal.SIGINT, 130),
-        ("fit", signal.SIGTERM, 143),
+        pytest.param("fit", signal.SIGTERM, 143, marks=pytest.mark.slow),
         ("predict", signal.SIGINT, 130),
     ],
 )
@@ -86,6 +86,7 @@ def handles(pid: int, number: signal.Signals) -> bool:
     return caught is not None and bool(int(caught[1], 16) >> (number - 1) & 1)
 
 
+@pytest.mark.slow
 @pytest.mark.untraced
 def test_interrupted_search_ends_with_its_best_and_the_next_one_goes_on(
     fitted: Path, synthetic_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -67,6 +67,7 @@ def test_other_dataset_by_force(
     assert capsys.readouterr().err.count("error") == 0
 
 
+@pytest.mark.slow
 @pytest.mark.untraced
 def test_dataset_of_smaller_tables_by_force(
     capsys: pytest.CaptureFixture[str], fitted: Path, synthetic_folder: Path, tmp_path: Path

@@ -166,6 +166,7 @@ def test_an_interrupted_sweep_keeps_its_trials_and_goes_on(
     assert [line["state"] for line in trials] == ["complete", "complete"]
 
 
+@pytest.mark.slow
 @untraced
 def test_trials_have_the_same_weights_rows_and_order(config: Path, tmp_path: Path) -> None:
     """A setting that changes nothing changes no digit; and another batch size is scored after the same shares."""
@@ -239,6 +240,7 @@ def test_memory_that_the_allocator_does_not_have_is_a_failure(
     assert trials_of(tmp_path / "sweep")[1]["reason"].startswith("out of memory: DefaultCPUAllocator")
 
 
+@pytest.mark.slow
 @untraced
 def test_tables_are_freed_between_trials(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[weakref.ref[DLRMModule]] = []
