@@ -86,14 +86,15 @@ class NativeTimes(EpochTimes):
 class BareTimes(EpochTimes):
     """Write as well the time of as many bare steps, which follow each epoch in the same process.
 
-    These are calls of the module's own native step, one for each of the first batches of the training rows again and
-    again, which are in memory. Their learning rate is 0, so the training goes on as if they had not been.
+    These are calls of the module's own native step, one for each batch of training rows, which are in memory. There
+    are as many different batches as the epoch has, up to 2,000, since rows that a batch before has read would be in the
+    caches. Their learning rate is 0, so the training goes on as if they had not been.
 
     Args:
         path: file.
     """
 
-    _BATCHES = 32
+    _MOST_BATCHES = 2000
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
@@ -110,11 +111,12 @@ class BareTimes(EpochTimes):
         super().on_train_epoch_end(trainer, pl_module)
         native_step, (options,) = self._native, with_rates(self._options, [(0.0, 0.0)], 1)
         folder, size = trainer.datamodule.folder, trainer.datamodule.batch_size  # type: ignore[attr-defined]
-        rows = ClickDataset.of_split(folder, "train")
-        batches = [rows[number * size : (number + 1) * size] for number in range(self._BATCHES)]
+        steps, rows = int(self._found[-1]["steps"]), ClickDataset.of_split(folder, "train")
+        count = min(steps, self._MOST_BATCHES, len(rows) // size)
+        batches = [rows[number * size : (number + 1) * size] for number in range(count)]
         packed = [native_step.packed(one.dense, one.indices, one.offsets, one.known_labels) for one in batches]
         began = time.perf_counter()
-        for number in range(int(self._found[-1]["steps"])):
-            native_step.steps([packed[number % self._BATCHES]], [options])
+        for number in range(steps):
+            native_step.steps([packed[number % count]], [options])
         self._found[-1]["bare_seconds"] = time.perf_counter() - began
         self._path.write_text(json.dumps(self._found))

@@ -2,9 +2,11 @@
 
 python benchmarks/preprocess.py --rows 5000000 --repeats 3
 python benchmarks/preprocess.py --busy 1
+python benchmarks/preprocess.py --before ../before --repeats 9
 python benchmarks/preprocess.py --reference ../dlrm
 
-The second command measures while another program keeps a core busy. The third also runs the preprocessing of upstream
+The second command measures while another program keeps a core busy. The third runs another checkout of this repository,
+which must have been built, with all cores in turn with this one. The last one also runs the preprocessing of upstream
 (facebookresearch/dlrm), from a checkout, on the first rows of each day, and compares the files of both. Every run is a
 process of its own, timed from start to end.
 """
@@ -121,13 +123,32 @@ def run(command: Sequence[str], cwd: Path, environment: Mapping[str, str] | None
     return Run(wall_s, usage.ru_maxrss * 1024 / 1e6)
 
 
-def cli(*arguments: str) -> Run:
-    return run([sys.executable, str(ROOT / "cli.py"), *arguments], ROOT)
+def cli(checkout: Path, *arguments: str) -> Run:
+    environment = os.environ | {"PYTHONPATH": str(checkout)}
+    return run([sys.executable, str(checkout / "cli.py"), *arguments], checkout, environment)
 
 
-def preprocess(raw: Path, output: Path, workers: int) -> Run:
-    options = ["--max_ind_range", str(MAX_IND_RANGE), "--threads", str(workers)]
-    return cli("preprocess", "--raw", str(raw), "--output", str(output), *options)
+@dataclass(frozen=True)
+class Contender:
+    """What is measured.
+
+    Attributes:
+        workers: number of workers.
+        checkout: whose ``preprocess`` runs.
+    """
+
+    workers: int
+    checkout: Path = ROOT
+
+    @property
+    def name(self) -> str:
+        """Name in the table."""
+        return f"workers {self.workers}" + ("" if self.checkout == ROOT else f", {self.checkout.name}")
+
+    def preprocess(self, raw: Path, output: Path) -> Run:
+        """Run it once."""
+        options = ["--max_ind_range", str(MAX_IND_RANGE), "--threads", str(self.workers)]
+        return cli(self.checkout, "preprocess", "--raw", str(raw), "--output", str(output), *options)
 
 
 def reference(checkout: Path, raw: Path, output: Path, days: int) -> Run:
@@ -137,31 +158,41 @@ def reference(checkout: Path, raw: Path, output: Path, days: int) -> Run:
     return run(command, checkout, os.environ | {"PYTHONDONTWRITEBYTECODE": "1"})
 
 
-def repeat(raw: Path, folder: Path, workers: Sequence[int], repeats: int, rows: int | None = None) -> dict[int, Rates]:
-    """Warm up once, then run every number of workers in turn, each time to a fresh folder.
+def repeat(
+    raw: Path, folder: Path, contenders: Sequence[Contender], repeats: int, rows: int | None = None
+) -> dict[Contender, Rates]:
+    """Warm up once, then run all contenders in turn, each time to a fresh folder.
 
     Args:
         raw: beginning of the day files' names.
         folder: for the outputs, deleted one by one.
-        workers: numbers of workers.
+        contenders: numbers of workers, and of which checkout.
         repeats: of each.
         rows: that the files have; None: as many as the first run wrote.
     """
     size_bytes = sum(path.stat().st_size for path in day_files(raw))
-    runs: dict[int, list[Run]] = {count: [] for count in workers}
-    for number, count in enumerate([workers[0], *list(workers) * repeats]):
+    runs: dict[Contender, list[Run]] = {contender: [] for contender in contenders}
+    for number, contender in enumerate([contenders[0], *list(contenders) * repeats]):
         output = folder / f"output_{number}"
-        result = preprocess(raw, output, count)
+        result = contender.preprocess(raw, output)
         written = sum(split_file(output, split).stat().st_size for split in SPLITS) // RECORD_BYTES
         rows = rows or written
         if written != rows:
-            sys.exit(f"{raw}: {written:,} of {rows:,} rows were written with {count} workers.")
+            sys.exit(f"{raw}: {written:,} of {rows:,} rows were written with {contender.name}.")
         shutil.rmtree(output)
         if number:
-            runs[count].append(result)
+            runs[contender].append(result)
         about = "" if number else ", not counted: it fills the page cache"
-        print(f"workers {count}: {rows:,} rows in {result.wall_s:.2f} s{about}", flush=True)
-    return {count: Rates(done, rows or 0, size_bytes) for count, done in runs.items()}
+        print(f"{contender.name}: {rows:,} rows in {result.wall_s:.2f} s{about}", flush=True)
+    return {contender: Rates(done, rows or 0, size_bytes) for contender, done in runs.items()}
+
+
+def speedups(rates: Mapping[Contender, Rates], one: Contender, other: Contender) -> list[float]:
+    """Return how many times as fast as ``one`` each run of ``other`` is, sorted.
+
+    Runs are compared with their neighbours, since the machine may be slower a minute later.
+    """
+    return sorted(a.wall_s / b.wall_s for a, b in zip(rates[one].runs, rates[other].runs, strict=True))
 
 
 @contextmanager
@@ -236,6 +267,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=5_000_000, help="rows of the day files to make")
     parser.add_argument("--days", type=int, default=24, help="number of day files to make")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--before", type=Path, help="another checkout of this repository, to compare with")
     parser.add_argument("--busy", type=int, default=0, help="number of cores that other programs keep busy")
     parser.add_argument("--folder", type=Path, help="parent of the temporary folder; default: the system's")
     parser.add_argument("--reference", type=Path, help="checkout of upstream (facebookresearch/dlrm) to compare with")
@@ -243,6 +275,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.reference and not (options.reference / "data_utils.py").is_file():
         parser.error(f"--reference {options.reference}: has no data_utils.py")
+    if options.before and not (options.before / "cli.py").is_file():
+        parser.error(f"--before {options.before}: has no cli.py")
     if options.folder:
         options.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.folder) as temporary:
@@ -254,39 +288,43 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
     if not options.raw:
         known_rows = options.rows
         made = ["--rows", str(options.rows), "--days", str(options.days)]
-        cli("synthesize", "--format", "raw", *made, "--output", str(raw.parent))
+        cli(ROOT, "synthesize", "--format", "raw", *made, "--output", str(raw.parent))
     workers = sorted({1, len(os.sched_getaffinity(0))})
+    ours = [Contender(count) for count in workers]
+    others = [Contender(workers[-1], options.before.resolve())] if options.before else []
     with busy(options.busy):
-        rates = repeat(raw, folder, workers, options.repeats, known_rows)
-    # Runs are compared with their neighbours, since the machine may be slower a minute later.
-    pairs = sorted(one.wall_s / all_.wall_s for one, all_ in zip(rates[1].runs, rates[workers[-1]].runs, strict=True))
-    lines = [rates[count].line(f"workers {count}") for count in workers]
-    lines.append(
-        f"{workers[-1]} workers are {statistics.median(pairs):.2f} times as fast as one ({pairs[0]:.2f} to "
-        f"{pairs[-1]:.2f} in pairs of runs), with {options.busy} cores kept busy."
-    )
+        rates = repeat(raw, folder, ours + others, options.repeats, known_rows)
+    lines = [found.line(contender.name) for contender, found in rates.items()]
+    pairs = {contender: speedups(rates, ours[0], contender) for contender in (ours[-1], *others)}
+    for contender, found in pairs.items():
+        lines.append(
+            f"{contender.name} is {statistics.median(found):.2f} times as fast as one ({found[0]:.2f} to "
+            f"{found[-1]:.2f} in pairs of runs), with {options.busy} cores kept busy."
+        )
     result = {
-        "rows": rates[1].rows,
+        "rows": rates[ours[0]].rows,
         "busy_cores": options.busy,
-        "speedup": [round(pair, 3) for pair in pairs],
-        "rows_per_s": {str(count): rates[count].median for count in workers},
-        "spread": {str(count): rates[count].spread for count in workers},
-        "mb_per_s": {str(count): rates[count].mb_per_s for count in workers},
-        "peak_rss_mb": {str(count): rates[count].peak_mb for count in workers},
+        "speedup": [round(pair, 3) for pair in pairs[ours[-1]]],
+        "speedup_before": [round(pair, 3) for other in others for pair in pairs[other]] or None,
+        "rows_per_s": {str(one.workers): rates[one].median for one in ours},
+        "spread": {str(one.workers): rates[one].spread for one in ours},
+        "mb_per_s": {str(one.workers): rates[one].mb_per_s for one in ours},
+        "peak_rss_mb": {str(one.workers): rates[one].peak_mb for one in ours},
         "reference_rows_per_s": None,
         "ratio": None,
     }
     differing: list[str] = []
     if options.reference:
         short, short_rows = shorten(raw, folder / "short", options.reference_rows)
-        same = repeat(short, folder, [1], options.repeats, short_rows)[1]
-        preprocess(short, folder / "ours", 1)  # Before theirs, whose files come to lie beside the raw ones.
+        single = Contender(1)
+        same = repeat(short, folder, [single], options.repeats, short_rows)[single]
+        single.preprocess(short, folder / "ours")  # Before theirs, whose files come to lie beside the raw ones.
         days = day_files(short)
         theirs = Rates(
             [reference(options.reference.resolve(), short, folder / "theirs", len(days))], short_rows, same.size_bytes
         )
         differing = list(differences(folder / "ours", folder / "theirs", short.parent))
-        ratio = rates[1].median / theirs.median
+        ratio = rates[ours[0]].median / theirs.median
         lines += [
             same.line("workers 1, short files"),
             theirs.line("upstream, short files"),
@@ -302,7 +340,7 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
         result |= {"reference_rows": short_rows, "rows_per_s_on_reference_rows": same.median}
         result |= {"reference_peak_rss_mb": theirs.peak_mb, "equal_to_reference": not differing}
     print(f"\n{'':<22}{'rows/s':>12} {'(min..max)':<26}{'MB/s':>8}{'peak RSS, MB':>14}", *lines, sep="\n")
-    hours = ", ".join(f"{FULL_ROWS / rates[count].median / 3600:,.1f} h with {count}" for count in workers)
+    hours = ", ".join(f"{FULL_ROWS / rates[one].median / 3600:,.1f} h with {one.workers}" for one in ours)
     print(f"The full Terabyte set, {FULL_ROWS:,} rows and about 1.1 TB of text, would take {hours} workers:")
     print("an extrapolation, from text in the page cache and from far smaller tables.")
 
