@@ -58,6 +58,7 @@ def quantize_model(
     datamodule.setup("test")
     base = None if config.refresh is None else RefreshBase.load(config.refresh, owner.model)
     if base is not None:
+        base.warn_of_larger_tolerance(config.tuning.criterion)
         with_vocabulary = config.with_vocabulary or base.has_vocabulary
         config = dataclasses.replace(config, tuning=base.settings(config.tuning), with_vocabulary=with_vocabulary)
     data = _rows_of(owner, datamodule, config)

@@ -10,6 +10,7 @@ import torch
 from torchmetrics import MeanSquaredError
 
 import dlrm_pl
+from dlrm_pl.artifact.refreshing.base import RefreshBase
 from dlrm_pl.callbacks.quantization import QuantizationCallback
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.errors import ArtifactError, ConfigurationError
@@ -193,6 +194,22 @@ def test_more_training_is_quantized_by_the_artifact_before(
         assert ours.equal(theirs)
     delta = dlrm_pl.load_artifact(tmp_path / "b.delta", bases=[first.path])
     assert delta.encoder.vocabulary.sizes == data.folder.table_sizes
+
+
+def test_a_refresh_that_tolerates_more_says_so(
+    module: DLRMModule, data: DLRMDataModule, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = dlrm_pl.quantize(module, data, tmp_path / "a", settings=LOOSE).path
+    base = RefreshBase.load(first, module.model)
+    for criterion in (LOOSE.criterion, Criterion(relative=0.4), Criterion(absolute=0.01)):
+        base.warn_of_larger_tolerance(criterion)
+        assert "tolerated drop" not in caplog.text
+    more = TuningSettings(criterion=Criterion(relative=0.6))
+    dlrm_pl.quantize(module, data, tmp_path / "b", settings=more, refresh=first)
+    assert (
+        f"{first} was certified with a tolerated drop of 50% of the AUROC, and this refresh tolerates 60%"
+        in caplog.text
+    )
 
 
 def test_data_module_without_dictionaries_is_refused_before_the_training() -> None:

@@ -8,6 +8,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from dlrm_pl.artifact.certificate.file import read_certificate
 from dlrm_pl.artifact.digests import read_digests
 from dlrm_pl.artifact.files import places_of
 from dlrm_pl.artifact.manifest import FILE_NAME, Manifest, file_sha256
@@ -17,6 +18,7 @@ from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.kernels.hashing.blocks import Bytes
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.dlrm import DLRM
+from dlrm_pl.quantization.judging.criterion import Criterion
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
 from dlrm_pl.quantization.search.settings import TuningSettings
 from dlrm_pl.quantization.search.space import SpaceSettings
@@ -77,6 +79,29 @@ class RefreshBase:
             max_trials=1,
             stop_at=None,
         )
+
+    def warn_of_larger_tolerance(self, criterion: Criterion) -> None:
+        """Warn if a criterion tolerates a larger drop than the one that the artifact was certified by.
+
+        Args:
+            criterion: by which the refresh is certified.
+
+        Raises:
+            ArtifactError: the certificate is damaged.
+        """
+        certificate = read_certificate(self.folder)
+        auroc = certificate.fp32["auroc"]
+        wanted = criterion.tolerance(auroc)
+        if certificate.score == "AUROC" and wanted > 1.0001 * certificate.tolerance:
+            share = certificate.tolerance / auroc
+            log.warning(
+                "%s was certified with a tolerated drop of %.4g%% of the AUROC, and this refresh tolerates %.4g%%. "
+                "To be as strict, give it the settings of that artifact with -c, or --relative %.4g",
+                self.folder,
+                100 * share,
+                100 * wanted / auroc,
+                share,
+            )
 
     def identity(self) -> dict[str, str]:
         """What the new artifact depends on beside its own search."""
