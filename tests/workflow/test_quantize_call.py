@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from torchmetrics import MeanSquaredError
 
 import dlrm_pl
+from dlrm_pl.artifact.certificate.file import read_certificate
 from dlrm_pl.artifact.refreshing.base import RefreshBase
 from dlrm_pl.callbacks.quantization import QuantizationCallback
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
@@ -197,13 +199,21 @@ def test_more_training_is_quantized_by_the_artifact_before(
 
 
 def test_a_refresh_that_tolerates_more_says_so(
-    module: DLRMModule, data: DLRMDataModule, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    module: DLRMModule,
+    data: DLRMDataModule,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     first = dlrm_pl.quantize(module, data, tmp_path / "a", settings=LOOSE).path
     base = RefreshBase.load(first, module.model)
     for criterion in (LOOSE.criterion, Criterion(relative=0.4), Criterion(absolute=0.01)):
         base.warn_of_larger_tolerance(criterion)
         assert "tolerated drop" not in caplog.text
+    worst = dataclasses.replace(read_certificate(first), fp32={"auroc": 0.0}, tolerance=0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr("dlrm_pl.artifact.refreshing.base.read_certificate", lambda folder: worst)
+        base.warn_of_larger_tolerance(Criterion(absolute=0.01))  # No share of 0.
     more = TuningSettings(criterion=Criterion(relative=0.6))
     dlrm_pl.quantize(module, data, tmp_path / "b", settings=more, refresh=first)
     assert (

@@ -92,7 +92,7 @@ class RefreshBase:
         certificate = read_certificate(self.folder)
         auroc = certificate.fp32["auroc"]
         wanted = criterion.tolerance(auroc)
-        if certificate.score == "AUROC" and wanted > 1.0001 * certificate.tolerance:
+        if certificate.score == "AUROC" and auroc > 0 and wanted > 1.0001 * certificate.tolerance:
             share = certificate.tolerance / auroc
             log.warning(
                 "%s was certified with a tolerated drop of %.4g%% of the AUROC, and this refresh tolerates %.4g%%. "
