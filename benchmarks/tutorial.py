@@ -130,7 +130,7 @@ def measure(folder: Path) -> list[Step]:
 
 def table(steps: list[Step]) -> str:
     """Return the steps as a table in Markdown."""
-    lines = ["| step | seconds | of the processor | peak memory, MB | new files, MB |", "|---|---|---|---|---|"]
+    lines = ["| step | seconds | processor seconds | peak memory, MB | new files, MB |", "|---|---|---|---|---|"]
     for step in steps:
         size = f"{step.new_bytes / 1e6:.1f}" if step.new_bytes >= 1e5 else "0"
         lines.append(
