@@ -11,7 +11,8 @@ from torch import Tensor
 from dlrm_pl.kernels.int8.checks import interaction_width, raise_failure
 from dlrm_pl.kernels.int8.failure import Failure
 from dlrm_pl.kernels.int8.few_rows import FewLookups, FewRows, few_rows_cross, few_rows_interaction, few_rows_mlp
-from dlrm_pl.kernels.int8.native import NativeKernels, TableArrays, cross_arrays, layer_array, table_arrays
+from dlrm_pl.kernels.int8.jobs import TableArrays, cross_arrays, layer_array, table_arrays
+from dlrm_pl.kernels.int8.native import NativeKernels
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
 from dlrm_pl.runtime.linear import LinearChain
 

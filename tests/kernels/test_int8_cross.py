@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dlrm_pl.errors import LookupIndexError, NonFiniteError
-from dlrm_pl.kernels.int8 import native
+from dlrm_pl.kernels.int8 import jobs
 from dlrm_pl.kernels.int8.rows import TABLE_DTYPES
 from tests.reference import int8 as reference
 from tests.support.native.kernels import SLOW_CHECKS, Crossed, Lookups
@@ -57,7 +57,7 @@ def test_every_block_of_rows(variant: str, two_threads: None, monkeypatch: pytes
     )
     whole = crossed.run(0.3, 9)
     for block in (32, 50, 128):
-        monkeypatch.setattr(native, "CROSS_BLOCK_ROWS", block)
+        monkeypatch.setattr(jobs, "CROSS_BLOCK_ROWS", block)
         assert torch.equal(crossed.run(0.3, 9), whole)
     lookups = crossed.lookups
     for sample in (0, rows - 1):

@@ -10,17 +10,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from dlrm_pl.kernels.int8.native import (
-    BLOCK_ROWS,
-    MLP,
-    TABLES,
-    CrossArrays,
-    NativeKernels,
-    TableArrays,
-    Where,
-    cross_job,
-    interaction_job,
-)
+from dlrm_pl.kernels.int8.jobs import BLOCK_ROWS, MLP, TABLES, CrossArrays, TableArrays, cross_job, interaction_job
+from dlrm_pl.kernels.int8.native import NativeKernels, Where
 from dlrm_pl.kernels.int8.rows import BLOCK_IN, round_up
 
 FewRows = Callable[[int, int], bool]

@@ -1,12 +1,11 @@
 """The C++ kernels, called with tensors. ``ops`` checks the shapes, and the kernels check the contents.
 
-The op of the same name in ``ops.py`` describes each method.
+The op of the same name in ``ops`` describes each method.
 """
 
 from __future__ import annotations
 
 import ctypes
-import math
 import struct
 from collections.abc import Sequence
 from typing import Any
@@ -16,16 +15,21 @@ from torch import Tensor
 
 from dlrm_pl.errors import LookupIndexError, ShapeError
 from dlrm_pl.kernels.int8.failure import Failure
-from dlrm_pl.kernels.int8.rows import BF16_DEPTH, BLOCK_IN, TABLE_DTYPES, TableDtype
+from dlrm_pl.kernels.int8.jobs import (
+    BLOCK_ROWS,
+    MLP,
+    CrossArrays,
+    TableArrays,
+    cross_arrays,
+    cross_job,
+    interaction_job,
+    layer_array,
+    table_arrays,
+    tables_job,
+)
+from dlrm_pl.kernels.int8.rows import TABLE_DTYPES, TableDtype
 
 VERSION = 7
-
-# Rows that go through all layers of an MLP before the next ones, so that the values between layers stay in the cache.
-BLOCK_ROWS = 512
-
-# The same of a cross network, where the weights are read once for a block. A multiple of the rows that tiles (32) and
-# VNNI registers (12) take at a time.
-CROSS_BLOCK_ROWS = 192
 
 _POINTER, _LONG, _INT, _DOUBLE = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_double
 _TABLE_ARGUMENTS = [_POINTER, _POINTER, _POINTER, _POINTER, _POINTER, _POINTER, _LONG, _POINTER]
@@ -41,19 +45,9 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "peak": (_DOUBLE, [_POINTER, _LONG]),
     "touch": (_LONG, [_POINTER, _LONG, _LONG, _POINTER, _LONG, _POINTER]),
 }
-# The structs of types.h, without the pointers that are passed separately. As ctypes.Structure they would name their
-# fields, but a batch of one in MLPerf's shape took 6 % longer: 260 instead of 246 us (medians, two builds in turn).
-_LAYER = struct.Struct("PPPqqfiff8x")
-MLP = struct.Struct("8xqPPqqffPq")
-TABLES = struct.Struct("32xqqPPqqq")
-INTERACTION = struct.Struct("PqffPPqq")
-_CROSS = struct.Struct("P24xqffPPqq")
 _KINDS: dict[int, Any] = {1: "index", 2: "not finite", 3: "offset"}
 _NO_MEMORY, _REFUSED = -1, -2
 Where = _LONG * 3
-
-TableArrays = tuple[bytes, bytes, bytes, bytes | None]
-CrossArrays = tuple[bytes, bytes, bytes]
 
 
 class NativeKernels:
@@ -150,7 +144,7 @@ class NativeKernels:
     ) -> Failure | None:
         """Do the same with tables whose ``table_arrays`` were made before."""
         batch, dim = dense.shape
-        job = _tables(count, dim, indices, offsets, batch)
+        job = tables_job(count, dim, indices, offsets, batch)
         job += interaction_job(dense, diagonal, output_scale, output_zero_point, width, out)
         return self._call("interaction", job, *arrays)
 
@@ -165,7 +159,7 @@ class NativeKernels:
     ) -> Failure | None:
         """Sum or average the rows of each bag in float32."""
         batch, _, dim = out.shape
-        job = _tables(len(tables), dim, indices, offsets, batch) + struct.pack("P", out.data_ptr())
+        job = tables_job(len(tables), dim, indices, offsets, batch) + struct.pack("P", out.data_ptr())
         return self._call("pooling", job, *table_arrays(tables, dtypes, is_mean))
 
     def cross(
@@ -209,7 +203,7 @@ class NativeKernels:
     ) -> Failure | None:
         """Do the same with tables and layers whose ``table_arrays`` and ``cross_arrays`` were made before."""
         batch, dim = dense.shape
-        job = _tables(count, dim, indices, offsets, batch)
+        job = tables_job(count, dim, indices, offsets, batch)
         job += cross_job(dense, num_layers, output_scale, output_zero_point, out)
         return self._call("cross", job, *arrays, *layers)
 
@@ -284,82 +278,3 @@ def _failure(name: str, kind: int, where: Any) -> Failure | None:
     if kind == _NO_MEMORY:
         raise MemoryError(f"the int8 kernel {name}")
     return None if kind == 0 else Failure(_KINDS[kind], *where)
-
-
-def _tables(count: int, dim: int, indices: Tensor, offsets: Tensor | None, batch: int) -> bytes:
-    starts = 0 if offsets is None else offsets.data_ptr()
-    return TABLES.pack(count, dim, indices.data_ptr(), starts, indices.stride(0), indices.numel(), batch)
-
-
-def interaction_job(
-    dense: Tensor, diagonal: bool, output_scale: float, output_zero_point: int, width: int, out: Tensor
-) -> bytes:
-    """What an interaction is given beside its tables."""
-    floats, uint8 = (out.data_ptr(), 0) if out.dtype == torch.float32 else (0, out.data_ptr())
-    return INTERACTION.pack(
-        dense.data_ptr(), diagonal, 1.0 / output_scale, output_zero_point, floats, uint8, width, out.shape[1]
-    )
-
-
-def cross_job(dense: Tensor, num_layers: int, output_scale: float, output_zero_point: int, out: Tensor) -> bytes:
-    """What a cross network is given beside its tables and layers."""
-    floats, uint8 = (out.data_ptr(), 0) if out.dtype == torch.float32 else (0, out.data_ptr())
-    return _CROSS.pack(
-        *(dense.data_ptr(), num_layers, 1.0 / output_scale, output_zero_point),
-        *(floats, uint8, out.shape[1], CROSS_BLOCK_ROWS),
-    )
-
-
-def cross_arrays(
-    input_scales: Sequence[float],
-    input_zero_points: Sequence[int],
-    weights: Sequence[Tensor],
-    multipliers: Sequence[Tensor],
-    biases: Sequence[Tensor],
-    rank: int,
-    width: int,
-) -> CrossArrays:
-    """Layers of a cross network, and the scales and zero points of their inputs, as C arrays."""
-    count = len(input_scales)
-    return (
-        layer_array(weights, multipliers, biases, [0, *[rank, width] * count], [0.0, -math.inf] * count),
-        struct.pack(f"{count}f", *(1.0 / scale for scale in input_scales)),
-        struct.pack(f"{count}f", *input_zero_points),
-    )
-
-
-def layer_array(
-    weights: Sequence[Tensor],
-    multipliers: Sequence[Tensor],
-    biases: Sequence[Tensor],
-    widths: Sequence[int],
-    lowest: Sequence[float],
-    input_scales: Sequence[float] = (),
-    input_zero_points: Sequence[int] = (),
-) -> bytes:
-    """Layers of a chain as a C array, which points into the tensors.
-
-    Scales and zero points are read of int8 layers behind bf16 ones; without such layers they may be left out.
-    """
-    scales, zero_points = input_scales or [1.0] * len(weights), input_zero_points or [0] * len(weights)
-    return b"".join(
-        _LAYER.pack(
-            *(w.data_ptr(), m.data_ptr(), b.data_ptr()),
-            *(w.shape[1] * (BLOCK_IN if w.dtype == torch.int8 else BF16_DEPTH), width, low),
-            *(w.dtype != torch.int8, 1.0 / scale, zero_point),
-        )
-        for w, m, b, width, low, scale, zero_point in zip(
-            weights, multipliers, biases, widths[1:], lowest, scales, zero_points, strict=True
-        )
-    )
-
-
-def table_arrays(tables: Sequence[Tensor], dtypes: Sequence[int], is_mean: Sequence[bool]) -> TableArrays:
-    """Addresses, row counts, dtypes and flags of the tables as C arrays."""
-    count = len(tables)
-    return (
-        struct.pack(f"{count}P", *(table.data_ptr() for table in tables)),
-        struct.pack(f"{count}q", *(table.shape[0] for table in tables)),
-        struct.pack(f"{count}i", *dtypes),
-        bytes(is_mean) or None,
-    )
