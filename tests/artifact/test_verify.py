@@ -19,7 +19,7 @@ from dlrm_pl.artifact.store import Artifact, load_artifact
 from dlrm_pl.artifact.verification.verify import verify_artifact
 from dlrm_pl.callbacks.quantization import QuantizationCallback
 from dlrm_pl.data.formats.binary_format import split_file_name
-from dlrm_pl.data.formats.dataset_folder import describe
+from dlrm_pl.data.formats.finished_dataset import describe
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.errors import ArtifactError, CheckpointError, DataFormatError, DatasetError, VerificationError
 from dlrm_pl.kernels.int8.selection import isa

@@ -16,7 +16,8 @@ from dlrm_pl.callbacks.quantization import QuantizationCallback
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.formats import binary_format
 from dlrm_pl.data.formats.binary_format import LABEL, RECORD_DTYPE, Split, single_label, split_file_name
-from dlrm_pl.data.formats.dataset_folder import DatasetFolder, describe
+from dlrm_pl.data.formats.dataset_folder import DatasetFolder
+from dlrm_pl.data.formats.finished_dataset import describe
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.errors import ConfigurationError, DatasetError
 from dlrm_pl.model.dlrm import DLRM

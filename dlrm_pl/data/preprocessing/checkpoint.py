@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from dlrm_pl.data.formats.dataset_folder import recognize_dataset
+from dlrm_pl.data.formats.finished_dataset import recognize_dataset
 from dlrm_pl.documents.fields import make
 from dlrm_pl.documents.json_text import read_json
 from dlrm_pl.errors import DataFormatError, DLRMError, OutputError

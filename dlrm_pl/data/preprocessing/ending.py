@@ -9,7 +9,8 @@ from typing import Any
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.formats.binary_format import SPLITS, Split
 from dlrm_pl.data.formats.dataset_description import SplitInfo
-from dlrm_pl.data.formats.dataset_folder import DatasetFolder, describe
+from dlrm_pl.data.formats.dataset_folder import DatasetFolder
+from dlrm_pl.data.formats.finished_dataset import describe
 from dlrm_pl.data.formats.vocabulary import DictionaryChecksums
 from dlrm_pl.data.preprocessing.checkpoint import State
 from dlrm_pl.data.preprocessing.options import PreprocessOptions

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlrm_pl.columns.difference import difference
-from dlrm_pl.data.formats.dataset_folder import DatasetFolder, recognize_dataset
+from dlrm_pl.data.formats.dataset_folder import DatasetFolder
+from dlrm_pl.data.formats.finished_dataset import recognize_dataset
 from dlrm_pl.data.preprocessing.checkpoint import CheckpointFolder, differences
 from dlrm_pl.data.preprocessing.log_run import LogRun
 from dlrm_pl.data.preprocessing.logs.days import identity

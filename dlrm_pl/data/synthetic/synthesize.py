@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.formats.binary_format import SPLITS, Split, split_file_name
-from dlrm_pl.data.formats.dataset_folder import describe, recognize_dataset
+from dlrm_pl.data.formats.finished_dataset import describe, recognize_dataset
 from dlrm_pl.data.preprocessing.statistics.moments import Moments
 from dlrm_pl.data.preprocessing.statistics.report import warn_of_classes
 from dlrm_pl.data.sources.library import arrow

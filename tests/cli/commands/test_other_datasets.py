@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dlrm_pl.data.formats.dataset_folder import DatasetFolder, describe
+from dlrm_pl.data.formats.dataset_folder import DatasetFolder
+from dlrm_pl.data.formats.finished_dataset import describe
 from tests.support.commands import caplog_of, expect_error, run
 
 # Lightning warns about a short run's logging interval and about checkpoints that are already there.

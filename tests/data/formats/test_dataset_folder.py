@@ -16,7 +16,8 @@ from dlrm_pl import inspection
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.formats.binary_format import SPLITS, count_records, open_records, split_file_name
 from dlrm_pl.data.formats.block_digests import digests_path
-from dlrm_pl.data.formats.dataset_folder import DatasetFolder, describe, recognize_dataset
+from dlrm_pl.data.formats.dataset_folder import DatasetFolder
+from dlrm_pl.data.formats.finished_dataset import describe, recognize_dataset
 from dlrm_pl.data.formats.vocabulary import COUNTS_NAME, DictionaryChecksums, Vocabulary, dictionary_name
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
 from dlrm_pl.errors import DataFormatError, DatasetError

@@ -16,7 +16,8 @@ from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.formats import row_identity
 from dlrm_pl.data.formats.block_checksum import block_bytes, file_checksum
 from dlrm_pl.data.formats.block_digests import BlockDigests, digests_path
-from dlrm_pl.data.formats.dataset_folder import DatasetFolder, describe, recognize_dataset
+from dlrm_pl.data.formats.dataset_folder import DatasetFolder
+from dlrm_pl.data.formats.finished_dataset import describe, recognize_dataset
 from dlrm_pl.data.formats.row_identity import identity_of_rows
 from dlrm_pl.errors import DataFormatError
 from tests.support.logs.any_columns import MIXED, random_records, sizes_of, write_dataset

@@ -11,7 +11,8 @@ import numpy as np
 from dlrm_pl.columns.column import DenseColumn, SparseColumn
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.formats.binary_format import SPLITS, split_file_name
-from dlrm_pl.data.formats.dataset_folder import DatasetFolder, describe
+from dlrm_pl.data.formats.dataset_folder import DatasetFolder
+from dlrm_pl.data.formats.finished_dataset import describe
 from dlrm_pl.data.formats.vocabulary import Vocabulary
 from dlrm_pl.data.lookup.strings import Strings
 

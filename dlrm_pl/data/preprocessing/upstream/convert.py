@@ -26,7 +26,8 @@ from dlrm_pl.data.formats.binary_format import (
 from dlrm_pl.data.formats.block_checksum import BlockChecksum, block_bytes
 from dlrm_pl.data.formats.block_digests import digests_path
 from dlrm_pl.data.formats.dataset_description import SplitInfo
-from dlrm_pl.data.formats.dataset_folder import DatasetFolder, describe
+from dlrm_pl.data.formats.dataset_folder import DatasetFolder
+from dlrm_pl.data.formats.finished_dataset import describe
 from dlrm_pl.data.formats.vocabulary import load_array, save_counts, save_dictionary
 from dlrm_pl.data.preprocessing.checkpoint import CheckpointFolder, State
 from dlrm_pl.data.preprocessing.engine.native import DENSE_BINS
