@@ -9,8 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from dlrm_pl.torch_file.file_tensor import FileTensor
 from dlrm_pl.torch_file.pieces import fill_part
-from dlrm_pl.torch_file.stored import FileTensor
 
 _BLOCK_VALUES = 1 << 22
 

@@ -21,8 +21,8 @@ from dlrm_pl.model.of_dataset import CheckpointModel
 from dlrm_pl.model.parameter_names import own_row_weights_of
 from dlrm_pl.model.weighted_bags import WeightedBags, without_row_weights
 from dlrm_pl.model.weights_file import WeightsFile
+from dlrm_pl.torch_file.file_tensor import FileTensor
 from dlrm_pl.torch_file.plain import replace_leaves
-from dlrm_pl.torch_file.stored import FileTensor
 
 if TYPE_CHECKING:
     from dlrm_pl.model.training.lightning_module import DLRMModule

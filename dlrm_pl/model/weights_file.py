@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrm_pl.files.watched import Watch
-from dlrm_pl.torch_file.stored import FileTensor
+from dlrm_pl.torch_file.file_tensor import FileTensor
 
 
 @dataclass(frozen=True, eq=False)

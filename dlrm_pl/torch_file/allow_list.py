@@ -15,8 +15,10 @@ import numpy.typing as npt
 import torch
 
 from dlrm_pl.errors import CheckpointError
+from dlrm_pl.torch_file.file_tensor import Storage
+from dlrm_pl.torch_file.open_file import OpenFile
 from dlrm_pl.torch_file.pickle_machine import Buildable, Function, checked_key
-from dlrm_pl.torch_file.stored import OpenFile, Storage, StoredTensor
+from dlrm_pl.torch_file.stored import StoredTensor
 
 
 @dataclass(frozen=True)

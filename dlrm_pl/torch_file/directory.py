@@ -11,8 +11,9 @@ from dlrm_pl.errors import CheckpointError
 from dlrm_pl.torch_file.allow_list import NumpyArray
 from dlrm_pl.torch_file.file_range import FileRange
 from dlrm_pl.torch_file.legacy_format import read_legacy
+from dlrm_pl.torch_file.open_file import OpenFile
 from dlrm_pl.torch_file.plain import check_plain, replace_leaves
-from dlrm_pl.torch_file.stored import OpenFile, StoredTensor
+from dlrm_pl.torch_file.stored import StoredTensor
 from dlrm_pl.torch_file.zip_format import read_zip
 
 

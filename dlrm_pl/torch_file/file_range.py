@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from dlrm_pl.torch_file.stored import OpenFile
+from dlrm_pl.torch_file.open_file import OpenFile
 
 
 @dataclass(frozen=True)

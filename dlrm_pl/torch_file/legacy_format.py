@@ -23,8 +23,9 @@ from typing import Any
 from dlrm_pl.errors import CheckpointError
 from dlrm_pl.torch_file.allow_list import StorageType, make_find_global
 from dlrm_pl.torch_file.byte_window import ByteWindow
+from dlrm_pl.torch_file.file_tensor import Storage
+from dlrm_pl.torch_file.open_file import OpenFile
 from dlrm_pl.torch_file.pickle_machine import MAX_PICKLE_BYTES, load_pickle
-from dlrm_pl.torch_file.stored import OpenFile, Storage
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 _PROTOCOL_VERSION = 1001

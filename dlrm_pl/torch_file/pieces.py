@@ -16,7 +16,9 @@ from dlrm_pl.errors import CheckpointError
 from dlrm_pl.files.crc32 import crc32_of_both
 from dlrm_pl.files.free_space import require_free_space
 from dlrm_pl.files.mapped import FileRun, map_elements, map_runs
-from dlrm_pl.torch_file.stored import BLOCK_BYTES, FileTensor, OpenFile, Storage, StoredTensor
+from dlrm_pl.torch_file.file_tensor import BLOCK_BYTES, FileTensor, Storage
+from dlrm_pl.torch_file.open_file import OpenFile
+from dlrm_pl.torch_file.stored import StoredTensor
 
 log = logging.getLogger(__name__)
 

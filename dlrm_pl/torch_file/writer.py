@@ -18,8 +18,8 @@ from dlrm_pl.files.atomic import atomic_file
 from dlrm_pl.files.destinations import check_file
 from dlrm_pl.files.free_space import require_free_space
 from dlrm_pl.torch_file.allow_list import STORAGES
+from dlrm_pl.torch_file.file_tensor import BLOCK_BYTES, FileTensor
 from dlrm_pl.torch_file.plain import check_plain, replace_leaves
-from dlrm_pl.torch_file.stored import BLOCK_BYTES, FileTensor
 from dlrm_pl.torch_file.zip_writer import OVERHEAD_BYTES, ZipWriter
 
 _STORAGE_OF = {dtype: name for name, dtype in STORAGES.items()}

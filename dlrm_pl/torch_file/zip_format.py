@@ -20,9 +20,9 @@ from dlrm_pl.errors import CheckpointError
 from dlrm_pl.torch_file.allow_list import make_find_global
 from dlrm_pl.torch_file.byte_window import ByteWindow
 from dlrm_pl.torch_file.file_range import FileRange
+from dlrm_pl.torch_file.file_tensor import Storage
 from dlrm_pl.torch_file.legacy_format import storage_of
 from dlrm_pl.torch_file.pickle_machine import MAX_PICKLE_BYTES, load_pickle
-from dlrm_pl.torch_file.stored import Storage
 
 _END = struct.Struct("<4s4H2IH")
 _END64_LOCATOR = struct.Struct("<4sIQI")

@@ -11,7 +11,7 @@ import torch
 from dlrm_pl.documents.fields import shown
 from dlrm_pl.errors import CheckpointError
 from dlrm_pl.torch_file.directory import open_file
-from dlrm_pl.torch_file.stored import FileTensor
+from dlrm_pl.torch_file.file_tensor import FileTensor
 from dlrm_pl.torch_folder.dcp_metadata import FILE_NAME, Record, read_metadata
 from dlrm_pl.torch_folder.saved_tensor import ADVICE, SavedPart, SavedTensor, open_tensors
 

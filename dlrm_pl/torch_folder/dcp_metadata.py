@@ -14,8 +14,8 @@ import torch
 
 from dlrm_pl.errors import CheckpointError
 from dlrm_pl.torch_file.byte_window import ByteWindow
+from dlrm_pl.torch_file.open_file import OpenFile
 from dlrm_pl.torch_file.pickle_machine import MAX_PICKLE_BYTES, Buildable, Function, load_pickle
-from dlrm_pl.torch_file.stored import OpenFile
 
 FILE_NAME = ".metadata"
 _MODULE = "torch.distributed.checkpoint"

@@ -11,8 +11,10 @@ import torch
 from dlrm_pl.errors import CheckpointError
 from dlrm_pl.torch_file.directory import open_file
 from dlrm_pl.torch_file.file_range import FileRange
+from dlrm_pl.torch_file.file_tensor import FileTensor, Storage
+from dlrm_pl.torch_file.open_file import OpenFile
 from dlrm_pl.torch_file.pieces import Piece, TensorInPieces
-from dlrm_pl.torch_file.stored import FileTensor, OpenFile, Storage, StoredTensor
+from dlrm_pl.torch_file.stored import StoredTensor
 from dlrm_pl.torch_file.zip_format import read_zip
 
 ADVICE = "Copy the whole folder again, or give another checkpoint."

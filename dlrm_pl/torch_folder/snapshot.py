@@ -20,7 +20,7 @@ from dlrm_pl.documents.fields import Count, Partial, make, shown
 from dlrm_pl.documents.json_text import parse_json, read_text
 from dlrm_pl.documents.yaml_text import read_yaml
 from dlrm_pl.errors import CheckpointError
-from dlrm_pl.torch_file.stored import FileTensor
+from dlrm_pl.torch_file.file_tensor import FileTensor
 from dlrm_pl.torch_folder.saved_tensor import ADVICE, SavedPart, SavedTensor, open_tensors
 
 FILE_NAME = ".snapshot_metadata"

@@ -17,8 +17,10 @@ from torch import Tensor
 
 from dlrm_pl.errors import CheckpointError
 from dlrm_pl.files.crc32 import crc32_of_both
+from dlrm_pl.torch_file.file_tensor import Storage
+from dlrm_pl.torch_file.open_file import OpenFile
 from dlrm_pl.torch_file.pieces import Piece, TensorInPieces, fill_from
-from dlrm_pl.torch_file.stored import OpenFile, Storage, StoredTensor
+from dlrm_pl.torch_file.stored import StoredTensor
 
 PAGE = mmap.ALLOCATIONGRANULARITY
 

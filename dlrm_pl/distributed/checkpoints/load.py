@@ -12,8 +12,8 @@ from dlrm_pl.errors import CheckpointError
 from dlrm_pl.model.checkpoints.contract import CheckpointContract
 from dlrm_pl.model.checkpoints.file import open_checkpoint
 from dlrm_pl.model.checkpoints.tensors import check_tensors, stored_tensors
+from dlrm_pl.torch_file.file_tensor import FileTensor
 from dlrm_pl.torch_file.plain import replace_leaves
-from dlrm_pl.torch_file.stored import FileTensor
 
 
 def load(path: str | Path, rank: int, ranks: int) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from dlrm_pl.distributed.sharded_tables import ShardedTables
 from dlrm_pl.errors import CheckpointError
 from dlrm_pl.model.checkpoints.sharded.names import SUM
 from dlrm_pl.model.checkpoints.sharded.row_sums import RowSums
+from dlrm_pl.torch_file.file_tensor import FileTensor
 from dlrm_pl.torch_file.pieces import fill_part
-from dlrm_pl.torch_file.stored import FileTensor
 
 
 def load_states(saved: dict[str, Any], tables: ShardedTables, optimizer: torch.optim.Optimizer) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dlrm_pl.errors import CheckpointError
-from dlrm_pl.torch_file.stored import FileTensor
+from dlrm_pl.torch_file.file_tensor import FileTensor
 
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 

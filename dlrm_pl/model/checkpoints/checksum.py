@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from dlrm_pl.errors import CheckpointError
 from dlrm_pl.files.crc32 import crc32_of_both
 from dlrm_pl.kernels.hashing.blocks import DIGEST_BYTES, Bytes, block_digests, rows_of_block
-from dlrm_pl.torch_file.stored import FileTensor
+from dlrm_pl.torch_file.file_tensor import FileTensor
 
 PREFIX = "blake3:"
 

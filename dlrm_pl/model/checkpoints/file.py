@@ -16,7 +16,7 @@ from dlrm_pl.model.parameter_names import is_upstream_checkpoint
 from dlrm_pl.model.torchrec_names import is_torchrec_checkpoint
 from dlrm_pl.program import program_name
 from dlrm_pl.torch_file.directory import TorchFile
-from dlrm_pl.torch_file.stored import FileTensor
+from dlrm_pl.torch_file.file_tensor import FileTensor
 from dlrm_pl.torch_folder.dcp_metadata import is_dcp
 from dlrm_pl.torch_folder.snapshot import is_snapshot
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dlrm_pl.kernels.hashing.blocks import DIGEST_BYTES, native_digest, rows_of_block
-from dlrm_pl.torch_file.stored import FileTensor
+from dlrm_pl.torch_file.file_tensor import FileTensor
 
 DIGESTS_KEY = "dlrm_pl_digests"
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from dlrm_pl.torch_file.file_tensor import FileTensor
 from dlrm_pl.torch_file.plain import replace_leaves
-from dlrm_pl.torch_file.stored import FileTensor
 
 SMALL_BYTES = 16 << 20
 """Tensors up to this size are compared with their checksums whenever a checkpoint is opened: 4 ms each."""

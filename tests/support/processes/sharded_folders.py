@@ -11,7 +11,7 @@ import torch
 
 from dlrm_pl.model.checkpoints.file import open_checkpoint
 from dlrm_pl.model.checkpoints.sharded.names import DENSE_NAME, KEY, MARKER_NAME, PART_NAME
-from dlrm_pl.torch_file.stored import FileTensor
+from dlrm_pl.torch_file.file_tensor import FileTensor
 from dlrm_pl.torch_file.writer import write_torch_file
 
 Cut = Callable[[int, int, int], list[tuple[int, int, int, int]]]

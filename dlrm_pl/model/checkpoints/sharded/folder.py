@@ -17,8 +17,9 @@ from dlrm_pl.model.checkpoints.contract import CheckpointContract
 from dlrm_pl.model.checkpoints.sharded.names import DENSE_NAME, FORMAT, KEY, MARKER_NAME, SUM, WEIGHT
 from dlrm_pl.model.checkpoints.sharded.row_sums import ColumnRange, RowSums
 from dlrm_pl.torch_file.directory import TorchFile
+from dlrm_pl.torch_file.file_tensor import FileTensor
 from dlrm_pl.torch_file.pieces import Piece, TensorInPieces
-from dlrm_pl.torch_file.stored import FileTensor, StoredTensor
+from dlrm_pl.torch_file.stored import StoredTensor
 
 _ADVICE = "Copy the whole folder again, or give another checkpoint."
 TABLE_NAME = "model.embedding_bags.tables.{}.weight"

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from dlrm_pl.errors import CheckpointError
+from dlrm_pl.torch_file.file_tensor import BLOCK_BYTES, FileTensor, Storage
+from dlrm_pl.torch_file.open_file import OpenFile
 from dlrm_pl.torch_file.pieces import TensorInPieces
-from dlrm_pl.torch_file.stored import BLOCK_BYTES, FileTensor, OpenFile, Storage
 
 
 class ColumnRange(NamedTuple):

@@ -28,7 +28,7 @@ from dlrm_pl.model.torchrec_names import (
 from dlrm_pl.model.upstream.foreign import ForeignCheckpoint
 from dlrm_pl.model.upstream.torchrec.shapes import architecture_of
 from dlrm_pl.torch_file.directory import TorchFile
-from dlrm_pl.torch_file.stored import FileTensor
+from dlrm_pl.torch_file.file_tensor import FileTensor
 from dlrm_pl.torch_folder.dcp import DistributedCheckpoint
 from dlrm_pl.torch_folder.dcp_metadata import is_dcp
 from dlrm_pl.torch_folder.snapshot import Snapshot, is_snapshot
