@@ -58,7 +58,7 @@ def quantize_model(
     datamodule.setup("test")
     base = None if config.refresh is None else RefreshBase.load(config.refresh, owner.model)
     if base is not None:
-        base.warn_of_larger_tolerance(config.tuning.criterion)
+        base.warn_if_less_strict(config.tuning.criterion)
         with_vocabulary = config.with_vocabulary or base.has_vocabulary
         config = dataclasses.replace(config, tuning=base.settings(config.tuning), with_vocabulary=with_vocabulary)
     data = _rows_of(owner, datamodule, config)
@@ -112,7 +112,9 @@ def check_rows(config: QuantizationConfig, datamodule: QuantizationData) -> None
         require()
     require = getattr(datamodule, "require_quantizable", None)
     if require is not None:
-        require(tuning=config.eval_func is None, max_rows=config.tuning.criterion.max_rows)
+        # The one recipe of a refresh is not scored on the tuning rows, but for a metric of the user's own.
+        unscored = config.refresh is not None and config.metric is None
+        require(tuning=config.eval_func is None and not unscored, max_rows=config.tuning.criterion.max_rows)
 
 
 def _rows_of(owner: OfDataset, datamodule: QuantizationData, config: QuantizationConfig) -> RowSets:

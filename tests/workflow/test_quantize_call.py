@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torchmetrics import MeanSquaredError
+from torchmetrics.classification import BinaryAccuracy
 
 import dlrm_pl
-from dlrm_pl.artifact.certificate.file import read_certificate
 from dlrm_pl.artifact.refreshing.base import RefreshBase
 from dlrm_pl.callbacks.quantization import QuantizationCallback
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
@@ -199,27 +199,37 @@ def test_more_training_is_quantized_by_the_artifact_before(
 
 
 def test_a_refresh_that_tolerates_more_says_so(
-    module: DLRMModule,
-    data: DLRMDataModule,
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
+    module: DLRMModule, data: DLRMDataModule, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = dlrm_pl.quantize(module, data, tmp_path / "a", settings=LOOSE).path
     base = RefreshBase.load(first, module.model)
     for criterion in (LOOSE.criterion, Criterion(relative=0.4), Criterion(absolute=0.01)):
-        base.warn_of_larger_tolerance(criterion)
-        assert "tolerated drop" not in caplog.text
-    worst = dataclasses.replace(read_certificate(first), fp32={"auroc": 0.0}, tolerance=0.0)
-    with monkeypatch.context() as patch:
-        patch.setattr("dlrm_pl.artifact.refreshing.base.read_certificate", lambda folder: worst)
-        base.warn_of_larger_tolerance(Criterion(absolute=0.01))  # No share of 0.
-    more = TuningSettings(criterion=Criterion(relative=0.6))
+        base.warn_if_less_strict(criterion)
+        assert "less strictly" not in caplog.text
+    more = TuningSettings(criterion=Criterion(relative=0.6, log_loss=None))
     dlrm_pl.quantize(module, data, tmp_path / "b", settings=more, refresh=first)
     assert (
-        f"{first} was certified with a tolerated drop of 50% of the AUROC, and this refresh tolerates 60%"
-        in caplog.text
+        f"this refresh is certified less strictly than {first} was: it tolerates a drop of 60% of the AUROC, before "
+        "50%; any change of the log loss, before 0.5%. " in caplog.text
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "judged"),
+    [
+        ({}, True),
+        ({"eval_func": float}, False),
+        ({"refresh": Path("before")}, False),
+        ({"refresh": Path("before"), "metric": BinaryAccuracy()}, True),
+    ],
+)
+def test_tuning_rows_need_both_classes_only_where_they_are_judged(
+    data: DLRMDataModule, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], judged: bool
+) -> None:
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr(data, "require_quantizable", asked.update)
+    check_rows(QuantizationConfig(**options), data)
+    assert asked == {"tuning": judged, "max_rows": None}
 
 
 def test_data_module_without_dictionaries_is_refused_before_the_training() -> None:

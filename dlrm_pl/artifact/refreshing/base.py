@@ -12,6 +12,7 @@ from dlrm_pl.artifact.certificate.file import read_certificate
 from dlrm_pl.artifact.digests import read_digests
 from dlrm_pl.artifact.files import places_of
 from dlrm_pl.artifact.manifest import FILE_NAME, Manifest, file_sha256
+from dlrm_pl.artifact.refreshing.strictness import less_strict
 from dlrm_pl.artifact.store import Artifact, load_artifact
 from dlrm_pl.data.encoding.vocabulary_file import VOCABULARY_NAME
 from dlrm_pl.errors import ConfigurationError
@@ -80,8 +81,8 @@ class RefreshBase:
             stop_at=None,
         )
 
-    def warn_of_larger_tolerance(self, criterion: Criterion) -> None:
-        """Warn if a criterion tolerates a larger drop than the one that the artifact was certified by.
+    def warn_if_less_strict(self, criterion: Criterion) -> None:
+        """Warn if a criterion is less strict than the one that the artifact was certified by.
 
         Args:
             criterion: by which the refresh is certified.
@@ -89,18 +90,13 @@ class RefreshBase:
         Raises:
             ArtifactError: the certificate is damaged.
         """
-        certificate = read_certificate(self.folder)
-        auroc = certificate.fp32["auroc"]
-        wanted = criterion.tolerance(auroc)
-        if certificate.score == "AUROC" and auroc > 0 and wanted > 1.0001 * certificate.tolerance:
-            share = certificate.tolerance / auroc
+        found = less_strict(read_certificate(self.folder), criterion)
+        if found:
             log.warning(
-                "%s was certified with a tolerated drop of %.4g%% of the AUROC, and this refresh tolerates %.4g%%. "
-                "To be as strict, give it the settings of that artifact with -c, or --relative %.4g",
+                "this refresh is certified less strictly than %s was: it tolerates %s. To be as strict, give the "
+                "settings of that artifact, as with -c FILE.yaml; --relative states the tolerated drop of the AUROC",
                 self.folder,
-                100 * share,
-                100 * wanted / auroc,
-                share,
+                "; ".join(found),
             )
 
     def identity(self) -> dict[str, str]:
