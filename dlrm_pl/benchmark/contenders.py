@@ -24,6 +24,10 @@ from dlrm_pl.runtime.int8_dlrm import Int8DLRM
 BASELINE = "fp32"
 
 
+BF16_ROUNDING = torch.finfo(torch.bfloat16).eps / 2
+"""Largest relative change of a number that is rounded to bfloat16."""
+
+
 @dataclass(frozen=True)
 class Contender:
     """One way to serve the model.
@@ -91,7 +95,7 @@ def float_contenders(model: DLRM, calibration: Iterable[ClickBatch]) -> Contende
     else:
         half = as_bfloat16(model)
         contenders += [
-            Contender("bf16", "bf16 eager", Float(half), min_sqnr_db=20, rounding=torch.finfo(torch.bfloat16).eps),
+            Contender("bf16", "bf16 eager", Float(half), min_sqnr_db=20, rounding=BF16_ROUNDING),
             _compiled_bfloat16(half),
         ]
     contenders.append(Contender("eager_int8", "int8 MLPs, eager", eager_int8(model, calibration)))
@@ -149,7 +153,7 @@ def _compiled_bfloat16(half: DLRM) -> Contender:
         FloatForCompiler(half),
         compiled=True,
         min_sqnr_db=20,
-        rounding=torch.finfo(torch.bfloat16).eps,
+        rounding=BF16_ROUNDING,
     )
 
 

@@ -39,6 +39,9 @@ _FEW_PRODUCTS = FEW_ROWS * 2_600_000
 # The same of bags, whose rows are read from memory.
 _FEW_LOOKUPS = 4096
 
+# From here on the threads share the rows of an MLP, see LEAST_ROWS in int8.cpp.
+_FEWEST_SHARED_ROWS = 16
+
 # Up to here the tiles of AMX, which have 16 rows, are so empty that vectors are a tenth faster.
 _FEWEST_ROWS = 2
 
@@ -132,7 +135,8 @@ class DirectModel:
             DLRMError: see the call of this object.
         """
         # One thread computes them, so they are fewer where others would help.
-        if len(batch.dense) * torch.get_num_threads() <= self.few_rows and (found := self.few(batch)) is not None:
+        most = self.few_rows if torch.get_num_threads() == 1 else min(self.few_rows, _FEWEST_SHARED_ROWS - 1)
+        if len(batch.dense) <= most and (found := self.few(batch)) is not None:
             return torch.from_numpy(found[0])
         return self(batch)
 

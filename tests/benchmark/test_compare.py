@@ -17,6 +17,7 @@ from dlrm_pl.benchmark.compare import compare, thread_counts
 from dlrm_pl.benchmark.comparison import Comparison
 from dlrm_pl.benchmark.compilation import CompilationError, Float, FloatForCompiler, compile_for
 from dlrm_pl.benchmark.contenders import (
+    BF16_ROUNDING,
     Contender,
     Contenders,
     as_bfloat16,
@@ -171,9 +172,18 @@ def test_rounding_of_logits_far_from_zero_is_allowed_for_their_dtype_alone() -> 
     expected = 100 + torch.linspace(0, 0.1, 64)
     rounded = expected.bfloat16().float()
     model = nn.Identity()
-    check_agreement(Contender("a", "a", model, rounding=torch.finfo(torch.bfloat16).eps), expected, rounded)
+    check_agreement(Contender("a", "a", model, rounding=BF16_ROUNDING), expected, rounded)
     with pytest.raises(VerificationError):
         check_agreement(Contender("a", "a", model), expected, rounded)
+
+
+def test_rounding_of_logits_does_not_explain_a_larger_difference() -> None:
+    """Logits with a spread of 1 around 28 differ by 0.1 (root mean square) from those that are rounded to bfloat16."""
+    generator = torch.Generator().manual_seed(1)
+    expected = 28 + torch.randn(4096, generator=generator)
+    found = expected + 0.55 * torch.randn(4096, generator=generator)
+    with pytest.raises(VerificationError, match=r"0\.55.*0\.4\d+ is what its dtypes explain"):
+        check_agreement(Contender("a", "a", nn.Identity(), rounding=BF16_ROUNDING), expected, found)
 
 
 def test_sqnr_of_equal_logits_is_infinite_and_of_a_tenth_20_db() -> None:

@@ -104,11 +104,12 @@ def test_threads_that_call_at_once_do_not_disturb_each_other(two_threads: None) 
     assert not wrong
 
 
-def test_the_number_of_threads_changes_no_bit(two_threads: None) -> None:
+@pytest.mark.parametrize("rows", [8, 15, 16, 17, 21, 47, 63, 130, 999])
+def test_the_number_of_threads_changes_no_bit(two_threads: None, rows: int) -> None:
     lookups, chain, x = (
-        Lookups(["int8"] * 26, 128, 999, 1, multi_hot=False),
+        Lookups(["int8"] * 26, 128, rows, 1, multi_hot=False),
         Chain([13, 512, 16], 1),
-        torch.rand(999, 13),
+        torch.rand(rows, 13),
     )
     results = []
     for threads in (1, 2, 7):

@@ -14,12 +14,18 @@ from dlrm_pl.serving.predictor import Predictor
 
 
 @pytest.mark.skipif(len(available()) < 2, reason="no native kernels were built")
-def test_a_predictor_scores_a_few_rows_by_prepared_calls(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("threads", "rows", "prepared"), [(1, 2, True), (1, 64, True), (1, 65, False), (2, 15, True), (2, 16, False)]
+)
+def test_a_predictor_scores_a_few_rows_by_prepared_calls(
+    artifact: Artifact, monkeypatch: pytest.MonkeyPatch, threads: int, rows: int, prepared: bool
+) -> None:
+    """Where several threads would share the rows, they do."""
     calls = []
     few = DirectModel.few
     monkeypatch.setattr(DirectModel, "few", lambda self, batch: calls.append(len(batch.dense)) or few(self, batch))
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
-    batch = random_batch(artifact.model.architecture, 2, seed=1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    batch = random_batch(artifact.model.architecture, rows, seed=1)
     found = Predictor(artifact).predict(batch)
-    assert calls == [2]
+    assert calls == [rows] * prepared
     np.testing.assert_array_equal(found, artifact.predict(batch))

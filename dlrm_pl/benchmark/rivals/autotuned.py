@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import nn
 
 from dlrm_pl.benchmark.compilation import compile_for
-from dlrm_pl.benchmark.contenders import Contender
+from dlrm_pl.benchmark.contenders import BF16_ROUNDING, Contender
 from dlrm_pl.benchmark.rivals.rival import Load, Rival
 
 
@@ -19,8 +18,15 @@ def rivals(floats: Sequence[Contender]) -> tuple[Rival, ...]:
         half = next(contender.model for contender in floats if contender.name == "bf16_compiled")
         return lambda batch: compile_for(half, batch, max_autotune=True)
 
-    rounding = torch.finfo(torch.bfloat16).eps
     label = "bf16 autotuned"
     return (
-        Rival("bf16_max_autotune", label, nn.Identity(), min_sqnr_db=20, rounding=rounding, build=build, compiled=True),
+        Rival(
+            "bf16_max_autotune",
+            label,
+            nn.Identity(),
+            min_sqnr_db=20,
+            rounding=BF16_ROUNDING,
+            build=build,
+            compiled=True,
+        ),
     )

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.benchmark.compilation import compile_module
+from dlrm_pl.benchmark.contenders import BF16_ROUNDING
 from dlrm_pl.benchmark.rivals.one_hot import DensePart
 from dlrm_pl.benchmark.rivals.rival import Load, Rival
 from dlrm_pl.benchmark.timer import Scorer
@@ -24,12 +25,11 @@ def rivals(model: DLRM) -> tuple[Rival, ...]:
         # The tables of FBGEMM, and one table on its way there.
         memory = 2 * values * bits // 8
         name, label = f"fbgemm_int{bits}", f"FBGEMM int{bits}"
-        bfloat16 = torch.finfo(torch.bfloat16).eps
 
         def build() -> Load:
             return _load(model, bits)
 
-        return Rival(name, label, nn.Identity(), rounding=bfloat16, build=build, memory=memory, compiled=True)
+        return Rival(name, label, nn.Identity(), rounding=BF16_ROUNDING, build=build, memory=memory, compiled=True)
 
     return rival(8), rival(4)
 

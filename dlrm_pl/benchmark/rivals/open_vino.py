@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dlrm_pl.batch import ClickBatch
+from dlrm_pl.benchmark.contenders import BF16_ROUNDING
 from dlrm_pl.benchmark.rivals.onnx_graph import DENSE, INDICES, OnnxGraph
 from dlrm_pl.benchmark.rivals.rival import Load, Rival
 from dlrm_pl.benchmark.timer import Scorer
@@ -29,7 +30,6 @@ def rivals(model: DLRM, calibration: Iterable[ClickBatch]) -> tuple[Rival, ...]:
     """Make the rivals: bf16, int8 wherever NNCF finds something to quantize, and int8 Linears alone."""
     graph = OnnxGraph(model, calibration)
     weights = sum(weight.numel() for weight in model.parameters())
-    bfloat16 = torch.finfo(torch.bfloat16).eps
 
     def rival(
         name: str, label: str, make: Callable[[], Any], memory: int, min_sqnr_db: float, precisions: Sequence[str]
@@ -38,7 +38,9 @@ def rivals(model: DLRM, calibration: Iterable[ClickBatch]) -> tuple[Rival, ...]:
             made = make()
             return lambda batch: _fastest([_scorer(made, batch, precision) for precision in precisions], batch)
 
-        return Rival(name, label, nn.Identity(), min_sqnr_db=min_sqnr_db, rounding=bfloat16, build=build, memory=memory)
+        return Rival(
+            name, label, nn.Identity(), min_sqnr_db=min_sqnr_db, rounding=BF16_ROUNDING, build=build, memory=memory
+        )
 
     least, either = Rival.min_sqnr_db, ["bf16", "f32"]  # Of what is not int8. The second is faster for small batches.
 

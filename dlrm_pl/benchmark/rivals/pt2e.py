@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.benchmark.compilation import compile_for
+from dlrm_pl.benchmark.contenders import BF16_ROUNDING
 from dlrm_pl.benchmark.rivals.one_hot import OneHotModel
 from dlrm_pl.benchmark.rivals.rival import Load, Rival
 from dlrm_pl.model.dlrm import DLRM
@@ -25,8 +26,7 @@ def rivals(model: DLRM, calibration: Iterable[ClickBatch]) -> tuple[Rival, ...]:
         quantized = _Tensors(_quantized(model, calibration))
         return lambda batch: compile_for(quantized, batch)
 
-    bfloat16 = torch.finfo(torch.bfloat16).eps
-    return (Rival("pt2e_int8", "PT2E int8", nn.Identity(), rounding=bfloat16, build=build, compiled=True),)
+    return (Rival("pt2e_int8", "PT2E int8", nn.Identity(), rounding=BF16_ROUNDING, build=build, compiled=True),)
 
 
 class _Tensors(nn.Module):

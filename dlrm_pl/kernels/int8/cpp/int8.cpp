@@ -104,12 +104,13 @@ struct Shares {
     }
 };
 
-// Calls body(first, last) for shares of [0, total) that are multiples of `unit`; false when out of memory.
+// Calls body(first, last) for shares of [0, total) that are multiples of `unit`, of at least `least` on average; false when
+// out of memory.
 template <typename Body>
-bool parallel(int64_t total, int64_t threads, int64_t unit, const Body& body) {
+bool parallel(int64_t total, int64_t threads, int64_t least, int64_t unit, const Body& body) {
     if (total <= 0) return true;
     if (!OpenMP::get().works()) threads = 1;
-    threads = std::max<int64_t>(1, std::min(threads, total / unit));
+    threads = std::max<int64_t>(1, std::min(threads, total / least));
     const int64_t size = threads == 1 ? total : round_up((total + threads - 1) / threads, unit);
     Shares<Body> shares{body, total, size};
     if (threads == 1) {
@@ -119,6 +120,13 @@ bool parallel(int64_t total, int64_t threads, int64_t unit, const Body& body) {
     }
     return !shares.no_memory;
 }
+
+// Rows that are worth a thread of their own, though it reads all weights for them.
+constexpr int64_t LEAST_ROWS = 8;
+
+// Shares of many rows are whole tiles. Of a few rows it matters more that shares are equally large; VNNI's registers take
+// four rows, or twelve.
+int64_t unit_of_rows(int64_t rows, int64_t threads) { return rows < 64 * threads ? 4 : 16; }
 
 // Return values beside the kinds of errors.
 constexpr int64_t NO_MEMORY = -1, REFUSED = -2;
@@ -165,7 +173,9 @@ DLRM_API int64_t dlrm_int8_mlp(
     job.layers = layers;
     if (const char* reason = wrong(job, rows)) return refused(reason, where);
     const auto& run = *static_cast<const Variant*>(variant);
-    const bool memory = parallel(rows, threads, 16, [&](int64_t first, int64_t last) { run.mlp(job, first, last, error); });
+    const bool memory = parallel(rows, threads, LEAST_ROWS, unit_of_rows(rows, threads), [&](int64_t first, int64_t last) {
+        run.mlp(job, first, last, error);
+    });
     return finished(memory, error, where);
 }
 
@@ -179,7 +189,7 @@ DLRM_API int64_t dlrm_int8_interaction(
     job.tables.means = means;
     if (const char* reason = wrong(job)) return refused(reason, where);
     const auto& run = *static_cast<const Variant*>(variant);
-    const bool memory = parallel(job.tables.batch, threads, 8, [&](int64_t first, int64_t last) {
+    const bool memory = parallel(job.tables.batch, threads, LEAST_ROWS, 4, [&](int64_t first, int64_t last) {
         run.interaction(job, first, last, error);
     });
     return finished(memory, error, where);
@@ -195,7 +205,7 @@ DLRM_API int64_t dlrm_int8_pooling(
     job.tables.means = means;
     if (const char* reason = wrong(job)) return refused(reason, where);
     const auto& run = *static_cast<const Variant*>(variant);
-    const bool memory = parallel(job.tables.batch, threads, 8, [&](int64_t first, int64_t last) {
+    const bool memory = parallel(job.tables.batch, threads, 8, 8, [&](int64_t first, int64_t last) {
         run.pooling(job, first, last, error);
     });
     return finished(memory, error, where);
@@ -213,7 +223,7 @@ DLRM_API int64_t dlrm_int8_cross(
     job.layers = layers, job.inverse_scales = inverse_scales, job.zero_points = zero_points;
     if (const char* reason = wrong(job)) return refused(reason, where);
     const auto& run = *static_cast<const Variant*>(variant);
-    const bool memory = parallel(job.tables.batch, threads, 32, [&](int64_t first, int64_t last) {
+    const bool memory = parallel(job.tables.batch, threads, 32, 32, [&](int64_t first, int64_t last) {
         run.cross(job, first, last, error);
     });
     return finished(memory, error, where);
@@ -227,7 +237,7 @@ DLRM_API int64_t dlrm_int8_pack(
     Error error;
     const auto& run = *static_cast<const Variant*>(variant);
     const int64_t bytes = row_bytes(type, dim);
-    const bool memory = parallel(rows, threads, 1024, [&](int64_t first, int64_t last) {
+    const bool memory = parallel(rows, threads, 1024, 1024, [&](int64_t first, int64_t last) {
         const int64_t bad = run.pack(values + first * dim, last - first, dim, type, out + first * bytes);
         if (bad >= 0) error.report(NOT_FINITE, first + bad, 0, 0);
     });
