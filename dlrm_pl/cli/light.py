@@ -36,9 +36,24 @@ def run_light(
         args = ["--help"]  # Whatever else is given, finished or not.
         _arrange(parser, name, function, added)
     with usage_errors(name, parser):
-        values = with_home(parser.parse_args(args))
+        values = with_home(parser.parse_args(_adding_to_lists(args, function)))
     garbage.resume()
     return function(**{key: values[key] for key in added}, **(verbatim or {}))
+
+
+def _adding_to_lists(args: list[str], function: Callable[..., Report | None]) -> list[str]:
+    """Let an option of a list that is given again add to it: the parser would forget what came before."""
+    lists = {
+        f"--{name}" for name, parameter in inspect.signature(function).parameters.items()
+        if "list[" in str(parameter.annotation)
+    }  # fmt: skip
+    seen: set[str] = set()
+    words = []
+    for word in args:
+        option, separator, value = word.partition("=")
+        words.append(f"{option}+{separator}{value}" if option in seen else word)
+        seen |= {option} & lists
+    return words
 
 
 def parser_of(

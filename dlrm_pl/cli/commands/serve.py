@@ -51,7 +51,8 @@ def serve(
     Args:
         artifact: artifact folder, or a folder with one artifact for each version, in subfolders named by numbers. The
             model is served under the name of the folder.
-        model: further models, NAME=DIR or a list of these: [clicks=artifacts/int8,ads=artifacts/ads].
+        model: further models, NAME=DIR or a list of these: [clicks=artifacts/int8,ads=artifacts/ads]. May be given
+            several times.
         host: address to listen on. Any address but loopback can be reached from outside: use --token_file, and a proxy
             that speaks TLS.
         port: port to listen on; 0: a free one, which is printed.
