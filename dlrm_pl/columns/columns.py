@@ -303,4 +303,4 @@ def nearest_name(name: str, names: tuple[str, ...]) -> str:
     if near:
         return f"Did you mean {near[0]}?"
     shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
-    return f"There are {shown}."
+    return f"There is only {shown}." if len(names) == 1 else f"There are {shown}."

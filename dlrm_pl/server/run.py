@@ -51,7 +51,7 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise ConfigurationError(
             f"host={host}, port={port}: cannot listen there ({error.strerror or error}). Give another --port, or 0 for "
-            "a free one."
+            "a free one. The --host must be an address of this machine."
         ) from None
     return sock
 

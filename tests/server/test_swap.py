@@ -215,6 +215,24 @@ def test_versions_in_numbered_folders(tmp_path: Path, served_folder: Path, newer
         assert caller.get(f"/v2/models/{NAME}").contents["versions"] == ["10"]
 
 
+def test_version_that_is_withdrawn_is_not_served_further_because_an_older_one_is_damaged(
+    tmp_path: Path, served_folder: Path, newer_folder: Path
+) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(served_folder, models / "1")
+    damage_table(Path(shutil.copytree(served_folder, models / "2")))
+    shutil.copytree(newer_folder, models / "3")
+    with Caller({NAME: models}) as caller:
+        model = caller.registry.models[NAME]
+        (models / "3").rename(tmp_path / "withdrawn")
+        found = caller.runner.run(caller.application.refresh(model))
+        assert (found.loaded, found.removed, len(found.refused)) == (["1"], ["3"], 1)
+        assert "checksum mismatch" in found.refused[0]
+        np.testing.assert_array_equal(caller.infer(REQUEST).values(), load_artifact(served_folder).predict(ROWS))
+        again = caller.runner.run(caller.application.refresh(model))
+        assert (again.loaded, again.removed, again.refused) == ([], [], [])
+
+
 def test_artifact_that_was_not_accepted_is_served_on_request_alone(rejected_folder: Path) -> None:
     with pytest.raises(ArtifactError, match=r"was not accepted.*--allow_not_accepted"):
         Caller({NAME: rejected_folder})

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -127,32 +128,19 @@ class ServedModel:
             return self.versions, outcome
         self._times_missing = 0
         served = {version.model.folder: version for version in self.versions.values()}
-        kept: list[ServedVersion] = []
-        for version in found:
-            earlier = served.get(version.folder)
-            if earlier is not None and earlier.snapshot == version.snapshot:
-                kept.append(earlier)
-                continue
-            if again or self._refused.get(version.folder) != version.snapshot:
-                try:
-                    loaded = self._load(version)
-                    self._check_schema(loaded.model)
-                except (DLRMError, OSError) as error:
-                    self._refused[version.folder] = version.snapshot
-                    outcome.refused.append(str(error))
-                else:
-                    kept.append(loaded)
-                    outcome.loaded.append(loaded.model.version)
-                    continue
-            if earlier is not None:
-                kept.append(earlier)
+        tried = [self._kept_or_loaded(version, served, outcome, again=again) for version in found]
+        kept = [version for version in tried if version is not None]
+        if len(kept) < len(found):  # Older ones of the folder take their places, but none that was moved out of it.
+            older_ones: list[FoundVersion] = []
+            with contextlib.suppress(ArtifactError):  # The folder was moved away meanwhile.
+                older_ones = find_versions(self.folder)[: -len(found)]
+            for version in reversed(older_ones):
+                if len(kept) == len(found):
+                    break
+                older = self._kept_or_loaded(version, served, outcome, again=again)
+                kept[:0] = [] if older is None else [older]
         if not kept:
             return self.versions, outcome
-        if len(kept) < len(found):  # One was refused: its predecessors stay, so that there are as many as before.
-            names = {version.model.folder for version in kept}
-            missing = len(found) - len(kept)
-            earlier_ones = [version for version in self.versions.values() if version.model.folder not in names]
-            kept = [*earlier_ones[-missing:], *kept]
         versions = self._by_name(kept)
         outcome.removed = [name for name in self.versions if name not in versions]
         return versions, outcome
@@ -170,6 +158,25 @@ class ServedModel:
     def close(self) -> None:
         """End the thread that scores."""
         self._executor.shutdown(wait=False)
+
+    def _kept_or_loaded(
+        self, found: FoundVersion, served: Mapping[Path, ServedVersion], outcome: SwapOutcome, *, again: bool
+    ) -> ServedVersion | None:
+        """Return a version of the folder: as it is served, or newly loaded; None where it is refused and not served."""
+        earlier = served.get(found.folder)
+        if earlier is not None and earlier.snapshot == found.snapshot:
+            return earlier
+        if again or self._refused.get(found.folder) != found.snapshot:
+            try:
+                loaded = self._load(found)
+                self._check_schema(loaded.model)
+            except (DLRMError, OSError) as error:
+                self._refused[found.folder] = found.snapshot
+                outcome.refused.append(str(error))
+            else:
+                outcome.loaded.append(loaded.model.version)
+                return loaded
+        return earlier
 
     def _load(self, found: FoundVersion) -> ServedVersion:
         settings = self._settings

@@ -30,12 +30,12 @@ class FoundVersion:
     others: tuple[Path, ...] = ()
 
 
-def find_versions(folder: Path, keep: int) -> list[FoundVersion]:
+def find_versions(folder: Path, keep: int = 0) -> list[FoundVersion]:
     """Return the artifacts to serve of a model, the newest last.
 
     Args:
         folder: an artifact folder; or a folder whose subfolders are artifacts, named by whole numbers.
-        keep: number of versions to serve, the newest ones.
+        keep: number of versions to serve, the newest ones; 0: all.
 
     Raises:
         ArtifactError: there is none.

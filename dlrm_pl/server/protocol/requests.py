@@ -153,7 +153,13 @@ def _parse(text: bytes) -> _Document:
     try:
         # Decoded here, since Python's reader of JSON would take UTF-16 and UTF-32 as well.
         contents = parse_json(text.decode("utf-8"), "the request", DataFormatError, "")
-    except (DataFormatError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise RequestError(
+            400,
+            f"the request: is not UTF-8 text at byte {error.start:,}. Send JSON in UTF-8, and say in the header "
+            "Inference-Header-Content-Length where binary tensors begin.",
+        ) from None
+    except DataFormatError as error:
         raise RequestError(400, str(error).rstrip()) from None
     if not isinstance(contents, dict):
         raise RequestError(400, f"The request must be a JSON object with inputs, not {shown(contents)}.")

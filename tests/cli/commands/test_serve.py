@@ -38,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["--model", "[a=b,a=c]"], r"two models named 'a'"),
         (["--model", "a=b", "--model=c=d", "--model", "[e=f,a=g]"], r"model='a=g': there are two models named 'a'"),
         (["--artifact", "none", "--port", "70000"], r"port=70000 must be at most 65535"),
-        (["--artifact", "none", "--host", "no such host"], r"host=no such host, .*The --host must be an address of this"),
+        (["--artifact", "none", "--host", "no such host"], r"host=no such host, .*The --host must be an address of"),
         (["--artifact", "none", "--threads", "0"], r"threads=0 must be at least 1"),
         (["--artifact", "none", "--max_body_mb", "0"], r"max_body_mb=0.0 must be above 0"),
         (["--artifact", "none", "--queue_rows", "-1"], r"queue_rows=-1 must be at least 0"),
