@@ -1,14 +1,15 @@
 """Reader of YAML with limits.
 
 Ten lines of YAML, each with ten aliases of the line before, expand to ten billion values, and lists that are nested a
-thousand deep exceed Python's recursion limit. Both are noticed in the parser's events, before any value is made.
+thousand deep exceed Python's recursion limit. Both are noticed in the parser's events, before any value is made. So is
+a key that a mapping has twice, which YAML forbids and PyYAML accepts: it drops the first value silently.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ MAX_DEPTH = 64
 MAX_VALUES = 10_000  # A run's whole configuration has some hundred.
 _MAX_DIGITS = 40
 _NUMBER = re.compile(r"[-+]?(0x[0-9a-fA-F_]+|0b[01_]+|[0-9_:]+)")
+_MERGE = "tag:yaml.org,2002:merge"
+_RESOLVER: Any = yaml.SafeLoader("")
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # Uses libyaml if PyYAML was built with it.
 
 
@@ -36,6 +39,14 @@ class _Size:
 
     values: int = 1
     depth: int = 0
+
+
+@dataclass
+class _Keys:
+    """Keys of an open mapping with their lines, and whether the next value is a key."""
+
+    lines: dict[tuple[str, str], str] = field(default_factory=dict)
+    is_next: bool = True
 
 
 def read_yaml(path: Path, error: type[DLRMError], advice: str, tags: Sequence[str] = ()) -> Any:
@@ -108,6 +119,7 @@ def check_yaml(text: str) -> None:
     if len(text) > MAX_BYTES:
         raise LimitError(f"a document of {len(text):,} characters, more than {MAX_BYTES:,}")
     anchors: dict[str, _Size] = {}
+    mappings: list[_Keys | None] = [None]  # Of each open value; None for a sequence.
     open_values = [(_Size(), "")]  # From the outermost value inwards, with their anchors.
 
     def close(event: Any, size: _Size, anchor: str | None) -> None:
@@ -124,11 +136,15 @@ def check_yaml(text: str) -> None:
             raise LimitError(f"{_line(event)}: nested deeper than {MAX_DEPTH}")
 
     for event in yaml.parse(text, _Loader):
+        if isinstance(event, yaml.NodeEvent):
+            _check_key(event, mappings[-1])
         if isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
             open_values.append((_Size(), event.anchor or ""))
+            mappings.append(_Keys() if isinstance(event, yaml.MappingStartEvent) else None)
             if len(open_values) > MAX_DEPTH:
                 raise LimitError(f"{_line(event)}: nested deeper than {MAX_DEPTH}")
         elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
+            mappings.pop()
             close(event, *open_values.pop())
         elif isinstance(event, yaml.ScalarEvent):
             if len(event.value) > _MAX_DIGITS and _NUMBER.fullmatch(event.value) and event.implicit[0]:
@@ -140,6 +156,19 @@ def check_yaml(text: str) -> None:
                     f"{_line(event)}: the alias *{event.anchor} refers to no earlier anchor or to a value around it"
                 )
             close(event, anchors[event.anchor], None)
+
+
+def _check_key(event: yaml.NodeEvent, mapping: _Keys | None) -> None:
+    """Note a value that begins in a mapping, or in a sequence (None); refuse it if it is a key for the second time."""
+    if mapping is None:
+        return
+    is_key, mapping.is_next = mapping.is_next, not mapping.is_next
+    if not is_key or not isinstance(event, yaml.ScalarEvent):
+        return
+    key = event.tag or str(_RESOLVER.resolve(yaml.ScalarNode, event.value, event.implicit)), event.value
+    if key in mapping.lines and key[0] != _MERGE:
+        raise LimitError(f"{_line(event)}: the key {event.value!r} occurs twice, first on {mapping.lines[key]}")
+    mapping.lines[key] = _line(event)
 
 
 def _line(event: Any) -> str:

@@ -25,6 +25,11 @@ def test_aliases_and_merges_are_read(tmp_path: Path) -> None:
     text = "base: &base {a: 1, b: [x, 2.5]}\nother:\n  <<: *base\n  a: 2\nlist: [*base, *base]\n"
     base = {"a": 1, "b": ["x", 2.5]}
     assert read(tmp_path, text) == {"base": base, "other": base | {"a": 2}, "list": [base, base]}
+    assert read(tmp_path, "two: {<<: {a: 1}, <<: {b: 2}}\n1: a\n'1': a\n") == {
+        "two": {"a": 1, "b": 2},
+        1: "a",
+        "1": "a",
+    }
     assert read(tmp_path, "") is None
 
 
@@ -54,6 +59,9 @@ def test_as_many_values_as_are_allowed_are_read(tmp_path: Path) -> None:
         ("a: !!timestamp x", "an invalid value: "),
         ("a: !!python/name:os.system 3", "line 1, column 4: could not determine a constructor"),
         ("a: [", "line 2, column 1: did not find expected node content|line 1, column 5"),
+        ("a: 1\nb:\n  c: 1\n  d: {c: 2}\n  'c': 3", r"line 5: the key 'c' occurs twice, first on line 3"),
+        ("{a: [{b: 1, b: 2}]}", r"line 1: the key 'b' occurs twice, first on line 1"),
+        ("? [a]\n: 1\nb: 2\n? {b: 1}\n: b\nb: 3", r"line 6: the key 'b' occurs twice, first on line 3"),
         ("a: \x01", "control characters|special characters"),
         ("#" * (MAX_BYTES + 1), "more than 1,048,576 bytes"),
     ],
