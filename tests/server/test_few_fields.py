@@ -84,7 +84,7 @@ def by_arrow(inputs: dict[str, InputTensor], monkeypatch: pytest.MonkeyPatch) ->
         ("age", "FP64", [2.0**24 + 1, np.nan, 0]),
         ("hex", "INT64", [0, 255, 2**32 - 1]),
         ("user", "BYTES", [b"-5", None, b"123456789012345678"]),
-        ("user", "FP64", [2.0**53, np.nan, -1]),
+        ("user", "FP64", [2.0**53 - 1, np.nan, -1]),
         ("word", "BYTES", [b"", b"0", WORDS[3]]),
     ],
 )
@@ -115,7 +115,8 @@ def test_plain_values_are_read_as_arrow_reads_them(
         ("hex", "BYTES", [b"0x1", b"1", b"1"]),
         ("hex", "INT64", [-1, 1, 1]),
         ("hex", "FP64", [16, np.nan, 1]),
-        ("user", "FP64", [2.0**60, 1, 1]),
+        ("user", "FP64", [2.0**53, 1, 1]),
+        ("user", "BYTES", [b"0xffffffffffffffff", b"1", b"1"]),
         ("user", "INT64", [-(2**63), 1, 1]),
         ("shop", "INT64", [-1, 1, 1]),
         ("word", "BYTES", [b"\xff", b"a", b"b"]),

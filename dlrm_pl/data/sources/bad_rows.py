@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -104,4 +105,4 @@ def shown_value(value: object) -> str:
             return shown(value.decode())
         except UnicodeDecodeError:
             return repr(value[:60]).removeprefix("b")
-    return shown(value)
+    return str(value)[:80] if isinstance(value, Decimal) else shown(value)

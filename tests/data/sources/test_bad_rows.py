@@ -97,6 +97,13 @@ CSV_VALUES: dict[str, st.SearchStrategy[tuple[str, Any]]] = {
     "zone": st.one_of(
         plain_numbers(2 - INT64, INT64 - 1),
         st.sampled_from([*OFTEN_GOOD, *NO_INTEGERS, *((str(1 - INT64), Fault("range")), (str(INT64), Fault("range")))]),
+        # No float holds these.
+        st.sampled_from([("9007199254740993.0", 9007199254740993), ("9007199254740993.5", Fault("integer"))]),
+        st.sampled_from(
+            [("-9.223372036854775806e18", 2 - INT64), ("1e30", Fault("range")), ("1e-400", Fault("integer"))]
+        ),
+        # Whatever else the chunk holds.
+        st.sampled_from([("0x1F", 31), ("0x7fffffffffffffff", INT64 - 1), ("0xffffffffffffffff", Fault("range"))]),
     ),
     "user": st.one_of(
         plain_numbers(0, INT64 - 1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
@@ -151,9 +152,23 @@ def test_long_lists_can_be_cut() -> None:
     assert plain(rows_of_frame(frame, COLUMNS, truncate_lists=True))["tags"] == [[b"a", b"b"], [], [b"d"]]
 
 
+@pytest.mark.parametrize("digits", [20, 38, 76])
+def test_decimals_keep_all_their_digits(digits: int) -> None:
+    ids = [Decimal((1 << 53) + 1), None, Decimal((1 << 63) - 1)]
+    kind = pa.decimal128(digits) if digits < 39 else pa.decimal256(digits, 2)
+    assert plain(rows_of_frame(VALUES | {"zone": pa.array(ids, kind)}, COLUMNS))["zone"] == ids
+
+
 @pytest.mark.parametrize(
     ("name", "values", "message"),
     [
+        (
+            "zone",
+            [Decimal("9007199254740991.5")] * 3,
+            r"column zone is 9007199254740991\.5; expected an integer",
+        ),
+        ("zone", [Decimal(1 << 63)] * 3, r"column zone is .*9223372036854775808.*; expected an integer from"),
+        ("zone", [2.0**53] * 3, "column zone is 9007199254740992.0; expected an integer from"),
         ("click", [0, 2, 1], r"row 1 \(from 0\): column click is 2; expected 0 or 1"),
         ("click", [0, None, 1], "row 1 .*column click is null; expected 0 or 1"),
         ("age", [1, 1 << 31, 3], "column age is 2147483648; expected an integer from -2147483648 to 2147483647"),

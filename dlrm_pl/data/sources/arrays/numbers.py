@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,12 +18,15 @@ from dlrm_pl.data.sources.library import arrow
 if TYPE_CHECKING:
     import pyarrow as pa
 
+Value = TypeVar("Value")
 Numbers = tuple[npt.NDArray[np.generic], Bools | None]
 
 _INT64 = np.iinfo(np.int64)
-_EXACT = 1 << 53  # Floats up to here hold every integer.
+_EXACT = (1 << 53) - 1  # Beyond it, several integers may have been rounded to the same float.
 _INTEGER = re.compile(rb"[+-]?[0-9]+")
+_HEX = re.compile(rb"0[xX][0-9a-fA-F]{1,16}")
 _MOST_DIGITS = 4000  # Fewer than int() refuses to read.
+_LARGEST_POWER = 20  # Of ten; all numbers beyond it are too large.
 _WHOLE = "an integer"
 _FINITE = "a finite number"
 
@@ -32,7 +37,7 @@ def integers(array: pa.Array, field: Field, low: int, high: int) -> tuple[Intege
     Whole floats are integers, since columns with missing values often become floats.
 
     Args:
-        array: integers, booleans, floats or texts.
+        array: integers, booleans, floats, decimals or texts.
         field: the column; gets the values that are no integers or lie outside the bounds.
         low: smallest value.
         high: largest value.
@@ -46,8 +51,16 @@ def integers(array: pa.Array, field: Field, low: int, high: int) -> tuple[Intege
         try:
             array = array.cast(pa.int64())
         except pa.ArrowInvalid:
-            return _of_texts(array, field, low, high)
-    elif pa.types.is_floating(array.type) or pa.types.is_decimal(array.type):
+            return _of_texts(given, field, low, high)
+        # Arrow takes 0xffffffffffffffff for -1.
+        if (pa.compute.min(array).as_py() or 0) < 0 and pa.compute.any(_has_x(given)).as_py():
+            return _of_texts(given, field, low, high)
+    elif pa.types.is_decimal(array.type):
+        try:
+            array = array.cast(pa.int64())
+        except pa.ArrowInvalid:
+            return _one_by_one(given, given.to_pylist(), _of_decimal, field, low, high)
+    elif pa.types.is_floating(array.type):
         return _of_floats(given, array.cast(pa.float64()), field, low, high)
     elif pa.types.is_uint64(array.type):
         unsigned, missing = memory_of(array, np.uint64), missing_of(array)
@@ -113,15 +126,32 @@ def _of_floats(given: pa.Array, array: pa.Array, field: Field, low: int, high: i
     return np.where(usable, numbers, 0).astype(np.int64), missing
 
 
+def _has_x(array: pa.Array) -> pa.Array:
+    """Return which texts may be hexadecimal numbers."""
+    return arrow().compute.match_substring_regex(array, "[xX]")
+
+
 def _of_texts(array: pa.Array, field: Field, low: int, high: int) -> tuple[Integers, Bools | None]:
     """Read texts of which some are no plain integers: empty, with spaces, such as 3.0, too large, or wrong."""
+    return _one_by_one(array, _stripped(array), _integer, field, low, high)
+
+
+def _one_by_one(
+    array: pa.Array,
+    given: Sequence[Value | None],
+    read: Callable[[Value], int | None],
+    field: Field,
+    low: int,
+    high: int,
+) -> tuple[Integers, Bools | None]:
+    """Read values of which some do not fit; ``read`` returns None for those that are no integers."""
     values = np.zeros(len(array), np.int64)
     missing, wrong, outside = (np.zeros(len(array), np.bool_) for _ in range(3))
-    for place, text in enumerate(_stripped(array)):
-        if text is None:
+    for place, value in enumerate(given):
+        if value is None:
             missing[place] = True
             continue
-        number = _integer(text)
+        number = read(value)
         if number is None:
             wrong[place] = True
         elif not low <= number <= high:
@@ -136,10 +166,19 @@ def _of_texts(array: pa.Array, field: Field, low: int, high: int) -> tuple[Integ
 def _integer(text: bytes) -> int | None:
     if _INTEGER.fullmatch(text):
         return int(text) if len(text) < _MOST_DIGITS else int(text[:_MOST_DIGITS]) << 64
-    if re.fullmatch(rb"0[xX][0-9a-fA-F]{1,15}", text):
+    if _HEX.fullmatch(text):
         return int(text, 16)
-    number = _float(text)
-    return int(number) if number is not None and number.is_integer() and abs(number) <= _EXACT else None
+    try:
+        return None if b"_" in text else _of_decimal(Decimal(text.decode("ascii")))
+    except (InvalidOperation, UnicodeDecodeError):
+        return None
+
+
+def _of_decimal(number: Decimal) -> int | None:
+    """Return the integer that a decimal is; a float could not hold all its digits."""
+    if not number.is_finite() or number != number.to_integral_value():
+        return None
+    return int(number) if number.adjusted() <= _LARGEST_POWER else 1 << 64
 
 
 def _float(text: bytes) -> float | None:
