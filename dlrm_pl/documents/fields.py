@@ -73,8 +73,8 @@ def make(kind: type[T], values: Any, where: str, error: type[DLRMError], advice:
 
 
 def shown(value: object) -> str:
-    """Return a value for a message, shortened and without control characters."""
-    text = ascii(value)
+    """Return a value for a message, shortened; ``repr`` leaves text of any script readable, and escapes the rest."""
+    text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 

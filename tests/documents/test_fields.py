@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pytest
 
-from dlrm_pl.documents.fields import Count, Share, make
+from dlrm_pl.documents.fields import Count, Share, make, shown
 from dlrm_pl.errors import ArtifactError
 
 
@@ -77,3 +77,9 @@ def test_field_of_another_type_is_named(change: dict[str, Any], message: str) ->
 def test_what_is_no_object_is_refused() -> None:
     with pytest.raises(ArtifactError, match=r"x\.json: \[1\] must be an object with fields"):
         make(Outer, [1], "x.json", ArtifactError, "Quantize again.")
+
+
+def test_values_of_any_script_are_shown_as_they_are_but_no_control_characters() -> None:
+    assert shown("Zürich, 東京") == "'Zürich, 東京'"
+    assert shown("a\x1b[31m\n\u202e\xa0b") == r"'a\x1b[31m\n\u202e\xa0b'"
+    assert len(shown("ü" * 100)) == 80

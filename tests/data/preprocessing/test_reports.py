@@ -48,7 +48,8 @@ def test_report_warns_of_what_looks_broken(tmp_path: Path) -> None:
 
 def test_day_without_clicks_at_all(tmp_path: Path) -> None:
     lines = [b"0" + one[1:] for one in random_lines(20, 0)]
-    assert "0.0% of the rows are clicks" in str(preprocess(write_days(tmp_path, [lines, lines]), tmp_path / "out"))
+    report = str(preprocess(write_days(tmp_path, [lines, lines]), tmp_path / "out"))
+    assert "0.0% of the rows are clicks: is label the column of the clicks?" in report
 
 
 def test_half_day_without_clicks_is_told_of_when_it_is_written_and_when_it_is_inspected(tmp_path: Path) -> None:

@@ -144,7 +144,8 @@ def _warn_of_columns(statistics: LogStatistics, tables: Sequence[TableSummary]) 
     kept, clicks = sum(day.kept for day in days), sum(day.clicks for day in days)
     warnings = []
     if not clicks or clicks > _MOST_CLICKS * kept:
-        warnings.append(f"{clicks / max(1, kept):.1%} of the rows are clicks: is the first column the label?")
+        label = statistics.columns.label
+        warnings.append(f"{clicks / max(1, kept):.1%} of the rows are clicks: is {label} the column of the clicks?")
     if kept < _ROWS_TO_JUDGE:
         return warnings
     for dense, (feature, histogram) in enumerate(zip(statistics.columns.dense, statistics.histogram, strict=True)):
