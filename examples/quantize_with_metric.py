@@ -1,11 +1,11 @@
-"""Quantize a checkpoint by a metric of your own instead of AUROC.
+"""Quantize a checkpoint with your own metric instead of AUROC.
 
     python examples/quantize_with_metric.py --ckpt_path runs/quickstart/model.ckpt --data datasets/quickstart \
         --output artifacts/by_metric
 
 The metric here is the share of all clicks among the tenth of the rows that the model ranks first. Any torchmetrics
 ``Metric`` works: it gets probabilities in float64 and labels of 0 or 1. It has no confidence bound, so each trial is
-scored on all tuning rows and its estimate decides. The certificate states AUROC, log loss and calibration all the same.
+scored on all tuning rows and its estimate decides. The certificate still states AUROC, log loss and calibration.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class RecallOfTopTenth(Metric):
         self.add_state("labels", default=[], dist_reduce_fx="cat")
 
     def update(self, probabilities: torch.Tensor, labels: torch.Tensor) -> None:
-        """Keep a batch: float64 ``[B]`` and 0 or 1 ``[B]``."""
+        """Keep a batch: probabilities, float64 ``[B]``, and labels, 0 or 1, ``[B]``."""
         self.probabilities.append(probabilities)
         self.labels.append(labels)
 
     def compute(self) -> torch.Tensor:
-        """A share of 0 to 1, or NaN without clicks, which fails the trial."""
+        """Return a share between 0 and 1, or NaN if there are no clicks, which fails the trial."""
         probabilities, labels = torch.cat(self.probabilities), torch.cat(self.labels)
         first = probabilities.topk(max(len(probabilities) // 10, 1)).indices
         return labels[first].sum() / labels.sum()

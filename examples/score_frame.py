@@ -1,10 +1,10 @@
-"""Add click probabilities to a file of rows, with nothing but an artifact that has its vocabulary.
+"""Add click probabilities to a file of rows, using only an artifact that contains its vocabulary.
 
     dlrm-pl quantize ... --output artifacts/shop --with_vocabulary
     python examples/score_frame.py --artifact artifacts/shop --rows today.parquet --output scored.parquet
 
-The rows have the columns that the model was trained on (docs/columns.md), with or without labels. A frame of pandas or
-polars can stand where the table of Arrow does.
+The rows have the columns that the model was trained on (docs/columns.md), with or without labels. A pandas or polars
+frame works in place of the Arrow table.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Score the rows of a Parquet file.")
     parser.add_argument("--artifact", type=Path, required=True, help="artifact, made with --with_vocabulary")
     parser.add_argument("--rows", type=Path, required=True, help="Parquet file of raw values")
-    parser.add_argument("--output", type=Path, required=True, help="Parquet file to write, with a column more")
+    parser.add_argument("--output", type=Path, required=True, help="Parquet file to write, with one more column")
     options = parser.parse_args()
 
     artifact = dlrm_pl.load_artifact(options.artifact)

@@ -1,11 +1,11 @@
-"""From a raw log of your own to a certified int8 model, in Python.
+"""Turn your own raw log into a certified int8 model, in Python.
 
     dlrm-pl synthesize --format raw --output logs --days 3 --rows 30000    # or a log of your own
     python examples/train_own_log.py --raw logs/day --output runs/own
     python examples/train_own_log.py --raw clicks --columns shop.yaml --output runs/own    # or Parquet, Arrow, CSV
 
-Without ``--columns`` the log is raw text with the columns of Criteo's (docs/tutorial.md); others are stated by a YAML
-file (docs/columns.md). The commands ``preprocess``, ``fit -c small_log`` and ``quantize`` do the same.
+Without ``--columns`` the log is raw text with Criteo's columns (docs/tutorial.md); a YAML file states any others
+(docs/columns.md). The commands ``preprocess``, ``fit -c small_log`` and ``quantize`` do the same.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def main() -> None:
     dlrm_pl.preprocess(options.raw, options.output / "dataset", dlrm_pl.PreprocessOptions(columns=columns))
     data = dlrm_pl.DLRMDataModule(options.output / "dataset", batch_size=128, shuffle="none")
 
-    # Small logs need Adagrad, whose steps suit rare categories, and one epoch: click models overfit from the second on.
+    # Small logs need Adagrad, whose steps suit rare categories, and one epoch: click models overfit in the second one.
     module = dlrm_pl.DLRMModule(
         data.table_sizes,
         columns=data.columns.statement(),

@@ -1,1 +1,1 @@
-"""What makes a site of the pages in docs/: MkDocs' hooks, generated pages, the theme. ``make docs`` builds it."""
+"""Builds a site from the pages in docs/ (``make docs``): MkDocs' hooks, generated pages, the theme."""

@@ -1,6 +1,6 @@
-"""The generated part of docs/configuration.md: every key of a YAML file, from what the command line's help is made of.
+"""The generated part of docs/configuration.md: every key of a YAML file, from the sources of the command line's help.
 
-``python -m docs.mkdocs.configuration_page`` writes it again after a setting or its docstring has changed.
+Run ``python -m docs.mkdocs.configuration_page`` to update the page after changing a setting or its docstring.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ class Section:
 
     Attributes:
         title: heading.
-        made: class that the keys are arguments of.
-        prefix: what stands before a key in an option of the command line; empty for keys without one.
+        made: class whose arguments are the keys.
+        prefix: prefix of the keys in command line options; empty for keys without one.
         text: paragraph above the table.
-        keys: keys to list; None: all of the class itself, and not of Lightning's class that it extends.
-        left_out: keys that are not for YAML.
+        keys: keys to list; None: all of the class itself, without those of the Lightning class that it extends.
+        left_out: keys that cannot be set in YAML.
     """
 
     title: str
@@ -65,26 +65,26 @@ _FROM_DATA = frozenset(("table_sizes", "dataset_fingerprint", "columns"))
 _CALLBACK = "Under `trainer.callbacks`: `{{class_path: dlrm_pl.{0}, init_args: {{...}}}}`."
 
 SECTIONS = (
-    Section("Data", dlrm_pl.DLRMDataModule, "data", "Under `data`. The dataset that is read, and how."),
+    Section("Data", dlrm_pl.DLRMDataModule, "data", "Under `data`. Which dataset is read, and how."),
     Section(
         "Model",
         dlrm_pl.DLRMModule,
         "model",
-        "Under `model`. `table_sizes`, `dataset_fingerprint` and `columns` are not given: they come from the dataset.",
+        "Under `model`. Do not set `table_sizes`, `dataset_fingerprint` and `columns`: they come from the dataset.",
         left_out=_OPTIMIZERS | _SCHEDULE | _FROM_DATA,
     ),
     Section(
         "Optimizers and learning rates",
         dlrm_pl.DLRMModule,
         "model",
-        "Under `model` as well.",
+        "Also under `model`.",
         keys=_OPTIMIZERS | _SCHEDULE,
     ),
     Section(
         "Trainer",
         dlrm_pl.DLRMTrainer,
         "trainer",
-        "Under `trainer`. These are the keys that `DLRMTrainer` adds, and the most used ones of Lightning's Trainer. "
+        "Under `trainer`. The keys that `DLRMTrainer` adds, and the most common ones of Lightning's Trainer. "
         "`dlrm-pl fit --help_all` lists the others.",
         keys=frozenset(("async_checkpoints", "use_distributed_sampler", *TRAINER_TEXTS)),
     ),
@@ -97,7 +97,7 @@ SECTIONS = (
     ),
     Section("WorstSlice", dlrm_pl.WorstSlice, "", "The value of `criterion.worst_slice` of `QuantizationCallback`."),
     Section(
-        "Objective", dlrm_pl.Objective, "", "The value of `objective` of `QuantizationCallback`, if it is no word."
+        "Objective", dlrm_pl.Objective, "", "The value of `objective` of `QuantizationCallback`, if it is a mapping."
     ),
     Section(
         "QuantizationAwareTraining",
@@ -118,9 +118,9 @@ SECTIONS = (
         "Dense columns",
         dlrm_pl.DenseColumn,
         "",
-        "In the file of `--columns`, a list under `dense` ([Columns](columns.md)).",
+        "In the `--columns` file, a list under `dense` ([Columns](columns.md)).",
     ),
-    Section("Sparse columns", dlrm_pl.SparseColumn, "", "In the file of `--columns`, a list under `sparse`."),
+    Section("Sparse columns", dlrm_pl.SparseColumn, "", "In the `--columns` file, a list under `sparse`."),
 )
 
 
@@ -146,13 +146,13 @@ def keys_of(section: Section) -> list[Key]:
 
 
 def _in_words_of_yaml(text: str) -> str:
-    """Return a description on one line, with the words of YAML for Python's."""
+    """Return a description on one line, in YAML's terms instead of Python's."""
     text = " ".join(text.split()).replace("``", "`").rstrip(".")
     return re.sub(r"\bNone\b", "null", text)
 
 
 def type_name(hint: Any) -> str:
-    """Return what a value may be, in the words of YAML."""
+    """Return the type of a value in YAML's terms."""
     origin, arguments = get_origin(hint), get_args(hint)
     plain = {int: "integer", float: "number", str: "text", bool: "true or false", types.NoneType: "null", object: "any"}
     if hint in plain:
@@ -161,7 +161,7 @@ def type_name(hint: Any) -> str:
         return ", ".join(f"`{one}`" for one in arguments)
     if origin in (Union, types.UnionType):
         names = {type_name(one) for one in arguments if not _is_path_beside_text(one, arguments)}
-        # typing keeps the order of whichever equal union was made first, so it is not that of the source.
+        # typing keeps the order of whichever equal union was made first, so the order may differ from the source.
         return " or ".join(sorted(names, key=lambda name: (name == "null", name)))
     if origin in (list, tuple, collections.abc.Sequence, collections.abc.Iterable) and arguments:
         item = type_name(arguments[0])
@@ -174,13 +174,13 @@ def type_name(hint: Any) -> str:
 
 
 def _is_path_beside_text(one: Any, all_of_them: tuple[Any, ...]) -> bool:
-    """Tell whether a type is the text of ``str | PathLike``: a path alone is meant."""
+    """Tell whether a type is the ``str`` of ``str | PathLike``, which is described as a path only."""
     paths = any(get_origin(other) is os.PathLike or other is os.PathLike or other is Path for other in all_of_them)
     return one is str and paths
 
 
 def _plain(value: Any) -> str:
-    """Return a default as YAML has it."""
+    """Return a default as it is written in YAML."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return "{}"
     return json.dumps(value, default=str)

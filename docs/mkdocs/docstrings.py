@@ -1,4 +1,4 @@
-"""Extension of Griffe, which reads the docstrings for mkdocstrings without importing the code."""
+"""Extension for Griffe, which reads the docstrings for mkdocstrings without importing the code."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ _DECORATOR = f"{describes_arguments_by.__module__}.{describes_arguments_by.__nam
 
 
 class OwnDocstrings(Extension):
-    """Make of our docstrings what Griffe reads.
+    """Convert our docstrings to the form that Griffe reads.
 
-    Its name of the section is ``Examples``. ``describes_arguments_by`` completes a docstring when the code is
-    imported, so the same is done here.
+    Griffe calls the section ``Examples``. ``describes_arguments_by`` completes a docstring when the code is
+    imported; this class does the same without importing it.
     """
 
     def on_object(self, *, obj: Object, **kwargs: Any) -> None:
-        """Look at one object."""
+        """Rename the section of one object."""
         if obj.docstring is not None:
             obj.docstring.value = re.sub(r"^Example:$", "Examples:", obj.docstring.value, flags=re.MULTILINE)
 
     def on_package(self, *, pkg: Module, **kwargs: Any) -> None:
-        """Look at all objects of a package, once they are known."""
+        """Complete the docstrings of a package once all its objects are known."""
         modules = [pkg]
         while modules:
             module = modules.pop()

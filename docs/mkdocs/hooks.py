@@ -1,4 +1,4 @@
-"""MkDocs' hooks: the pages that are not in docs/, links that work there and on GitHub, GitHub's anchors."""
+"""MkDocs' hooks: pages from outside docs/, links that work on the site and on GitHub, GitHub's anchors."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _messages: list[Message]
 
 
 def on_config(config: MkDocsConfig) -> None:
-    """Give headings the anchors that they have on GitHub."""
+    """Give headings the same anchors as on GitHub."""
     config.mdx_configs["toc"]["slugify"] = slug
 
 
 def on_files(files: Files, config: MkDocsConfig) -> None:
     """Add the pages from other folders, and one for each file that a page links to."""
-    global _places, _messages  # MkDocs calls functions, and keeps nothing for them.
+    global _places, _messages  # MkDocs only calls functions, and keeps no state between them.
     docs = [f"{DOCS}{file.src_uri}" for file in files.documentation_pages()]
     _places = Places(ROOT, sorted({*docs, *MOVED}))
     for home, place in MOVED.items():
@@ -51,7 +51,7 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Rewrite the links, and leave out the comments; the signatures of the API have pages of their own."""
+    """Rewrite the links, remove the comments, and fill the pages that have a different text on the site."""
     if page.file.src_uri == PAGE:
         markdown = with_overview(markdown, public_names(ROOT))
     elif page.file.src_uri == errors.PAGE:

@@ -9,7 +9,7 @@ _LANGUAGES = {".py": "python", ".yaml": "yaml", ".sh": "sh", ".toml": "toml", ".
 
 
 def listing(path: str, text: str) -> str:
-    """Return the page of a file; the cells of a notebook become text and code.
+    """Return the page of a file. The cells of a notebook become text and code blocks.
 
     Args:
         path: path in the repository.

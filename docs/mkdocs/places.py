@@ -1,4 +1,4 @@
-"""Where a file of the repository is on the site, so that the pages' relative links work there and on GitHub."""
+"""Maps files of the repository to the site, so that relative links work both there and on GitHub."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ MOVED = {
     "CHANGELOG.md": "changes.md",
     "SECURITY.md": "security.md",
 }
-"""Pages of the site that are elsewhere in the repository, or have another name there."""
+"""Pages whose folder or name on the site differs from that in the repository."""
 
 _OUTSIDE = ("http://", "https://", "mailto:", "#")
 
 
 class Places:
-    """Places of pages and of the other files that pages link to.
+    """Places on the site of pages and of other files that pages link to.
 
     Args:
         root: folder of the repository.
@@ -41,11 +41,11 @@ class Places:
             if not target.startswith(_OUTSIDE)
         }
         self.shown = sorted(one for one in targets if one not in self.pages and self._is_outside(root, one))
-        """Files that pages link to and that are no pages: each is shown on one of its own."""
+        """Files that pages link to and that are not pages: each gets a page of its own."""
 
     @staticmethod
     def on_site(path: str) -> str:
-        """Return the path on the site of a file of the repository."""
+        """Return the site's path for a file of the repository."""
         if path in MOVED:
             return MOVED[path]
         return path.removeprefix(DOCS) if path.startswith(DOCS) else f"source/{path}.md"
@@ -59,7 +59,7 @@ class Places:
         """
         home = self._home.get(page)
         if home is None:
-            return text  # Generated, for the site.
+            return text  # Generated for the site.
 
         def place(target: str) -> str:
             if target.startswith(_OUTSIDE):

@@ -1,4 +1,4 @@
-"""Text of a page outside its code: links are rewritten there, and comments removed."""
+"""Rewrites links and removes comments in the text of a page, outside its code."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def with_links(text: str, place: Callable[[str], str]) -> str:
     """Return a page with other link targets.
 
     Args:
-        text: Markdown. Code, in fences or in the line, stays as it is.
-        place: target of a link, or of an image, to the one in its place.
+        text: Markdown. Code blocks and inline code stay as they are.
+        place: maps the target of a link or an image to the new target.
     """
 
     def replace(match: re.Match[str]) -> str:
@@ -42,6 +42,6 @@ def slug(heading: str, separator: str = "-") -> str:
 
     Args:
         heading: text of the heading without markup.
-        separator: what stands for a space; the parameter is Python-Markdown's.
+        separator: replaces a space; Python-Markdown passes it.
     """
     return re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", separator)

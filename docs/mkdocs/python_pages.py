@@ -1,4 +1,4 @@
-"""Pages of the public names, which mkdocstrings fills with their docstrings; a page for each subject."""
+"""Pages of the public names, one for each subject. mkdocstrings fills them with the docstrings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SUBJECTS = {
     "metrics": ("Metrics", ("metrics",)),
     "errors": ("Errors", ("errors", "version")),
 }
-"""Name of a page, its title, and the folders and files of ``dlrm_pl`` whose names it has."""
+"""Name of each page, its title, and the folders and files of ``dlrm_pl`` whose names it describes."""
 
 _GENERATED = "<!-- Below this line the page is written by"
 _OPTIONS = "    options: {heading_level: 2}\n"
@@ -28,8 +28,8 @@ class PublicName:
     """A name that users import.
 
     Attributes:
-        path: where it is imported from, as ``dlrm_pl.quantization.Trial``.
-        module: file that defines it, as ``dlrm_pl.quantization.search.trials.trial``.
+        path: where it is imported from, for example ``dlrm_pl.quantization.Trial``.
+        module: module that defines it, for example ``dlrm_pl.quantization.search.trials.trial``.
         summary: first line of its docstring.
     """
 
@@ -50,7 +50,7 @@ class PublicName:
 
 
 def public_names(root: Path) -> list[PublicName]:
-    """Return the names of ``dlrm_pl``, and after them those that only its folders export.
+    """Return the names of ``dlrm_pl``, followed by the names that only its folders export.
 
     Args:
         root: folder of the repository.
@@ -83,11 +83,11 @@ def python_pages(names: list[PublicName]) -> dict[str, str]:
 
 
 def with_overview(page: str, names: list[PublicName]) -> str:
-    """Return docs/python.md for the site: tables that link to the other pages are in the place of the signatures.
+    """Return docs/python.md for the site: tables that link to the other pages replace the signatures.
 
     Args:
-        page: its text for GitHub, which has no such pages.
-        names: those of ``public_names``.
+        page: its text for GitHub, where those pages do not exist.
+        names: the result of ``public_names``.
     """
     return page.partition(_GENERATED)[0] + _overview(names)
 

@@ -1,6 +1,6 @@
 """The generated part of docs/python.md: every public name with its signature, its first line and its example.
 
-``python -m tests.docs.api_page`` writes it again after a signature or a docstring has changed.
+Run ``python -m tests.docs.api_page`` to update the page after changing a signature or a docstring.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Pages of all error messages, read from the sources: what each says, and what it asks for."""
+"""Pages that list all error messages, read from the sources, with what each asks the user to do."""

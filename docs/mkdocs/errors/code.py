@@ -1,4 +1,4 @@
-"""The package's sources, parsed: its modules, functions and classes of errors."""
+"""The package's parsed sources: its modules, functions and error classes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 _ROOTS = {"DLRMError", "RequestError"}
 _INSIDE = {"BadLineError", "LimitError"}
-"""Errors whose text becomes part of the message of another one."""
+"""Errors whose text becomes part of another error's message."""
 _BUILT_IN = {"MemoryError"}
-"""Errors of Python that are raised with a text for the user."""
+"""Python's own errors that are raised with a text for the user."""
 
 
 @dataclass(eq=False)
@@ -22,7 +22,7 @@ class Module:
 
     Attributes:
         path: path in the repository.
-        tree: its syntax.
+        tree: its syntax tree.
     """
 
     path: str
@@ -35,12 +35,12 @@ class Module:
 
     @cached_property
     def nodes(self) -> list[ast.AST]:
-        """All of its syntax."""
+        """All nodes of its syntax tree."""
         return list(ast.walk(self.tree))
 
     @cached_property
     def calls(self) -> list[tuple[Function | None, ast.Call, bool]]:
-        """All calls, with the innermost function around each, and whether it is returned or raised."""
+        """All calls, with the innermost function around each, and whether the result is returned or raised."""
         found: list[tuple[Function | None, ast.Call, bool]] = []
 
         def add(node: ast.AST, function: Function | None, leaves: bool) -> None:
@@ -55,7 +55,7 @@ class Module:
 
     @cached_property
     def constants(self) -> dict[str, ast.expr]:
-        """Values of the names that are assigned once at the level of the module."""
+        """Values assigned to names at module level."""
         return {
             ast.unparse(node.targets[0] if isinstance(node, ast.Assign) else node.target): node.value
             for node in self.tree.body
@@ -64,7 +64,7 @@ class Module:
 
     @cached_property
     def imported(self) -> dict[str, str]:
-        """Modules that names are imported from, by name."""
+        """The modules that names are imported from, by name."""
         return {
             alias.asname or alias.name: node.module or ""
             for node in self.nodes
@@ -82,13 +82,13 @@ class Code:
     @classmethod
     @cache
     def of(cls, root: Path) -> Code:
-        """Parse the package of a repository, once in a process."""
+        """Parse the package of a repository, once per process."""
         files = sorted((root / "dlrm_pl").rglob("*.py"))
         return cls([Module(str(path.relative_to(root)), ast.parse(path.read_text())) for path in files])
 
     @cached_property
     def error_classes(self) -> dict[str, str]:
-        """Docstrings of the classes whose messages a user sees, by name."""
+        """Docstrings of the error classes whose messages a user sees, by name."""
         classes = [node for module in self.modules for node in module.nodes if isinstance(node, ast.ClassDef)]
         names = _ROOTS | _INSIDE
         while more := {
@@ -121,7 +121,7 @@ class Code:
         return {module.path.removesuffix(".py").replace("/", "."): module for module in self.modules}
 
     def constant(self, module: Module, name: str) -> ast.expr | None:
-        """Return the value of a name at the level of a module, its own or an imported one."""
+        """Return the value of a name at module level, defined there or imported."""
         while name not in module.constants:
             other = self._by_name.get(module.imported.get(name, ""))
             if other is None or other is module:
@@ -130,11 +130,11 @@ class Code:
         return module.constants[name]
 
     def only(self, name: str | None) -> Function | None:
-        """Return the function of a name that no other function has."""
+        """Return the function with this name if there is exactly one."""
         found = self.functions.get(name or "", [])
         return found[0] if len(found) == 1 else None
 
 
 def called_name(call: ast.Call) -> str | None:
-    """Return the last part of what a call calls."""
+    """Return the last part of the name that a call calls."""
     return getattr(call.func, "attr", getattr(call.func, "id", None))

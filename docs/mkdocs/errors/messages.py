@@ -1,4 +1,4 @@
-"""Every message that the package ends with, found where its error is made."""
+"""Finds every error message of the package where its error is created."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from docs.mkdocs.errors.code import Code, Function, Module, called_name
 from docs.mkdocs.errors.templates import Scope, is_text, literal_of
 
 _ENDING = "_fail"
-"""Function of the command line that ends it with a message."""
+"""Function of the command line that ends the command with a message."""
 _GIVEN = {"kind", "error", "_error"}
-"""Names of a class of errors that a function or an object was given: ``raise kind(f"...")``."""
+"""Names of variables that hold an error class: ``raise kind(f"...")``."""
 _TEXTS = {"dlrm_pl/cli/arguments/reasons.py": "ConfigurationError"}
-"""Files whose functions return the texts of an error that is made elsewhere."""
+"""Files whose functions return the texts of an error that is created elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Message:
 
     Attributes:
         error: class of the error; empty where the command line ends with a message of its own.
-        text: what it says, with names where its values stand.
-        module: file that makes it.
+        text: the message, with names in place of its values.
+        module: file that creates it.
         status: HTTP status of the server's response; None for other errors.
     """
 
@@ -65,7 +65,7 @@ def _of_module(code: Code, module: Module) -> Iterator[Message]:
 
 
 def _made(scope: Scope, call: ast.Call, module: Module) -> Iterator[Message]:
-    """Return the message of a call that makes an error."""
+    """Return the message of a call that creates an error."""
     name = called_name(call) or ""
     status = None
     arguments = call.args
@@ -79,7 +79,7 @@ def _made(scope: Scope, call: ast.Call, module: Module) -> Iterator[Message]:
 
 @cache
 def _makers(code: Code) -> dict[str, Function]:
-    """Return the functions that return an error whose text is theirs and their caller's, by name."""
+    """Return, by name, the functions that return an error whose text depends on their arguments."""
     return {
         function.name: function
         for module in code.modules

@@ -1,6 +1,6 @@
-"""Pages of the messages: one for each area of the program, and an overview.
+"""Pages that list the error messages: one for each area of the program, and an overview.
 
-``python -m docs.mkdocs.errors.pages`` writes the table of classes in docs/errors.md again.
+Run ``python -m docs.mkdocs.errors.pages`` to update the table of classes in docs/errors.md.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ _REMEDY = re.compile(
     rf"(?<=[.!?)] )(?:(?:To|If|For) [^.]*, |Or |Else )?(?:{_STEPS})\b.*|(?<=[;:] )(?:{_STEPS.lower()})\b.*"
 )
 _BOOST = 0.3
-"""Weight in the search: a word that is in a heading of another page is most likely looked for there."""
+"""Search weight: a word in a heading of another page most likely leads to what the user wants."""
 _TEXT_OF_ANOTHER = {"BadLineError", "LimitError"}
 
 
@@ -114,7 +114,7 @@ def with_areas(page: str, messages: Iterable[Message]) -> str:
 
 
 def table_of_classes(code: Code) -> str:
-    """Return the table of the classes of errors that users may catch, in the order of errors.py."""
+    """Return the table of the error classes that users may catch, in the order of errors.py."""
     (errors,) = (module for module in code.modules if module.path == "dlrm_pl/errors.py")
     public = [
         name for name in code.error_classes if any(getattr(node, "name", "") == name for node in errors.tree.body)
@@ -124,7 +124,7 @@ def table_of_classes(code: Code) -> str:
 
 
 def remedy_of(text: str) -> str:
-    """Return the end of a message that says what to do, or nothing."""
+    """Return the part at the end of a message that says what to do, or an empty string."""
     match = _REMEDY.search(text)
     return match[0] if match else ""
 
@@ -132,7 +132,7 @@ def remedy_of(text: str) -> str:
 def _page(area: Area, code: Code, modules: dict[Module, list[Message]]) -> str:
     parts = [
         f"---\nsearch: {{boost: {_BOOST}}}\n---\n\n# {area.title}\n\n"
-        "Names in *italics* stand for values. What to do is in **bold**. "
+        "Names in *italics* stand for values. Instructions are in **bold**. "
         f"[Errors](../../{PAGE}) explains the classes and exit statuses.\n"
     ]
     for module, messages in modules.items():
@@ -143,7 +143,7 @@ def _page(area: Area, code: Code, modules: dict[Module, list[Message]]) -> str:
 
 
 def _item(message: Message) -> str:
-    """Return a message as a heading, so that the search finds each by itself, and what it asks for below."""
+    """Return a message as a heading, so that the search finds it, with its instruction below."""
     remedy = remedy_of(message.text)
     if message.error == "RequestError":
         label = f"HTTP {message.status}" if message.status else "HTTP"

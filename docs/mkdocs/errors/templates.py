@@ -1,4 +1,4 @@
-"""The text of a message with readable names where its values stand."""
+"""The text of a message with readable names in place of its values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from functools import cache
 from docs.mkdocs.errors.code import Code, Function, Module, called_name
 
 OPEN, CLOSE = "⟨", "⟩"
-"""What stands around the name of a value."""
+"""Brackets around the name of a value."""
 
 _TRANSPARENT = frozenset(("_shown", "abs", "fspath", "int", "list", "map", "name_of", "repr", "sorted", "tuple"))
 _TRANSPARENT |= frozenset(("shown", "str"))
@@ -24,12 +24,12 @@ _MOST_CHARACTERS = 400
 
 @dataclass
 class Scope:
-    """Where an expression stands.
+    """The scope of an expression.
 
     Attributes:
         code: the package.
         module: the file.
-        function: the function around it; None at the level of a module.
+        function: the enclosing function; None at module level.
         values: templates of the function's parameters, for one call of it.
         depth: number of calls that were entered.
     """
@@ -41,7 +41,7 @@ class Scope:
     depth: int = 0
 
     def text_of(self, node: ast.expr) -> str:
-        """Return the template of an expression whose value is a text."""
+        """Return the template of an expression whose value is a string."""
         match node:
             case ast.Constant(value=str(text)):
                 return text
@@ -65,7 +65,7 @@ class Scope:
         return self.text_of(part)
 
     def _variable(self, name: str) -> str:
-        """Return the template of a variable that the function gives texts alone, or its name."""
+        """Return the template of a variable that is only assigned strings; otherwise its name."""
         if name in self.values:
             return self.values[name]
         assigned = _assigned(self.function).get(name, []) if self.function else []
@@ -102,14 +102,14 @@ class Scope:
         return placeholder(several)
 
     def _returns_text(self, node: ast.expr) -> bool:
-        """Tell whether an expression is a call of one of our functions that says something."""
+        """Tell whether an expression calls one of our functions that returns a text."""
         function = self.code.only(called_name(node)) if isinstance(node, ast.Call) else None
         if function is None or self.depth >= _DEPTH or ast.unparse(function.returns or ast.Constant("")) != "str":
             return False
         return any(is_text(value) for value in _returned(function))
 
     def inside(self, call: ast.Call, function: Function) -> Scope:
-        """Return the scope of a function that is called here: its parameters have the templates of the arguments."""
+        """Return the scope of a function that is called here, with the templates of its arguments."""
         names = [one.arg for one in function.args.posonlyargs + function.args.args]
         if names[:1] in (["self"], ["cls"]):
             names = names[1:]
@@ -119,7 +119,7 @@ class Scope:
 
 
 def placeholder(node: ast.expr) -> str:
-    """Return the name of a value in brackets: what its expression is about."""
+    """Return a bracketed name that describes the value of an expression."""
     match node:
         case ast.Constant(value=value):
             return str(value)
@@ -157,7 +157,7 @@ def bracketed(name: str) -> str:
 
 
 def literal_of(template: str) -> str:
-    """Return the text of a template that is not a name of a value."""
+    """Return the text of a template without the names of values."""
     return re.sub(f"{OPEN}[^{CLOSE}]*{CLOSE}", " ", template)
 
 
@@ -166,7 +166,7 @@ def _bare(node: ast.expr) -> str:
 
 
 def is_text(node: ast.expr) -> bool:
-    """Tell whether an expression is a text that is written there."""
+    """Tell whether an expression is a string written in the source."""
     match node:
         case ast.JoinedStr() | ast.Constant(value=str()):
             return True
@@ -181,7 +181,7 @@ def is_text(node: ast.expr) -> bool:
 
 @cache
 def _assigned(function: Function) -> dict[str, list[ast.expr]]:
-    """Return what a function assigns to each of its variables."""
+    """Return the expressions that a function assigns to each of its variables."""
     found: dict[str, list[ast.expr]] = {}
     for node in ast.walk(function):
         if isinstance(node, ast.Assign | ast.NamedExpr | ast.AnnAssign) and node.value is not None:
@@ -197,11 +197,11 @@ def _returned(function: Function) -> list[ast.expr]:
 
 
 def _either(texts: Sequence[str], name: str = "") -> str:
-    """Return the templates that a text has in one case or another, or a name for them if they are many.
+    """Return the alternative templates of a text, or a name for them if there are many.
 
     Args:
-        texts: templates; those that are empty are left out.
-        name: name in brackets; empty: all of them are shown, as they stand in the message itself.
+        texts: templates; empty ones are left out.
+        name: name in brackets; empty: all templates are shown, because they are the message itself.
     """
     several = list(dict.fromkeys(text.strip() for text in texts if text.strip()))
     if len(several) == 1:

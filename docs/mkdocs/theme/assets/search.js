@@ -1,9 +1,9 @@
-/* The theme's search takes every word of a query for the beginning of one: "a" finds "as", "at", "all" and so on. A message
- * that somebody pastes has many short words, which then decide what comes first. In a query of more than four words those
- * with fewer than three letters are left out, and the others are whole words ("^1" is the theme's mark for that).
+/* The theme's search treats every word of a query as a prefix: "a" finds "as", "at", "all" and so on. A pasted error
+ * message has many short words, which then determine the ranking. In a query of more than four words, words with fewer
+ * than three letters are therefore left out, and the others must match whole words (the theme's mark for that is "^1").
  */
 (() => {
-  const QUERY = 2; // The theme's number for a message with a query to the worker that searches.
+  const QUERY = 2; // The theme's number for a message that sends a query to the search worker.
   const send = Worker.prototype.postMessage;
   Worker.prototype.postMessage = function (message, ...more) {
     if (message?.type === QUERY && typeof message.data === "string" && !message.data.includes('"')) {
