@@ -1,5 +1,5 @@
-// CRC-32 of zip archives (the reflected polynomial 0xEDB88320), 16 bytes at a time by tables, or 64 by carry-less
-// multiplication where the processor has it: this reads memory as fast as it comes.
+// CRC-32 as in zip archives (the reflected polynomial 0xEDB88320), 16 bytes at a time with tables, or 64 bytes at a time by
+// carry-less multiplication where the processor has it, which runs as fast as memory can be read.
 //
 // Source: V. Gopal et al., "Fast CRC Computation for Generic Polynomials Using PCLMULQDQ Instruction", Intel, 2009.
 #pragma once
@@ -32,7 +32,7 @@ struct CrcTables {
     }
 };
 
-// The inverted checksum of more bytes.
+// Continues an inverted checksum over more bytes.
 inline uint32_t crc_by_tables(const CrcTables& tables, uint32_t crc, const uint8_t* data, size_t size) {
     for (; size >= 16; data += 16, size -= 16) {
         uint32_t words[4];
@@ -47,13 +47,13 @@ inline uint32_t crc_by_tables(const CrcTables& tables, uint32_t crc, const uint8
 
 #if defined(__x86_64__)
 
-// One step of the reduction: 128 bits multiplied by x^n mod P for both halves, plus the next 128 bits.
+// One step of the reduction: multiplies both halves of 128 bits by x^n mod P, and adds the next 128 bits.
 __attribute__((target("pclmul,sse4.1"))) inline __m128i fold(__m128i sum, __m128i powers, __m128i next) {
     __m128i low = _mm_clmulepi64_si128(sum, powers, 0x00), high = _mm_clmulepi64_si128(sum, powers, 0x11);
     return _mm_xor_si128(_mm_xor_si128(low, high), next);
 }
 
-// The inverted checksum of `size` more bytes: a multiple of 16, at least 64.
+// Continues an inverted checksum over `size` more bytes: a multiple of 16, at least 64.
 __attribute__((target("pclmul,sse4.1"))) inline uint32_t crc_by_folding(uint32_t crc, const uint8_t* data, size_t size) {
     auto load = [](const uint8_t* from) __attribute__((target("pclmul,sse4.1"))) {
         return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
@@ -73,7 +73,7 @@ __attribute__((target("pclmul,sse4.1"))) inline uint32_t crc_by_folding(uint32_t
     __m128i sum = sums[0];
     for (int i = 1; i < 4; i++) sum = fold(sum, by_128, sums[i]);
     for (; size >= 16; data += 16, size -= 16) sum = fold(sum, by_128, load(data));
-    // 128 bits to 64, to 32.
+    // Reduces 128 bits to 64, then to 32.
     sum = _mm_xor_si128(_mm_srli_si128(sum, 8), _mm_clmulepi64_si128(sum, by_128, 0x10));
     __m128i rest = _mm_srli_si128(sum, 4);
     sum = _mm_xor_si128(_mm_clmulepi64_si128(_mm_and_si128(sum, low32), by_64, 0x00), rest);
@@ -84,7 +84,7 @@ __attribute__((target("pclmul,sse4.1"))) inline uint32_t crc_by_folding(uint32_t
 
 #endif
 
-// The checksum of what `crc` is the checksum of, and of more bytes after it, as zlib.crc32 computes it.
+// Continues the checksum `crc` over more bytes, as zlib.crc32 does.
 inline uint32_t crc32(uint32_t crc, const uint8_t* data, size_t size) {
     static const CrcTables tables;
     crc = ~crc;

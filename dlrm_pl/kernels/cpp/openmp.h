@@ -1,4 +1,4 @@
-// torch's own threads: the OpenMP runtime that torch loaded, found by name, so that there is no second pool of threads.
+// torch's own threads, used through the OpenMP runtime that torch loaded and that is found by name: no second thread pool.
 #pragma once
 
 #include <dlfcn.h>
@@ -15,13 +15,13 @@ public:
         return found;
     }
 
-    // Whether there are threads. A forked child does not have the pool's, and would wait for them for ever.
+    // Whether there are threads. A forked child lacks those of the pool, and would wait for them forever.
     bool works() const { return run && team_size && thread_number && !forked(); }
 
     // Calls work(state) on up to `threads` threads at once; there may be fewer.
     void parallel(Work work, void* state, unsigned threads) const { run(work, state, threads, 0); }
 
-    // Number of threads that the calling one, inside of `parallel`, is one of; and which of them it is.
+    // Inside `parallel`: the number of threads that run, and the number of the calling one.
     int team() const { return team_size(); }
     int number() const { return thread_number(); }
 

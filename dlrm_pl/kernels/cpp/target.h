@@ -1,4 +1,4 @@
-// Code between the two macros is compiled for a processor that need not be this one.
+// Code between DLRM_TARGET_BEGIN and DLRM_TARGET_END is compiled for a processor that need not be this one.
 #pragma once
 
 #if defined(__clang__)
@@ -12,7 +12,7 @@
 #define DLRM_TARGET_END _Pragma("GCC pop_options")
 #endif
 
-// Unrolls loops over arrays of registers, which stay in memory as long as a loop indexes them.
+// DLRM_UNROLL unrolls loops over arrays of vectors, which the compiler keeps in memory as long as a loop indexes them.
 #if defined(__clang__)
 #define DLRM_UNROLL _Pragma("clang loop unroll(full)")
 #define DLRM_NO_UNROLL _Pragma("clang loop unroll(disable)")

@@ -1,4 +1,4 @@
-// Digests of the blocks of a run of bytes, by which changed blocks are found, and the CRC-32 of the run; and SHA-256.
+// Digests of the blocks of some bytes, which show which blocks have changed; the CRC-32 of all these bytes; and SHA-256.
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -26,7 +26,7 @@ enum Flags : uint32_t { CHUNK_START = 1, CHUNK_END = 2, PARENT = 4, ROOT = 8 };
 constexpr uint32_t INITIAL[8] = {0x6A09E667, 0xBB67AE85, 0x3C6EF372, 0xA54FF53A,
                                  0x510E527F, 0x9B05688C, 0x1F83D9AB, 0x5BE0CD19};
 
-// In which order each round takes the words of a message.
+// The order in which each round takes the words of a message.
 struct Orders {
     uint8_t of[7][16] = {};
 
@@ -71,11 +71,11 @@ DLRM_TARGET_END
 DLRM_TARGET_BEGIN("avx512f,avx512bw")
 namespace avx512 {
 
-// The rows of a 16 x 16 matrix of words become its columns.
+// Transposes a 16 x 16 matrix of words.
 inline void transpose(const uint8_t* const blocks[16], size_t at, size_t length, Lanes words[16]) {
     __m512i rows[16], pairs[16];
     const __mmask64 there = ~uint64_t{0} >> (64 - length);
-    // 16 places are more than the processor reads ahead by itself.
+    // The processor does not prefetch 16 streams by itself.
     for (int i = 0; i < 16; i++) __builtin_prefetch(blocks[i] + at + 256);
     for (int i = 0; i < 16; i++) rows[i] = _mm512_maskz_loadu_epi8(there, blocks[i] + at);
     DLRM_UNROLL
@@ -112,7 +112,7 @@ DLRM_TARGET_END
 
 using HashLanes = void (*)(const uint8_t* const[16], size_t, uint8_t*);
 
-// A variant by its number, from the plainest on; null where this processor lacks its instructions.
+// The variant with this number, counted from the plainest one; null where this processor lacks its instructions.
 HashLanes variant(int64_t number) {
     if (number == 0) return generic::hash_lanes;
 #if defined(__x86_64__)
@@ -128,14 +128,14 @@ using namespace dlrm;
 
 EXPORT int64_t dlrm_hashing_version() { return 2; }
 
-// The last variant that this processor runs.
+// The number of the last variant that this processor runs.
 EXPORT int64_t dlrm_hashing_variants() {
     int64_t number = 2;
     while (!hashing::variant(number)) number--;
     return number;
 }
 
-// Writes 16 bytes for each block of `block` bytes, the last of which may be shorter, and continues the CRC-32 `crc`.
+// Writes a 16-byte digest of each block of `block` bytes, the last of which may be shorter, and continues the CRC-32 `crc`.
 // Returns false where the arguments make no sense.
 EXPORT int64_t dlrm_hashing_blocks(const uint8_t* data, int64_t size, int64_t block, uint8_t* digests,
                                    int64_t digest_bytes, int64_t number, uint32_t* crc) {
@@ -157,8 +157,8 @@ EXPORT int64_t dlrm_hashing_blocks(const uint8_t* data, int64_t size, int64_t bl
     return 1;
 }
 
-// Writes 32 bytes, its SHA-256, for each of `count` blocks that follow each other. Returns false where this processor has
-// no instructions for it, or the arguments make no sense.
+// Writes the 32-byte SHA-256 of each of `count` contiguous blocks. Returns false where this processor has no instructions
+// for it, or the arguments make no sense.
 EXPORT int64_t dlrm_hashing_sha256(const uint8_t* data, int64_t size, int64_t block, int64_t count, uint8_t* digests,
                                    int64_t digest_bytes) {
     if (block < 1 || count < 0 || count > size / block || count > digest_bytes / int64_t(hashing::SHA256_BYTES)) return 0;

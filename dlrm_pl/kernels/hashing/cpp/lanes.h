@@ -1,5 +1,5 @@
-// BLAKE3 of 16 blocks of equal size at once, one in each lane of a vector. Included within a variant's namespace, after
-// `transpose`, which turns 64 bytes of each block into 16 words of all blocks.
+// BLAKE3 of 16 blocks of equal size at once, one in each lane of a vector. Included inside a variant's namespace, after
+// `transpose`, which converts 64 bytes of each block to 16 vectors, each with one word of all blocks.
 //
 // Source: J. O'Connor et al., "BLAKE3: one function, fast everywhere", 2021.
 
@@ -12,7 +12,7 @@ inline void mix(Lanes v[16], int a, int b, int c, int d, Lanes x, Lanes y) {
     v[c] += v[d], v[b] = rotated(v[b] ^ v[c], 7);
 }
 
-// Replaces the chaining value by that of one more message of 16 words.
+// Updates the chaining value with one more message of 16 words.
 inline void compress(Lanes value[8], const Lanes words[16], uint32_t counter, uint32_t length, uint32_t flags) {
     Lanes v[16];
     DLRM_UNROLL
@@ -42,7 +42,7 @@ inline void begin(Lanes value[8]) {
     for (int i = 0; i < 8; i++) value[i] = Lanes{} + INITIAL[i];
 }
 
-// Replaces the value of the right half of a tree by that of the tree.
+// Replaces `value`, that of the right half of a tree, by the value of the whole tree.
 inline void join(const Lanes left[8], Lanes value[8], uint32_t flags) {
     Lanes words[16];
     for (int i = 0; i < 8; i++) words[i] = left[i], words[8 + i] = value[i];
@@ -50,7 +50,7 @@ inline void join(const Lanes left[8], Lanes value[8], uint32_t flags) {
     compress(value, words, 0, 64, PARENT | flags);
 }
 
-// Writes the first 16 bytes of the BLAKE3 of each of 16 blocks of `size` bytes, 1 or more.
+// Writes the first 16 bytes of the BLAKE3 hash of each of 16 blocks of `size` bytes, at least 1.
 inline void hash_lanes(const uint8_t* const blocks[16], size_t size, uint8_t* digests) {
     Lanes stack[MOST_LEVELS][8], value[8], words[16];
     int depth = 0;
@@ -66,7 +66,7 @@ inline void hash_lanes(const uint8_t* const blocks[16], size_t size, uint8_t* di
             compress(value, words, uint32_t(chunk), uint32_t(length), flags);
         }
         if (chunk + 1 == chunks) break;
-        // Trees of equal size are joined at once; those that remain, when it is known which is the last.
+        // Joins trees of equal size at once. The rest are joined after the last chunk, when it is known which is the root.
         for (size_t done = chunk + 1; !(done & 1); done >>= 1) join(stack[--depth], value, 0);
         for (int i = 0; i < 8; i++) stack[depth][i] = value[i];
         depth++;

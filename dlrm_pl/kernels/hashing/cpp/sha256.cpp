@@ -1,4 +1,4 @@
-// SHA-256 of blocks of equal size, two at a time: the steps of one block wait for each other, those of two do not.
+// SHA-256 of blocks of equal size, two at a time: the steps of one block depend on each other, those of two blocks do not.
 // Source: FIPS 180-4.
 #include "sha256.h"
 
@@ -40,7 +40,7 @@ bool has_sha_instructions() {
 
 DLRM_TARGET_BEGIN("sha,sse4.1")
 
-// The state of one block, as the instructions hold it: words a, b, e, f and c, d, g, h, from the highest on.
+// The state of one block, as the instructions expect it: words a, b, e, f and c, d, g, h, highest first.
 struct State {
     __m128i abef, cdgh;
 };
@@ -97,7 +97,7 @@ inline void write(const State& state, uint8_t* digest) {
 void hash_two(const uint8_t* const (&blocks)[2], size_t size, uint8_t (&digests)[2][SHA256_BYTES]) {
     State states[2] = {initial(), initial()};
     add_chunks(states, blocks, size / CHUNK);
-    // What is left, a bit, zeros, and the number of bits.
+    // The rest of the block, a 1 bit, zeros, and the number of bits.
     const size_t left = size % CHUNK, end = left + 9 > CHUNK ? 2 * CHUNK : CHUNK;
     uint8_t ends[2][2 * CHUNK] = {};
     const uint64_t bits = __builtin_bswap64(8 * uint64_t(size));

@@ -1,5 +1,5 @@
-// Sums of products of bfloat16 in plain C++, and the choice of instructions for them. In a file of its own, compiled for
-// every processor, as scratch.cpp.
+// Sums of bfloat16 products in plain C++, and the choice of the instructions that compute them. Kept in its own file,
+// compiled to run on every processor, for the reason given in scratch.cpp.
 
 #include <vector>
 
@@ -16,8 +16,8 @@ inline float widened(uint16_t half) {
     return value;
 }
 
-// a * b + c, rounded once. In double precision the product of two bfloat16 is exact. If the sum is not, the smaller of both
-// is below 2^-28 of the larger one, and the result is that one, a float32, however often the sum is rounded.
+// a * b + c, rounded once. The product of two bfloat16 values is exact in double precision. If the sum is not, the smaller
+// addend is below 2^-28 of the larger one, and the result is the larger one, a float32, however often the sum is rounded.
 inline float fused(float a, float b, float c) {
 #if defined(__aarch64__)
     return __builtin_fmaf(a, b, c);
@@ -26,7 +26,7 @@ inline float fused(float a, float b, float c) {
 #endif
 }
 
-// Factors of magnitudes that are far apart, so that another order of the sums gives other bits.
+// Factors whose magnitudes are far apart, so that summing in another order gives other bits.
 std::vector<uint16_t> factors(int64_t count, uint32_t seed) {
     std::vector<uint16_t> values(static_cast<size_t>(count));
     for (auto& value : values) {
@@ -61,7 +61,7 @@ void plain_bf16_sums(
     }
 }
 
-// What an instruction rounds, and in which order, is known from its maker's manual. Here it is tried.
+// The vendor's manual says what an instruction rounds and in which order. Here this is tested by running the instruction.
 Bf16Sums trusted(std::initializer_list<Bf16Sums> candidates) {
     constexpr int64_t rows = 35, inputs = 512, blocks = 3;
     constexpr size_t bytes = sizeof(float) * blocks * BLOCK_OUT;

@@ -1,5 +1,5 @@
-// Checks of what a caller states about its arrays, made before any of it is used. The lengths of the arrays cannot be
-// seen from here; ops.py checks them. Every function returns what is wrong, in words, or null.
+// Checks what a caller states about its arrays before any of it is used. This code cannot see the lengths of the arrays;
+// ops.py checks them. Every function returns what is wrong, in words, or null.
 #pragma once
 
 #include <cmath>
@@ -11,7 +11,7 @@ namespace dlrm {
 
 constexpr int64_t MAX_LAYERS = 1024;
 
-// Whether no number is negative and their product fits into 64 bits, with room for sums.
+// Whether no factor is negative and their product fits in 64 bits with room for sums.
 inline bool countable(std::initializer_list<int64_t> factors) {
     int64_t product = 1;
     for (const int64_t factor : factors) {
@@ -24,7 +24,7 @@ inline bool is_scale(float scale, float zero_point) {
     return std::isfinite(scale) && scale > 0.0f && std::isfinite(zero_point);
 }
 
-// `floats`: whether the layer gives floats, and not bytes.
+// `floats`: whether the layer outputs floats rather than bytes.
 inline const char* wrong(const Layer& layer, int64_t inputs, bool floats) {
     if (layer.type != INT8_LAYER && layer.type != BF16_LAYER) return "invalid type of a layer";
     if (layer.in != round_up(inputs, BLOCK_IN)) {

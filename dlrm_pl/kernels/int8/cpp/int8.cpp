@@ -1,4 +1,4 @@
-// The C interface: chooses the variant for this processor, and shares the work among torch's own threads.
+// The C interface: finds the variants that run on this processor, and shares the work among torch's own threads.
 
 #include <unistd.h>
 
@@ -35,7 +35,7 @@ bool has_vnni() {
            __builtin_cpu_supports("avx512vnni");
 }
 
-// The processor must have tiles, and Linux must allow this process to use them: their state takes 8 KiB per thread.
+// The processor must have tiles, and Linux must permit this process to use them, as their state takes 8 KiB per thread.
 bool has_amx() {
 #if defined(DLRM_TILES_IN_SOFTWARE)
     return has_vnni();
@@ -48,7 +48,7 @@ bool has_amx() {
 #endif
 }
 #elif defined(__aarch64__)
-// As Linux states them in asm/hwcap.h, which lacks the second one on older systems.
+// The bits of Linux's asm/hwcap.h, which lacks the second one on older systems.
 bool has_dotprod() { return getauxval(AT_HWCAP) & (1ul << 20); }
 bool has_i8mm() { return has_dotprod() && (getauxval(AT_HWCAP2) & (1ul << 13)); }
 #endif
@@ -72,7 +72,7 @@ const Variant* variants(int64_t number) {
 
 constexpr int64_t VARIANTS = 8;
 
-// The variant that a caller's pointer names, or null if it is not one that runs on this processor.
+// The variant that a caller's pointer refers to, or null if it is none that runs on this processor.
 const Variant* known(const void* variant) {
     static const std::array<const Variant*, VARIANTS> all = [] {
         std::array<const Variant*, VARIANTS> found{};
@@ -104,8 +104,8 @@ struct Shares {
     }
 };
 
-// Calls body(first, last) for shares of [0, total) that are multiples of `unit`, of at least `least` on average; false when
-// out of memory.
+// Calls body(first, last) for shares of [0, total) whose sizes are multiples of `unit` and at least `least` on average;
+// returns false when out of memory.
 template <typename Body>
 bool parallel(int64_t total, int64_t threads, int64_t least, int64_t unit, const Body& body) {
     if (total <= 0) return true;
@@ -121,14 +121,14 @@ bool parallel(int64_t total, int64_t threads, int64_t least, int64_t unit, const
     return !shares.no_memory;
 }
 
-// Rows that are worth a thread of their own, though it reads all weights for them.
+// The fewest rows that justify another thread, although it must read all weights for them.
 constexpr int64_t LEAST_ROWS = 8;
 
-// Shares of many rows are whole tiles. Of a few rows it matters more that shares are equally large; VNNI's registers take
-// four rows, or twelve.
+// With many rows, each share is a multiple of a tile's 16 rows. With few rows, shares of equal size matter more; the VNNI
+// kernel takes four or twelve rows at a time.
 int64_t unit_of_rows(int64_t rows, int64_t threads) { return rows < 64 * threads ? 4 : 16; }
 
-// Return values beside the kinds of errors.
+// Return values besides those of ErrorKind.
 constexpr int64_t NO_MEMORY = -1, REFUSED = -2;
 
 int64_t finished(bool memory, const Error& error, int64_t* where) {
@@ -136,7 +136,7 @@ int64_t finished(bool memory, const Error& error, int64_t* where) {
     return memory ? error.kind : NO_MEMORY;
 }
 
-// Nothing was computed; where[0] is set to the address of the reason in words.
+// For a call that computes nothing: sets where[0] to the address of the reason in words.
 int64_t refused(const char* reason, int64_t* where) {
     if (where) where[0] = reinterpret_cast<int64_t>(reason);
     return REFUSED;
@@ -155,16 +155,16 @@ using namespace dlrm;
 
 DLRM_API int64_t dlrm_int8_version() { return 7; }
 
-// A variant by its number, from the plainest on, or null if this processor lacks it.
+// The variant with this number, counted from the plainest one; null if this processor lacks its instructions.
 DLRM_API const void* dlrm_int8_variant(int64_t number) { return variants(number); }
 
 DLRM_API const char* dlrm_int8_name(const void* variant) { return known(variant) ? known(variant)->name : nullptr; }
 
 DLRM_API int64_t dlrm_int8_threads(int64_t wanted) { return OpenMP::get().works() ? wanted : 1; }
 
-// Arrays are passed beside the jobs, since the caller does not know the addresses to write into them. Every function
-// below returns 0, the kind of an error in the contents, with its sample, place and value in where[0..2], or one of the
-// codes above.
+// Arrays are passed separately from the jobs, since the caller (Python) does not know their addresses and cannot store them
+// in a job. Every function below returns 0, one of the codes above, or the kind of an error in the contents, with its
+// sample, place and value in where[0..2].
 DLRM_API int64_t dlrm_int8_mlp(
     const void* variant, const Mlp* given, const Layer* layers, int64_t rows, int64_t threads, int64_t* where) {
     if (const char* reason = wrong_call(variant, given, where)) return refused(reason, where);
@@ -244,13 +244,13 @@ DLRM_API int64_t dlrm_int8_pack(
     return finished(memory, error, where);
 }
 
-// Does integer products that need no memory, for benchmarks/ceilings.py. Returns how many operations they were, or a
+// Computes integer products that need no memory, for benchmarks/ceilings.py. Returns the number of operations, or a
 // negative number when refused.
 DLRM_API double dlrm_int8_peak(const void* variant, int64_t repeats) {
     return known(variant) && repeats >= 0 ? known(variant)->peak(repeats) : double(REFUSED);
 }
 
-// Reads rows as a lookup does and does nothing with them, for benchmarks/ceilings.py.
+// Reads rows as a lookup does and discards them, for benchmarks/ceilings.py.
 DLRM_API int64_t dlrm_int8_touch(
     const uint8_t* rows, int64_t count, int64_t bytes, const int64_t* indices, int64_t lookups, int64_t* where) {
     if (!where) return REFUSED;

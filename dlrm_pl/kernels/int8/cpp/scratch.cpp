@@ -1,5 +1,5 @@
-// In a file of its own, compiled for every processor: an inline function would be compiled once for each variant, and
-// the linker might keep the one with instructions that this processor lacks.
+// Kept in its own file, compiled to run on every processor: an inline function would be compiled once for each variant, and
+// the linker might keep a copy with instructions that this processor lacks.
 
 #include "scratch.h"
 
@@ -14,7 +14,7 @@ namespace dlrm {
 uint8_t* Scratch::get(int64_t bytes) {
     if (bytes > size) {
         std::free(data);
-        // Zeroed once: whole vectors reach into what no call has written, and although no result depends on it, it is never unset.
+        // Zeroed once: whole vectors reach into bytes that no call has written. No result depends on these bytes.
         const size_t rounded = size_t(round_up(bytes, 64));
         data = static_cast<uint8_t*>(std::aligned_alloc(64, rounded));
         if (!data) {

@@ -14,6 +14,6 @@ struct Scratch {
     ~Scratch();
 };
 Scratch& scratch();
-Scratch& wide_scratch();  // A second one, for a part of the work that lies between two uses of the first.
+Scratch& wide_scratch();  // A second one, for work that needs memory while the first is in use.
 
 }  // namespace dlrm

@@ -8,17 +8,17 @@
 
 namespace dlrm {
 
-// Weights stand in blocks of 16 outputs by 64 inputs: 16 groups of four inputs, of each group 16 outputs by 4 bytes.
-// The tile product reads such a block; a VNNI instruction reads one of its 64-byte lines.
+// Weights are stored in blocks of 16 outputs by 64 inputs: 16 groups of four inputs, each with 4 bytes for each of 16
+// outputs. A tile product reads a whole block; a VNNI instruction reads one of its 64-byte groups.
 constexpr int64_t BLOCK_OUT = 16;
 constexpr int64_t BLOCK_IN = 64;
 constexpr int64_t BLOCK_BYTES = BLOCK_OUT * BLOCK_IN;
-// bfloat16 weights: blocks of 16 outputs by 32 inputs, in each 16 pairs of inputs, of each pair 16 outputs by 2 values.
+// bfloat16 weights: blocks of 16 outputs by 32 inputs: 16 pairs of inputs, each with 2 values for each of 16 outputs.
 constexpr int64_t BF16_DEPTH = 32;
 constexpr int64_t MAX_TABLES = 64;   // Tables of an interaction.
-constexpr int64_t MAX_VECTORS = 80;  // Those tables and the dense vector, in blocks of 16.
-// Up to here sums of products fit into 32 bits, even where one side is shifted to be unsigned: 255 * 128 * 65,792 is
-// below 2^31, and one more block would exceed it.
+constexpr int64_t MAX_VECTORS = 80;  // These tables and the dense vector, in blocks of 16.
+// Up to this many inputs, sums of products fit in 32 bits, even where one side is shifted to be unsigned: 255 * 128 *
+// 65,792 is below 2^31, and one more block would exceed it.
 constexpr int64_t MAX_INPUTS = 65792;  // Inputs of a Linear.
 constexpr int64_t MAX_DIM = 32768;     // Values of a vector in an interaction, whose output is a Linear's input.
 
@@ -41,27 +41,27 @@ enum LayerType : int32_t { INT8_LAYER = 0, BF16_LAYER = 1 };
 
 struct Layer {
     const int8_t* weights;    // [out / 16][in / 64][16][64], padded with zeros; or bfloat16 [out / 16][in / 32][16][32].
-    const float* multiplier;  // [out], padded with zeros to 16; not read of a bfloat16 layer.
+    const float* multiplier;  // [out], padded with zeros to 16; not read for a bfloat16 layer.
     const float* bias;        // [out], padded likewise.
     int64_t in;               // A multiple of 64.
     int64_t out;
-    // Lower bound of the output. Of bytes: the zero point after a ReLU, else 0. Of floats: 0 or -infinity.
+    // Lower bound of the output. For bytes: the zero point after a ReLU, else 0. For floats: 0 or -infinity.
     float lowest;
     int32_t type;
-    // Of the bytes that an int8 layer reads where the layer before it gives floats.
+    // Quantization of an int8 layer's input where the layer before it outputs floats.
     float inverse_scale;
     float zero_point;
-    // Inputs that are not padding, rounded up to 4; 0: not known. The others need not be read, as their weights are 0.
+    // Number of inputs without padding, rounded up to 4; 0: not known. The rest need not be read, as their weights are 0.
     int64_t used;
 
     int64_t read() const { return used ? used : in; }
     const uint16_t* halves() const { return reinterpret_cast<const uint16_t*>(weights); }
 };
 
-// Sums of products of bfloat16, of `rows` rows of `in`, `stride` values apart, by `blocks` blocks of 16 outputs, to rows of
-// `out`, BF16_COLUMNS values apart. Of 32 inputs at a time those at even places are summed one after the other, and so are
-// those at odd places, each product and sum rounded once; then both sums are added, and that is added to the sum of the
-// inputs before. So do AMX's tiles. No sum is subnormal, since no factor is smaller than BF16_TINY.
+// Sums bfloat16 products: `rows` rows of `in`, `stride` values apart, by `blocks` blocks of 16 outputs, into rows of `out`,
+// BF16_COLUMNS values apart. For every 32 inputs, the products at even places are summed in order, and so are those at odd
+// places, with each product and sum rounded once; then the two sums are added, and the result is added to the sum of the
+// inputs before. AMX tiles compute the same. No sum is subnormal, since no factor is smaller than BF16_TINY.
 using Bf16Sums = void (*)(
     const uint16_t* in, int64_t stride, int64_t rows, const uint16_t* weights, int64_t inputs, int64_t blocks, float* out);
 
@@ -113,11 +113,11 @@ struct Pooling {
     float* out;  // [batch, count, dim].
 };
 
-// Lookups, and the cross network on the dense vector and the sums of the bags side by side: x = x0 * (W (V x) + b) + x.
+// Lookups, and the cross network on the concatenated dense vector and bag sums: x = x0 * (W (V x) + b) + x.
 struct Cross {
     Tables tables;
     const float* dense;           // [batch, dim].
-    const Layer* layers;          // [2 * count]: of each layer V, which gives bytes, and W, which gives floats.
+    const Layer* layers;          // [2 * count]: for each layer V, which outputs bytes, and W, which outputs floats.
     const float* inverse_scales;  // [count]: 1 / scale of the bytes that each V reads.
     const float* zero_points;     // [count].
     int64_t count;
@@ -131,7 +131,7 @@ struct Cross {
     int64_t width() const { return (tables.count + 1) * tables.dim; }
 };
 
-// The place of a value that is not finite and comes from a bfloat16 layer, or from the layer before one.
+// The error's place for a non-finite value from a bfloat16 layer, or from the layer before one.
 constexpr int64_t BETWEEN_LAYERS = -3;
 
 enum ErrorKind : int64_t { NONE = 0, BAD_INDEX = 1, NOT_FINITE = 2, BAD_OFFSET = 3 };
@@ -163,13 +163,13 @@ struct Variant {
 
 void plain_bf16_sums(
     const uint16_t* in, int64_t stride, int64_t rows, const uint16_t* weights, int64_t inputs, int64_t blocks, float* out);
-// The first of the functions, of which some may be null, that gives the same sums as plain C++ on this processor.
+// The first candidate that gives the same sums as plain C++ on this processor. Candidates may be null.
 Bf16Sums trusted(std::initializer_list<Bf16Sums> candidates);
 
 extern const Variant generic_variant;
 #if defined(__x86_64__)
 extern const Variant avx2_variant, avx_vnni_variant, vnni_variant, amx_variant;
-// By AVX-512's instruction for bfloat16; null where the processor lacks it.
+// Sums with AVX-512's bfloat16 instruction; null where the processor lacks it.
 Bf16Sums avx512_bf16_sums();
 #elif defined(__aarch64__)
 extern const Variant neon_variant, neon_dotprod_variant, neon_i8mm_variant;

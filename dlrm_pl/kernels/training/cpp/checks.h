@@ -1,5 +1,5 @@
-// Checks of what a caller states about its arrays, made before any of it is used. The lengths of the arrays cannot be
-// seen from here; native.py checks them. Every function returns what is wrong, in words, or null.
+// Checks what a caller states about its arrays before any of it is used. This code cannot see the lengths of the arrays;
+// native.py checks them. Every function returns what is wrong, in words, or null.
 #pragma once
 
 #include <cmath>
@@ -9,7 +9,7 @@
 
 namespace dlrm::training {
 
-// Whether no number is negative and their product fits into 64 bits, with room for sums.
+// Whether no factor is negative and their product fits in 64 bits with room for sums.
 inline bool countable(std::initializer_list<int64_t> factors) {
     int64_t product = 1;
     for (const int64_t factor : factors) {
@@ -39,7 +39,7 @@ inline const char* wrong(const Network& net) {
     return nullptr;
 }
 
-// One Linear with `in` inputs; `out` outputs, or any number if that is 0.
+// Checks a Linear with `in` inputs and `out` outputs, or any number of outputs if `out` is 0.
 inline const char* wrong(const Linear& layer, int64_t in, int64_t out, bool has_bias, int32_t rule) {
     if (layer.in != in) return "a layer's inputs are not the outputs of what comes before it";
     if (!is_width(layer.in) || !is_width(layer.out)) return "invalid width of a layer";

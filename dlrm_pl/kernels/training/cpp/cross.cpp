@@ -7,7 +7,7 @@ namespace dlrm::training {
 
 namespace {
 
-// Bytes of the values of samples that pass through a cross layer together, so that they stay in the L2 cache.
+// Bytes of the samples that pass through a cross layer together, so that their values stay in the L2 cache.
 constexpr int64_t CROSSED_BYTES = 768 << 10;
 
 }  // namespace
@@ -25,7 +25,7 @@ void Trainer::cross(int64_t first, int64_t last) {
     }
 }
 
-// Turns the gradient of a layer's output, which lies where that of the interaction will, into the one of its input.
+// Turns the gradient of a layer's output into that of its input, in the memory of the interaction's gradient.
 void Trainer::backward_cross(int64_t index, int64_t first, int64_t last) {
     const int64_t place = net.bottom_layers + 2 * index;
     const Layer &v = layers[size_t(place)], &w = layers[size_t(place + 1)];

@@ -1,4 +1,4 @@
-// Memory of a step, on pages of 2 MiB where Linux gives them: rows of activations lie far apart.
+// Memory of a step, on pages of 2 MiB where Linux provides them, since rows of activations are far apart.
 #pragma once
 
 #include <sys/mman.h>
@@ -8,7 +8,7 @@
 
 #include "types.h"
 
-// AddressSanitizer does not know of memory that the system gives.
+// AddressSanitizer does not track memory from mmap by itself.
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
 #else
@@ -28,7 +28,7 @@ public:
     }
     ~Memory() { free(); }
 
-    // At least this many zeroed bytes, or the ones that are there already, with their contents.
+    // Returns at least this many bytes: new ones, zeroed, or the existing ones with their contents.
     void* get(int64_t bytes) {
         if (bytes > size) {
             free();
@@ -64,7 +64,7 @@ private:
     }
 
     void* start = nullptr;
-    int64_t mapped = 0, size = 0, used = 0;  // `used`: of `size`, what was asked for.
+    int64_t mapped = 0, size = 0, used = 0;  // `used`: the part of `size` that was asked for.
 };
 
 }  // namespace dlrm::training

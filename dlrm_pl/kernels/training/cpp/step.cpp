@@ -11,11 +11,11 @@ namespace dlrm::training {
 
 namespace {
 
-// Memory of at least so many bytes lies on few pages, which the processor finds faster.
+// Memory of at least this many bytes is on few pages, which the processor finds faster.
 constexpr int64_t HUGE_PAGE = 2 << 20;
-// Bytes of row gradients that a thread makes and uses before the next ones, so that they stay in its cache.
+// Bytes of row gradients that a thread computes and uses before the next ones, so that they stay in its cache.
 constexpr int64_t CHUNK_BYTES = 1 << 20;
-// Distance between rows beyond the padded width, since rows that lie a power of two apart would share few cache lines.
+// Bytes between rows in addition to their padded width, since rows a power of two apart would share few cache sets.
 constexpr int64_t GAP_BYTES = 64;
 
 int64_t stride_of(int64_t width, int64_t element) {
@@ -28,7 +28,7 @@ struct Loss {
     float gradient;  // With respect to the logit.
 };
 
-// Cross-entropy from logits, or the squared error of the probability, as click_loss in Python.
+// Cross-entropy from logits, or the squared error of the probability, as click_loss in Python computes them.
 Loss loss_of(const Network& net, float logit, float label) {
     float z = logit;
     bool inside = true;
@@ -136,8 +136,8 @@ void Trainer::reserve(int64_t samples, const Step& step, int64_t threads) {
     row_gradients[place].get(chunk * net.num_tables * net.dim * 4);
 }
 
-// Gives each table to the thread that has the fewest lookups so far, those with the most lookups first. The bits are the
-// same whoever has a table.
+// Assigns each table to the thread with the fewest lookups so far, starting with the tables with the most lookups. The bits
+// of the result do not depend on the assignment.
 void Trainer::share_tables(const Batch& batch, int64_t threads) {
     struct Share {
         int64_t lookups, place;  // Of a table, or of a thread.
@@ -165,13 +165,13 @@ Matrix Trainer::input_of(int64_t layer) const {
     return layer == net.bottom_layers ? combined() : output_of(layer - 1);
 }
 
-// The gradient of a layer's output; that of a W, which cross layers make in place.
+// The gradient of a layer's output. Cross layers compute that of a W in place.
 Matrix Trainer::gradient_of(int64_t layer) const {
     if (!is_w(layer)) return output_gradients[size_t(layer)].matrix;
     return products[size_t((layer - net.bottom_layers) / 2)].matrix;
 }
 
-// All steps in one parallel region: threads that are woken up for each step would cost as much as a small one.
+// Makes all steps in one parallel region: waking the threads up for each step would cost as much as a small step.
 void Trainer::run(
     const Batch* batches, const Step* steps, int64_t count, double largest_loss, int64_t threads, double* found, Run& run) {
     bool goes_on = count > 0 && begin(batches[0], steps[0], threads, run);
@@ -180,7 +180,7 @@ void Trainer::run(
         while (goes_on) {
             const int64_t i = run.made;
             make_step(team, number, batches[i], steps[i], run.error);
-            team.meet();  // What the next step prepares, no thread reads any more.
+            team.meet();  // After this, no thread reads what the next step prepares.
             if (number == 0) {
                 finish(batches[i], steps[i], run, found + 2 * i);
                 goes_on = !run.error.kind && found[2 * i] <= largest_loss && run.made < count &&
@@ -191,7 +191,7 @@ void Trainer::run(
     });
 }
 
-// Prepares a step, on one thread; false: it cannot be made.
+// Prepares a step, on one thread; returns false if the step cannot be made.
 bool Trainer::begin(const Batch& batch, const Step& step, int64_t threads, Run& run) {
     run.refusal = wrong(net, batch);
     if (!run.refusal) run.refusal = wrong(net, step);
@@ -212,8 +212,8 @@ bool Trainer::begin(const Batch& batch, const Step& step, int64_t threads, Run& 
     return !run.lacks_memory;
 }
 
-// First what belongs to samples, of which each thread has its own: forward, and backward to the gradients of all
-// activations and rows. Then what is summed over the samples, of which each thread has its own part: weights and rows. So
+// First come the stages of samples, of which each thread has its own: forward, and backward to the gradients of all
+// activations and rows. Then come the sums over samples, of which each thread has its own part: weights and rows. So
 // threads wait for each other once, and a last time before the next step.
 void Trainer::make_step(Team& team, int64_t number, const Batch& batch, const Step& step, Error& error) {
     if (batch.offsets) {
@@ -221,7 +221,7 @@ void Trainer::make_step(Team& team, int64_t number, const Batch& batch, const St
         team.meet();
         if (error.kind) return;
     }
-    // Rows are changed chunk by chunk of the batch, and a chunk is shared in its turn.
+    // Rows are updated for one chunk of the batch at a time, and each chunk is shared among the threads.
     const bool in_chunks = chunk < batch.size;
     const auto own = [&](const auto& work) { team.share(number, batch.size, BLOCK, work); };
     own([&](int64_t first, int64_t last) {
@@ -284,7 +284,7 @@ bool Trainer::has_rows(const Batch& batch, int64_t first, int64_t last, Error& e
     return all;
 }
 
-// A bag is read only when its own bounds are known to be in order.
+// Reads a bag only after its own bounds are known to be in order.
 void Trainer::check_bags(Team& team, int64_t number, const Batch& batch, Error& error) {
     each_table(team, number, [&](int64_t table) {
         const uint64_t count = uint64_t(tables[size_t(table)].count);
@@ -305,7 +305,7 @@ void Trainer::check_bags(Team& team, int64_t number, const Batch& batch, Error& 
     if (end != batch.lookups) error.report(BAD_OFFSET, std::max<int64_t>(batch.size - 1, 0), net.num_tables - 1, end);
 }
 
-// All stages up to the logits of samples [first, last).
+// Runs all stages up to the logits of samples [first, last).
 void Trainer::forward(int64_t number, const Batch& batch, int64_t first, int64_t last) {
     variant.cast(batch.dense, net.inputs, inputs.matrix, first, last);
     const int64_t end = layers_of(net) - 1;
@@ -319,8 +319,8 @@ void Trainer::forward(int64_t number, const Batch& batch, int64_t first, int64_t
     variant.logits(layers.back(), input_of(end), static_cast<float*>(logits.get(0)), first, last);
 }
 
-// Losses, summed for each BLOCK of samples so that their total is the same for any threads, and gradients of the logits.
-// `first` is a multiple of BLOCK.
+// Computes losses, summed for each BLOCK of samples so that their total is the same for any number of threads, and
+// gradients of the logits. `first` is a multiple of BLOCK.
 void Trainer::losses(const Batch& batch, const Step& step, int64_t first, int64_t last, Error& error) {
     const auto* z = static_cast<const float*>(logits.get(0));
     auto* g = static_cast<float*>(logit_gradients.get(0));
@@ -338,10 +338,10 @@ void Trainer::losses(const Batch& batch, const Step& step, int64_t first, int64_
     }
 }
 
-// From the gradients of the logits to that of the interaction's output.
+// Computes the gradient of the interaction's output from those of the logits.
 void Trainer::backward_top(int64_t first, int64_t last) {
     const int64_t end = layers_of(net) - 1;
-    // What a top MLP of one layer reads has no ReLU.
+    // A top MLP of one layer reads the interaction's output, which has no ReLU.
     const bool reads_interaction = end == first_top(net);
     variant.logit_input_gradient(
         layers.back(), static_cast<const float*>(logit_gradients.get(0)),
@@ -351,8 +351,8 @@ void Trainer::backward_top(int64_t first, int64_t last) {
     for (int64_t i = net.cross_layers - 1; i >= 0; i--) backward_cross(i, first, last);
 }
 
-// From the gradient of the last output of layers [first_layer, last_layer) of one MLP to that of its input, unless that
-// is the dense features.
+// Computes the gradient of an MLP's input from that of the last output of its layers [first_layer, last_layer), unless the
+// input is the dense features.
 void Trainer::backward_mlp(int64_t first_layer, int64_t last_layer, int64_t first, int64_t last) {
     for (int64_t i = last_layer - 1; i >= first_layer && i > 0; i--) {
         const bool reads_interaction = i == first_top(net);
@@ -362,8 +362,8 @@ void Trainer::backward_mlp(int64_t first_layer, int64_t last_layer, int64_t firs
     }
 }
 
-// From the gradient of the interaction's output to those of the bottom MLP's and of the rows, of a chunk that begins with
-// sample `start`.
+// Computes the gradients of the bottom MLP's output and of the rows from that of the interaction's output, for a chunk that
+// begins with sample `start`.
 void Trainer::backward_rows(int64_t number, int64_t start, int64_t first, int64_t last) {
     auto* values = static_cast<float*>(row_gradients[size_t(kept_batches)].get(0));
     variant.interact_backward(
@@ -371,7 +371,7 @@ void Trainer::backward_rows(int64_t number, int64_t start, int64_t first, int64_
         room(number), first, last);
 }
 
-// Subtracts the gradients of the rows that samples [start, end), a chunk, look up.
+// Subtracts the gradients of the rows that the samples [start, end) of a chunk look up.
 void Trainer::descend_rows(
     Team& team, int64_t number, const Batch& batch, const Step& step, int64_t start, int64_t end) {
     auto* values = static_cast<float*>(row_gradients[size_t(kept_batches)].get(0));

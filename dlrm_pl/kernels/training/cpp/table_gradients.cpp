@@ -7,12 +7,12 @@ namespace dlrm::training {
 
 namespace {
 
-// Bits that lookups are sorted by at a time: a few lookups are not worth counting many digits.
+// Bits of a digit of the radix sort of lookups: counting many digits does not pay for a few lookups.
 constexpr int64_t FEW_BITS = 6, MANY_BITS = 11, FEW = 1024;
 // Lookups between the prefetch of a gradient, a row and its state and their use.
 constexpr int64_t AHEAD = 8;
 
-// Sums that are added at the end: one sum alone would wait for each addition.
+// Several sums, which are added at the end: a single one would wait for each addition.
 double sum_of_squares(const float* values, int64_t count) {
     constexpr int64_t parts = 8;
     double sums[parts] = {};
@@ -79,7 +79,7 @@ void TableGradients::group(const Network& net, const Table& table, int64_t numbe
         }
     }
     table_lookups.count = to - table_lookups.lookups.data();
-    // Sorted by one group of bits after the other, from the lowest on, which keeps the order of equal rows.
+    // Radix sort, one group of bits after the other from the lowest on, which keeps the order of equal rows.
     Lookup *from = table_lookups.lookups.data(), *other = table_lookups.spare.data();
     const int64_t bits = table_lookups.count < FEW ? FEW_BITS : MANY_BITS, mask = (int64_t(1) << bits) - 1;
     for (int64_t shift = 0; shift < 63 && (table.count - 1) >> shift; shift += bits) {

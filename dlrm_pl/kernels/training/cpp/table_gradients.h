@@ -1,5 +1,5 @@
-// The gradients of the tables' rows over one or several batches, summed for each row before it is updated once: what
-// torch calls a coalesced sparse gradient, without the tensors.
+// The gradients of the tables' rows over one or several batches, summed for each row so that it is updated once. torch
+// calls this a coalesced sparse gradient; here it needs no tensors.
 #pragma once
 
 #include <cstdint>
@@ -13,23 +13,23 @@ class TableGradients {
 public:
     void clear();
 
-    // Remembers the lookups of a batch, whose row gradients [B][T][dim] stay where they are until `clear`. Takes all
+    // Stores the lookups of a batch, whose row gradients [B][T][dim] must stay where they are until `clear`. Allocates all
     // memory that the other functions need.
     void add(const Network& net, const Batch& batch, const float* values);
 
-    // The following two work on one table, several at a time in as many threads.
+    // The next two functions work on one table; several threads may each work on a different one.
 
-    // Sorts the lookups by row, those of a row in the order of the batches and samples.
+    // Sorts the lookups by row, and those of the same row in the order of batches and samples.
     void group(const Network& net, const Table& table, int64_t number);
 
-    // Sum of the squares of the rows' gradients. `room` has `dim` floats of the calling thread.
+    // Sum of the squares of the rows' gradients. `room` is the calling thread's own, of `dim` floats.
     double squares(const Variant& variant, const Network& net, int64_t number, float* room);
 
     // Lookups of all tables, after they were sorted.
     int64_t count() const;
 
-    // Updates each row by its gradient times `factor`, clamped to `largest_value` if that is not 0. The rows are those
-    // whose first lookup is one of [first, last) of all tables' one after the other: a long table may have many threads.
+    // Updates each row by its gradient times `factor`, clamped to `largest_value` if that is not 0: the rows whose first
+    // lookup is in [first, last) of the concatenated lookups of all tables, so that many threads can share a long table.
     void apply(
         const Variant& variant, const Network& net, const Table* tables, int64_t first, int64_t last, const Rates& rates,
         float factor, float largest_value, float* room);

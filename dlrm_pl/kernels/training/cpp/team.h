@@ -1,4 +1,4 @@
-// The threads of one step: they run the same stages, each its share of a stage, and meet after each.
+// The threads of one step: all run the same stages, each its share of a stage, and meet after each stage.
 #pragma once
 
 #include <linux/futex.h>
@@ -17,8 +17,8 @@ namespace dlrm::training {
 
 class Team {
 public:
-    // Calls body(team, number) on up to `threads` threads, all of which must run the same stages. The body throws
-    // nothing: all memory is there before.
+    // Calls body(team, number) on up to `threads` threads, all of which must run the same stages. The body must not throw:
+    // all memory is allocated before.
     template <typename Body>
     static void run(int64_t threads, const Body& body) {
         const OpenMP& openmp = OpenMP::get();
@@ -54,8 +54,8 @@ public:
         if (first < last) work(first, last);
     }
 
-    // Waits until all threads have come here: for a moment awake, then asleep, so that a thread that the others wait for,
-    // since another program has its processor, is let go on before those that have used up their time.
+    // Waits until all threads arrive, first spinning, then asleep. If the others wait for a thread whose processor another
+    // program has taken, this lets it run before those that have used up their time.
     void meet() {
         const int count = size.load(std::memory_order_relaxed);
         if (count <= 1) return;
@@ -80,7 +80,7 @@ public:
 private:
     static_assert(sizeof(std::atomic<uint32_t>) == sizeof(uint32_t), "Linux waits for a plain integer");
 
-    // Sleeps while `rounds` is `value`, or wakes up so many.
+    // Sleeps while `rounds` is `value`, or wakes up to `value` threads.
     void futex(int operation, uint32_t value) { syscall(SYS_futex, &rounds, operation, value, nullptr, nullptr, 0); }
 
     std::atomic<int> size{0}, arrived{0}, asleep{0};

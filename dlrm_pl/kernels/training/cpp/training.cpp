@@ -1,4 +1,4 @@
-// The C interface: chooses the variant for this processor, and checks what it is given.
+// The C interface: finds the variants that run on this processor, and checks its arguments.
 
 #include <memory>
 #include <mutex>
@@ -31,7 +31,7 @@ bool has_bf16() {
     return has_avx512() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & (1u << 5));
 }
 
-// The processor must have tiles, and Linux must allow this process to use them: their state takes 8 KiB per thread.
+// The processor must have tiles, and Linux must permit this process to use them, as their state takes 8 KiB per thread.
 bool has_amx() {
 #if defined(DLRM_TILES_IN_SOFTWARE)
     return has_bf16();
@@ -44,13 +44,13 @@ bool has_amx() {
 #endif
 }
 
-// AMD's processors multiply pairs of bfloat16 at twice the rate of floats, Intel's at half that: there it is faster to
-// widen them.
+// AMD's processors multiply pairs of bfloat16 at twice the rate of floats, Intel's at half that rate, so that widening them
+// is faster there.
 bool pairs_are_fast() { return has_bf16() && __builtin_cpu_is("amd"); }
 #endif
 
-// From the slowest to the fastest: a level without a variant that runs here, or that would be slower than one before, is
-// left out.
+// Levels go from the slowest to the fastest. A level is left out if it has no variant that runs here, or one that would be
+// slower than one before.
 const Variant* variant_of(int64_t level, int64_t precision) {
     const bool half = precision == BF16;
     if (precision != FP32 && !half) return nullptr;
@@ -66,7 +66,7 @@ const Variant* variant_of(int64_t level, int64_t precision) {
     }
 }
 
-// Handles that exist, so that one which was freed, or never was, is refused.
+// The handles that exist, so that one that was freed, or never existed, is refused.
 struct Handles {
     std::mutex lock;
     std::set<const void*> all;
@@ -82,10 +82,10 @@ Trainer* known(void* handle) {
     return handles().all.count(handle) ? static_cast<Trainer*>(handle) : nullptr;
 }
 
-// Return values beside the kinds of errors.
+// Return values besides those of ErrorKind.
 constexpr int64_t NO_MEMORY = -1, REFUSED = -2;
 
-// Nothing was computed; where[0] is set to the address of the reason in words.
+// For a call that computes nothing: sets where[0] to the address of the reason in words.
 int64_t refused(const char* reason, int64_t* where) {
     if (where) where[0] = reinterpret_cast<int64_t>(reason);
     return REFUSED;
@@ -106,8 +106,8 @@ DLRM_API const char* dlrm_training_isa(int64_t level, int64_t precision) {
     return variant ? variant->isa : nullptr;
 }
 
-// A handle in where[0], which `dlrm_training_free` must be called with; 0, or one of the codes above. Weights, tables and
-// states must outlive the handle.
+// Stores a new handle in where[0], which must be freed with `dlrm_training_free`. Returns 0, or one of the codes above.
+// Weights, tables and states must outlive the handle.
 DLRM_API int64_t dlrm_training_new(
     int64_t level, int64_t precision, const Network* network, const Linear* layers, const Table* tables, int64_t* where) {
     if (!where) return REFUSED;
@@ -153,16 +153,16 @@ DLRM_API int64_t dlrm_training_forget(void* handle) {
     return 0;
 }
 
-// Bytes that a step of so many samples takes beside weights and states; negative if it is refused.
+// Bytes that a step of this many samples takes besides weights and states; negative if the call is refused.
 DLRM_API int64_t dlrm_training_bytes(void* handle, int64_t samples) {
     const Trainer* const trainer = known(handle);
     return trainer && samples >= 0 && countable({samples, MAX_TABLES, 4}) ? trainer->bytes(samples) : REFUSED;
 }
 
-// Makes up to `count` steps, one after the other; behind one whose mean loss is above `largest_loss` no other is made.
-// Returns 0, or why the step after the last one that was made failed: the kind of an error in the contents, with its
-// sample, place and value in where[0..2], or one of the codes above. where[3] is the number of steps that were made;
-// found[2 * i] is the mean loss of step i, and found[2 * i + 1] the norm of its gradients.
+// Makes up to `count` steps, one after the other, and none after one whose mean loss is above `largest_loss`. Returns 0, or
+// why the step after the last one that was made failed: the kind of an error in the contents, with its sample, place and
+// value in where[0..2], or one of the codes above. where[3] is the number of steps that were made; found[2 * i] is the mean
+// loss of step i, and found[2 * i + 1] the norm of its gradients.
 DLRM_API int64_t dlrm_training_steps(
     void* handle, const Batch* batches, const Step* steps, int64_t count, double largest_loss, int64_t threads,
     double* found, int64_t* where) {

@@ -1,11 +1,11 @@
-// What a training step consists of, as the parts of the native code share it.
+// The types that all parts of the native training step share.
 //
-// A step runs in stages over one batch of B samples. First those of a sample, each thread with its range of samples:
+// A step runs in stages over one batch of B samples. First come stages of samples, each thread with its range of samples:
 //   indices checked -> dense features cast -> bottom MLP -> lookups and interaction -> cross layers -> top MLP -> loss ->
 //   gradients of the top MLP's activations -> of the cross layers' -> of the interaction's and the rows -> of the bottom
 //   MLP's;
-// then those of a sum over samples, each thread with its range of outputs or tables: rows of the tables and weights.
-// Every sum runs in an order that does not depend on the threads, so any number of them gives the same bits.
+// then sums over samples, each thread with its range of outputs or tables: rows of the tables and weights.
+// Every sum runs in an order that does not depend on the threads, so any number of threads gives the same bits.
 //
 // Activations are matrices of T, float or bfloat16 by the precision of the variant: a row for each sample, padded with
 // zeros to a multiple of BLOCK columns. Weights, biases, tables, gradients of them and optimizer states are float.
@@ -33,25 +33,25 @@ enum Precision : int32_t { FP32 = 0, BF16 = 1 };
 enum LossKind : int32_t { BCE = 0, WBCE = 1, MSE = 2 };
 enum Rule : int32_t { SGD = 0, ADAGRAD = 1, ROWWISE_ADAGRAD = 2, ADAM = 3, LAMB = 4 };  // Optimizers.
 
-// An activation of any precision: `stride` values of T lie between two samples.
+// An activation of any precision: samples are `stride` values of T apart.
 struct Matrix {
     void* data;
     int64_t stride;
 };
 
-// A Linear of an MLP, followed by a ReLU. Also the last one of the top MLP, which has one output and no ReLU, and for
-// which a variant has stages of its own, in float. And the two of a cross layer: V without a bias, and W.
+// A Linear of an MLP, followed by a ReLU. Or the last one of the top MLP, which has one output, no ReLU, and stages of its
+// own in every variant, in float. Or one of the two of a cross layer: V, which has no bias, and W.
 struct Linear {
     int64_t in, out;
     float* weight;       // [out, in].
-    float* bias;         // [out]. Null for V; while it is trained zeros, which are no weights.
+    float* bias;         // [out]. Null for V; in training zeros, which are no weights.
     float* weight_state[2];  // Adagrad: sum. Adam and LAMB: exp_avg, exp_avg_sq. Null where there is none.
     float* bias_state[2];
 };
 
 // A layer while it is trained.
 struct Layer : Linear {
-    void* forward_pack;   // The weights in the order that `forward` reads them in; a variant's own.
+    void* forward_pack;   // The weights in the order in which `forward` reads them; each variant has its own.
     void* backward_pack;  // The same for `input_gradient`.
     float* weight_gradient;  // [out, in].
     float* bias_gradient;    // [out].
@@ -65,7 +65,7 @@ struct Table {
     int64_t is_mean;   // 1: bags are averaged, 0: summed.
 };
 
-// What does not change from step to step. Python passes layers and tables beside it.
+// What does not change from step to step. Python passes layers and tables separately.
 struct Network {
     int64_t inputs;         // Dense features N.
     int64_t dim;            // D.
@@ -90,13 +90,13 @@ inline int64_t interaction_width(const Network& net) {
     return net.dim + vectors * (vectors - 1) / 2 + (net.diagonal ? vectors : 0);
 }
 
-// Places among the layers: bottom MLP, cross layers, top MLP.
+// The order of layers: bottom MLP, cross layers, top MLP.
 inline int64_t first_top(const Network& net) { return net.bottom_layers + 2 * net.cross_layers; }
 inline int64_t layers_of(const Network& net) { return first_top(net) + net.top_layers; }
 
 // Floats that a thread needs to combine the vectors of a sample: see Room in combine.h.
 inline int64_t interaction_room(const Network& net) {
-    constexpr int64_t samples = 20;  // Of which the rows are known: RESOLVED + AHEAD in bags.h.
+    constexpr int64_t samples = 20;  // Whose rows are known: RESOLVED + AHEAD in bags.h.
     const int64_t vectors = round_up(net.num_tables + 1, BLOCK), dim = round_up(net.dim, BLOCK);
     return 2 * vectors * (dim + BLOCK) + 2 * vectors * vectors + 2 * dim + samples * net.num_tables * 2;
 }
@@ -111,7 +111,7 @@ struct Batch {
     int64_t size;            // B.
 };
 
-// Lookups of a table in a batch. Offsets may be out of order, which is found later and ends the step: then no bag is
+// The number of lookups of a table in a batch. If offsets are out of order, a later check ends the step before any bag is
 // read, and any number will do.
 inline int64_t lookups_of(const Batch& batch, int64_t table) {
     if (!batch.offsets) return batch.size;
@@ -119,9 +119,9 @@ inline int64_t lookups_of(const Batch& batch, int64_t table) {
     return first >= 0 && last >= first && last <= batch.lookups ? last - first : 0;
 }
 
-// Numbers of an optimizer for one step.
+// Hyperparameters of an optimizer for one step.
 struct Rates {
-    float learning_rate;  // Of this step, with everything that the rule itself makes of it (Adagrad's lr_decay).
+    float learning_rate;  // For this step, after the rule's own adjustments (Adagrad's lr_decay).
     float epsilon;
     float beta1, beta2;   // Adam and LAMB.
     float weight_decay;   // LAMB and AdamW: decoupled.
@@ -130,16 +130,16 @@ struct Rates {
 
 // What Python passes for one call.
 struct Step {
-    float loss_scale;     // Gradients are those of the mean loss times it: 1 / accumulated batches.
+    float loss_scale;     // Gradients are those of the mean loss times this: 1 / accumulated batches.
     int32_t first;        // 1: gradients begin with this batch, 0: they are added to those of the batches before.
     int32_t last;         // 1: the weights are updated, 0: the gradients are kept for the next batch.
     float largest_norm;   // Gradients are scaled down to this norm over all weights; 0 is off.
-    float largest_value;  // Each gradient is clamped to it; 0 is off.
+    float largest_value;  // Each gradient is clamped to this; 0 is off.
     Rates dense, tables;
 };
 
-// The row gradients of a batch, or of some of its samples: pooled vectors' gradients before they go into the tables.
-// Of sample b and table t: [dim] floats at values + ((b - first) * T + t) * dim.
+// The row gradients of a batch, or of some of its samples: the gradients of pooled vectors before the tables are updated.
+// Sample b and table t have [dim] floats at values + ((b - first) * T + t) * dim.
 struct RowGradients {
     float* values;
     int64_t first;
@@ -147,8 +147,8 @@ struct RowGradients {
 
 enum ErrorKind : int64_t { NONE = 0, BAD_INDEX = 1, NOT_FINITE = 2, BAD_OFFSET = 3, BAD_LABEL = 4 };
 
-// The error of the first sample that has one, whichever thread found it. One in what a batch says is told before a loss
-// that is not finite, which others may have found meanwhile.
+// The error of the first sample that has one, whichever thread found it. An error in a batch's contents comes before a loss
+// that is not finite, which other threads may have found meanwhile.
 struct Error {
     std::atomic_flag lock = ATOMIC_FLAG_INIT;
     int64_t kind = NONE, sample = 0, place = 0, value = 0;
@@ -165,7 +165,7 @@ struct Error {
     }
 };
 
-// What a cross layer computes of each sample: next = x0 * (W (V x) + bias) + x. All are matrices of the same width.
+// What a cross layer computes for each sample: next = x0 * (W (V x) + bias) + x. All matrices have the same width.
 struct Crossing {
     Matrix x0, x;
     Matrix product;  // W (V x) + bias, and in the backward pass its gradient.
@@ -182,29 +182,29 @@ struct Variant {
     int32_t precision;
 
     // --- linear.h ---
-    // Bytes of a layer's packed weights, and packs those of outputs [first, last); first is a multiple of BLOCK, last
-    // too or `out`.
+    // The bytes of a layer's packed weights; and packing those of outputs [first, last): first is a multiple of BLOCK, and
+    // so is last unless it is `out`.
     int64_t (*pack_bytes)(int64_t in, int64_t out);
     void (*pack)(const Layer&, int64_t first, int64_t last);
     // x[b] = dense[b] as T, padded; samples [first, last).
     void (*cast)(const float* dense, int64_t inputs, Matrix x, int64_t first, int64_t last);
     // y[b] = max(0, W x[b] + bias), padded.
     void (*forward)(const Layer&, Matrix x, Matrix y, int64_t first, int64_t last);
-    // dx[b] = W^T dy[b], padded; 0 where mask[b] is 0, if mask.data is not null: there the ReLU before was at 0.
+    // dx[b] = W^T dy[b], padded; if mask.data is not null, 0 where mask[b] is 0, as the ReLU before gave 0 there.
     void (*input_gradient)(const Layer&, Matrix dy, Matrix mask, Matrix dx, int64_t first, int64_t last);
-    // weight_gradient (+)= sum over all samples of dy[b] x[b]^T, bias_gradient (+)= that of dy[b], of outputs
-    // [first, last) as for `pack`. `room` is the calling thread's own, of gradient_room floats.
+    // weight_gradient (+)= sum over all samples of dy[b] x[b]^T, bias_gradient (+)= that of dy[b], for outputs [first,
+    // last) as for `pack`. `room` is the calling thread's own, of gradient_room floats.
     int64_t gradient_room;
     void (*weight_gradient)(
         const Layer&, Matrix dy, Matrix x, int64_t samples, bool add, float* room, int64_t first, int64_t last);
-    // SGD at once: subtracts rate times these gradients from weights and biases, and packs the weights, while they are
+    // With SGD: subtracts rate times these gradients from weights and biases at once, and packs the weights, while they are
     // in the cache. What it leaves in weight_gradient has no meaning. May be null.
     WeightDescent descend_weights;
     // The last layer: logits[b] = w x[b] + bias, in float.
     void (*logits)(const Layer&, Matrix x, float* logits, int64_t first, int64_t last);
     // dx[b] = g[b] w, padded; 0 where mask[b] is 0, if mask.data is not null.
     void (*logit_input_gradient)(const Layer&, const float* g, Matrix mask, Matrix dx, int64_t first, int64_t last);
-    // weight_gradient (+)= sum over all samples of g[b] x[b], of inputs [first, last), any numbers; in the order of the
+    // weight_gradient (+)= sum over all samples of g[b] x[b], for any range of inputs [first, last), in the order of the
     // samples. The bias's gradient is not touched.
     void (*logit_weight_gradient)(
         const Layer&, const float* g, Matrix x, int64_t samples, bool add, int64_t first, int64_t last);
@@ -212,30 +212,30 @@ struct Variant {
     // --- cross.h ---
     // h[b] = V x[b], padded.
     void (*project)(const Layer& v, Matrix x, Matrix h, int64_t first, int64_t last);
-    // product[b] and next[b] of the crossing from h[b], padded.
+    // Computes product[b] and next[b] of the crossing from h[b], padded.
     void (*cross)(const Layer& w, Matrix h, const Crossing&, int64_t first, int64_t last);
-    // From dnext[b]: product[b] = dnext[b] * x0[b], and dx0[b] (+)= dnext[b] * product[b] as it was before.
+    // product[b] = dnext[b] * x0[b], and dx0[b] (+)= dnext[b] * product[b] with its old value.
     void (*cross_gradient)(const Crossing&, int64_t width, Matrix dnext, Matrix dx0, bool add, int64_t first, int64_t last);
     // dx[b] = dnext[b] + V^T dh[b], padded, and + dx0[b] if dx0.data is not null. `dx` may be `dnext`.
     void (*project_gradient)(
         const Layer& v, Matrix dh, Matrix dnext, Matrix dx0, Matrix dx, int64_t first, int64_t last);
 
     // --- interaction.h ---
-    // vectors[b] holds F = T + 1 vectors of T, round_up(dim, BLOCK) apart, of which the first is the bottom MLP's
-    // output and is there already. Reads the others from the tables, and writes out[b], their combination, padded. For
-    // a concatenation `out` may be `vectors`, if dim is a multiple of BLOCK.
+    // vectors[b] holds F = T + 1 vectors of T, round_up(dim, BLOCK) apart. The first, the bottom MLP's output, is already
+    // there. Reads the others from the tables, and writes out[b], their combination, padded. For a concatenation, `out` may
+    // be `vectors` if dim is a multiple of BLOCK.
     // `room` is the calling thread's own, of interaction_room(network) floats.
     void (*interact)(
         const Network&, const Table*, const Batch&, Matrix vectors, Matrix out, float* room, int64_t first, int64_t last);
-    // From dout[b]: ddense[b], the gradient of the bottom MLP's output, padded and 0 where that is 0, and the row
-    // gradients of samples [first, last).
+    // Computes from dout[b]: ddense[b], the gradient of the bottom MLP's output, padded and 0 where that output is 0, and
+    // the row gradients of samples [first, last).
     void (*interact_backward)(
         const Network&, Matrix vectors, Matrix dout, Matrix ddense, RowGradients, float* room, int64_t first,
         int64_t last);
 
     // --- rows.h ---
-    // Subtracts learning_rate * gradient from the rows of tables [first_table, last_table), of each sample after sample
-    // of [first, last).
+    // Subtracts learning_rate * gradient from the rows of tables [first_table, last_table), one sample of [first, last)
+    // after the other.
     void (*descend)(
         const Network&, const Table*, int64_t first_table, int64_t last_table, const Batch&, RowGradients,
         float learning_rate, int64_t first, int64_t last);

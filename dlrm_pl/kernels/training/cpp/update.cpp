@@ -29,8 +29,8 @@ void lamb_direction(float* gradient, const float* weights, float* average, float
 
 }  // namespace
 
-// Makes the gradients of all layers' weights, or changes the weights at once. Blocks of outputs of all layers are shared
-// as one line, so that threads have about the same work, and most layers one thread.
+// Computes the gradients of all layers' weights, or updates the weights at once. The output blocks of all layers are shared
+// as one sequence, so that threads have about the same work, and most layers have a single thread.
 void Trainer::weights(const Team& team, int64_t number, const Batch& batch, const Step& step) {
     int64_t work = 0;
     for (const Layer& layer : layers) work += blocks_of(layer) * round_up(layer.in, BLOCK);
@@ -39,7 +39,7 @@ void Trainer::weights(const Team& team, int64_t number, const Batch& batch, cons
     for (int64_t i = 0; i < int64_t(layers.size()); i++) {
         const Layer& layer = layers[size_t(i)];
         const int64_t width = round_up(layer.in, BLOCK);
-        // The blocks of which the middle lies before a bound.
+        // The number of blocks whose middle is before a bound.
         const auto before = [&](int64_t bound) {
             return std::clamp((bound - place + width / 2) / width, int64_t(0), blocks_of(layer));
         };
@@ -49,7 +49,7 @@ void Trainer::weights(const Team& team, int64_t number, const Batch& batch, cons
     }
 }
 
-// Of outputs [first, last) of a layer.
+// The same for outputs [first, last) of a layer.
 void Trainer::weights_of(
     int64_t index, int64_t number, const Batch& batch, const Step& step, int64_t first, int64_t last) {
     Layer& layer = layers[size_t(index)];
@@ -69,7 +69,7 @@ void Trainer::weights_of(
     if (updates_at_once(step)) update_outputs(index, step, first, last);
 }
 
-// What is not updated at once.
+// Updates what was not updated at once.
 void Trainer::update_all(Team& team, int64_t number, const Step& step) {
     const bool by_rows = !descends(step);
     if (by_rows) {
@@ -77,7 +77,7 @@ void Trainer::update_all(Team& team, int64_t number, const Step& step) {
     }
     if (step.largest_norm > 0) find_factor(team, number, step);
     if (!updates_at_once(step)) {
-        if (!(step.largest_norm > 0)) team.meet();  // The gradients of a share are others' work.
+        if (!(step.largest_norm > 0)) team.meet();  // Other threads computed gradients of a share.
         for (int64_t i = 0; i < int64_t(layers.size()); i++) {
             Layer& layer = layers[size_t(i)];
             const auto share = [&](const auto& work) { team.share(number, layer.out, BLOCK, work); };
@@ -95,9 +95,9 @@ void Trainer::update_all(Team& team, int64_t number, const Step& step) {
     });
 }
 
-// The norm of all gradients together, as torch.nn.utils.clip_grad_norm_ takes it, in double.
+// Computes the norm of all gradients together, as torch.nn.utils.clip_grad_norm_ does, in double.
 void Trainer::find_factor(Team& team, int64_t number, const Step& step) {
-    team.meet();  // The gradients of a share are others' work.
+    team.meet();  // Other threads computed gradients of a share.
     auto* squares = static_cast<double*>(partial_squares.get(0));
     each_table(team, number, [&](int64_t table) {
         squares[table] = table_gradients.squares(variant, net, table, room(number));
@@ -123,7 +123,7 @@ void Trainer::find_factor(Team& team, int64_t number, const Step& step) {
     team.meet();
 }
 
-// Limits the gradients of outputs [first, last) of a layer, and updates their weights, unless LAMB has to know more.
+// Limits the gradients of outputs [first, last) of a layer, and updates their weights unless LAMB needs norms first.
 void Trainer::update_outputs(int64_t index, const Step& step, int64_t first, int64_t last) {
     Layer& layer = layers[size_t(index)];
     const auto limit = [&](float* values, int64_t count) {
@@ -140,7 +140,7 @@ void Trainer::update_outputs(int64_t index, const Step& step, int64_t first, int
         float* const states[2] = {state[0] ? state[0] + start : nullptr, state[1] ? state[1] + start : nullptr};
         variant.update(net.dense_rule, weights + start, gradient + start, states, count, step.dense);
     };
-    // Block by block: what one loop leaves in the cache the next one takes.
+    // Block by block, so that each loop finds in the cache what the one before left there.
     for (int64_t start = first; start < last; start += BLOCK) {
         const int64_t end = std::min(start + BLOCK, last), place = start * layer.in, count = (end - start) * layer.in;
         limit(layer.weight_gradient + place, count);
@@ -152,7 +152,7 @@ void Trainer::update_outputs(int64_t index, const Step& step, int64_t first, int
     }
 }
 
-// The weights and the biases of a layer are scaled each by the ratio of their own norm to that of Adam's direction.
+// Scales the updates of a layer's weights, and of its biases, by the ratio of their norm to that of Adam's direction.
 void Trainer::update_lamb(Team& team, int64_t number, Layer& layer, const Rates& rates) {
     auto* squares = static_cast<double*>(partial_squares.get(0));
     const int64_t blocks = (layer.out + BLOCK - 1) / BLOCK;

@@ -1,12 +1,12 @@
-// Layers of bfloat16. Included by every variant behind rows.h, its own `layer`, and its own `bf16_sums`, which says what
-// sums their products: `static Bf16Sums bf16_sums()`.
+// bfloat16 layers. Every variant includes this after rows.h, its own `layer`, and its own `static Bf16Sums bf16_sums()`,
+// which returns the function that sums their products.
 
 inline uint32_t rounded_bits(float x) {
     const uint32_t bits = as_bits(x);
     return bits + 0x7fffu + (bits >> 16 & 1u);
 }
 
-// Rounds finite numbers half to even; those that are too small for a layer's input become 0.
+// Rounds finite numbers to bfloat16, half to even; magnitudes below BF16_TINY become 0.
 inline void to_bf16(const float* __restrict x, int64_t count, uint16_t* __restrict out) {
     for (int64_t i = 0; i < count; i++) {
         const uint32_t bits = rounded_bits(x[i]);
@@ -14,15 +14,15 @@ inline void to_bf16(const float* __restrict x, int64_t count, uint16_t* __restri
     }
 }
 
-// What a layer gives: floats, or what the layer behind it reads.
+// Where a layer's outputs go: to floats, or to the input of the next layer.
 struct Outputs {
-    float* floats;      // Of the last layer, rows `stride` values apart.
-    uint8_t* bytes;     // Of an int8 layer's input, `stride` bytes apart; `next` is that layer.
-    uint16_t* halves;   // Of a bfloat16 layer's input, `stride` values apart.
+    float* floats;      // Outputs of the last layer, rows `stride` values apart.
+    uint8_t* bytes;     // Input of the int8 layer `next`, rows `stride` bytes apart.
+    uint16_t* halves;   // Input of a bfloat16 layer, rows `stride` values apart.
     int64_t stride;
     const Layer* next;
 
-    // Puts float values of a row from a column on in their place.
+    // Stores float values of a row, from a column on, in the format of the next layer's input.
     void put(const float* values, int64_t count, int64_t row, int64_t column) const {
         const int64_t place = row * stride + column;
         if (floats) {
@@ -35,7 +35,7 @@ struct Outputs {
     }
 };
 
-// The outputs of some columns of a row on their way. They are rounded to bfloat16, as a layer in torch does.
+// Adds the bias, rounds to bfloat16, as a layer in torch does, and applies the lower bound.
 inline void finish_bf16(float* __restrict values, const float* __restrict bias, int64_t count, float lowest) {
     for (int64_t i = 0; i < count; i++) {
         const float value = as_float(rounded_bits(values[i] + bias[i]) & 0xffff0000u);
@@ -43,7 +43,7 @@ inline void finish_bf16(float* __restrict values, const float* __restrict bias, 
     }
 }
 
-// The largest magnitude among sums with their bias, before they are rounded.
+// The bits of the largest magnitude among the sums plus bias, before they are rounded.
 inline uint32_t largest_sum(const float* values, const float* bias, int64_t count) {
     uint32_t largest = 0;
     for (int64_t i = 0; i < count; i++) {
@@ -53,8 +53,8 @@ inline uint32_t largest_sum(const float* values, const float* bias, int64_t coun
     return largest;
 }
 
-// Computes a layer whose outputs are floats first, for some columns of all rows at a time: those of a bfloat16 layer, or of
-// an int8 layer in front of one. Returns the first row with a value that is not finite, or -1. `sums` is [rows, BF16_COLUMNS].
+// Computes a layer whose outputs are floats first: a bfloat16 layer, or an int8 layer in front of one. Takes some columns of
+// all rows at a time. Returns the first row with a value that is not finite, or -1. `sums` is [rows, BF16_COLUMNS].
 static int64_t layer_by_columns(
     const void* in, int64_t stride, int64_t rows, const Layer& whole, const Outputs& outputs, float* sums) {
     int64_t bad = rows;

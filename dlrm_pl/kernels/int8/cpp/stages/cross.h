@@ -1,19 +1,19 @@
-// Included by every variant behind mlp.h and samples.h.
+// Every variant includes this after mlp.h and samples.h.
 
-// Columns of x that W's outputs are added to at a time. The columns of all rows of a block stand side by side in memory,
-// so that they are read and written as a stream.
+// Columns of x that W's outputs are added to at a time. In memory, these columns of all rows of a block are contiguous, so
+// that they are read and written sequentially.
 constexpr int64_t CROSS_COLUMNS = 128;
 
-// The values of a block of rows, in the thread's working memory. The strides of bytes are no powers of two: such rows would
+// The values of a block of rows, in the thread's scratch memory. The byte strides are not powers of two: such rows would
 // share few cache sets.
 struct Crossing {
     int64_t width, rows, byte_stride, inner_stride;
     float* first;       // x0, [width / CROSS_COLUMNS, rows, CROSS_COLUMNS].
     float* x;           // Likewise.
-    float* part;        // [rows, CROSS_COLUMNS], some outputs of a W.
-    float* vector;      // [dim], a sum of a bag.
+    float* part;        // [rows, CROSS_COLUMNS], outputs of one W.
+    float* vector;      // [dim], the sum of one bag.
     uint8_t* bytes;     // [rows, byte_stride], x as V reads it.
-    uint8_t* inner;     // [rows, inner_stride], between V and W.
+    uint8_t* inner;     // [rows, inner_stride], V's outputs, which W reads.
     uint32_t* largest;  // [rows], the bits of the largest magnitude of x.
 
     Crossing(const Cross& job, int64_t block) : width(job.width()), rows(block) {
@@ -33,12 +33,12 @@ struct Crossing {
         largest = reinterpret_cast<uint32_t*>(place + rows * inner_stride);
     }
 
-    // Where a row's value of a column stands in x0 and x.
+    // The index in x0 and x of the value at a row and column.
     int64_t place(int64_t row, int64_t column) const {
         return (column / CROSS_COLUMNS * rows + row) * CROSS_COLUMNS + column % CROSS_COLUMNS;
     }
 
-    // Puts a vector into x0, and into the bytes that the first V reads.
+    // Stores a vector in x0, and quantized in the bytes that the first V reads.
     void put(const float* values, int64_t count, int64_t row, int64_t column, float inverse, float zero) const {
         quantize_bytes(values, count, inverse, zero, bytes + row * byte_stride + column);
         for (const int64_t end = column + count; column < end;) {
@@ -49,7 +49,7 @@ struct Crossing {
     }
 };
 
-// Fills x0 of the samples [start, start + rows) and its bytes; false after an error.
+// Fills x0 and its bytes for the samples [start, start + rows); returns false after an error.
 static bool gather(const Cross& job, int64_t start, int64_t rows, const Crossing& values, Error& error) {
     const Tables& tables = job.tables;
     const int64_t dim = tables.dim;
@@ -57,7 +57,7 @@ static bool gather(const Cross& job, int64_t start, int64_t rows, const Crossing
     clear_padding(values.bytes, values.byte_stride, rows, values.width);
     for (int64_t row = 0; row < rows; row++) values.put(job.dense + (start + row) * dim, dim, row, 0, inverse, zero);
     bool well = true;
-    // After an error too, since an earlier sample may have one in a later table.
+    // Continues after an error, since an earlier sample may have one in a later table.
     for (int64_t table = 0; table < tables.count; table++) {
         well &= pool_samples(tables, table, start, start + rows, values.vector, 0, error, [&](int64_t sample) {
             values.put(values.vector, dim, sample - start, (table + 1) * dim, inverse, zero);
@@ -66,8 +66,8 @@ static bool gather(const Cross& job, int64_t start, int64_t rows, const Crossing
     return well;
 }
 
-// x behind a layer, from x0, some outputs of W and x before it. One of the last two is overwritten, or x is x0: separate
-// functions, so that the compiler knows which of the arrays are the same.
+// x after a layer, from x0, outputs of W and x before the layer, which is x0 in the first one. The last layer's x overwrites
+// `part`. Separate functions tell the compiler which of the arrays are the same.
 inline void cross_first(const float* __restrict first, const float* __restrict part, float* __restrict x, int64_t count) {
     for (int64_t i = 0; i < count; i++) x[i] = first[i] * part[i] + first[i];
 }
@@ -79,7 +79,7 @@ inline void cross_last(const float* first, const float* before, float* __restric
 }
 
 static void cross(const Cross& job, int64_t first, int64_t last, Error& error) {
-    // Blocks of about the same size: a small last one would read all weights for a few rows.
+    // The blocks have about the same size, since a small last one would read all weights for a few rows.
     const int64_t blocks = (last - first + job.block_rows - 1) / job.block_rows;
     const int64_t block = std::min(job.block_rows, round_up((last - first + blocks - 1) / blocks, 16));
     const Crossing values(job, block);
@@ -94,7 +94,7 @@ static void cross(const Cross& job, int64_t first, int64_t last, Error& error) {
             const bool is_last = i + 1 == job.count;
             clear_padding(values.inner, values.inner_stride, rows, v.out);
             layer(values.bytes, values.byte_stride, rows, v, values.inner, nullptr, values.inner_stride);
-            // x is rounded for the next layer, or for the output.
+            // x is quantized for the next layer, or for the output.
             uint8_t* bytes = values.bytes;
             int64_t byte_stride = values.byte_stride;
             float inverse = job.inverse_scale, zero = job.zero_point;
@@ -116,7 +116,7 @@ static void cross(const Cross& job, int64_t first, int64_t last, Error& error) {
                     const float* x0 = values.first + place;
                     float *part = values.part + row * CROSS_COLUMNS, *x = values.x + place;
                     if (is_last) {
-                        // Of the last layer only the result leaves the L1 cache.
+                        // In the last layer, only the result leaves the L1 cache.
                         cross_last(x0, i ? x : x0, part, count);
                         x = part;
                     } else if (i) {
@@ -126,7 +126,7 @@ static void cross(const Cross& job, int64_t first, int64_t last, Error& error) {
                     }
                     if (bytes) quantize_bytes(x, count, inverse, zero, bytes + row * byte_stride + column);
                     if (!is_last) continue;
-                    // A value that is not finite stays so in the layers behind it.
+                    // Checking the last layer is enough: a value that is not finite stays so in later layers.
                     values.largest[row] = std::max(values.largest[row], largest_bits(x, count));
                     if (!job.floats) continue;
                     std::memcpy(job.floats + (start + row) * width + column, x, sizeof(float) * size_t(count));

@@ -1,13 +1,13 @@
-// Included by every variant behind rows.h and its own `layer`, which multiplies a block of rows, and behind bf16.h.
+// Every variant includes this after rows.h, bf16.h and its own `layer`, which multiplies a block of rows.
 
-// Zeroes the last, partly filled block of each row before its values are written, so that the padding of the next
-// layer's inputs is 0, and not what an earlier call left there.
+// Zeroes the last, partly filled block of each row before its values are written, so that the padding of the next layer's
+// inputs is 0 rather than what an earlier call left there.
 inline void clear_padding(uint8_t* rows, int64_t stride, int64_t count, int64_t values) {
     if (values % BLOCK_IN == 0) return;
     for (int64_t row = 0; row < count; row++) std::memset(rows + row * stride + values / BLOCK_IN * BLOCK_IN, 0, BLOCK_IN);
 }
 
-// The same of a layer's input of any type, whose stride is in bytes too.
+// The same for the input of a layer of any type; here too, the stride is in bytes.
 inline void clear_padding(uint8_t* rows, int64_t stride, int64_t count, int64_t values, const Layer& reader) {
     if (reader.type == INT8_LAYER) return clear_padding(rows, stride, count, values);
     if (values % BLOCK_IN == 0) return;
@@ -15,10 +15,10 @@ inline void clear_padding(uint8_t* rows, int64_t stride, int64_t count, int64_t 
     for (int64_t row = 0; row < count; row++) std::memset(rows + row * stride + place, 0, 2 * BLOCK_IN);
 }
 
-// The distance between rows of a layer's input, as that layer counts it.
+// The distance between rows of a layer's input, in the unit that the layer uses.
 inline int64_t stride_of(const Layer& reader, int64_t bytes) { return reader.type == BF16_LAYER ? bytes / 2 : bytes; }
 
-// Turns a row of floats into the first layer's input; false after an error.
+// Converts a row of floats to the first layer's input; returns false after an error.
 static bool take_floats(const Mlp& job, int64_t row, uint8_t* out, Error& error) {
     const float* x = job.floats + row * job.stride;
     const bool halves = job.layers[0].type == BF16_LAYER;

@@ -1,5 +1,5 @@
-// Included by every variant, inside its namespace, so that the compiler vectorizes it for that processor.
-// No product is fused with a sum (-ffp-contract=off), so every variant rounds alike and gives the same bits.
+// Every variant includes this inside its namespace, so that the compiler vectorizes it for that processor.
+// Products are not fused with sums (-ffp-contract=off), so every variant rounds alike and gives the same bits.
 
 inline float as_float(uint32_t bits) {
     float value;
@@ -13,7 +13,7 @@ inline uint32_t as_bits(float value) {
     return bits;
 }
 
-// Rounds half to even, for |x| < 2^22: the sum has no bits below one.
+// Rounds half to even, for |x| < 2^22: the sum has no fraction bits.
 inline float round_even(float x) { return (x + 12582912.0f) - 12582912.0f; }
 
 inline float clamped(float x, float low, float high) {
@@ -24,12 +24,12 @@ inline float clamped(float x, float low, float high) {
 // Exact for every half-precision number, subnormal ones included.
 inline float from_half(uint16_t half) {
     const uint32_t sign = uint32_t(half & 0x8000u) << 16, rest = uint32_t(half & 0x7fffu) << 13;
-    const float scaled = as_float(rest) * 5.192296858534828e33f;  // 2^112: moves the exponent's bias.
+    const float scaled = as_float(rest) * 5.192296858534828e33f;  // 2^112 adjusts the exponent's bias.
     const bool special = (half & 0x7c00u) == 0x7c00u;
     return as_float(sign | (special ? rest | 0x7f800000u : as_bits(scaled)));
 }
 
-// The bits of the largest magnitude. They are in the order of the numbers, with infinity and NaN above all.
+// The bits of the largest magnitude. As integers they sort like the numbers, with infinity and NaN above all others.
 inline uint32_t largest_bits(const float* x, int64_t count) {
     uint32_t largest = 0;
     for (int64_t i = 0; i < count; i++) {
@@ -41,7 +41,7 @@ inline uint32_t largest_bits(const float* x, int64_t count) {
 
 constexpr uint32_t INFINITE_BITS = 0x7f800000u;
 
-// Smaller vectors become 0: the inverse of their scale would not be finite.
+// Vectors without a larger magnitude become 0: the inverse of their scale would not be finite.
 constexpr float TINY = 1e-30f;
 
 // Quantizes a vector to symmetric int8 and returns its scale. `largest` is finite.
@@ -70,8 +70,8 @@ struct Int4 {
         scale = as_float(uint32_t(bits) << 16);
     }
 
-    int8_t low(int64_t i) const { return int8_t((row[i] & 15) - zero); }           // Of the first half of the values.
-    int8_t high(int64_t i) const { return int8_t((row[i - half] >> 4) - zero); }  // Of the second.
+    int8_t low(int64_t i) const { return int8_t((row[i] & 15) - zero); }           // For i in the first half of the values.
+    int8_t high(int64_t i) const { return int8_t((row[i - half] >> 4) - zero); }  // For i in the second half.
 };
 
 inline void unpack_int4(const uint8_t* __restrict row, int64_t dim, int8_t* __restrict out, float* scale) {
@@ -111,7 +111,7 @@ struct Bag {
     int64_t first, last;
 };
 
-// Sums the rows of a bag, whose indices were checked, into `sum` [dim].
+// Sums the rows of a bag, whose indices have been checked, into `sum` [dim].
 inline void add_rows(const Tables& tables, int64_t table, Bag bag, float* sum) {
     const int64_t bytes = row_bytes(tables.types[table], tables.dim);
     std::memset(sum, 0, sizeof(float) * size_t(tables.dim));
@@ -120,8 +120,8 @@ inline void add_rows(const Tables& tables, int64_t table, Bag bag, float* sum) {
     }
 }
 
-// Prefetches into the L2 cache, to which more lines can be on their way than to the L1 cache. Forced to be inline, since
-// gcc drops calls of functions that only prefetch, which have no effect in its eyes.
+// Prefetches into the L2 cache, which can have more lines in flight than the L1 cache. Forced inline, since gcc believes
+// that a function which only prefetches has no effect, and drops calls to it.
 __attribute__((always_inline)) inline void prefetch_row(const uint8_t* row, int64_t bytes) {
     for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(row + i, 0, 2);
     __builtin_prefetch(row + bytes - 1, 0, 2);
@@ -167,14 +167,14 @@ __attribute__((always_inline)) inline void prefetch_sample(const Tables& tables,
         if (!in_order(tables, bag)) continue;
         const int64_t last = std::min(bag.last, bag.first + MOST_PREFETCHED);
         for (int64_t i = bag.first; i < last; i++) {
-            // An index outside its table has no address; it is reported when its turn comes.
+            // An index outside its table has no address; it is reported when its sample is computed.
             const int64_t index = tables.indices[i];
             if (uint64_t(index) < count) prefetch_row(tables.rows[table] + index * bytes, bytes);
         }
     }
 }
 
-// Packs rows; returns the first that is not finite, or -1.
+// Packs rows; returns the first row that is not finite, or -1.
 static int64_t pack(const float* values, int64_t rows, int64_t dim, int32_t type, uint8_t* out) {
     const int64_t bytes = row_bytes(type, dim), half = (dim + 1) / 2;
     for (int64_t row = 0; row < rows; row++, values += dim, out += bytes) {
@@ -212,9 +212,9 @@ struct Vectors {
     int8_t* values;     // [vectors, padded dim], both padded to whole blocks with zeros.
     float* scales;      // [vectors], padded likewise.
     int32_t* products;  // [vectors, vectors].
-    uint8_t* room;      // Twice the bytes of the values, for a variant's own layout of them.
+    uint8_t* room;      // Twice the bytes of `values`, for a variant's own copy of them in another layout.
     float* sum;         // [padded dim], the sum of a bag.
-    uint8_t* line;      // One row of the output as floats, and a vector register more.
+    uint8_t* line;      // One row of the output as floats, and one more vector register.
 
     explicit Vectors(const Interaction& job) {
         const int64_t padded = round_up(job.tables.dim, BLOCK_IN), count = round_up(job.tables.count + 1, BLOCK_OUT);

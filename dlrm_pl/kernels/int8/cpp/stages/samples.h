@@ -1,11 +1,11 @@
-// Included by every variant behind rows.h and its own `copy_row`, `sum_rows`, `products`, `store_pairs` and guards.
+// Every variant includes this after rows.h and its own `copy_row`, `sum_rows`, `products`, `store_pairs` and guards.
 
-// A sample's bags are found some samples before its rows are read, so that the rows can be prefetched.
+// A sample's rows are found some samples before they are read, so that they can be prefetched.
 constexpr int64_t CHUNK = 32;
 constexpr int64_t AHEAD = 8;
-constexpr int64_t ROWS_AHEAD = 64;  // Lookups of one table, where they follow one another.
+constexpr int64_t ROWS_AHEAD = 64;  // Lookups to prefetch ahead where one table is pooled at a time.
 
-// Resolves and checks the rows of one-hot samples [first, last) table by table, in the order of the indices.
+// Checks the indices of one-hot samples [first, last) and finds their rows, table by table, as the indices are stored.
 struct Places {
     const uint8_t* rows[CHUNK + AHEAD][MAX_TABLES];
 
@@ -22,7 +22,7 @@ struct Places {
         return true;
     }
 
-    // Reports the same error whichever table is checked first; always returns false.
+    // Reports the first sample's error, whichever table `resolve` checked first; always returns false.
     static bool report_first(const Tables& tables, int64_t first, int64_t last, Error& error) {
         for (int64_t sample = first; sample < last; sample++) {
             for (int64_t table = 0; table < tables.count; table++) {
@@ -34,7 +34,7 @@ struct Places {
     }
 };
 
-// Sums or averages a bag's rows into `sum` [dim]; false after an error.
+// Sums or averages a bag's rows into `sum` [dim]; returns false after an error.
 inline bool pool(const Tables& tables, int64_t table, int64_t sample, Bag bag, float* sum, Error& error) {
     for (int64_t i = bag.first; i < bag.last; i++) {
         if (!row_of(tables, table, i, sample, error)) return false;
@@ -47,7 +47,7 @@ inline bool pool(const Tables& tables, int64_t table, int64_t sample, Bag bag, f
     return true;
 }
 
-// Takes a bag of one row as int8, without a sum.
+// Copies a bag of one packed row as int8, without a sum.
 inline void take_row(const uint8_t* row, int32_t type, int64_t dim, int8_t* out, float* scale) {
     if (type == INT8) {
         copy_row(row, dim, out);
@@ -57,7 +57,7 @@ inline void take_row(const uint8_t* row, int32_t type, int64_t dim, int8_t* out,
     }
 }
 
-// Takes any bag as int8; false after an error.
+// Converts any bag to int8; returns false after an error.
 static bool take_bag(
     const Tables& tables, int64_t table, int64_t sample, float* sum, int8_t* out, float* scale, Error& error) {
     const Bag bag = bag_of(tables, table, sample);
@@ -104,7 +104,7 @@ static void interaction(const Interaction& job, int64_t first, int64_t last, Err
             const uint32_t bits = largest_bits(dense, dim);
             if (bits >= INFINITE_BITS) return error.report(NOT_FINITE, sample, -1, 0);
             vectors.scales[0] = quantize_vector(dense, dim, as_float(bits), vectors.values);
-            // All rows of a later sample at once; prefetched one by one between the reads, they arrived later.
+            // Prefetches all rows of a later sample in one loop: spread over the sample's other work, they arrived later.
             const auto* later = !tables.offsets && sample + AHEAD < last ? places.rows[sample + AHEAD - chunk] : nullptr;
             if (plain) {
                 for (int64_t table = 0; table < tables.count; table++) {
@@ -124,7 +124,7 @@ static void interaction(const Interaction& job, int64_t first, int64_t last, Err
                     return;
                 }
             }
-            // Of a packed row that needs no sum only the scale is checked.
+            // If a packed row was used without a sum, only its scale is checked.
             if (largest_bits(vectors.scales, count) >= INFINITE_BITS) {
                 int64_t bad = 1;
                 while (largest_bits(vectors.scales + bad, 1) < INFINITE_BITS) bad++;
@@ -147,9 +147,9 @@ static void interaction(const Interaction& job, int64_t first, int64_t last, Err
     }
 }
 
-// Sums or averages the bags [first, last) of one table into rows of `out`, and calls `done(sample)` behind each; false after
-// an error, of which the first sample's is reported. The lookups of a table follow one another, so its rows are prefetched
-// by their order.
+// Sums or averages the bags [first, last) of one table into rows of `out`, and calls `done(sample)` after each. Returns
+// false after an error, and reports that of the first sample. The lookups of a table are contiguous, so its rows are
+// prefetched in lookup order.
 template <typename Done>
 inline bool pool_samples(
     const Tables& tables, int64_t table, int64_t first, int64_t last, float* out, int64_t stride, Error& error,
@@ -173,7 +173,7 @@ inline bool pool_samples(
     return true;
 }
 
-// Samples whose bags are pooled table by table.
+// Samples in a block whose bags are pooled table by table.
 constexpr int64_t POOLED = 128;
 
 static void pooling(const Pooling& job, int64_t first, int64_t last, Error& error) {
@@ -182,7 +182,7 @@ static void pooling(const Pooling& job, int64_t first, int64_t last, Error& erro
     for (int64_t start = first; start < last; start += POOLED) {
         const int64_t end = std::min(start + POOLED, last);
         bool well = true;
-        // After an error too, since an earlier sample may have one in a later table.
+        // Continues after an error, since an earlier sample may have one in a later table.
         for (int64_t table = 0; table < tables.count; table++) {
             float* out = job.out + start * stride + table * tables.dim;
             well &= pool_samples(tables, table, start, end, out, stride, error, [](int64_t) {});

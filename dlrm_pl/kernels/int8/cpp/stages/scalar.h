@@ -1,7 +1,7 @@
-// Included by the variants that leave the rest to the compiler's vectorizer.
+// Included by the variants that leave these functions to the compiler's vectorizer.
 
 struct ProductsGuard {
-    ProductsGuard() {}  // Not trivial: the compiler would warn of an unused variable.
+    ProductsGuard() {}  // Not trivial, or the compiler would warn about an unused variable.
 };
 struct LayerGuard {
     LayerGuard() {}
@@ -54,8 +54,8 @@ inline void finish(const int32_t* sums, const Layer& layer, int64_t first, uint8
     }
 }
 
-// Goes through rows: `multiply(row, left, sums)` writes the sums of up to six of the `left` rows by 16 outputs, and returns
-// how many rows it did.
+// Iterates over rows: `multiply(row, left, sums)` writes 16 sums for each of up to six of the `left` rows, and returns the
+// number of rows that it computed.
 template <typename Multiply>
 inline void each_few_rows(
     int64_t rows, int64_t first, const Layer& layer, uint8_t* bytes, float* floats, int64_t out_stride,

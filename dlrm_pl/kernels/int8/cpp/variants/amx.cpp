@@ -1,4 +1,4 @@
-// AMX: products of 16 rows by 16 columns of 64 bytes at once.
+// AMX: one instruction multiplies 16 rows by 16 columns of 64 bytes each.
 #if defined(__x86_64__)
 
 #include <cpuid.h>
@@ -31,7 +31,7 @@ bool has_bf16_tiles() {
 using ProductsGuard = TileGuard;
 using LayerGuard = TileGuard;
 
-// Up to 32 vectors of up to 128 bytes, the usual case, without a detour through memory.
+// The usual case, up to 32 vectors of up to 128 bytes: three tiles hold all sums at once.
 inline void products_32x128(const Vectors vectors, int8_t* turned) {
     const int8_t* values = vectors.values;
     transpose(values, 128, turned);
@@ -88,8 +88,8 @@ static int64_t products(const Vectors vectors, int64_t count, int64_t padded) {
     return columns;
 }
 
-// The sums of up to 32 rows by 32 outputs, [2][2] tiles of [16][16], on their way to the output. They are finished a
-// few rows at a time between the products of the next ones: vector and tile units work side by side.
+// The sums of up to 32 rows by 32 outputs, [2][2] tiles of [16][16], which wait to be converted to outputs. This is done a
+// few rows at a time between the products of the next block, so that vector and tile units work in parallel.
 struct Pending {
     alignas(64) int32_t sums[4][256];
     int64_t done = 0, rows = 0, first = 0, out_stride = 0;
@@ -133,7 +133,7 @@ static void layer(
         if (two) _tile_zero(1);
         if (lower) _tile_zero(2);
         if (two && lower) _tile_zero(3);
-        // The weights stay in the L1 cache while all rows pass by; the rows are therefore loaded as a stream.
+        // The weights stay in the L1 cache while all rows pass through, so the rows are loaded with a streaming hint.
         for (int64_t k = 0; k < inputs; k += BLOCK_IN, w += BLOCK_BYTES) {
             _tile_stream_loadd(4, x + k, stride);
             _tile_loadd(6, w, 64);
@@ -172,7 +172,7 @@ static void layer(
     before->finish(layer, before->rows);
 }
 
-// Depths of a tile that are summed for all rows before the next ones: the weights of 32 outputs stay in the L1 cache.
+// Tile depths that are summed for all rows before the next ones, so that the weights of 32 outputs stay in the L1 cache.
 constexpr int64_t BF16_STEPS = 12;
 
 static void tile_bf16_sums(

@@ -1,4 +1,4 @@
-// AVX2: products in 16 bits, which cannot saturate. The instruction that multiplies bytes could.
+// AVX2: multiplies 16-bit integers, whose products cannot saturate. The instruction that multiplies bytes can.
 #if defined(__x86_64__)
 
 #include <immintrin.h>
@@ -17,9 +17,9 @@ namespace {
 #include "../stages/rows.h"
 #include "avx2.h"
 
-constexpr int64_t ROWS_AT_A_TIME = 48;  // As 16-bit numbers of 1,024 inputs they take 100 KB, which the L2 cache keeps.
+constexpr int64_t ROWS_AT_A_TIME = 48;  // With 1,024 inputs of 16 bits each, they take 100 KB, which the L2 cache can hold.
 
-// ROWS rows by 8 outputs, half a block: each vector has the sums of four outputs, in two parts for two inputs each.
+// Multiplies ROWS rows by 8 outputs, half a block. Each vector has the sums of four outputs, each in two parts (two inputs).
 template <int ROWS>
 inline void multiply_half(const int16_t* in, int64_t stride, const int8_t* weights, int64_t inputs, int32_t* sums) {
     __m256i sum[ROWS][2];
@@ -38,8 +38,8 @@ inline void multiply_half(const int16_t* in, int64_t stride, const int8_t* weigh
             sum[row][1] = _mm256_add_epi32(sum[row][1], _mm256_madd_epi16(x, second));
         }
     }
-    // Stored before they are finished, and hidden from the compiler, which would otherwise keep the sums in memory within
-    // the loop.
+    // The sums are stored before they are finished, and the copy is hidden from the compiler, which would otherwise keep
+    // the sums in memory during the loop.
     alignas(32) __m256i halves[ROWS][2];
     DLRM_UNROLL
     for (int row = 0; row < ROWS; row++) {
@@ -48,7 +48,7 @@ inline void multiply_half(const int16_t* in, int64_t stride, const int8_t* weigh
     }
     asm volatile("" ::"r"(halves) : "memory");
     for (int row = 0; row < ROWS; row++) {
-        // Adding neighbours leaves outputs 0, 1, 4, 5, 2, 3, 6, 7.
+        // Adding neighbours gives the outputs in the order 0, 1, 4, 5, 2, 3, 6, 7.
         const __m256i mixed = _mm256_hadd_epi32(halves[row][0], halves[row][1]);
         _mm256_storeu_si256(reinterpret_cast<__m256i*>(sums + row * BLOCK_OUT), _mm256_permute4x64_epi64(mixed, 0xd8));
     }
@@ -61,7 +61,7 @@ inline int64_t multiply(const int16_t* in, int64_t stride, const int8_t* weights
     return ROWS;
 }
 
-// The inputs are made 16 bits wide once for all outputs, so that a product takes them from memory as they are.
+// Widens the inputs to 16 bits once for all outputs, so that products read them from memory as they are.
 static void layer(
     const uint8_t* in, int64_t stride, int64_t rows, const Layer& layer, uint8_t* bytes, float* floats,
     int64_t out_stride) {

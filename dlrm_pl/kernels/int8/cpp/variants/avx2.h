@@ -1,4 +1,4 @@
-// Parts of the variants with vectors of 256 bits. Included within a variant's namespace.
+// Parts that the variants with 256-bit vectors share. Included inside a variant's namespace.
 
 #include "../stages/scalar.h"
 
@@ -29,7 +29,7 @@ static int64_t products(const Vectors vectors, int64_t count, int64_t padded) {
     return count;
 }
 
-// ROWS rows of 32 inputs, as float32 [ROWS][32], by 8 outputs.
+// Multiplies ROWS rows of 32 inputs, as float32 [ROWS][32], by 8 outputs.
 template <int ROWS>
 inline void add_bf16(const float (*x)[BF16_DEPTH], const uint16_t* weights, bool begins, float* out) {
     const __m256i upper = _mm256_set1_epi32(int(0xffff0000u));

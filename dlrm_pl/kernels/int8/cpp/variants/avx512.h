@@ -1,4 +1,4 @@
-// Included by the variants with 512-bit vectors, behind rows.h.
+// Included by the variants with 512-bit vectors, after rows.h.
 
 inline void copy_row(const uint8_t* row, int64_t dim, int8_t* out) {
     if (dim % 64) {
@@ -8,7 +8,7 @@ inline void copy_row(const uint8_t* row, int64_t dim, int8_t* out) {
     for (int64_t i = 0; i < dim; i += 64) _mm512_store_si512(out + i, _mm512_loadu_si512(row + i));
 }
 
-// Sums sixteen times PARTS values of a bag's int8 rows in registers; `mask` has the values of the last part.
+// Sums 16 * PARTS columns of a bag's int8 rows in registers; `mask` selects the columns of the last part.
 template <int PARTS>
 inline void sum_int8(const Tables& tables, int64_t table, Bag bag, int64_t column, __mmask16 mask, float* sum) {
     const uint8_t* const rows = tables.rows[table];
@@ -45,7 +45,7 @@ inline void sum_rows(const Tables& tables, int64_t table, Bag bag, float* sum) {
     }
 }
 
-// Transposes sixteen rows of 64 bytes by groups of four bytes: row r, group g goes to row g, group r.
+// Transposes 16 rows of 64 bytes in groups of four bytes: group g of row r becomes group r of row g.
 inline void transpose(__m512i (&r)[16]) {
     __m512i t[16];
     for (int i = 0; i < 8; i++) {
@@ -88,7 +88,7 @@ inline __m128i to_bytes(__m512 x, __m512 lowest) {
     return _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(x));
 }
 
-// Both write whole vectors: the next row overwrites what lies behind a row's pairs, and the line has room for the last.
+// Both write whole vectors: the next row overwrites what was written past a row's pairs, and `line` has room for the last.
 inline void store_pairs(
     const Vectors vectors, int64_t count, int64_t columns, int64_t diagonal, float factor, float zero_point,
     uint8_t* out) {
@@ -135,11 +135,11 @@ struct Finish {
     }
 };
 
-// The low or the high half of each pair of bfloat16.
+// The low or the high bfloat16 of each pair, as float32.
 inline __m512 low_halves(__m512i pairs) { return _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16)); }
 inline __m512 high_halves(__m512i pairs) { return _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32(int(0xffff0000u)))); }
 
-// ROWS rows of 32 inputs, as float32 [ROWS][32], by BLOCKS times 16 outputs.
+// Multiplies ROWS rows of 32 inputs, as float32 [ROWS][32], by BLOCKS * 16 outputs.
 template <int ROWS, int BLOCKS>
 inline void add_bf16(const float (*x)[BF16_DEPTH], const uint16_t* weights, int64_t next, bool begins, float* out) {
     __m512 even[ROWS][BLOCKS], odd[ROWS][BLOCKS];

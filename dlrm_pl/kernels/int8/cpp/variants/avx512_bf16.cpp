@@ -1,4 +1,4 @@
-// AVX-512's products of bfloat16, which add two products to a sum, one after the other.
+// AVX-512's bfloat16 instruction, which adds two products to a sum, one after the other.
 #if defined(__x86_64__)
 
 #include <cpuid.h>
@@ -13,7 +13,7 @@ namespace {
 
 constexpr __mmask32 HIGH = 0xaaaaaaaa;
 
-// Two inputs of the even sum, and two of the odd one. The instruction takes the high half of a pair first.
+// The weights of two even inputs, or of two odd ones, as pairs. The instruction takes the high half of a pair first.
 inline __m512i evens(__m512i first, __m512i second) { return _mm512_mask_blend_epi16(HIGH, second, _mm512_slli_epi32(first, 16)); }
 inline __m512i odds(__m512i first, __m512i second) { return _mm512_mask_blend_epi16(HIGH, _mm512_srli_epi32(second, 16), first); }
 
@@ -23,7 +23,7 @@ inline __m512bh both(const uint16_t* pair) {
     return (__m512bh)_mm512_set1_epi32(bits);
 }
 
-// ROWS rows of 32 inputs in the order of `ordered` by BLOCKS times 16 outputs.
+// Multiplies ROWS rows of 32 inputs, in the order of `ordered`, by BLOCKS * 16 outputs.
 template <int ROWS, int BLOCKS>
 inline void add(const uint16_t (*x)[BF16_DEPTH], const uint16_t* weights, int64_t next, bool begins, float* out) {
     __m512 even[ROWS][BLOCKS], odd[ROWS][BLOCKS];
@@ -64,7 +64,7 @@ template <int ROWS>
 inline void add_rows(
     const uint16_t* in, int64_t stride, const uint16_t* weights, int64_t inputs, int64_t blocks, float* out) {
     alignas(64) uint16_t x[ROWS][BF16_DEPTH];
-    // Of four inputs the third, the first, the fourth, the second.
+    // Reorders every four inputs to the third, the first, the fourth, the second.
     const __m512i ordered = _mm512_broadcast_i32x4(_mm_set_epi64x(0x0b0a0f0e09080d0c, 0x0302070601000504));
     const int64_t next = BLOCK_OUT * inputs;
     for (int64_t k = 0; k < inputs; k += BF16_DEPTH, weights += BLOCK_OUT * BF16_DEPTH) {

@@ -1,4 +1,4 @@
-// AVX-512 with VNNI: four products of a byte and a signed byte at once, summed in 32 bits.
+// AVX-512 with VNNI: one instruction adds four products of an unsigned and a signed byte to each 32-bit sum.
 #if defined(__x86_64__)
 
 #include <immintrin.h>
@@ -30,7 +30,7 @@ inline __m512i four(const void* x) {
     return _mm512_set1_epi32(bytes);
 }
 
-// ROWS vectors by BLOCKS times 16 others, whose bytes are 128 larger and stand turned; `start` takes that back.
+// Multiplies ROWS vectors by BLOCKS * 16 others, transposed and with 128 added to their bytes; `start` corrects for this.
 template <int ROWS, int BLOCKS>
 inline void multiply_pairs(
     const int8_t* rows, int64_t padded, const uint8_t* turned, const int32_t* start, int32_t* out, int64_t columns) {
@@ -58,7 +58,7 @@ inline void multiply_pairs(
     }
 }
 
-// A block of 16 vectors by BLOCKS times 16 others. The vectors behind the last one are zeros.
+// Multiplies a block of 16 vectors by BLOCKS * 16 others. Vectors past the last one are zeros.
 template <int BLOCKS>
 inline void multiply_block(
     const int8_t* rows, int64_t count, int64_t padded, const uint8_t* turned, const int32_t* start, int32_t* out,
@@ -66,7 +66,7 @@ inline void multiply_block(
     for (int64_t row = 0; row < count;) {
         const int8_t* const x = rows + row * padded;
         if (count - row > 4) {
-            // Twelve, or as many of them as are left of the block.
+            // Takes twelve vectors if the block has that many left.
             if (row + 12 <= BLOCK_OUT) {
                 multiply_pairs<12, BLOCKS>(x, padded, turned, start + row, out + row * columns, columns);
                 row += 12;
@@ -78,8 +78,8 @@ inline void multiply_block(
     }
 }
 
-// Turns a block of 16 vectors and adds 128 to its bytes, as the instruction needs one side unsigned. What a product with
-// that is too large by is 128 times the sum of the other vector: `start` gets the negative of it for each of these.
+// Transposes a block of 16 vectors and adds 128 to its bytes, as the instruction needs one side unsigned. Its product with a
+// vector is then too large by 128 times that vector's sum; `start` gets the negative of this for each vector of the block.
 inline void turn_pairs(const int8_t* values, int64_t padded, uint8_t* turned, int32_t* start) {
     const __m512i flip = _mm512_set1_epi8(-128), ones = _mm512_set1_epi8(1);
     __m512i sum[4];
@@ -123,8 +123,8 @@ static int64_t products(const Vectors vectors, int64_t count, int64_t padded) {
 
 constexpr int PENDING_ROWS = 12;
 
-// The sums of some rows by 32 outputs on their way to bytes. They are finished a row at a time between the products of the
-// next ones, which other units of the processor compute.
+// The sums of some rows by 32 outputs, which wait to be converted to bytes. This is done a row at a time between the
+// products of the next rows, which other units of the processor compute.
 struct Pending {
     alignas(64) int32_t sums[PENDING_ROWS][2 * BLOCK_OUT];
     int64_t next = 0, rows = 0, out_stride = 0;
@@ -147,7 +147,7 @@ struct Pending {
     }
 };
 
-// ROWS rows by BLOCKS times 16 outputs.
+// Multiplies ROWS rows by BLOCKS * 16 outputs.
 template <int ROWS, int BLOCKS>
 inline void multiply(
     const uint8_t* in, int64_t stride, const Layer& layer, int64_t first, uint8_t* bytes, float* floats,
@@ -160,7 +160,7 @@ inline void multiply(
         DLRM_UNROLL
         for (int block = 0; block < BLOCKS; block++) sum[row][block] = _mm512_setzero_si512();
     }
-    // Fewer rows leave less to do meanwhile than the loop in a loop costs.
+    // With fewer rows, the nested loop costs more than the overlap saves.
     constexpr bool waits = ROWS == PENDING_ROWS && BLOCKS == 2;
     const int64_t some = waits ? std::max<int64_t>(4, end / (4 * PENDING_ROWS) * 4) : end;
     for (int64_t k = 0; k < end;) {
@@ -239,7 +239,7 @@ static void layer(
     int64_t out_stride) {
     Pending pending;
     int64_t first = 0;
-    // Twelve rows by 32 outputs fill the registers with sums, and the weights of 32 outputs the L1 cache.
+    // The sums of twelve rows by 32 outputs fill the registers, and the weights of 32 outputs fill the L1 cache.
     for (; first + BLOCK_OUT < layer.out; first += 2 * BLOCK_OUT) {
         columns<2>(in, stride, rows, layer, first, bytes, floats, out_stride, pending);
     }
@@ -265,7 +265,7 @@ double peak(int64_t repeats) {
         DLRM_UNROLL
         for (auto& one : sum) {
             one = _mm512_dpbusd_epi32(one, x, x);
-            asm volatile("" : "+v"(one));  // Keeps the compiler from computing one of the equal sums for all.
+            asm volatile("" : "+v"(one));  // Keeps the compiler from computing only one of the equal sums.
         }
     }
     __m512i total = _mm512_setzero_si512();

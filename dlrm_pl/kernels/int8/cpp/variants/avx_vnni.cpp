@@ -1,4 +1,4 @@
-// AVX-VNNI: the products of AVX-512's VNNI in vectors of 256 bits, for processors without AVX-512.
+// AVX-VNNI: the VNNI products of AVX-512 on 256-bit vectors, for processors without AVX-512.
 #if defined(__x86_64__)
 
 #include <immintrin.h>
@@ -17,7 +17,7 @@ namespace {
 #include "../stages/rows.h"
 #include "avx2.h"
 
-// ROWS rows by 16 outputs.
+// Multiplies ROWS rows by 16 outputs.
 template <int ROWS>
 inline int64_t multiply(const uint8_t* in, int64_t stride, const int8_t* weights, int64_t inputs, int32_t* sums) {
     __m256i sum[ROWS][2];
@@ -73,7 +73,7 @@ double peak(int64_t repeats) {
         DLRM_UNROLL
         for (auto& one : sum) {
             one = _mm256_dpbusd_avx_epi32(one, x, x);
-            asm volatile("" : "+x"(one));  // Keeps the compiler from computing one of the equal sums for all.
+            asm volatile("" : "+x"(one));  // Keeps the compiler from computing only one of the equal sums.
         }
     }
     uint32_t total = 0;  // Overflow wraps around.

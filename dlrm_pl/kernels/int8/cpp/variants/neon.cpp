@@ -1,4 +1,4 @@
-// NEON as every aarch64 processor has it: products of bytes in 16 bits, of which pairs are added in 32.
+// NEON, which every aarch64 processor has: multiplies bytes to 16 bits, and adds pairs of products in 32 bits.
 #if defined(__aarch64__)
 
 #include <arm_neon.h>
@@ -37,7 +37,7 @@ constexpr int MOST_ROWS = 2;
 
 inline int32x4_t whole(const int32x4_t (&sum)[PARTS], int n) { return vpaddq_s32(sum[2 * n], sum[2 * n + 1]); }
 
-// Four inputs, of lane LANE of each row's sixteen. Each sum is in two parts: neighbours are added at the end.
+// Multiplies four inputs, lane LANE of each row's sixteen. Each sum is in two neighbouring lanes, added at the end.
 template <int ROWS, int LANE>
 inline void four_inputs(int32x4_t (&sum)[ROWS][PARTS], const int8x16_t (&x)[ROWS], const int8_t* weights) {
     int8x16_t four[ROWS];
@@ -55,7 +55,7 @@ inline void four_inputs(int32x4_t (&sum)[ROWS][PARTS], const int8x16_t (&x)[ROWS
             sum[row][2 * n + 1] = vpadalq_s16(sum[row][2 * n + 1], vmull_high_s8(w, four[row]));
         }
     }
-    // Keeps the compiler from loading all weights first: there are not as many registers.
+    // Keeps the compiler from loading all weights first: there are not enough registers.
     asm volatile("" ::: "memory");
 }
 
@@ -76,7 +76,7 @@ double peak(int64_t repeats) {
         DLRM_UNROLL
         for (auto& one : sum) {
             one = vpadalq_s16(one, vmull_s8(x, x));
-            asm volatile("" : "+w"(one));  // Keeps the compiler from computing one of the equal sums for all.
+            asm volatile("" : "+w"(one));  // Keeps the compiler from computing only one of the equal sums.
         }
     }
     uint32_t total = 0;  // Overflow wraps around.

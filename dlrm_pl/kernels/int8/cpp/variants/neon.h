@@ -1,8 +1,8 @@
-// Parts of the variants for aarch64. Included within a variant's namespace.
+// Parts that the aarch64 variants share. Included inside a variant's namespace.
 
 #include "../stages/scalar.h"
 
-// Weights of 4 * G + [0, 4) inputs: four vectors, each of four outputs by four inputs.
+// The weights of a group of four inputs: four vectors, each of four outputs by four inputs.
 struct Weights {
     int8x16_t outputs[BLOCK_OUT / 4];
 

@@ -1,4 +1,4 @@
-// SDOT: four products of bytes are added into 32 bits at once. An option of Armv8.2, and part of Armv8.4.
+// SDOT: adds four products of bytes to a 32-bit sum at once. Optional in Armv8.2, and part of Armv8.4.
 #if defined(__aarch64__)
 
 #include <arm_neon.h>
@@ -17,7 +17,7 @@ namespace {
 #include "../stages/rows.h"
 #include "neon.h"
 
-// Each vector by four others at a time. Vectors are padded to blocks of 16, and so are the columns of the products.
+// Multiplies each vector by four others at a time. Vectors, and the columns of the products, are padded to blocks of 16.
 static int64_t products(const Vectors vectors, int64_t count, int64_t padded) {
     const int64_t columns = round_up(count, BLOCK_OUT);
     for (int64_t i = 0; i < count; i++) {
@@ -44,7 +44,7 @@ constexpr int MOST_ROWS = 5;
 
 inline int32x4_t whole(const int32x4_t (&sum)[PARTS], int n) { return sum[n]; }
 
-// Four inputs, of lane LANE of each row's sixteen.
+// Multiplies four inputs, lane LANE of each row's sixteen.
 template <int ROWS, int LANE>
 inline void four_inputs(int32x4_t (&sum)[ROWS][PARTS], const int8x16_t (&x)[ROWS], const int8_t* weights) {
     const Weights w(weights + LANE * 4 * BLOCK_OUT);
@@ -53,7 +53,7 @@ inline void four_inputs(int32x4_t (&sum)[ROWS][PARTS], const int8x16_t (&x)[ROWS
         DLRM_UNROLL
         for (int n = 0; n < 4; n++) sum[row][n] = vdotq_laneq_s32(sum[row][n], w.outputs[n], x[row], LANE);
     }
-    // Keeps the compiler from loading all weights first: there are not as many registers.
+    // Keeps the compiler from loading all weights first: there are not enough registers.
     asm volatile("" ::: "memory");
 }
 
@@ -74,7 +74,7 @@ double peak(int64_t repeats) {
         DLRM_UNROLL
         for (auto& one : sum) {
             one = vdotq_s32(one, x, x);
-            asm volatile("" : "+w"(one));  // Keeps the compiler from computing one of the equal sums for all.
+            asm volatile("" : "+w"(one));  // Keeps the compiler from computing only one of the equal sums.
         }
     }
     uint32_t total = 0;  // Overflow wraps around.

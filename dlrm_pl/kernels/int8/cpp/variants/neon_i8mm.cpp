@@ -1,4 +1,4 @@
-// I8MM: products of two rows by two outputs over eight inputs, unsigned by signed. An option of Armv8.2, and part of 8.6.
+// I8MM: multiplies two rows by two outputs over eight inputs, unsigned by signed. Optional in Armv8.2, and part of Armv8.6.
 #if defined(__aarch64__)
 
 #include <arm_neon.h>
@@ -17,8 +17,8 @@ namespace {
 #include "../stages/rows.h"
 #include "neon.h"
 
-// Two vectors by two others at a time, of which eight values of each stand side by side. Vectors are padded to blocks of
-// 16, and so are the columns of the products.
+// Multiplies two vectors by two others at a time, from a copy that holds eight values of the one, then eight of the other.
+// Vectors, and the columns of the products, are padded to blocks of 16.
 static int64_t products(const Vectors vectors, int64_t count, int64_t padded) {
     const int64_t columns = round_up(count, BLOCK_OUT), pair = 2 * padded;
     auto* const pairs = reinterpret_cast<int8_t*>(vectors.room);
@@ -36,7 +36,7 @@ static int64_t products(const Vectors vectors, int64_t count, int64_t padded) {
         int32_t* const out = vectors.products + i * columns;
         for (int64_t j = 0; j <= i + 1; j += 4) {
             const int8_t* const b = pairs + j * padded;
-            int32x4_t sum[4];  // Of two pairs, each in two parts.
+            int32x4_t sum[4];  // The sums of two pairs, each in two parts.
             DLRM_UNROLL
             for (auto& one : sum) one = vdupq_n_s32(0);
             for (int64_t k = 0; k < pair; k += 32) {
@@ -54,7 +54,7 @@ static int64_t products(const Vectors vectors, int64_t count, int64_t padded) {
     return columns;
 }
 
-// PAIRS pairs of rows by 16 outputs.
+// Multiplies PAIRS pairs of rows by 16 outputs.
 template <int PAIRS>
 inline int64_t multiply_pairs(const uint8_t* in, int64_t stride, const int8_t* weights, int64_t inputs, int32_t* sums) {
     int32x4_t sum[PAIRS][8];
@@ -72,7 +72,7 @@ inline int64_t multiply_pairs(const uint8_t* in, int64_t stride, const int8_t* w
         }
         DLRM_UNROLL
         for (int n = 0; n < 4; n++) {
-            // Four outputs by four inputs, and by the next four: put together, two outputs by eight inputs.
+            // Four outputs by four inputs, and by the next four inputs, are combined to two outputs by eight inputs each.
             const int32x4_t four = vreinterpretq_s32_s8(vld1q_s8(weights + 16 * n));
             const int32x4_t next = vreinterpretq_s32_s8(vld1q_s8(weights + 4 * BLOCK_OUT + 16 * n));
             const int8x16_t first = vreinterpretq_s8_s32(vzip1q_s32(four, next));
@@ -82,7 +82,7 @@ inline int64_t multiply_pairs(const uint8_t* in, int64_t stride, const int8_t* w
                 sum[pair][2 * n] = vusmmlaq_s32(sum[pair][2 * n], x[pair], first);
                 sum[pair][2 * n + 1] = vusmmlaq_s32(sum[pair][2 * n + 1], x[pair], second);
             }
-            // Keeps the compiler from loading all weights first: there are not as many registers.
+            // Keeps the compiler from loading all weights first: there are not enough registers.
             asm volatile("" ::: "memory");
         }
     }
@@ -99,7 +99,7 @@ inline int64_t multiply_pairs(const uint8_t* in, int64_t stride, const int8_t* w
     return 2 * PAIRS;
 }
 
-// Four inputs, of lane LANE of a row's sixteen.
+// Multiplies four inputs, lane LANE of a row's sixteen.
 template <int LANE>
 inline void four_inputs(int32x4_t (&sum)[4], uint8x16_t x, const int8_t* weights) {
     const Weights w(weights + LANE * 4 * BLOCK_OUT);
@@ -107,7 +107,7 @@ inline void four_inputs(int32x4_t (&sum)[4], uint8x16_t x, const int8_t* weights
     for (int n = 0; n < 4; n++) sum[n] = vsudotq_laneq_s32(sum[n], w.outputs[n], x, LANE);
 }
 
-// One row by 16 outputs.
+// Multiplies one row by 16 outputs.
 inline int64_t multiply_row(const uint8_t* in, const int8_t* weights, int64_t inputs, int32_t* sums) {
     int32x4_t sum[4];
     DLRM_UNROLL
@@ -156,7 +156,7 @@ double peak(int64_t repeats) {
         DLRM_UNROLL
         for (auto& one : sum) {
             one = vusmmlaq_s32(one, x, w);
-            asm volatile("" : "+w"(one));  // Keeps the compiler from computing one of the equal sums for all.
+            asm volatile("" : "+w"(one));  // Keeps the compiler from computing only one of the equal sums.
         }
     }
     uint32_t total = 0;  // Overflow wraps around.

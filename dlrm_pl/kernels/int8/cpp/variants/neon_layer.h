@@ -1,9 +1,9 @@
-// Layers of the variants whose products take two signed vectors. Included within a variant's namespace, behind its own
-// `four_inputs`, which multiplies four inputs of each row; PARTS, the vectors that the sums of a row take; `whole`, which
-// makes four of the sums of them; and MOST_ROWS, as many rows at a time as there are registers for.
+// Layers of the variants whose instructions multiply two signed vectors. Included inside a variant's namespace, after its
+// own `four_inputs`, which multiplies four inputs of each row; PARTS, the number of vectors that hold the sums of a row;
+// `whole`, which combines them into four sums; and MOST_ROWS, the number of rows for which there are enough registers.
 
-// Inputs are unsigned, and the products of these processors take two signed vectors. So 128 is taken from each input, and
-// 128 times the sum of an output's weights is what its sum begins with.
+// Inputs are unsigned, but these instructions multiply two signed vectors. So 128 is subtracted from each input, and 128
+// times the sum of an output's weights is added to its sum.
 inline void shifts_of(const int8_t* weights, int64_t inputs, int32_t* shifts) {
     int32x4_t sum[4];
     DLRM_UNROLL
@@ -21,7 +21,7 @@ inline int8x16_t shifted_inputs(const uint8_t* in) {
     return vreinterpretq_s8_u8(veorq_u8(vld1q_u8(in), vdupq_n_u8(0x80)));
 }
 
-// ROWS rows by 16 outputs.
+// Multiplies ROWS rows by 16 outputs.
 template <int ROWS>
 inline int64_t multiply(
     const uint8_t* in, int64_t stride, const int8_t* weights, int64_t inputs, const int32_t* shifts, int32_t* sums) {

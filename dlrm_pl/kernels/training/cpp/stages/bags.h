@@ -2,7 +2,7 @@
 
 // Samples between the prefetch of a sample's rows and their use.
 constexpr int64_t AHEAD = 4;
-// Samples whose rows are found together: the indices of a table lie next to each other, those of a sample do not.
+// Samples whose rows are found together, since the indices of a table are contiguous, and those of a sample are not.
 constexpr int64_t RESOLVED = 16;
 
 static_assert(RESOLVED + AHEAD == 20, "interaction_room leaves room for so many");
@@ -20,14 +20,14 @@ inline Bag bag_of(const Batch& batch, int64_t table, int64_t sample) {
     return {batch.indices + bounds[0], batch.indices + bounds[1]};
 }
 
-// Into the L2 cache: from memory to the L1 cache, the processor fetches fewer lines at a time.
+// Prefetches into the L2 cache: the processor can fetch fewer lines at a time from memory into the L1 cache.
 template <typename T>
 inline void prefetch_row(const T* row, int64_t count) {
     const auto* start = reinterpret_cast<const char*>(row);
     for (int64_t byte = 0; byte < count * int64_t(sizeof(T)); byte += 64) __builtin_prefetch(start + byte, 0, 2);
 }
 
-// A row as the forward pass reads it: with split tables, of each float only the upper 16 bits, copied to `spare`.
+// Returns a row as the forward pass reads it: with split tables, only the upper 16 bits of each float, copied to `spare`.
 inline const float* read_row(const float* row, int64_t dim, bool upper, float* spare) {
     if (!upper) return row;
     for (int64_t i = 0; i < dim; i++) {
@@ -39,8 +39,8 @@ inline const float* read_row(const float* row, int64_t dim, bool upper, float* s
     return spare;
 }
 
-// The rows of samples [first, last) of tables [first_table, last_table), in the order of tables and samples, which are
-// brought into the cache `ahead` lookups before they are used.
+// Prefetches the rows of samples [first, last) in tables [first_table, last_table), in the order of tables and samples,
+// `ahead` lookups before they are used.
 class Rows {
 public:
     Rows(
@@ -75,7 +75,7 @@ private:
     const int64_t *coming = nullptr, *end = nullptr;
 };
 
-// The sum of a bag's rows, of values [first, first + COUNT * LANES), all of which exist. Calls next() for each row.
+// Sums columns [first, first + COUNT * LANES), all of which exist, of a bag's rows. Calls next() for each row.
 template <int64_t COUNT, typename Next>
 inline void sum_rows(const float* rows, Bag bag, int64_t dim, int64_t first, float* to, const Next& next) {
     Vector sums[COUNT];
@@ -91,7 +91,7 @@ inline void sum_rows(const float* rows, Bag bag, int64_t dim, int64_t first, flo
     for (int64_t i = 0; i < COUNT; i++) store(to + first + i * LANES, sums[i]);
 }
 
-// The sum or the mean of a bag's rows; `spare` and `to` have room for a row each.
+// Returns the sum or the mean of a bag's rows; `spare` and `to` have room for a row each.
 inline const float* pool(
     const Table& table, Bag bag, int64_t dim, bool upper, float* spare, float* to, Rows& coming) {
     const int64_t count = bag.last - bag.first;

@@ -1,7 +1,7 @@
 // Products of a sample's vectors with each other, and their gradients. Included within a variant's namespace, after
 // products.h.
 //
-// Vectors are rows of units, as products.h has them: floats, or pairs of bfloat16 where an instruction takes them.
+// Vectors are rows of units, as in products.h: floats, or pairs of bfloat16 where an instruction multiplies pairs.
 
 template <typename T>
 using Unit = typename Product<T>::Unit;
@@ -24,21 +24,21 @@ template <typename T>
 constexpr bool in_tiles = false;
 #endif
 
-// What the room of a thread is used for.
+// The working memory of a thread.
 template <typename T>
 struct Room {
     using Value = typename Element<T>::Type;
 
-    int64_t count;    // Vectors, in whole registers; in whole blocks where tiles multiply them.
+    int64_t count;    // Number of vectors, in whole registers; in whole blocks where tiles multiply them.
     int64_t dim;      // Values of a vector, padded.
-    int64_t depth;    // Units of a vector, without those that are zeros anyway.
-    int64_t stride;   // Between the values of two vectors: not a power of two, which would share few cache lines.
+    int64_t depth;    // Units of a vector, without padding that is always 0.
+    int64_t stride;   // From one vector to the next: not a power of two, or vectors would share few cache sets.
     Value* values;    // [count, stride].
     Unit<T>* panels;  // The same as panels of one register's width: [count / LANES][units of a vector][LANES].
     float* products;  // [count, count].
     Value* symmetric;  // [count, count].
     float *spare, *pooled;  // A row each.
-    const float** rows;     // [RESOLVED + AHEAD, T], of which the last ones are of samples to come.
+    const float** rows;     // [RESOLVED + AHEAD, T]; the last ones are those of later samples.
 
     Room(const Network& net, float* room)
         : count(round_up(net.num_tables + 1, in_tiles<T> ? BLOCK : LANES)),
@@ -59,7 +59,7 @@ struct Room {
         rows = reinterpret_cast<const float**>(room);
     }
 
-    // Nothing of what was in the room before may become part of a sum.
+    // Zeroes it, so that nothing that was there before becomes part of a sum.
     void clear() const {
         std::fill(values, values + count * stride, Value());
         std::fill(products, products + count * count, 0.0f);
@@ -67,7 +67,7 @@ struct Room {
     }
 };
 
-// Products of ROWS vectors with those of VECTORS panels.
+// Multiplies ROWS vectors by those of VECTORS panels.
 template <typename Unit, int64_t ROWS, int64_t VECTORS>
 void add_products(
     const Unit* rows, int64_t stride, const Unit* panels, int64_t depth, float* to, int64_t to_stride) {
@@ -103,7 +103,7 @@ inline void each_part(int64_t first, int64_t last, const Work& work) {
     for (int64_t part = 0; part < parts; part++) work(first + count * part / parts, first + count * (part + 1) / parts);
 }
 
-// The vectors as panels. Calls between() now and then.
+// Packs the vectors as panels. Calls between() now and then.
 template <typename T, typename Between>
 void pack_vectors(const Room<T>& room, const Between& between) {
     constexpr int64_t width = Product<T>::WIDTH;
@@ -121,7 +121,7 @@ void pack_vectors(const Room<T>& room, const Between& between) {
     }
 }
 
-// room.products[i][j] = values[i] . values[j] for all j < i, and for j = i too.
+// room.products[i][j] = values[i] . values[j] for all j <= i.
 template <typename T, typename Between>
 void multiply_pairs(const Room<T>& room, int64_t count, const Between& between) {
     constexpr int64_t width = Product<T>::WIDTH;
@@ -142,13 +142,13 @@ void multiply_pairs(const Room<T>& room, int64_t count, const Between& between) 
             });
         }
     };
-    // The first rows need one panel only.
+    // The first rows need only one panel.
     const int64_t single = std::min(count, std::min(LANES, TILE_ROWS));
     multiply(0, single);
     each_part(single, count, multiply);
 }
 
-// What the products of many samples need before the first.
+// What must be prepared before the products of the first of many samples.
 template <typename T>
 struct Preparation {
     explicit Preparation(int64_t) {}
@@ -208,7 +208,7 @@ void add_gradients(
     }
 }
 
-// The gradients of the pairs' products, from `from`, as a symmetric matrix; those of a vector with itself count twice.
+// Expands the gradients of the pairs' products in `from` to a symmetric matrix; those of a vector with itself count twice.
 template <typename T>
 void spread_pairs(const Room<T>& room, int64_t count, bool diagonal, const T* from) {
     for (int64_t i = 0; i < count; i++) {

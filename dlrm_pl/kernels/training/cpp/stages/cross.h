@@ -1,8 +1,8 @@
-// The stages of a cross layer: next = x0 * (W (V x) + b) + x, of each sample. Included within a variant's namespace,
-// after linear.h.
+// The stages of a cross layer: next = x0 * (W (V x) + b) + x, for each sample. Included within a variant's namespace, after
+// linear.h.
 //
-// The gradient of W's outputs is made where they lie, as nothing else needs them: the weights' gradients of V and W are
-// then those of any Linear, from it and from that of V's outputs.
+// The gradient of W's outputs overwrites them, as nothing else needs them. From it and the gradient of V's outputs, the
+// gradients of the weights of V and W are computed as those of any Linear.
 
 template <typename T>
 void project(const Layer& layer, Matrix x, Matrix h, int64_t first, int64_t last) {
@@ -14,7 +14,7 @@ void project(const Layer& layer, Matrix x, Matrix h, int64_t first, int64_t last
         });
 }
 
-// Where values of one sample's crossing are.
+// Pointers to values of one sample's crossing.
 template <typename T>
 struct CrossRow {
     const T *x0, *x;

@@ -7,14 +7,14 @@
 #include "tile_combine.h"
 #endif
 
-// The pairs' products behind each other, up to `end`. Calls between() now and then.
+// Stores the pairs' products one after the other, up to `end`. Calls between() now and then.
 template <typename T, typename Between>
 inline T* put_pairs(const Room<T>& room, int64_t count, bool diagonal, T* to, T* end, const Between& between) {
     for (int64_t i = 0; i < count; i++) {
         if (i % 4 == 0) between();
         const float* const line = room.products + i * room.count;
         const int64_t pairs = i + diagonal;
-        // Whole vectors as long as they fit: the next row overwrites what is behind a row's pairs.
+        // Stores whole vectors as long as they fit: the next row overwrites what is past a row's pairs.
         for (int64_t j = 0; j < pairs; j += LANES) {
             if (to + j + LANES <= end) {
                 store(to + j, load(line + j));
@@ -54,7 +54,7 @@ void interact_samples(
                 put_vector<streams>(
                     lookups.vector(sample, vector - 1), dim, padded, stored + vector * padded,
                     room.values + vector * room.stride);
-                // Where the next sample's will go.
+                // Prefetches the place of the next sample's vector.
                 if constexpr (!streams) prefetch_row(stored + vectors.stride + vector * padded, padded);
                 if (vector % 2) fetch();
             }
@@ -79,7 +79,7 @@ void interact(
     const Network& net, const Table* tables, const Batch& batch, Matrix vectors, Matrix out, float* room, int64_t first,
     int64_t last) {
 #if defined(DLRM_TILES)
-    // What is not read soon need not be fetched to be written.
+    // Vectors that are not read soon are written past the cache, without being fetched first.
     if (in_tiles<T> && net.is_dot && (last - first) * vectors.stride * int64_t(sizeof(T)) > STREAMED_BYTES) {
         interact_samples<in_tiles<T>, T>(net, tables, batch, vectors, out, room, first, last);
         _mm_sfence();

@@ -6,7 +6,7 @@
 #endif
 #include "pack.h"
 
-// Samples of a layer's input that a panel of weights goes over before the next one is taken: they stay in the L2 cache.
+// Bytes of a layer's input that one panel of weights multiplies before the next panel does: they stay in the L2 cache.
 constexpr int64_t GROUP_BYTES = 768 << 10;
 // Panels of a layer's input that are packed at a time for the gradient of the weights, each CHUNK deep: 256 KiB.
 template <typename T>
@@ -28,7 +28,7 @@ void cast(const float* dense, int64_t inputs, Matrix x, int64_t first, int64_t l
     }
 }
 
-// Brings what a tile of ROWS samples reads or writes at its end into the cache.
+// Prefetches what a tile of ROWS samples reads or writes at its end.
 template <typename T, int64_t ROWS, int WRITE>
 void prefetch(Matrix matrix, int64_t sample, int64_t column) {
     const char* values = reinterpret_cast<const char*>(row<T>(matrix, sample) + column);
@@ -37,7 +37,7 @@ void prefetch(Matrix matrix, int64_t sample, int64_t column) {
     }
 }
 
-// Products of samples with packed weights, a tile at a time: start(tile, sample, column) before it, and after it
+// Multiplies samples by packed weights, a tile at a time. Calls start(tile, sample, column) before a tile, and after it
 // finish(tile, sample, column), which writes `to`.
 template <typename T, typename Start, typename Finish>
 void multiply(
@@ -51,7 +51,7 @@ void multiply(
         const int64_t begin = first + count * group / groups, end = first + count * (group + 1) / groups;
         for (int64_t column = 0; column < padded; column += PANEL) {
             const Unit* const panel = static_cast<const Unit*>(pack) + column * units;
-            // Each tile brings its share of the next panel nearer.
+            // Each tile prefetches its share of the next panel.
             const auto* next = reinterpret_cast<const char*>(panel + PANEL * units);
             const int64_t share = PANEL * int64_t(sizeof(Unit)) * TILE_ROWS / (end - begin);
             each_tile(begin, end, [&](auto rows, int64_t sample) {
@@ -101,7 +101,7 @@ void input_gradient(const Layer& layer, Matrix dy, Matrix mask, Matrix dx, int64
         });
 }
 
-// Sets the gradient of the biases to 0, and where no sample will set it, that of the weights.
+// Sets the gradient of the biases to 0, and also that of the weights if no sample will set it.
 inline void clear_gradient(const Layer& layer, int64_t first, int64_t last, bool weights) {
     std::fill(layer.bias_gradient + first, layer.bias_gradient + last, 0.0f);
     if (weights) std::fill(layer.weight_gradient + first * layer.in, layer.weight_gradient + last * layer.in, 0.0f);
@@ -118,7 +118,7 @@ void add_rows(Matrix dy, int64_t start, int64_t end, float* to, int64_t first, i
     }
 }
 
-// Samples [start, end) of the columns [first, last) of a matrix as units: panels of WIDE columns, `apart` units apart.
+// Packs columns [first, last) of samples [start, end) as units, in panels of WIDE columns, `apart` units apart.
 template <typename T, int64_t WIDE>
 void pack_samples(
     Matrix matrix, int64_t start, int64_t end, int64_t first, int64_t last, typename Product<T>::Unit* to,
@@ -137,7 +137,7 @@ void pack_samples(
     }
 }
 
-// One tile of the gradient: of ROWS outputs and the inputs of a panel.
+// Computes one tile of the gradient: ROWS outputs by the inputs of a panel.
 template <typename Unit, int64_t ROWS>
 void add_weight_gradient(
     float* to, int64_t stride, int64_t inputs, bool add, const Unit* outputs, int64_t step, const Unit* panel,
@@ -163,7 +163,7 @@ void add_weight_gradient(
     }
 }
 
-// Floats of a thread's own memory that weight_gradient takes.
+// Floats of working memory that weight_gradient needs for a thread.
 template <typename T>
 constexpr int64_t gradient_room() {
     return 0;
@@ -185,7 +185,7 @@ void weight_gradient(
     alignas(64) Unit outputs[units * step];
     const int64_t ins = round_up(layer.in, BLOCK), outs = round_up(layer.out, BLOCK);
     if (!add) clear_gradient(layer, first, last, samples == 0);
-    // The chunk of dy stays in the L2 cache while all inputs pass by.
+    // The chunk of dy stays in the L2 cache while all inputs pass through.
     for (int64_t start = 0; start < samples; start += CHUNK) {
         const int64_t end = std::min(start + CHUNK, samples), depth = units_of<T>(end - start);
         add_rows<T>(dy, start, end, layer.bias_gradient, first, last);
@@ -207,7 +207,7 @@ void weight_gradient(
     }
 }
 
-// The last layer: the sums of a sample's lanes are added at the end.
+// The last layer. The lanes of a sample's sums are added at the end.
 template <typename T>
 void logits(const Layer& layer, Matrix x, float* logits, int64_t first, int64_t last) {
     for (int64_t sample = first; sample < last; sample++) {
@@ -237,7 +237,7 @@ void logit_input_gradient(const Layer& layer, const float* g, Matrix mask, Matri
 template <typename T>
 void logit_weight_gradient(
     const Layer& layer, const float* g, Matrix x, int64_t samples, bool add, int64_t first, int64_t last) {
-    constexpr int64_t vectors = 4;  // As many sums as hide the time that an addition takes.
+    constexpr int64_t vectors = 4;  // Enough sums to hide the latency of an addition.
     for (int64_t in = first; in < last; in += vectors * LANES) {
         float* const to = layer.weight_gradient + in;
         Vector sums[vectors];

@@ -1,9 +1,9 @@
-// The rows that samples look up, pooled and stored. Included within a variant's namespace, after combine.h.
+// Pools and stores the rows that samples look up. Included within a variant's namespace, after combine.h.
 
 // Samples whose bags are pooled together, table by table, and lookups between the prefetch of a row and its use.
 constexpr int64_t POOLED = 32, POOLED_AHEAD = 16;
 
-// Finds the rows that samples look up, one in each table, and brings those of samples to come into the cache.
+// Finds the rows that samples look up, one in each table, and prefetches those of later samples.
 template <typename T>
 class Lookups {
 public:
@@ -17,7 +17,7 @@ public:
         }
     }
 
-    // Goes on to a sample, the one behind the last.
+    // Advances to a sample, the one after the last.
     void advance(int64_t sample) {
         while (coming_table < net.num_tables) fetch();
         if (sample == block + RESOLVED) {
@@ -27,13 +27,13 @@ public:
         coming = sample + AHEAD, coming_table = coming < last ? 0 : net.num_tables;
     }
 
-    // Brings what a sample to come looks up in its next table nearer. Called evenly over the time of a sample: the
+    // Prefetches what a later sample looks up in its next table. Called evenly over the time of a sample, since the
     // processor waits where too much is fetched at once.
     void fetch() {
         if (coming_table < net.num_tables) prefetch_row(row_of(coming, coming_table++), net.dim);
     }
 
-    // The row of a table, or a place in the room that the next call uses again.
+    // Returns the row of a table, or a copy of it in the room, which the next call overwrites.
     const float* vector(int64_t sample, int64_t table) const {
         return read_row(row_of(sample, table), net.dim, net.split_tables, room.spare);
     }
@@ -61,17 +61,17 @@ private:
     int64_t coming = 0, coming_table;  // What is fetched next.
 };
 
-// Bytes of a thread's vectors that do not stay in its cache until the backward pass.
+// A thread's vectors of more bytes than this do not stay in its cache until the backward pass.
 constexpr int64_t STREAMED_BYTES = 4 << 20;
 
-// A vector that is stored already, as units.
+// Copies a vector that is already stored, as units.
 template <typename T>
 inline void take_vector(const T* stored, const Room<T>& room, int64_t vector) {
     auto* const to = room.values + vector * room.stride;
     for (int64_t i = 0; i < room.dim; i += LANES) store(to + i, load(stored + i));
 }
 
-// A vector as the backward pass will see it, and as units: values [0, dim), then zeros.
+// Stores a vector as the backward pass will read it, and as units: values [0, dim), then zeros.
 template <bool streams, typename T, typename Value>
 inline void put_vector(const float* from, int64_t dim, int64_t padded, T* stored, Value* to) {
     int64_t i = 0;
@@ -91,8 +91,8 @@ inline void put_vector(const float* from, int64_t dim, int64_t padded, T* stored
     for (; i < padded; i += LANES) put(load_some(from + i, dim - i));
 }
 
-// The pooled rows of all bags of samples [first, last), as the backward pass will see them. Table by table, as the
-// indices of its bags follow each other: rows are brought nearer one at a time, however long a bag is.
+// Pools the rows of all bags of samples [first, last), as the backward pass will read them. Goes table by table, since the
+// indices of a table's bags are contiguous: rows are prefetched one at a time, however long a bag is.
 template <bool streams, typename T>
 void pool_bags(
     const Network& net, const Table* tables, const Batch& batch, Matrix vectors, const Room<T>& room, int64_t first,

@@ -1,4 +1,4 @@
-// Weights in the order that products read them in. Included within a variant's namespace, after products.h.
+// Packs weights in the order in which products read them. Included within a variant's namespace, after products.h.
 //
 // For `forward` the inputs are the depth and the outputs the columns of panels, for `input_gradient` the other way
 // round.
@@ -14,7 +14,7 @@ int64_t pack_bytes(int64_t in, int64_t out) {
     return std::max(forward, backward) * int64_t(sizeof(typename Product<T>::Unit));
 }
 
-// Values of one panel of `forward`, one at a time: inputs [first, in) of `count` outputs.
+// Packs one panel for `forward`, one value at a time: inputs [first, in) of `count` outputs.
 template <typename T>
 void pack_slowly(const Layer& layer, int64_t out, int64_t count, int64_t first, typename Product<T>::Unit* panel) {
     constexpr int64_t width = Product<T>::WIDTH;

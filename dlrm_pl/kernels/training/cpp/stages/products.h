@@ -1,12 +1,12 @@
-// Sums of products, as many as the registers hold: a few rows of one matrix by a panel of another. Included within a
+// Sums of products of a few rows of one matrix by a panel of another, as many as the registers hold. Included within a
 // variant's namespace, after its vectors.
 //
-// A panel is two vectors wide: of PANEL columns, first all values of row 0, then of row 1, and so on. Each sum runs
-// over the rows of the panel in their order, whichever tile it is part of.
+// A panel is two vectors wide: PANEL columns, stored row by row. Each sum runs over the rows of the panel in order,
+// whichever tile it is part of.
 
 #include "../../../cpp/target.h"
 
-// The values as an activation of T holds them.
+// Rounds the values to those that an activation of T can hold.
 template <typename T>
 Vector rounded(Vector value) {
     T room[LANES];
@@ -19,7 +19,7 @@ inline Vector rounded<float>(Vector value) {
 }
 
 constexpr int64_t PANEL = 2 * LANES;
-constexpr int64_t CHUNK = 256;  // Depth of what is converted at a time: a tile's rows stay in the L1 cache.
+constexpr int64_t CHUNK = 256;  // Depth that is converted at a time, so that a tile's rows stay in the L1 cache.
 
 static_assert(BLOCK % PANEL == 0, "activations are padded to whole panels");
 
@@ -34,24 +34,24 @@ struct Units<float> {
     static Vector add(Vector a, Vector b, Vector sum) { return multiply_add(a, b, sum); }
 };
 
-// What products of activations of T are made of: `Unit`s of `WIDTH` values that follow each other in depth. Here it is
-// one value as float; other types are widened first.
+// Products of activations of T are made of `Unit`s of `WIDTH` values that are consecutive in depth. Here a unit is one
+// value as float; other types are widened first.
 template <typename T>
 struct Product {
     using Unit = float;
     static constexpr int64_t WIDTH = 1;
 
-    // LANES units of values of one row in depth, and of the next where units are wider than a value.
+    // Packs LANES units from values of one row in depth, and of the next row where a unit has more than one value.
     static void pack(Unit* to, Vector first, Vector /*second*/) { store(to, rounded<T>(first)); }
-    // The same of T; `count` values can be read.
+    // The same from values of T, of which `count` can be read.
     static void pack(Unit* to, const T* first, const T* /*second*/, int64_t count) {
         store(to, count < LANES ? load_some(first, count) : load(first));
     }
-    // One value of the `place`th of a unit's.
+    // Sets the `place`th value of a unit.
     static void put(Unit* to, int64_t /*place*/, float value) { *to = widen(narrow<T>(value)); }
 };
 
-// What a tile brings into the L2 cache for tiles to come: `step` bytes for each unit of depth.
+// What a tile prefetches into the L2 cache for later tiles: `step` bytes for each unit of depth.
 struct Ahead {
     const char* from;
     int64_t step;
@@ -64,7 +64,7 @@ struct Nothing {
     void fetch(int64_t) const {}
 };
 
-// Sums of the products of ROWS rows with a panel, of units of any activations.
+// Sums of the products of ROWS rows by a panel, for units of any activations.
 template <typename Unit, int64_t ROWS>
 struct Sums {
     using P = Units<Unit>;
@@ -77,7 +77,7 @@ struct Sums {
         for (int64_t i = 0; i < ROWS; i++) sums[i][0] = left, sums[i][1] = right;
     }
 
-    // Adds the products of `depth` units of each row; those of a row are `step` apart, the rows `stride`.
+    // Adds the products of `depth` units of each row. Units of a row are `step` apart, and rows `stride`.
     inline __attribute__((always_inline)) void add_units(
         const Unit* rows, int64_t stride, int64_t step, const Unit* panel, int64_t depth) {
         add_units(rows, stride, step, panel, depth, Nothing());
@@ -98,13 +98,13 @@ struct Sums {
     }
 };
 
-// The same of rows of activations.
+// The same for rows of activations.
 template <typename T, int64_t ROWS>
 struct Tile : Sums<typename Product<T>::Unit, ROWS> {
     using Unit = typename Product<T>::Unit;
 
-    // Calls take(row, left, right). What rounds the sums is long, and there is a tile for every height: then the loop
-    // stays a loop.
+    // Calls take(row, left, right). For rounded sums, the loop is not unrolled, since the code that rounds is long, and
+    // there is a tile for every height.
     template <typename Take>
     inline __attribute__((always_inline)) void each_row(const Take& take) const {
         if constexpr (std::is_same_v<T, float>) {
@@ -126,7 +126,7 @@ struct Tile : Sums<typename Product<T>::Unit, ROWS> {
         if constexpr (sizeof(Unit) == sizeof(T) * width) {
             this->add_units(reinterpret_cast<const Unit*>(rows), stride / width, 1, panel, depth, ahead);
         } else {
-            // Rows lie a bit further apart than a power of two, so that they use all of the L1 cache.
+            // Rows are a bit further apart than a power of two, so that they use all of the L1 cache.
             constexpr int64_t apart = CHUNK + LANES;
             alignas(64) float wide[ROWS * apart];
             for (int64_t first = 0; first < depth; first += CHUNK) {

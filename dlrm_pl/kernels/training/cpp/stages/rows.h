@@ -1,6 +1,6 @@
 // Updates of single rows of the tables. Included within a variant's namespace, after interaction.h.
 
-// Lookups between the prefetch of a row that is changed and the change.
+// Lookups between the prefetch of a row and its update.
 constexpr int64_t UPDATED_AHEAD = 32;
 
 inline void subtract(float* row, const float* gradient, float rate, int64_t dim) {

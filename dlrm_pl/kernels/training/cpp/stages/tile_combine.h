@@ -1,6 +1,6 @@
-// Products of a sample's vectors in AMX's tiles of bfloat16. Included within a variant's namespace, after combine.h.
+// Products of a sample's vectors in AMX tiles of bfloat16. Included within a variant's namespace, after combine.h.
 
-// The tiles of a thread, of which those of the second 16 rows have as many as there are vectors.
+// Configures a thread's tiles, which have no more rows than there are vectors.
 template <>
 struct Preparation<Bf16> {
     explicit Preparation(int64_t vectors) { load(vectors); }
@@ -14,12 +14,12 @@ struct Preparation<Bf16> {
     }
 };
 
-// Both products of 16 rows in tile `left` with the panels in 6 and 7.
+// Multiplies the 16 rows in tile `left` by the panels in tiles 6 and 7.
 #define DLRM_TILE_PRODUCTS(left, first, second) \
     _tile_dpbf16ps(first, left, 6);             \
     _tile_dpbf16ps(second, left, 7)
 
-// All vectors count here, as the room has whole blocks of them; those that do not exist are zeros.
+// Multiplies whole blocks of vectors, as the room has them; vectors that do not exist are zeros.
 template <typename Between>
 void multiply_pairs(const Room<Bf16>& room, int64_t, const Between& between) {
     pack_vectors(room, between);
@@ -52,7 +52,7 @@ void multiply_pairs(const Room<Bf16>& room, int64_t, const Between& between) {
     written(room.products);
 }
 
-// The vectors as tiles of 32 rows by 16 columns: [dim / 16][count / 32][16 pairs of rows][16 columns].
+// Packs the vectors as tiles of 32 rows by 16 columns: [dim / 16][count / 32][16 pairs of rows][16 columns].
 inline void pack_rows(const Room<Bf16>& room, int64_t count, int64_t dim, const Bf16* vectors) {
     const int64_t pairs = room.count / 2;
     const auto values = [&](int64_t vector, int64_t column) {
@@ -70,7 +70,7 @@ inline void pack_rows(const Room<Bf16>& room, int64_t count, int64_t dim, const 
 }
 
 inline void multiply_symmetric(const Room<Bf16>& room, int64_t count, const Bf16* vectors, const Gradients& to) {
-    // A tile's rows are written whole.
+    // Tiles write whole rows only.
     if (to.dim % LANES) return multiply_symmetric<Bf16>(room, count, vectors, to);
     const int64_t steps = room.count / 32, bytes = room.count * int64_t(sizeof(Bf16));
     const int64_t to_bytes = to.dim * int64_t(sizeof(float)), others = count - 1;

@@ -1,5 +1,5 @@
-// The products of a cross layer in AMX's tiles of bfloat16. Included within a variant's namespace, at the end of
-// cross.h. What is done with a row's sums is that of the other variants; the rest brings it into the cache in time.
+// A cross layer's products in AMX tiles of bfloat16. Included within a variant's namespace, at the end of cross.h. `finish`
+// does with a row's sums what the other variants do, and `expect` prefetches the memory for it in time.
 
 template <>
 void project<Bf16>(const Layer& layer, Matrix x, Matrix h, int64_t first, int64_t last) {

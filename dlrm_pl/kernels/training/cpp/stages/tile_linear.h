@@ -1,16 +1,16 @@
-// The products of a Linear in AMX's tiles of bfloat16. Included within a variant's namespace, at the end of linear.h.
+// The products of a Linear in AMX tiles of bfloat16. Included within a variant's namespace, at the end of linear.h.
 //
-// Here a panel is 32 columns wide. For every 32 values of depth it has two tiles, of 16 columns each, whose rows are
-// pairs of values that follow each other in depth. Sums of 32 rows by a panel are two by two tiles.
+// Here a panel is 32 columns wide. For every 32 values of depth it has two tiles of 16 columns each, whose rows are pairs
+// of values that are consecutive in depth. The sums of 32 rows by a panel take two by two tiles.
 
 constexpr int64_t DEPTH = 32;           // Of a tile.
 constexpr int64_t TILE_VALUES = 512;    // bfloat16 values in a tile.
 constexpr int64_t STEP_VALUES = 2 * TILE_VALUES;
 constexpr int64_t TILE_GROUP_BYTES = 512 << 10;  // Of a layer's input, as GROUP_BYTES.
-constexpr int64_t TILE_GROUP_BLOCKS = 32;        // At most so many blocks of 32 samples in a group.
-// A panel stays in the L1 cache up to so many tiles of depth; a deeper one is taken in parts of fewer.
+constexpr int64_t TILE_GROUP_BLOCKS = 32;        // The most blocks of 32 samples in a group.
+// A panel of up to PANEL_STEPS tiles of depth stays in the L1 cache; a deeper one is used in parts of PART_STEPS.
 constexpr int64_t PANEL_STEPS = 12, PART_STEPS = 8;
-constexpr int64_t LINES_A_STEP = 4;  // Cache lines of what comes next that are fetched in the time of a depth of a tile.
+constexpr int64_t LINES_A_STEP = 4;  // Cache lines of what comes next that are prefetched for each depth of a tile.
 // Samples and inputs that are packed at a time for the gradient of the weights: 1 MiB.
 constexpr int64_t TILE_CHUNK = 512, TILE_INPUTS = 1024;
 
@@ -53,12 +53,12 @@ void pack<Bf16>(const Layer& layer, int64_t first, int64_t last) {
     }
 }
 
-// The sums of 32 rows by a panel: row after row, its 32 values behind each other.
+// The sums of 32 rows by a panel, stored row by row.
 constexpr int64_t SUMS = 32 * BLOCK, SUMS_BYTES = BLOCK * int64_t(sizeof(float));
 
-// What products are made of: 16 rows from `upper`, and as many from `lower` if that is not null, by `steps` tiles of a
-// panel's depth. Values of a row lie `step` apart from one tile to the next, rows `stride`. Sums begin with those in
-// `before`, or with zeros if that is null.
+// Which products are computed: 16 rows from `upper`, and as many from `lower` if that is not null, by `steps` tiles of a
+// panel's depth. The values of a row are `step` apart from one tile to the next, and rows are `stride` apart. Sums start
+// from those in `before`, or from zeros if that is null.
 struct TileProducts {
     const Bf16 *upper, *lower;
     int64_t stride, step;
@@ -66,8 +66,8 @@ struct TileProducts {
     int64_t steps;
     const float* before;
 
-    // Calls between() after each of the first `interrupted` depths of a tile. Meanwhile the memory from `ahead` on, which
-    // is read next, is fetched into the L2 cache a few lines at a time, unless AHEAD says that there is none.
+    // Calls between() after each of the first `interrupted` depths of a tile. Meanwhile prefetches the memory from `ahead`
+    // on, which is read next, into the L2 cache a few lines at a time, unless AHEAD says that there is none.
     template <bool LOWER, bool AHEAD, typename Between>
     inline __attribute__((always_inline)) void multiply(
         float* sums, int64_t interrupted, const char* ahead, const Between& between) const {
@@ -133,14 +133,14 @@ private:
     }
 };
 
-// Sums on their way to memory: they are finished a few rows at a time between the products of the next ones, as vector
-// and tile units work side by side. What is done for a row is a few instructions, or the processor would not see far
-// enough ahead to read the next tiles in time. A `Row` is where the sums of a row go: finish(left, right) puts them
-// there and expect() brings that memory nearer; both go on to the next row.
+// Sums that wait to be stored. They are finished a few rows at a time between the products of the next ones, so that vector
+// and tile units work in parallel. Finishing a row takes few instructions, or the processor would not see far enough ahead
+// to read the next tiles in time. A `Row` is where the sums of a row go: finish(left, right) stores them, and expect()
+// prefetches that memory; both then advance to the next row.
 template <typename Row>
 class Finishing {
 public:
-    // Makes products with `rows` rows, whose sums go to `next` and the rows behind it.
+    // Computes products of `rows` rows, whose sums go to `next` and the rows after it.
     template <bool AHEAD>
     void make(const TileProducts& products, const char* ahead, const Row& next, int64_t rows) {
         float* const sums = rooms[current ^ 1];
@@ -186,7 +186,7 @@ private:
     int64_t current = 0, first_row = 0, pending_rows = 0;
 };
 
-// Products of samples with packed weights; start(sample, column) is the Row that finishes the sums of a sample.
+// Multiplies samples by packed weights; start(sample, column) returns the Row that finishes the sums of a sample.
 template <typename Start>
 void multiply_in_tiles(
     Matrix x, const void* pack, int64_t depth, int64_t columns, int64_t first, int64_t last, const Start& start) {
@@ -195,15 +195,15 @@ void multiply_in_tiles(
     alignas(64) static thread_local float kept[TILE_GROUP_BLOCKS][SUMS];  // Too large for a thread's stack.
     Finishing<decltype(start(0, 0))> finishing;
     const int64_t steps = round_up(depth, BLOCK) / DEPTH, padded = round_up(columns, BLOCK);
-    // A panel that would not stay in the L1 cache is taken in parts.
+    // A panel that would not stay in the L1 cache is used in parts.
     const int64_t part = steps > PANEL_STEPS ? PART_STEPS : steps;
-    // A panel for the samples [begin, end), of which the last block may have fewer than 32 rows.
+    // Multiplies samples [begin, end), whose last block may have fewer than 32 rows, by a panel.
     const auto samples = [&](int64_t begin, int64_t end, int64_t column) {
         const Bf16* const panel = static_cast<const Bf16*>(pack) + column / BLOCK * steps * STEP_VALUES;
         for (int64_t step = 0; step < steps; step += part) {
             const int64_t count = std::min(part, steps - step);
             const Bf16* const tiles = panel + step * STEP_VALUES;
-            // Each block brings its share of the next part nearer.
+            // Each block prefetches its share of the next part.
             const auto* ahead = reinterpret_cast<const char*>(tiles + count * STEP_VALUES);
             for (int64_t sample = begin; sample < end; sample += 32, ahead += count * LINES_A_STEP * 64) {
                 const int64_t rows = std::min<int64_t>(32, end - sample);
@@ -291,12 +291,12 @@ void input_gradient<Bf16>(const Layer& layer, Matrix dy, Matrix mask, Matrix dx,
     });
 }
 
-// 32 values of a sample, or zeros after the last one.
+// 32 values of a sample, or zeros past the last sample.
 inline __m512i sample_values(Matrix matrix, int64_t sample, int64_t end, int64_t column) {
     return sample < end ? _mm512_loadu_si512(row<Bf16>(matrix, sample) + column) : _mm512_setzero_si512();
 }
 
-// Samples of x as a panel of inputs.
+// Packs samples of x as a panel of inputs.
 inline void pack_inputs(Matrix x, int64_t start, int64_t end, int64_t in, Bf16* to) {
     for (int64_t sample = start; sample < end; sample += DEPTH, to += STEP_VALUES) {
         for (int64_t i = 0; i < 16; i++) {
@@ -309,7 +309,7 @@ inline void pack_inputs(Matrix x, int64_t start, int64_t end, int64_t in, Bf16* 
     }
 }
 
-// Samples of dy as the rows of 32 outputs, which are also added to the gradient of the biases.
+// Packs samples of dy as the rows of 32 outputs, and adds them to the gradient of the biases.
 inline void pack_outputs(Matrix dy, int64_t start, int64_t end, int64_t out, Bf16* to, Vector& left, Vector& right) {
     const auto add_up = [&](__m512i values) {
         left = add(left, widened(_mm512_castsi512_si256(values)));
@@ -344,8 +344,8 @@ constexpr int64_t gradient_room<Bf16>() {
     return int64_t(sizeof(PackedSamples) / sizeof(float));
 }
 
-// Where rows of the gradient of the weights go. With `descends`, to the weights, from which `rate` times them is taken;
-// they are complete then, with what is in `to` if it `adds`.
+// Where rows of the gradient of the weights go. With `descends`, `rate` times each row is subtracted from the weights; the
+// row must be complete then, together with what is in `to` if it `adds`.
 template <bool descends>
 struct WeightRows {
     float *to, *weights;
@@ -385,7 +385,7 @@ struct WeightRows {
     }
 };
 
-// The gradient of the weights over samples [start, end): made, added or, as the last one, descended.
+// Computes the gradient of the weights over samples [start, end) and stores it, adds it or, if it `descends`, subtracts it.
 template <bool descends>
 void add_weight_products(
     const Layer& layer, Matrix dy, Matrix x, int64_t start, int64_t end, bool adds, Vector rate, PackedSamples& packed,
@@ -419,7 +419,7 @@ void add_weight_products(
                     {packed.outputs, packed.outputs + TILE_VALUES, DEPTH, STEP_VALUES,
                      packed.panels[(in - group) / BLOCK], steps, nullptr},
                     nullptr, rows, std::min<int64_t>(32, last - out));
-                // The sums of the block before are finished now, those of this one within the next.
+                // The sums of the previous block are finished now; those of this one will be during the next.
                 done();
                 done_out = out, done_in = in;
             }
@@ -429,7 +429,7 @@ void add_weight_products(
     done();
 }
 
-// Chunk after chunk of samples; the last one as add_weight_products<descends>.
+// Goes through chunks of samples, the last one with add_weight_products<descends>.
 template <bool descends>
 void add_chunks(
     const Layer& layer, Matrix dy, Matrix x, int64_t samples, bool adds, float rate, float* room, int64_t first,

@@ -1,4 +1,4 @@
-// AMX: products of 16 rows by 16 columns of bfloat16, 32 deep, at once.
+// AMX: one instruction multiplies 16 rows by 16 columns of bfloat16, 32 deep.
 #if defined(__x86_64__)
 
 #include <immintrin.h>

@@ -1,4 +1,4 @@
-// AVX2 with fused products and sums.
+// AVX2 with fused multiply-add.
 #if defined(__x86_64__)
 
 #include <immintrin.h>

@@ -9,7 +9,7 @@ inline Vector all(float value) { return _mm256_set1_ps(value); }
 inline Vector multiply(Vector a, Vector b) { return _mm256_mul_ps(a, b); }
 inline Vector multiply_add(Vector a, Vector b, Vector c) { return _mm256_fmadd_ps(a, b, c); }
 inline Vector add(Vector a, Vector b) { return _mm256_add_ps(a, b); }
-inline Vector largest(Vector a, Vector b) { return _mm256_max_ps(a, b); }  // b where one of them is not a number.
+inline Vector largest(Vector a, Vector b) { return _mm256_max_ps(a, b); }  // b where one of them is NaN.
 
 inline float sum_of(Vector a) {
     __m128 sum = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
@@ -50,7 +50,7 @@ inline Vector load_some(const Bf16* from, int64_t count) {
     return load(room);
 }
 
-// Two vectors, one behind the other.
+// Stores two vectors, one after the other.
 template <typename T>
 void store(T* to, Vector left, Vector right) {
     store(to, left);
@@ -63,7 +63,7 @@ Vector where(const T* mask, Vector value) {
     return _mm256_and_ps(_mm256_cmp_ps(load(mask), zero(), _CMP_NEQ_UQ), value);
 }
 
-// Rows of LANES values, `stride` apart, as columns.
+// Loads rows of LANES values, `stride` apart, as columns.
 inline void transpose(const float* from, int64_t stride, Vector (&columns)[LANES]) {
     Vector t[8];
     DLRM_UNROLL

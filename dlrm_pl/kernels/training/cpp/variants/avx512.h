@@ -11,7 +11,7 @@ inline void store(float* to, Vector value) { _mm512_storeu_ps(to, value); }
 inline Vector add(Vector a, Vector b) { return _mm512_add_ps(a, b); }
 inline Vector multiply(Vector a, Vector b) { return _mm512_mul_ps(a, b); }
 inline Vector multiply_add(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(a, b, c); }
-inline Vector largest(Vector a, Vector b) { return _mm512_max_ps(a, b); }  // b where one of them is not a number.
+inline Vector largest(Vector a, Vector b) { return _mm512_max_ps(a, b); }  // b where one of them is NaN.
 inline float sum_of(Vector a) { return _mm512_reduce_add_ps(a); }
 
 // The first `count` lanes, up to all of them; none for a count below 1.
@@ -33,7 +33,7 @@ inline Vector load_some(const Bf16* from, int64_t count) {
 inline __m256i halves(Vector value) { return (__m256i)_mm512_cvtneps_pbh(value); }
 inline __m512i both_halves(Vector left, Vector right) { return (__m512i)_mm512_cvtne2ps_pbh(right, left); }
 #else
-// To the nearest value, ties to even; what is not a number stays one.
+// Rounds to the nearest value, ties to even; NaN stays NaN.
 inline __m256i halves(Vector value) {
     const __m512i bits = _mm512_castps_si512(value);
     const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
@@ -49,7 +49,7 @@ inline __m512i both_halves(Vector left, Vector right) {
 
 inline void store(Bf16* to, Vector value) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), halves(value)); }
 
-// Two vectors, one behind the other.
+// Stores two vectors, one after the other.
 inline void store(float* to, Vector left, Vector right) {
     store(to, left);
     store(to + LANES, right);
@@ -67,7 +67,7 @@ inline Vector where(const Bf16* mask, Vector value) {
     return _mm512_maskz_mov_ps(_mm256_test_epi16_mask(bits, _mm256_set1_epi16(0x7fff)), value);
 }
 
-// Rows of LANES values, `stride` apart, as columns.
+// Loads rows of LANES values, `stride` apart, as columns.
 inline void transpose(const float* from, int64_t stride, Vector (&columns)[LANES]) {
     Vector t[16], u[16];
     DLRM_UNROLL

@@ -1,5 +1,5 @@
-// Short vectors that every processor has, as the compiler makes them. Included within a variant's namespace, after
-// values.h.
+// Short vectors, which the compiler can implement on every processor. Included within a variant's namespace,
+// after values.h.
 
 constexpr int64_t LANES = 4;
 constexpr int64_t TILE_ROWS = 6;  // 12 sums, two vectors of a panel, and a value: 15 of 16 registers.
@@ -33,10 +33,10 @@ inline void store(Bf16* to, Vector value) { store_some(to, value, LANES); }
 inline Vector multiply(Vector a, Vector b) { return a * b; }
 inline Vector multiply_add(Vector a, Vector b, Vector c) { return a * b + c; }
 inline Vector add(Vector a, Vector b) { return a + b; }
-inline Vector largest(Vector a, Vector b) { return a > b ? a : b; }  // b where one of them is not a number.
+inline Vector largest(Vector a, Vector b) { return a > b ? a : b; }  // b where one of them is NaN.
 inline float sum_of(Vector a) { return (a[0] + a[2]) + (a[1] + a[3]); }
 
-// Two vectors, one behind the other.
+// Stores two vectors, one after the other.
 template <typename T>
 void store(T* to, Vector left, Vector right) {
     store(to, left);

@@ -1,8 +1,8 @@
-// AMX's tiles of 16 rows of 64 bytes, and what fills them. Included within a variant's namespace, after its vectors.
+// AMX tiles of 16 rows by 64 bytes, and functions that fill them. Included within a variant's namespace, after its vectors.
 
 #include "../../../cpp/tile_config.h"
 
-// 16 rows of 16 words as columns.
+// Transposes 16 rows of 16 words.
 inline void transpose_words(__m512i (&rows)[16]) {
     __m512i t[16];
     DLRM_UNROLL
@@ -33,7 +33,7 @@ inline void transpose_words(__m512i (&rows)[16]) {
     }
 }
 
-// Place of each of 32 pairs of values in two rows of 32, one behind the other.
+// For each of 32 pairs, the places of its values in two rows of 32, one after the other.
 struct alignas(64) PairOrder {
     uint16_t places[64] = {};
     constexpr PairOrder() {
@@ -41,14 +41,14 @@ struct alignas(64) PairOrder {
     }
 };
 
-// 32 values of each of two rows, as pairs of one of each: those of the first 16 columns, and of the others.
+// Interleaves two rows of 32 values as pairs of one value of each: the first 16 columns to `left`, the others to `right`.
 inline void interleave(__m512i first, __m512i second, __m512i& left, __m512i& right) {
     static constexpr PairOrder order;
     left = _mm512_permutex2var_epi16(first, _mm512_load_si512(order.places), second);
     right = _mm512_permutex2var_epi16(first, _mm512_load_si512(order.places + 32), second);
 }
 
-// To memory without a place in the cache; `to` is a multiple of 32 bytes.
+// Stores to memory past the cache; `to` is a multiple of 32 bytes.
 inline void store_past_cache(Bf16* to, Vector value) {
     _mm256_stream_si256(reinterpret_cast<__m256i*>(to), halves(value));
 }

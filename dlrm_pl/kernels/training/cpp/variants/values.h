@@ -1,4 +1,4 @@
-// Conversions between float and what activations are stored as. Included within a variant's namespace.
+// Conversions between float and the type in which activations are stored. Included within a variant's namespace.
 
 inline float widen(float value) { return value; }
 
@@ -17,7 +17,7 @@ inline float narrow<float>(float value) {
     return value;
 }
 
-// To the nearest value, ties to even; what is not a number stays one.
+// Rounds to the nearest value, ties to even; NaN stays NaN.
 template <>
 inline Bf16 narrow<Bf16>(float value) {
     uint32_t bits;
