@@ -1,10 +1,10 @@
-// Writes a file from where its parts lie in memory, in this process or in a child that has a snapshot of the memory.
+// Writes a file from parts in memory, in this process or in a child that has a snapshot of the memory.
 //
 // The child is made by fork: it shares the pages of this process, and the system copies those that training changes
-// meanwhile. Other threads of this process may hold any lock at that moment (of malloc, of OpenMP, of Python), so the
-// child runs nothing but the code below, which takes no lock and no memory.
+// meanwhile. Other threads of this process may hold any lock at that moment (malloc's, OpenMP's, Python's), so the child
+// runs nothing but the code below, which takes no lock and allocates no memory.
 //
-// Data goes to the disk from one aligned buffer past the page cache, which is several times as fast for files of
+// Data goes to the disk from one aligned buffer and bypasses the page cache. This is several times as fast for files of
 // gigabytes, and takes no memory for pages that nobody will read.
 
 #include <fcntl.h>
@@ -33,8 +33,8 @@ namespace {
 
 constexpr int64_t BUFFER = 8 << 20;
 constexpr int64_t PIECE = 128 << 10;   // Summed, checked and copied while it is in the cache.
-constexpr int64_t ALIGNMENT = 4096;    // Of what is written past the page cache.
-constexpr int64_t PAGE = 2 << 20;      // Memory is given back in such pages, and smaller ones with them.
+constexpr int64_t ALIGNMENT = 4096;    // Of what bypasses the page cache.
+constexpr int64_t PAGE = 2 << 20;      // Memory is released in pages of this size, and with them smaller ones.
 
 enum Kind : int64_t { ANY = 0, FLOAT32 = 1, FLOAT64 = 2, BFLOAT16 = 3, FLOAT16 = 4 };
 
@@ -50,13 +50,13 @@ struct Part {
 // dlrm_hashing_blocks: writes the digests of the blocks of some bytes, and continues their CRC-32 in the same pass.
 using Digest = int64_t (*)(const uint8_t*, int64_t, int64_t, uint8_t*, int64_t, int64_t, uint32_t*);
 
-// Where the checksum of an entry is written when all of it is known.
+// Where the checksum of an entry is written once it is complete.
 struct Patch {
     int64_t position;
     int64_t entry;
 };
 
-// Lies in memory that the child shares with its parent.
+// In memory that the child shares with its parent.
 struct Progress {
     static_assert(sizeof(std::atomic<int64_t>) == 8);
     std::atomic<int64_t> written;  // Bytes that are in the file or in the buffer.
@@ -81,7 +81,7 @@ struct Job {
     int64_t hashed;     // End of the bytes of this part whose digests are known.
     Digest digest;
     int64_t variant;    // The last argument but one of digest.
-    int64_t releases;   // 1: memory that was written is given back. In a child only, and if no parts overlap.
+    int64_t releases;   // 1: memory is released after it was written. Only in a child, and if no parts overlap.
     int32_t file;
 };
 
@@ -114,12 +114,12 @@ int64_t first_not_finite(int64_t kind, const uint8_t* data, int64_t size) {
 
 int64_t size_of(int64_t kind) { return kind == FLOAT64 ? 8 : kind == FLOAT32 ? 4 : 2; }
 
-// False: not all could be written, and errno says why.
+// Returns false if not all could be written; errno says why.
 bool write_at(int file, const uint8_t* data, int64_t size, int64_t position) {
     while (size > 0) {
         ssize_t done = pwrite(file, data, static_cast<size_t>(size), position);
         if (done < 0 && errno == EINTR) continue;
-        if (done < 0 && errno == EINVAL) {  // A file system that refuses this way past the page cache after all.
+        if (done < 0 && errno == EINVAL) {  // A file system that refuses to bypass the page cache after all.
             int flags = fcntl(file, F_GETFL);
             if (flags >= 0 && (flags & O_DIRECT) && fcntl(file, F_SETFL, flags & ~O_DIRECT) == 0) continue;
         }
@@ -142,7 +142,7 @@ bool write_buffer(Job& job) {
     return true;
 }
 
-// Writes the digests of the next blocks of a part; false: the function refuses them.
+// Writes the digests of the next blocks of a part; returns false if the function refuses them.
 bool digest_blocks(Job& job, const Part& part) {
     const int64_t size = std::min(PIECE / part.block * part.block, part.size - job.hashed);
     const int64_t blocks = (size + part.block - 1) / part.block;
@@ -153,7 +153,7 @@ bool digest_blocks(Job& job, const Part& part) {
     return true;
 }
 
-// Gives the pages of a part up to `stop` back, which lets the parent change them without a copy.
+// Releases the pages of a part up to `stop`, so that the parent can change them without a copy.
 void release(const Part& part, int64_t start, int64_t stop) {
     auto base = reinterpret_cast<uintptr_t>(part.data);
     uintptr_t first = (base + static_cast<uintptr_t>(start)) / PAGE * PAGE;
@@ -217,7 +217,7 @@ bool finish(Job& job) {
     return fsync(job.file) == 0;
 }
 
-// Closes all files but one: a pipe would seem to have a writer, a lock an owner, after the parent has ended.
+// Closes all files but one: a pipe would seem to have a writer, and a lock an owner, after the parent has ended.
 void close_others(int file) {
 #ifdef SYS_close_range
     if (syscall(SYS_close_range, 0u, static_cast<unsigned>(file) - 1u, 0u) == 0 &&
@@ -232,7 +232,7 @@ void close_others(int file) {
     }
 }
 
-// Lets a system that runs out of memory end the child, and not the training.
+// Makes a system that runs out of memory end the child rather than the training.
 void offer_to_the_oom_killer() {
     int file = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
     if (file < 0) return;
@@ -273,8 +273,8 @@ EXPORT uint32_t dlrm_saving_crc32(uint32_t crc, const uint8_t* data, int64_t siz
 EXPORT int64_t dlrm_saving_job_bytes() { return sizeof(Job); }
 EXPORT int64_t dlrm_saving_progress_bytes() { return sizeof(Progress); }
 
-// Prepares a job in `job`, of dlrm_saving_job_bytes. 0: there is no memory for its buffer; -1: a part has digests that make
-// no sense.
+// Prepares a job in `job`, of dlrm_saving_job_bytes. Returns 1, or 0 if there is no memory for its buffer, or -1 if a part
+// has digests that make no sense.
 EXPORT int64_t dlrm_saving_begin(
     Job* job, int32_t file, const Part* parts, int64_t num_parts, const Patch* patches, int64_t num_patches,
     uint32_t* checksums, Progress* progress, Digest digest, int64_t variant, int64_t releases) {
@@ -283,7 +283,7 @@ EXPORT int64_t dlrm_saving_begin(
         const Part& part = parts[i];
         if (part.digests && (!digest || part.entry < 0 || part.block < 1 || part.block > PIECE)) return -1;
     }
-    if (digest) {  // Makes its tables as well, and has its calls of other libraries resolved.
+    if (digest) {  // Makes its tables as well, and resolves its calls to other libraries.
         uint8_t byte = 0, digests[16];
         uint32_t sum = 0;
         digest(&byte, 1, 1, digests, sizeof digests, variant, &sum);
@@ -307,13 +307,13 @@ EXPORT int64_t dlrm_saving_finish(Job* job) {
 
 EXPORT void dlrm_saving_end(Job* job) { munmap(job->buffer, BUFFER); }
 
-// Starts a child that writes all of the job, renames the file and ends. Returns its number, or -errno.
+// Starts a child that writes the whole job, renames the file and exits. Returns its process number, or -errno.
 EXPORT int64_t dlrm_saving_fork(Job* job, const char* temporary, const char* target, const char* folder) {
-    // Neither ctrl-C, which goes to all processes of the terminal, nor handlers of this process concern the child.
+    // The child must not see ctrl-C, which goes to all processes of the terminal, nor run handlers of this process.
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    // Not fork(), which would run what libraries registered for it in the child.
+    // Not fork(), which would run in the child what libraries registered for it.
     long child = syscall(SYS_clone, static_cast<unsigned long>(SIGCHLD), 0UL, 0UL, 0UL, 0UL);
     int error = errno;
     if (child == 0) run_child(*job, temporary, target, folder);

@@ -1,7 +1,7 @@
-// Arrays of days as they lie in mapped files -> dense inputs, lookups and labels of several batches.
+// Decodes arrays of days in mapped files to dense inputs, lookups and labels of several batches.
 //
-// A row's bag of a table is what an array holds of it; or the one id that it holds, and behind it the row of a lookup
-// table that this id names. Arrays in archives begin at any byte, so values are copied and never read in place.
+// A row's bag for a table is what an array holds for the row; or the one id that it holds, followed by the row of a lookup
+// table that this id selects. Arrays in archives begin at any byte, so values are copied and never read in place.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -18,8 +18,8 @@ constexpr int64_t REFUSED = -1, NO_MEMORY = -2;
 constexpr int64_t MOST = int64_t(1) << 31;  // Columns, rows of a batch: products of two of them fit into int64.
 constexpr int64_t BLOCK = 16;               // Samples that are fetched while those before them are written.
 constexpr int64_t LINE = 64;
-constexpr int64_t CACHED = 128 << 10;       // Bytes of a lookup table that stays in a cache by itself.
-constexpr int64_t MOST_LINES = 64;  // Of one row of a lookup table: the processor itself fetches what follows them.
+constexpr int64_t CACHED = 128 << 10;       // A lookup table of up to this many bytes stays in a cache by itself.
+constexpr int64_t MOST_LINES = 64;  // To fetch of one row of a lookup table: the processor itself fetches what follows.
 
 thread_local const char* refusal = "";
 
@@ -28,18 +28,18 @@ int64_t refuse(const char* reason) {
     return REFUSED;
 }
 
-// Values of all rows of a day: `width` of each row, side by side.
+// The values of all rows of a day, `width` values for each row, side by side.
 struct Array {
     const char* values;
-    int64_t stride;      // Bytes from a row to the next.
+    int64_t stride;      // Bytes from one row to the next.
     int64_t item_bytes;  // 4 or 8.
 };
 
 struct Table {
-    int64_t width;           // Ids of a row in the arrays.
+    int64_t width;           // Ids for each row in the arrays.
     int64_t size;            // Rows of the table.
-    int64_t modulus;         // Ids in the arrays are taken modulo it; 0 is off.
-    int64_t drawn;           // Ids of a row of the lookup table; 0: there is none.
+    int64_t modulus;         // Ids in the arrays are taken modulo this; 0 is off.
+    int64_t drawn;           // Ids in each row of the lookup table; 0: there is none.
     const int32_t* lookup;   // [size, drawn].
 };
 
@@ -51,7 +51,7 @@ struct Layout {
 
 struct Days {
     int64_t count;
-    const int64_t* ends;  // Of each day, the number of rows of it and of those before.
+    const int64_t* ends;  // For each day, the number of rows up to its end.
     const Array* dense;
     const Array* labels;
     const Array* ids;  // [count, num_tables].
@@ -64,8 +64,8 @@ struct Request {
     int64_t batches;
     float* dense;           // [rows of all batches, num_dense].
     float* labels;          // [rows of all batches].
-    int64_t* indices;       // Of each batch, all its ids, table after table.
-    int64_t* offsets;       // Of each batch num_tables * size + 1; null if one_hot.
+    int64_t* indices;       // For each batch, all its ids, table after table.
+    int64_t* offsets;       // For each batch, num_tables * size + 1; null if one_hot.
     int64_t room_rows, room_indices, room_offsets;
 };
 
@@ -196,7 +196,7 @@ struct Part {
     int64_t* offsets;
 };
 
-// Some samples of a batch: of each its day and its row in it, and of each table with a lookup table its id.
+// Some samples of a batch: the day of each and its row in that day, and its id for each table with a lookup table.
 struct Samples {
     int64_t first, count;
     int64_t days[BLOCK], rows[BLOCK];
@@ -213,7 +213,7 @@ public:
         }
     }
 
-    // Decodes a batch; returns whether all its values may be there.
+    // Decodes a batch; returns whether all its values are valid.
     bool decode(const Part& part) {
         bool good = true;
         find(part, 0, samples_[0]);
@@ -251,7 +251,7 @@ private:
         }
     }
 
-    // Fetches what the arrays hold of the samples, unless it lies in the line of what was fetched before.
+    // Prefetches the samples' values in the arrays, unless they are in the line that was fetched last.
     void fetch(const Samples& samples) const {
         for (int64_t sample = 0; sample < samples.count; ++sample) {
             const int64_t day = samples.days[sample], row = samples.rows[sample];
@@ -274,7 +274,7 @@ private:
         }
     }
 
-    // Reads the ids that name rows of lookup tables, and fetches these rows.
+    // Reads the ids that select rows of lookup tables, and prefetches these rows.
     bool read(Samples& samples) const {
         bool bad = false;
         for (int64_t number = 0; number < layout_.num_tables; ++number) {
@@ -329,7 +329,7 @@ private:
             return write_dense(layout_.dense, layout_.num_dense, values_.data(), inputs);
         }
         std::memcpy(inputs, stored, values_.size() * 4);
-        float sum = 0.0f;  // Of zeros: NaN if a value is no finite number.
+        float sum = 0.0f;  // A sum of zeros, which is NaN if a value is not finite.
         for (int64_t column = 0; column < layout_.num_dense; ++column) sum += inputs[column] * 0.0f;
         return sum == 0.0f;
     }
@@ -390,8 +390,8 @@ extern "C" {
 // Why the last call of this thread was refused.
 const char* dlrm_decoding_arrays_refusal() { return refusal; }
 
-// Decodes batches one after the other, up to the first one with a value that must not be there. Returns how many were
-// decoded, REFUSED if the arguments do not fit together, or NO_MEMORY.
+// Decodes batches one after the other, up to the first one with an invalid value. Returns how many were decoded, REFUSED if
+// the arguments do not fit together, or NO_MEMORY.
 int64_t dlrm_decode_arrays(const Layout* layout, const Days* days, const Request* request) {
     if (const char* reason = fault(*layout, *days)) return refuse(reason);
     if (const char* reason = fault(*layout, *days, *request)) return refuse(reason);

@@ -1,4 +1,4 @@
-// Records, int32 values as they lie in a mapped file -> dense inputs, lookups and labels of one or several batches.
+// Decodes records of int32 values in a mapped file to dense inputs, lookups and labels of one or several batches.
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
@@ -20,7 +20,7 @@ namespace {
 constexpr int64_t VERSION = 2;
 constexpr int64_t REFUSED = -1, NO_MEMORY = -2;
 constexpr int64_t MOST = int64_t(1) << 31;  // Columns, rows of a batch: products of two of them fit into int64.
-constexpr int64_t BLOCK = 16;               // Records that are transposed together: they stay in the first cache.
+constexpr int64_t BLOCK = 16;               // Records that are transposed together: they stay in the L1 cache.
 constexpr int64_t AHEAD = 24;               // Records between the one that is read and the one that is fetched.
 constexpr int64_t LINE = 64;
 
@@ -34,7 +34,7 @@ int64_t refuse(const char* reason) {
 struct SparseField {
     int64_t first, width;  // Places of the ids in a record.
     int64_t size;          // Rows of the table.
-    int64_t modulus;       // Ids are taken modulo it; 0 is off.
+    int64_t modulus;       // Ids are taken modulo this; 0 is off.
     int32_t may_be_absent; // Elements may be -1, at the end.
     int32_t unused;
 };
@@ -55,9 +55,9 @@ struct Request {
     int64_t batches;
     float* dense;            // [rows of all batches, num_dense].
     float* labels;           // [rows of all batches].
-    int64_t* indices;        // Of each batch, room for all its ids.
-    int64_t* offsets;        // Of each batch num_sparse * size + 1; null if one_hot.
-    int64_t* lookups;        // Of each batch, how many indices were written.
+    int64_t* indices;        // For each batch, room for all its ids.
+    int64_t* offsets;        // For each batch, num_sparse * size + 1; null if one_hot.
+    int64_t* lookups;        // For each batch, how many indices were written.
     int64_t room_rows, room_indices, room_offsets;
 };
 
@@ -124,7 +124,7 @@ struct Part {
     int64_t* offsets;
 };
 
-// As write_dense where all columns are integers with log1p, as Criteo's: a loop that the compiler can vectorize.
+// The same as write_dense if all columns are integers with log1p, as Criteo's are: the compiler can vectorize this loop.
 bool write_counts(int64_t columns, const int32_t* values, float* inputs) {
     int32_t signs = 0;
     for (int64_t column = 0; column < columns; ++column) {
@@ -139,15 +139,15 @@ int32_t reduced(int32_t id, int64_t modulus) {
     return modulus && id >= modulus ? id % int32_t(modulus) : id;
 }
 
-// Ids of SQUARE samples and of as many tables are turned around in registers, where the compiler knows how.
+// The ids of SQUARE samples and of as many tables are transposed in registers, where the compiler supports it.
 constexpr int64_t SQUARE = 4;
 #if defined(__clang__) || __GNUC__ >= 12
 constexpr bool HAS_SQUARES = true;
 using Ids = int32_t __attribute__((vector_size(16)));
 using Indices = int64_t __attribute__((vector_size(32)));
 
-// Of `samples` records the ids of SQUARE tables from `table` on, whose places in a record follow each other. Returns
-// whether none is negative or beyond the table's last row.
+// Transposes the ids of SQUARE tables in `samples` records, where they are contiguous from `place` on. Returns whether none
+// is negative or beyond its table's last row.
 bool turn(
     const int32_t* const* records, int64_t place, int64_t samples, const int32_t* last_rows, int64_t* indices,
     int64_t stride) {
@@ -191,7 +191,7 @@ public:
         }
     }
 
-    // Decodes a batch; returns the number of its lookups, or -1 if a value must not be there.
+    // Decodes a batch; returns the number of its lookups, or -1 if a value is invalid.
     int64_t decode(const Part& part) {
         bool good = true;
         for (int64_t block = 0; block < part.size; block += BLOCK) {
@@ -211,7 +211,7 @@ private:
         return part.records + row * layout_.record_ints;
     }
 
-    // Fetches the records that come AHEAD of a block. Rows one after the other are fetched by the processor itself.
+    // Prefetches the records that come AHEAD of a block. The processor itself prefetches contiguous rows.
     void fetch(const Part& part, int64_t block, int64_t last) const {
         if (!part.rows) return;
         const int64_t first = block ? block + AHEAD : 0;
@@ -249,7 +249,7 @@ private:
         }
         for (int64_t table = 0; table < layout_.num_sparse; ++table) {
             const SparseField& field = layout_.sparse[table];
-            // A negative id is larger than any size as an unsigned number, and stays so: only ids are reduced.
+            // As an unsigned number, a negative id is larger than any size; `reduced` does not change it.
             const uint64_t size = uint64_t(field.size);
             int64_t* indices = part.indices + table * part.size + first;
             for (int64_t sample = table < tables ? turned : 0; sample < last - first; ++sample) {
@@ -261,7 +261,7 @@ private:
         return !bad;
     }
 
-    // Bags of lists: first their sizes, from which the place of each table's bags follows, then the ids.
+    // Decodes bags of lists: first their sizes, which give the place of each table's bags, then the ids.
     int64_t bags(const Part& part) {
         std::fill(cursors_.begin(), cursors_.end(), 0);
         bool bad = false;
@@ -321,7 +321,7 @@ private:
     bool squares_ = HAS_SQUARES;
 };
 
-// Tells the kernel how records of a mapped file will be read; whole pages, whose first may begin in front of them.
+// Tells the kernel how records of a mapped file will be read, in whole pages; the first may begin before the records.
 void advise(const int32_t* records, int64_t ints, int64_t page, int advice) {
     const uintptr_t start = reinterpret_cast<uintptr_t>(records);
     const uintptr_t first = start / uintptr_t(page) * uintptr_t(page);
@@ -337,8 +337,8 @@ int64_t dlrm_decoding_version() { return VERSION; }
 // Why the last call of this thread was refused.
 const char* dlrm_decoding_refusal() { return refusal; }
 
-// Decodes batches one after the other, up to the first one with a value that must not be there. Returns how many were
-// decoded, REFUSED if the arguments do not fit together, or NO_MEMORY.
+// Decodes batches one after the other, up to the first one with an invalid value. Returns how many were decoded, REFUSED if
+// the arguments do not fit together, or NO_MEMORY.
 int64_t dlrm_decode(const Layout* layout, const Request* request) {
     if (const char* reason = fault(*layout)) return refuse(reason);
     if (const char* reason = fault(*layout, *request)) return refuse(reason);
@@ -365,9 +365,9 @@ int64_t dlrm_decode(const Layout* layout, const Request* request) {
     }
 }
 
-// Asks the kernel to read records of a mapped file in the background: `count` runs of `sizes` records from `firsts` on,
-// or single ones where `sizes` is null. Around each page of a single one it would read others, up to megabytes, which
-// push out of memory what is needed: from then on it does not.
+// Asks the kernel to read records of a mapped file in the background: `count` runs of `sizes` records from `firsts` on, or
+// single records if `sizes` is null. By default it would read up to megabytes around each page of a single record, which
+// pushes what is needed out of memory; from then on it does not.
 int64_t dlrm_decoding_will_need(
     const int32_t* records, int64_t num_records, int64_t record_ints, const int64_t* firsts, const int64_t* sizes,
     int64_t count) {

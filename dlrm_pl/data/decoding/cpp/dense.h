@@ -1,7 +1,7 @@
-// Dense values as they are stored, int32 or the bits of a float -> inputs of a model.
+// Converts dense values as they are stored, int32 or the bits of a float, to inputs of a model.
 //
-// The logarithm is left to the caller, who takes it of all values at once: what is written for a column with log1p is
-// x + 1. So the bits are NumPy's on every processor.
+// The caller takes the logarithm of all values at once: for a column with log1p, x + 1 is written here. So the bits are
+// NumPy's on every processor.
 #pragma once
 
 #include <cmath>
@@ -22,7 +22,7 @@ inline float as_float(int32_t bits) {
     return value;
 }
 
-// Writes the dense inputs of a sample, and returns whether all its values may be there.
+// Writes the dense inputs of a sample, and returns whether all its values are valid.
 inline bool write_dense(const DenseField* fields, int64_t columns, const int32_t* values, float* inputs) {
     bool good = true;
     for (int64_t column = 0; column < columns; ++column) {

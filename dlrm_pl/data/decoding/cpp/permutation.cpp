@@ -1,4 +1,4 @@
-// The random order of rows of loading/permutation.py, whose bits it gives.
+// The random order of rows of loading/permutation.py, with the same bits.
 #include <cstdint>
 
 namespace {
@@ -7,7 +7,7 @@ constexpr int64_t REFUSED = -1;
 constexpr int ROUNDS = 6;
 constexpr int64_t BLOCK = 256;
 
-// The finalizer alone, as splitmix64.py.
+// splitmix64's finalizer alone, as in splitmix64.py.
 uint64_t mixed(uint64_t value) {
     value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9u;
     value = (value ^ (value >> 27)) * 0x94D049BB133111EBu;
@@ -27,15 +27,15 @@ uint64_t encrypted(uint64_t value, uint64_t half_bits, const uint64_t* keys) {
 
 }  // namespace
 
-// Writes the rows at `count` positions, each in [0, size), of a permutation with six keys. Returns 0, or REFUSED where
-// a position is outside or the halves of the bits do not hold the size.
+// Writes the rows at `count` positions, each in [0, size), of a permutation with six keys. Returns 0, or REFUSED if a
+// position is outside, or if two halves of `half_bits` bits cannot hold the size.
 extern "C" int64_t dlrm_decoding_permute(
     int64_t size, int64_t half_bits, const uint64_t* keys, const int64_t* positions, int64_t count, int64_t* rows) {
     if (size < 1 || half_bits < 1 || half_bits > 31 || size > int64_t(1) << (2 * half_bits)) return REFUSED;
     for (int64_t index = 0; index < count; ++index) {
         if (positions[index] < 0 || positions[index] >= size) return REFUSED;
     }
-    // A branch on whether a row is outside would be wrong half of the time: those outside are collected without one.
+    // Branching on whether a row is outside would be mispredicted half of the time: they are collected without a branch.
     for (int64_t first = 0; first < count; first += BLOCK) {
         const int64_t block = count - first < BLOCK ? count - first : BLOCK;
         int64_t outside[BLOCK];

@@ -29,7 +29,7 @@ struct Text {
   int64_t size;
 };
 
-// Texts one after the other, as Arrow's large strings: text i has the bytes offsets[i] to offsets[i + 1].
+// Texts one after the other, as in Arrow's large strings: text i has the bytes offsets[i] to offsets[i + 1].
 struct Texts {
   const int64_t* offsets;
   const unsigned char* data;

@@ -1,4 +1,4 @@
-// The hashes that ids follow from, the library's version, and the reason for a refusal.
+// The hashes from which ids are computed, the library's version, and the reason for a refusal.
 
 #include "common.h"
 
@@ -17,7 +17,7 @@ using namespace lookup;
 
 extern "C" {
 
-// Increase it with every change of a signature, so that a library built from older sources is not used.
+// Increase this with every change of a signature, so that a library built from older sources is not used.
 int64_t dlrm_lookup_version() { return 1; }
 
 // The reason for the last refusal in this thread.

@@ -20,7 +20,7 @@ class Growing {
   ~Growing() { std::free(values_); }
   Growing(const Growing&) = delete;
 
-  // Makes room for `size` values. By half as many more at least, so that all copies together cost little.
+  // Makes room for `size` values. Grows by at least half, so that all copies together cost little.
   void reserve(int64_t size) {
     if (size <= reserved_) return;
     size = std::max(size, reserved_ + reserved_ / 2);

@@ -39,8 +39,8 @@ class TextStore {
     return {&byte, 1};
   }
 
-  // Only for this table: it need not be the same elsewhere, and reads eight bytes at once. The length is part of it, so
-  // that the last bytes may be read twice.
+  // Only for this table: it need not be the same elsewhere, and reads eight bytes at once. It includes the length, so that
+  // the last bytes may be read twice.
   static uint64_t hash(Value text) {
     const unsigned char* p = text.first;
     int64_t left = text.size;
@@ -90,11 +90,11 @@ class TextStore {
     return value;
   }
 
-  Growing<int64_t> ends_;  // Of the text before; as many as texts, and one.
+  Growing<int64_t> ends_;  // Entry i: the end of the text before text i. One more than texts.
   Growing<unsigned char> data_;
 };
 
-// Values of which some are missing; `missing` has a byte for each, 1 where it is.
+// Values, some of which are missing; `missing` has a byte for each value, 1 if it is missing.
 template <class Store>
 struct WithMissing {
   typename Store::Input values;

@@ -7,8 +7,8 @@
 
 namespace lookup {
 
-// With open addressing, at most 5/8 full. A slot has a part of the value's hash, so that nearly every comparison of values is
-// one of equal values; these are in the store. Where a slot has room for the value itself, it has that.
+// Open addressing, at most 5/8 full. A slot holds a part of the value's hash, so that values that are compared are nearly
+// always equal; the values are in the store. A slot that has room for the value itself holds that instead.
 template <class Store>
 class Table {
  public:
@@ -23,7 +23,7 @@ class Table {
   const Store& store() const { return store_; }
   const uint32_t* counts() const { return counts_.get(); }
 
-  // Gives the values' numbers; new values get the next ones. `values` is an Input, or anything else with an operator [];
+  // Writes the values' numbers; new values get the next ones. `values` is an Input, or anything else with an operator [];
   // `numbers` may be the same memory.
   template <class From>
   void add(From values, int64_t rows, int32_t* numbers) {
@@ -50,7 +50,7 @@ class Table {
     }
   }
 
-  // The number of an unknown value is -1.
+  // Writes the values' numbers; that of an unknown value is -1.
   template <class From>
   void find(From values, int64_t rows, int32_t* numbers) const {
     Keys keys;
@@ -65,7 +65,7 @@ class Table {
     }
   }
 
-  // Becomes the table of these values. Returns false, with an empty table, if a value occurs twice.
+  // Replaces the contents by these values. Returns false, with an empty table, if a value occurs twice.
   bool restore(Input values, const uint32_t* counts, int64_t rows) {
     clear();
     if (rows > kMostValues) throw std::bad_alloc();
@@ -98,7 +98,7 @@ class Table {
   static constexpr int64_t kMostValues = std::numeric_limits<int32_t>::max();  // Numbers are int32.
 
   struct Slot {
-    uint32_t tag;     // A part of the hash, whose upper bits are the place, or the value itself.
+    uint32_t tag;     // A part of the hash, whose upper bits give the place, or the value itself.
     uint32_t number;  // The number plus one; 0 for a free slot.
   };
 
@@ -123,10 +123,10 @@ class Table {
     return at;
   }
 
-  // Hashes a block, and fetches what looking its values up will need.
+  // Hashes a block, and prefetches what the lookups of its values will need.
   template <class From>
   void prepare(From values, int64_t first, int count, Keys& keys) const {
-    if (!slots_.count()) throw std::bad_alloc();  // It could not grow before.
+    if (!slots_.count()) throw std::bad_alloc();  // An earlier attempt to grow failed.
     hash(values, first, count, keys);
     if constexpr (!Store::kInSlot) {
       uint32_t likely[kBlock];

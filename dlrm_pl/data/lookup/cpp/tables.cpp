@@ -1,4 +1,4 @@
-// C functions of tables of integers and of texts.
+// C functions for tables of integers and of texts.
 
 #include "table.h"
 
@@ -96,7 +96,7 @@ int64_t dlrm_texts_bytes(const void* table) {
 }
 
 // Writes the numbers of values.
-//   missing: one byte for each value, 1 where it stands for a missing one, whatever it is; null if none does.
+//   missing: one byte for each value, 1 if it stands for a missing one, whatever it is; null if none does.
 //   learn: new values get the next numbers, and the rows of values are counted; else the number of a new value is -1.
 // Returns 0, kNoMemory or kRefused.
 int64_t dlrm_integers_number(void* table, const int64_t* values, const uint8_t* missing, int64_t rows, int32_t learn,
@@ -104,7 +104,7 @@ int64_t dlrm_integers_number(void* table, const int64_t* values, const uint8_t* 
   if (const char* reason = wrong_call(table, rows, values, numbers)) return refused(reason);
   return numbered<IntegerTable>(table, values, missing, rows, learn != 0, numbers);
 }
-// As above, of texts: `rows` + 1 offsets into `bytes` bytes.
+// The same for texts: `rows` + 1 offsets into `bytes` bytes.
 int64_t dlrm_texts_number(void* table, const int64_t* offsets, const unsigned char* data, int64_t bytes,
                           const uint8_t* missing, int64_t rows, int32_t learn, int32_t* numbers) {
   if (const char* reason = wrong_call(table, rows, offsets, numbers)) return refused(reason);
@@ -121,7 +121,7 @@ int64_t dlrm_integers_read(const void* table, int64_t first, int64_t size, int64
   copy_counts(t, counts);
   return kDone;
 }
-// As above; the first offset is 0. `room` is the number of bytes that dlrm_texts_data returns.
+// The same for texts; the first offset is 0. `room` is the number of bytes that dlrm_texts_data returns.
 int64_t dlrm_texts_read(const void* table, int64_t first, int64_t size, int64_t* offsets, unsigned char* data, int64_t room,
                         uint32_t* counts) {
   if (const char* reason = wrong_read<TextTable>(table, first, size, offsets, counts)) return refused(reason);
@@ -144,8 +144,8 @@ int64_t dlrm_texts_data(const void* table, int64_t first) {
   return first < t.size() ? t.store().offsets()[t.size()] - t.store().offsets()[first] : 0;
 }
 
-// Becomes a table of these values. Returns 0, kNoMemory, kRefused, or kRepeated if a value occurs twice; the table is
-// then empty.
+// Replaces the table's contents by these values. Returns 0, kNoMemory, kRefused, or kRepeated if a value occurs twice; the
+// table is then empty.
 int64_t dlrm_integers_restore(void* table, const int64_t* values, const uint32_t* counts, int64_t rows) {
   if (const char* reason = wrong_call(table, rows, values, counts)) return refused(reason);
   return restored<IntegerTable>(table, values, counts, rows);

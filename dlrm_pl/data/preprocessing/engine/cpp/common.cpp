@@ -15,7 +15,7 @@ int64_t refused(const char* reason) {
 
 extern "C" {
 
-// Increase it with every change of a signature, so that a library built from older sources is not used.
+// Increase this with every change of a signature, so that a library built from older sources is not used.
 int64_t dlrm_preprocess_version() { return 7; }
 
 // The reason for the last refusal in this thread.

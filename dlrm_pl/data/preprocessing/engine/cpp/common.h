@@ -25,7 +25,7 @@ enum Status : int64_t { kDone = 0, kNoMemory = -1, kStopped = -2, kRefused = -3,
 // The reason for the last refusal in this thread. Hidden and cold, or else parsing takes 6 % longer.
 extern thread_local const char* refusal __attribute__((visibility("hidden")));
 
-// Keep the reason for dlrm_preprocess_refusal; returns kRefused.
+// Keeps the reason for dlrm_preprocess_refusal; returns kRefused.
 int64_t refused(const char* reason) __attribute__((visibility("hidden"), cold));
 
 // Returns the reason why a record cannot have that many fields, or null.

@@ -11,7 +11,7 @@
 namespace preprocess {
 namespace {
 
-// memcpy for records, whose size is known only when the program runs: a call would cost a tenth of the time of dlrm_take.
+// memcpy for records, whose size is known only at run time: calling it would take a tenth of dlrm_take's time.
 inline void copy(char* to, const char* from, int64_t bytes) {
   for (; bytes >= 64; bytes -= 64, to += 64, from += 64) std::memcpy(to, from, 64);
   for (; bytes >= 16; bytes -= 16, to += 16, from += 16) std::memcpy(to, from, 16);

@@ -120,7 +120,7 @@ inline const char* parse_category(const char* p, const Modulus& modulus, int32_t
   return p;
 }
 
-// What lines begin with: 0 or 1; 0, 1 or nothing, and a tab; or the first dense feature.
+// What lines begin with: 0 or 1 and a tab; 0, 1 or nothing and a tab; or the first dense feature.
 enum Label : int32_t { kNeeded = 0, kOptional = 1, kAbsent = 2 };
 
 // Parses the line at p, which must end with a '\n'. Returns the place after it, or nullptr for an invalid line.
@@ -175,7 +175,7 @@ inline const char* parse_line(const char* p, int dense, int fields, const Modulu
   return *p == '\n' ? p + 1 : nullptr;
 }
 
-// Copies rows, int32 [kTogether][fields], to the columns at a row.
+// Copies rows, int32 [kTogether][fields], to the columns, from one row on.
 inline void copy_rows(const int32_t* rows, int64_t count, int64_t fields, int32_t* columns, int64_t stride) {
   int64_t field = 0;
   if (count == kTogether) {

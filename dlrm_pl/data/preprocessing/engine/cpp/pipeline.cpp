@@ -22,11 +22,11 @@ inline void relax() {
 #endif
 }
 
-// A pipeline of tables. Each chunk of rows passes all tables, and each table takes the chunks in their order, so that
-// numbers depend only on the rows, while different threads work at different tables. A thread whose own chunk has to wait
+// A pipeline of tables. Each chunk of rows passes through all tables, and each table takes the chunks in order, so that
+// numbers depend only on the rows, while different threads work on different tables. A thread whose own chunk has to wait
 // works on other threads' chunks: when the system suspends a thread because other programs run, only that thread's table
-// stands still. In Python the turns alone took a tenth of the time of the work, since threads that take turns keep waiting
-// for the interpreter lock.
+// stands still. In Python, taking turns alone took a tenth of the time of the work, since threads that take turns keep
+// waiting for the interpreter lock.
 class TablePipeline {
  public:
   TablePipeline(Table* const* tables, int64_t count) : tables_(tables, tables + count), places_(count) {}

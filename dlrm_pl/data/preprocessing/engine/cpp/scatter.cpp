@@ -24,7 +24,7 @@ inline uint64_t key_of(uint64_t seed, uint64_t row) { return mix(mix(seed) + row
 
 inline int64_t bucket_of(uint64_t key, uint64_t buckets) { return static_cast<int64_t>(((key >> 32) * buckets) >> 32); }
 
-// Copies rows of columns int32 [fields][stride] to records; `place` gives the place of each row, in their order.
+// Copies rows of columns int32 [fields][stride] to records; `place` returns where each row goes, called in their order.
 template <class Place>
 void copy_rows(const int32_t* columns, int64_t stride, int64_t fields, int64_t rows, Place place) {
   int64_t row = 0;

@@ -1,4 +1,4 @@
-// C functions of a table.
+// C functions for a table.
 
 #include <algorithm>
 

@@ -1,4 +1,4 @@
-// Table that numbers the raw values of one categorical column by first appearance: 32 bits each.
+// A table that numbers the raw values of one categorical column, 32 bits each, by first appearance.
 #pragma once
 
 #include "../../../lookup/cpp/table.h"
@@ -10,7 +10,7 @@ class Hexes {
  public:
   using Value = uint32_t;
   using Input = const uint32_t*;
-  static constexpr bool kInSlot = true;  // The values have room in the slots of a table.
+  static constexpr bool kInSlot = true;  // The values fit in the slots of a table.
 
   // Multiplicative hashing (Knuth 6.4).
   static uint64_t hash(Value value) { return value * 0x9E3779B97F4A7C15ull; }

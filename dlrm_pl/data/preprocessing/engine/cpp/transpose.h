@@ -1,4 +1,4 @@
-// Squares of four by four values, transposed: records have their values row by row, columns column by column.
+// Transposes squares of four by four values: records store values row by row, columns store them column by column.
 #pragma once
 
 #include "common.h"
@@ -30,7 +30,7 @@ struct Square {
   Four rows[4];
 };
 
-// Returns the square at a place in an array [..][stride], with its rows as columns.
+// Returns the transpose of the square at a place in an array [..][stride].
 inline Square transposed(const int32_t* from, int64_t stride) {
   const Four a = load4(from), b = load4(from + stride), c = load4(from + 2 * stride), d = load4(from + 3 * stride);
   const Four ab = pick<0, 4, 1, 5>(a, b), ab2 = pick<2, 6, 3, 7>(a, b);
