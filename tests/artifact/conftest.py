@@ -1,4 +1,4 @@
-"""An artifact of the tiny model, built once, and copied for tests that damage it."""
+"""An artifact of the tiny model, built once and copied for tests that damage it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is saved is what was scored, loads without a float model, and does not load when it was touched."""
+"""The saved model is the one that was scored; it loads without a float model, and not if it was modified."""
 
 import dataclasses
 import json
@@ -43,7 +43,7 @@ def test_loaded_model_scores_bit_for_bit_as_the_one_that_was_tuned(outcome: Outc
 
 
 def test_a_loaded_model_may_be_written_to(artifact_path: Path) -> None:
-    """What a read-only map would end the process for; the files stay as they are, and so does another model of them."""
+    """A read-only map would end the process. The files and another model loaded from them do not change."""
     content = {path.name: path.read_bytes() for path in artifact_path.iterdir()}
     batch = tiny.batches(1, 500, seed=7)[0]
     model, other = load_artifact(artifact_path).model, load_artifact(artifact_path).model
@@ -69,7 +69,7 @@ def test_model_that_does_not_run_its_int8_ops_is_not_written(tmp_path: Path, mon
     message = r"ran the integer ops \{'int8_linear': 4\}, but its recipe has .*'int8_lookup': 3"
     with pytest.raises(ArtifactError, match=message):
         build(tmp_path / "a")
-    # The search itself is not lost: the log of its trials stays for another run.
+    # The search itself is kept: another run uses the log of its trials.
     assert [path.name for path in tmp_path.iterdir()] == [".a.trials.jsonl"]
 
 
@@ -130,7 +130,7 @@ def test_outcome_draws_the_trials_of_its_search(outcome: Outcome) -> None:
 def test_bytes_are_counted_as_they_are(outcome: Outcome) -> None:
     manifest = Manifest.read(outcome.path)
     assert manifest.fp32_bytes == fp32_bytes(tiny.model())
-    assert manifest.table_bytes == sum(rows * 12 for rows in (40, 7, 25))  # dim 8: 8 bytes and a scale
+    assert manifest.table_bytes == sum(rows * 12 for rows in (40, 7, 25))  # Embedding dim 8: 8 bytes and a scale.
     used = [path for path in outcome.path.glob("*.safetensors") if path.name != DIGESTS_NAME]
     tensors = [t for path in used for t in load_file(path).values()]
     assert manifest.int8_bytes == sum(tensor.numel() * tensor.element_size() for tensor in tensors)
@@ -174,7 +174,7 @@ def test_model_outside_the_tolerance_is_saved_and_marked(tmp_path: Path) -> None
 def test_drop_beyond_the_tolerance_on_the_certification_rows_is_not_accepted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Tuning and certification are different rows, and by chance the first may flatter."""
+    """Tuning and certification use different rows, and the tuning rows may happen to look better."""
     real = certified_module.certify
 
     def unlucky(*args: Any) -> Certification:

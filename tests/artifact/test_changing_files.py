@@ -1,4 +1,4 @@
-"""Artifacts whose files change or are replaced, also while they are read."""
+"""Artifacts whose files change or are replaced, also while they are being read."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_second_run_replaces_the_first_and_gives_the_same_weights(tmp_path: Path
     assert len(weights) == 5
     second = build(tmp_path / "a")
     assert {path.name: file_sha256(path) for path in second.path.glob("*.safetensors")} == weights
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a"]  # nothing temporary is left
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a"]  # Nothing temporary is left.
 
 
 def test_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_large_artifact_has_its_small_files_checked_and_the_rest_said(
 
 
 def rewrite(path: Path) -> None:
-    """In place, to the same size."""
+    """Rewrite a file in place with the same size."""
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     with path.open("r+b") as handle:
@@ -173,7 +173,7 @@ def test_artifact_that_is_replaced_while_it_is_loaded_is_refused(
 
 
 class Touching(TuningListener):
-    """Writes the checkpoint again, in place, after the first trial."""
+    """Rewrites the checkpoint in place after the first trial."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -201,7 +201,7 @@ def test_same_quantization_again_replaces_and_another_needs_overwrite(artifact_p
     ):
         build_artifact(tiny.model(), data(), other, artifact_path)
     result = json.loads((artifact_path / "result.json").read_text())
-    for name in ("max_trials", "timeout_s", "stop_at"):  # As an interrupted search leaves it.
+    for name in ("max_trials", "timeout_s", "stop_at"):  # An interrupted search leaves this state.
         del result["made_from"][name]
     (artifact_path / "result.json").write_text(json.dumps(result))
     build_artifact(tiny.model(), data(), other, artifact_path)

@@ -1,4 +1,4 @@
-"""Files of an artifact that were changed, cut short or exchanged are refused."""
+"""Artifact files that were changed, truncated or swapped are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A reader that was written from docs/formats.md alone scores rows as the program does."""
+"""A reader written from docs/formats.md alone scores rows as the program does."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.support import refreshing, tiny
 from tests.support.artifacts import RANGES, data
 from tests.support.logs.any_columns import MIXED
 
-DOT = replace(tiny.ARCHITECTURE, embedding_dim=9, bottom_mlp=(13, 16, 9))  # Odd: an int4 row has half a byte to spare.
+DOT = replace(tiny.ARCHITECTURE, embedding_dim=9, bottom_mlp=(13, 16, 9))  # Odd: an int4 row has an unused half byte.
 MEAN = replace(DOT, self_interaction=True, pooling=("sum", "mean", "sum"), loss_threshold=0.3)
 CAT = replace(DOT, interaction="cat")
 CROSSED = replace(DOT, interaction="dcn", cross_layers=2, cross_rank=5)
@@ -58,7 +58,7 @@ def logits_of_both(architecture: Any, recipe: dict[str, Any], folder: Path) -> t
     rows = data(**sets, row_ranges=ranges, batch_size=64)
     build_artifact(tiny.model(0, architecture), rows, settings, folder)
     reader, model = ArtifactReader(folder), load_artifact(folder).model
-    # Lists of 0 to 3 ids, then single ones.
+    # Lists of 0 to 3 ids, then single ids.
     batches = [tiny.bags(1, 40, 5, architecture)[0], tiny.as_multi_hot(tiny.batches(1, 40, 6, architecture)[0])]
     with torch.inference_mode():
         expected = torch.cat([model(batch) for batch in batches]).numpy()
@@ -86,7 +86,7 @@ def test_logits_of_int8_layers_have_the_same_bits(architecture: Any, recipe: dic
 @pytest.mark.parametrize(("architecture", "recipe"), [case[1:] for case in ROUNDED], ids=[case[0] for case in ROUNDED])
 def test_logits_of_float_layers_agree_to_rounding(architecture: Any, recipe: dict[str, Any], tmp_path: Path) -> None:
     found, expected = logits_of_both(architecture, recipe, tmp_path / "artifact")
-    # Another order of a sum may round a value to the next bfloat16, of 8 bits, in each of five layers.
+    # A different order of summation may round a value to the neighbouring bfloat16 in each of five layers.
     tolerance = 5 * 2**-8 if recipe.get("linears") == "bf16" else 1e-5
     np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
 

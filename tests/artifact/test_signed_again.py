@@ -1,4 +1,4 @@
-"""Artifacts that were changed and signed again: their checksums are right, and what they say is checked as well."""
+"""Artifacts that were changed with matching checksums: their contents are checked as well."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TABLE = "table-01-int8.safetensors"
 
 
 def use(folder: Path) -> None:
-    """Everything that reads an artifact, but for a dataset."""
+    """Run everything that reads an artifact, except what needs a dataset."""
     describe(folder)
     artifact = load_artifact(folder)
     with torch.no_grad():
@@ -138,7 +138,7 @@ def test_tensor_of_another_kind_is_named(artifact_path: Path, name: str, tensor:
 
 
 def paths(contents: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """All places in a document, of lists the first alone."""
+    """Return all paths in a document; of lists, only the first element's."""
     if path:
         yield path
     if isinstance(contents, dict | list):
@@ -156,5 +156,5 @@ def test_any_field_may_be_changed(artifact_path: Path, file: str, value: Any) ->
     for path in places:
         (artifact_path / file).write_text(json.dumps(copy.deepcopy(original)))
         change(artifact_path, file, path, value)
-        with contextlib.suppress(DLRMError):  # Some values may stand where they were put.
+        with contextlib.suppress(DLRMError):  # Some values are valid where they were put.
             use(artifact_path)

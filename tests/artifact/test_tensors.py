@@ -1,4 +1,4 @@
-"""A model taken apart into tensors and ops, and put together again."""
+"""A model is taken apart into tensors and ops, and reassembled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""verify on another machine, and with the float model: what moved, and whether the verdict holds."""
+"""verify on another machine and with the float model reports what changed and whether the verdict holds."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_verdict_that_does_not_hold_any_more_is_an_error(
         ({"int8": 0.1}, "auroc of"),
     ],
 )
-def test_worst_slice_that_is_not_as_stated_is_an_error(
+def test_worst_slice_that_differs_from_the_certificate_is_an_error(
     certified: tuple[Artifact, Path], synthetic_folder: Path, change: dict[str, Any], message: str, with_model: bool
 ) -> None:
     artifact, ckpt_path = certified
@@ -175,7 +175,7 @@ def test_worst_slice_that_is_not_as_stated_is_an_error(
         verify_artifact(moved, synthetic_folder, ckpt_path=ckpt_path if with_model else None)
 
 
-def test_worst_slice_beyond_its_tolerance_anew_is_an_error(
+def test_remeasured_worst_slice_beyond_its_tolerance_is_an_error(
     certified: tuple[Artifact, Path], synthetic_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     artifact, ckpt_path = certified
@@ -185,7 +185,7 @@ def test_worst_slice_beyond_its_tolerance_anew_is_an_error(
 
 
 def change_rows(folder: Path, rows: int = 60) -> None:
-    """Other dense values in the last rows of test, which AUROC may not even show."""
+    """Change dense values in the last rows of test, which may not even affect AUROC."""
     path = folder / split_file_name("test")
     records = np.memmap(path, dtype="<i4", mode="r+").reshape(-1, 40)
     records[-rows:, 1:14] += 1
@@ -231,7 +231,7 @@ def test_flipped_bit_of_a_table_is_named_and_not_measured(
     monkeypatch: pytest.MonkeyPatch,
     stated: str,
 ) -> None:
-    monkeypatch.setattr("dlrm_pl.model.checkpoints.tensors.SMALL_BYTES", 0)  # As if it were a large table.
+    monkeypatch.setattr("dlrm_pl.model.checkpoints.tensors.SMALL_BYTES", 0)  # Treat it as a large table.
     artifact, ckpt_path = certified
     assert len(artifact.certificate.model_checksum) == len("blake3:") + 64
     assert artifact.manifest.model_checksum == artifact.certificate.model_checksum
@@ -258,7 +258,7 @@ def test_checkpoint_of_other_rows_that_the_fingerprint_does_not_see_is_refused(
     monkeypatch: pytest.MonkeyPatch,
     stated: str,
 ) -> None:
-    monkeypatch.setattr("dlrm_pl.artifact.fingerprint._ROWS", 2)  # The first and the last.
+    monkeypatch.setattr("dlrm_pl.artifact.fingerprint._ROWS", 2)  # The first and the last row.
     artifact, ckpt_path = certified
     checkpoint = torch.load(ckpt_path, weights_only=True)
     checkpoint["state_dict"]["model.embedding_bags.tables.3.weight"][1] += 1
@@ -299,7 +299,7 @@ def test_what_was_checked_is_said(certified: tuple[Artifact, Path], dataset_copy
 
 
 def lost() -> Any:
-    """The judgement as it is, of a slice that lost more than it may."""
+    """Return a judgement as usual, except that its slice lost more than allowed."""
     real = SliceRule.judge
 
     def judge(*args: Any) -> CertifiedSlice:

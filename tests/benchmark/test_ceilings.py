@@ -1,4 +1,4 @@
-"""Ceilings of this machine, and the roofline of a model under them."""
+"""Performance ceilings of this machine, and the roofline of a model below them."""
 
 import pytest
 
@@ -32,6 +32,6 @@ def test_ceilings_are_of_the_kernels_in_use(monkeypatch: pytest.MonkeyPatch, nam
         assert found is None
         return
     assert found is not None
-    # Between what a slow scalar core and the fastest matrix unit do.
+    # Between a slow scalar core and the fastest matrix unit.
     assert 1e8 < found.int8_ops_per_s < 1e14
     assert 1e5 < found.rows_per_s < 1e10

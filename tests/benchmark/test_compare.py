@@ -1,4 +1,4 @@
-"""Contenders compute the model, what does not is refused, and what cannot run is named with its reason."""
+"""Contenders compute the model; one that differs is refused, and one that cannot run is named with its reason."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def eager_contenders() -> Contenders:
 def test_every_contender_is_timed_in_every_cell(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     set_to: list[int] = []
-    # Small tensors on real threads would wait for each other for minutes on a busy machine.
+    # On a busy machine, real threads would wait for each other for minutes on small tensors.
     monkeypatch.setattr(torch, "set_num_threads", set_to.append)
     comparison = run(eager_contenders(), progress=said.append, threads=(2, 1))
     assert [(cell.threads, cell.batch_size) for cell in comparison.cells] == [(1, 1), (1, 64), (2, 1), (2, 64)]
@@ -69,7 +69,7 @@ def test_every_contender_is_timed_in_every_cell(monkeypatch: pytest.MonkeyPatch)
     assert comparison.sqnr_db.keys() == {"bf16", "eager_int8", "int8"}
     assert min(comparison.sqnr_db.values()) > 10
     assert "batch 64, threads 1: time 4 contenders" in said
-    assert set_to == [2, 1, 1, 1] * 2  # Set, and set back to the one thread of the tests.
+    assert set_to == [2, 1, 1, 1] * 2  # The thread count is changed, and restored to the tests' single thread.
     json.dumps(comparison.to_dict(), allow_nan=False)
 
 
@@ -89,12 +89,12 @@ def test_int8_is_called_as_a_predictor_calls_it() -> None:
 
 @pytest.mark.slow
 def test_compiled_models_read_weights_that_were_packed_when_they_were_compiled() -> None:
-    """Frozen weights are constants, which are copied where they are packed: later writes have no effect."""
+    """Frozen weights are constants that are copied when they are packed, so later writes have no effect."""
     model, batch = FloatForCompiler(as_bfloat16(tiny.model(3))), tiny.batches(1, 16)[0]
     with torch.inference_mode():
         compiled = compile_for(model, batch)
         before = compiled(batch).clone()
-        # Another one of the same class changes nothing: it must not make the first compile again, without being frozen.
+        # Compiling another model of the class must not make the first one recompile without freezing.
         compile_for(FloatForCompiler(as_bfloat16(tiny.model(4))), batch)
         for weight in model.model.top_mlp.parameters():
             if weight.dim() == 2:
@@ -108,7 +108,7 @@ def test_compiled_contenders_give_the_eager_logits() -> None:
     from torch._inductor import config
 
     floats = float_contenders(tiny.model(), CALIBRATION)
-    # Inductor would compile a program for each kind of vector instructions, and import torch to load it.
+    # Inductor would compile a program for each vector instruction set, and import torch to load it.
     with config.patch({"cpp.vec_isa_ok": True}):  # type: ignore[no-untyped-call]
         comparison = run(floats, batch_sizes=(64,))
     assert comparison.unavailable == {}
@@ -178,7 +178,7 @@ def test_rounding_of_logits_far_from_zero_is_allowed_for_their_dtype_alone() -> 
 
 
 def test_rounding_of_logits_does_not_explain_a_larger_difference() -> None:
-    """Logits with a spread of 1 around 28 differ by 0.1 (root mean square) from those that are rounded to bfloat16."""
+    """Logits around 28 with a spread of 1 differ by 0.1 (root mean square) from the same ones rounded to bfloat16."""
     generator = torch.Generator().manual_seed(1)
     expected = 28 + torch.randn(4096, generator=generator)
     found = expected + 0.55 * torch.randn(4096, generator=generator)
@@ -207,7 +207,7 @@ def test_missing_compiler_is_reported_with_its_reason(monkeypatch: pytest.Monkey
 def test_compiler_that_is_not_there_is_a_compilation_error() -> None:
     from torch._inductor import config
 
-    # By its own `patch`: put back by monkeypatch, these settings would be deleted and fail every later compilation.
+    # Uses the config's own `patch`: monkeypatch would delete these settings and break every later compilation.
     absent = config.patch({"cpp.cxx": (None, "no-such-compiler"), "force_disable_caches": True})  # type: ignore[no-untyped-call]
     with absent, torch.inference_mode(), pytest.raises(CompilationError, match=r"C\+\+ compiler.*no-such-compiler"):
         compile_for(FloatForCompiler(tiny.model(3)), tiny.batches(1, 5)[0])

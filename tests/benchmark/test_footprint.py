@@ -1,4 +1,4 @@
-"""Bytes of a sample, counted by hand, and the rows of a benchmark."""
+"""Bytes per sample, counted by hand, and the rows of a benchmark."""
 
 from __future__ import annotations
 

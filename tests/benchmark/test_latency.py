@@ -1,4 +1,4 @@
-"""The timer of the tuner: what takes part, and what is built only once."""
+"""The tuner's timer: which models it times, and what is built only once."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_trial_is_timed_in_turn_with_both_float_models(monkeypatch: pytest.Monke
     assert names == [[BASELINE, "bf16_compiled", "trial"]] * 2
 
 
-def test_without_a_compiler_fp32_alone_is_compared_with_and_it_is_said(
+def test_without_a_compiler_the_log_says_that_only_fp32_is_compared(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def compile_for(model: object, batch: object) -> object:

@@ -50,7 +50,7 @@ def test_lengths_are_mlperfs() -> None:
 
 
 def test_samples_of_mlperfs_rows_are_those_of_its_trace() -> None:
-    """Its page gives the MD5 of dlrm_trace_of_aggregated_samples.txt, which has the 89,137,319 rows of v2."""
+    """MLPerf's page states the MD5 of dlrm_trace_of_aggregated_samples.txt, which covers the 89,137,319 rows of v2."""
     bounds = cut(89_137_319).tolist()
     assert len(bounds) == 330_067 + 1
     trace = "".join(f"{start}, {stop}, {stop - start}\n" for start, stop in pairwise(bounds))
@@ -60,7 +60,7 @@ def test_samples_of_mlperfs_rows_are_those_of_its_trace() -> None:
 def test_the_rules_follow_from_the_model() -> None:
     v1, v2 = rules_of(tiny.ARCHITECTURE), rules_of(CROSSED)
     assert (v1.server_latency_s, v2.server_latency_s) == (0.030, 0.060)
-    assert v2.needed_auroc == pytest.approx(0.802297, abs=5e-7)  # As the submission checker has it, 80.2297.
+    assert v2.needed_auroc == pytest.approx(0.802297, abs=5e-7)  # The submission checker has 80.2297.
     assert rules_of(CROSSED, "v1") == v1
     assert rules_of(tiny.ARCHITECTURE, "v2") == v2
 
@@ -147,11 +147,11 @@ def test_what_waits_while_one_batch_is_scored_makes_the_next() -> None:
 
 def test_the_server_takes_the_fastest_batch_that_a_quarter_of_its_bound_allows() -> None:
     speeds = {700: 100_000.0, 1400: 200_000.0, 2800: 300_000.0, 5600: 400_000.0}
-    assert choose_batch(speeds, "server", 0.030) == 1400  # 7 ms; 2800 pairs take 9.3.
+    assert choose_batch(speeds, "server", 0.030) == 1400  # 7 ms; 2800 pairs take 9.3 ms.
     assert choose_batch(speeds, "server", 0.060) == 5600  # 14 ms.
     assert choose_batch(speeds, "offline", 0.030) == 5600
     assert choose_batch(speeds, "singlestream", 0.030) == 700
-    assert choose_batch({700: 1000.0, 1400: 2000.0}, "server", 0.030) == 700  # Nothing is fast enough: the least.
+    assert choose_batch({700: 1000.0, 1400: 2000.0}, "server", 0.030) == 700  # Nothing is fast enough: the smallest.
 
 
 def test_speeds_are_measured_for_every_batch_size() -> None:
@@ -217,7 +217,7 @@ def test_every_scenario_runs(
     assert found is not None
     # On a busy machine a short server run may miss its bound; then it has to say so.
     assert found.valid != bool(found.reason)
-    assert found.samples_per_s > 0  # How many is up to the machine.
+    assert found.samples_per_s > 0  # The number depends on the machine.
     assert 100 <= found.pairs_per_s / found.samples_per_s <= 700
     assert 0 < found.latency_ms["p50"] <= found.latency_ms["p90"] <= found.latency_ms["p99"]
     assert (tmp_path / "mlperf_log_summary.txt").stat().st_size > 0
@@ -246,7 +246,7 @@ def test_accuracy_log_holds_every_probability_and_label(library: SampleLibrary, 
     with torch.no_grad():
         expected = torch.stack([torch.sigmoid(tiny.model()(batch)), batch.labels], dim=1).numpy()
     found = np.concatenate([answers[number] for number in range(40)])
-    # Batches are cut otherwise, and sums in another order round otherwise.
+    # Batches are cut differently, and sums in another order round differently.
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     auroc = exact_auroc(expected[:, 0], expected[:, 1])
     path, pairs = tmp_path / FILE_NAME, sum(library.lengths)
@@ -271,7 +271,7 @@ def test_a_sample_that_was_answered_twice_counts_once(tmp_path: Path) -> None:
 
 
 class Failing(nn.Module):
-    """Fails, or does something else, at its third batch."""
+    """A model that fails, or does something else, at its third batch."""
 
     def __init__(self, do: Callable[[], None]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The drawing: bars as high as their values say, whatever the values are."""
+"""The drawing: heights of bars are in proportion to any values."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_an_interval_that_reaches_far_is_cut_and_says_so() -> None:
     )
     bars = [[bar.attrib for bar in root.findall(f"{SVG}rect")] for root in (near, far, farther)]
     assert bars[0] == bars[1] == bars[2]
-    assert len(whiskers(far)) == 3  # An arrow's head on the one that is cut.
+    assert len(whiskers(far)) == 3  # The clipped interval has an arrowhead.
     assert "4.0 (to 400)" in [text.text for text in far.iter(f"{SVG}text")]
 
 

@@ -1,4 +1,4 @@
-"""The guard against slow int8: a ratio within one run, since seconds say more of the machine than of the code."""
+"""Guards against slow int8 by a ratio within one run, since seconds depend more on the machine than on the code."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.quantization.ptq.quantize import quantize, table_packer
 from dlrm_pl.quantization.recipe import Recipe, RecipeStart
 
-# MLPerf's layers over tables that fit into memory anywhere.
+# MLPerf's layers, with tables that fit into memory on any machine.
 SHAPE = Architecture(
     table_sizes=(5000,) * 26, embedding_dim=128, bottom_mlp=(13, 512, 256, 128), top_mlp=(1024, 1024, 512, 256, 1)
 )
 
 
-# Times fp32 eager: about two thirds of what was measured, so that only a real loss fails.
+# Minimum speedup over fp32 eager: about two thirds of the measured one, so that only a real regression fails.
 LEAST_RATIO = {"amx_int8": 8.0, "avx512_vnni": 3.0, "avx_vnni": 2.0, "avx2": 1.0, "generic": 0.0, "fallback": 0.0}
 
 
@@ -30,7 +30,7 @@ def test_int8_is_many_times_as_fast_as_fp32() -> None:
     model = DLRM(SHAPE).eval()
     with torch.no_grad():
         for table in model.embedding_bags.parameters():
-            table.mul_(20)  # As far from 0 as the dense vector, so that the logits depend on the lookups.
+            table.mul_(20)  # As far from 0 as the dense vector, so that logits depend on the lookups.
     calibration = [random_batch(SHAPE, 2048, seed=1)]
     recipe = Recipe.starting_from(RecipeStart(), SHAPE)
     int8 = quantize(model, recipe, calibration, table_packer(model))

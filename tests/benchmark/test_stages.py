@@ -1,4 +1,4 @@
-"""The time of a model by stage, its own account or that of its submodules."""
+"""The time of a model by stage, from its own measurement or from its submodules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rounds, percentiles, intervals and ratios, on a clock that only the contenders move."""
+"""Rounds, percentiles, intervals and ratios, on a clock that only the contenders advance."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BATCHES = tiny.batches(3, 4)
 
 
 class Clock:
-    """A clock, and contenders that take as long as they are told."""
+    """A clock, and contenders that take the time they are told to."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -36,7 +36,7 @@ class Clock:
 
 def test_ratio_is_paired_round_by_round() -> None:
     clock = Clock()
-    # The machine halves its speed in some rounds, which both feel: the ratio stays 4 in each.
+    # In some rounds the machine runs at half speed for both contenders: the ratio stays 4 in each.
     slow = clock.contender("slow", *[0.4] * 5, *[0.8] * 5)
     fast = clock.contender("fast", *[0.1] * 5, *[0.2] * 5)
     timings = time_in_turn({"slow": slow, "fast": fast}, BATCHES, baseline="slow", seconds=5, clock=clock)
@@ -50,14 +50,14 @@ def test_contenders_take_turns_in_changing_order() -> None:
     clock = Clock()
     contenders = {name: clock.contender(name, 1.0) for name in "abc"}
     time_in_turn(contenders, BATCHES, baseline="a", seconds=0.1, clock=clock)
-    rounds = "".join(clock.log[6:])  # Two calls of each come first, to warm up.
+    rounds = "".join(clock.log[6:])  # Each contender is first called twice to warm up.
     assert rounds == "abcbcacab" * 2
 
 
 def test_short_calls_fill_a_slice_after_one_that_is_not_counted() -> None:
     clock = Clock()
     timings = time_in_turn({"a": clock.contender("a", 0.0099)}, BATCHES, baseline="a", seconds=0.4, clock=clock)
-    assert timings["a"].rounds == 7  # Of 5 calls and one more, after a warm-up of two, until 0.4 s are over.
+    assert timings["a"].rounds == 7  # Of 5 calls plus an uncounted one, after two warm-up calls, until 0.4 s are over.
     assert timings["a"].calls == 7 * 5
     assert len(clock.log) == 2 + 7 * 6
 
@@ -68,7 +68,7 @@ def test_time_is_bounded_by_the_budget_or_six_rounds() -> None:
     assert time_in_turn(pair, BATCHES, baseline="a", seconds=0.1, clock=clock)["a"].rounds == 6
     began = clock.now
     time_in_turn(pair, BATCHES, baseline="a", seconds=20, clock=clock)
-    assert 40 <= clock.now - began <= 40 + 2 + 2  # The budget of both, and one round more at most.
+    assert 40 <= clock.now - began <= 40 + 2 + 2  # The budget of both contenders, plus one round at most.
 
 
 def test_no_garbage_is_collected_meanwhile() -> None:

@@ -1,4 +1,4 @@
-"""The scripts that measure training, on a small part of what they measure: minutes, so `make test-slow` runs them."""
+"""The scripts that measure training, on small inputs. They take minutes, so `make test-slow` runs them."""
 
 from __future__ import annotations
 
@@ -52,5 +52,5 @@ def test_engines_reach_the_same_auroc(data: Path) -> None:
     contenders = ("--contenders", "torch_fp32", "native_fp32", "native_bf16")
     found = last_line("benchmarks/training_auroc.py", "--data", data, "--seeds", 2, "--threads", 1, *contenders)
     assert set(found["aurocs"]["native_bf16"]) == {"1", "2"}
-    # On so few rows, runs that differ by roundings part ways by 0.004, means of two by 0.003 (standard deviations).
+    # With so few rows, runs that differ by rounding diverge by 0.004, means of two by 0.003 (standard deviations).
     assert all(abs(one["mean"]) < 0.012 for one in found["differences"].values()), found

@@ -1,4 +1,4 @@
-"""A checkpoint is there whole, or as it was before."""
+"""A checkpoint is written completely, or the previous one stays unchanged."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_full_disk_leaves_the_earlier_one(tmp_path: Path, asynchronous: bool) ->
     plugin.finish()
     before = path.read_bytes()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))  # The next write fails as on a full disk.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))  # The next write fails as it would on a full disk.
     try:
         with pytest.raises(OSError, match="File too large"):
             plugin.save_checkpoint(CHECKPOINT | {"step": 4}, path)
@@ -62,7 +62,7 @@ def test_full_disk_leaves_the_earlier_one(tmp_path: Path, asynchronous: bool) ->
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
-    plugin.save_checkpoint(CHECKPOINT | {"step": 4}, path)  # And the next one is written again.
+    plugin.save_checkpoint(CHECKPOINT | {"step": 4}, path)  # Later checkpoints are written again.
     plugin.finish()
     assert torch.load(path, weights_only=True)["step"] == 4
 

@@ -1,4 +1,4 @@
-"""Checkpoints of an earlier run are not replaced by a new one."""
+"""A new run does not replace checkpoints of an earlier one."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_name_that_would_be_given_again_is_refused(tmp_path: Path, name: str, op
     with pytest.raises(OutputError, match=r"would be overwritten.*--overwrite.*--ckpt_path") as caught:
         check(tmp_path, **options)
     assert str(tmp_path / name) in str(caught.value)
-    check(tmp_path, **options | {"enable_version_counter": True})  # Lightning takes another name.
+    check(tmp_path, **options | {"enable_version_counter": True})  # Lightning chooses another name.
 
 
 def test_other_names_and_other_folders_stay_as_they_are(tmp_path: Path) -> None:
@@ -46,6 +46,6 @@ def test_other_names_and_other_folders_stay_as_they_are(tmp_path: Path) -> None:
 
 def test_callback_without_a_folder_writes_to_the_trainers(tmp_path: Path) -> None:
     (tmp_path / "model.ckpt").touch()
-    check(tmp_path, None, dirpath=None, filename="model")  # That of a logger is a new one.
+    check(tmp_path, None, dirpath=None, filename="model")  # A logger's folder is a new one.
     with pytest.raises(OutputError, match="earlier run"):
         check(tmp_path, tmp_path, dirpath=None, filename="model")

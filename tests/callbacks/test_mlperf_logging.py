@@ -22,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 
 class Climber(pl.LightningModule):
-    """Its val AUROC rises by 0.1 at every evaluation."""
+    """A module whose val AUROC rises by 0.1 at every evaluation."""
 
     def __init__(self, fail_at: int = -1) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ def test_events_come_in_the_order_of_the_rules(tmp_path: Path) -> None:
 def test_evaluations_state_auroc_and_fraction_of_epochs(tmp_path: Path) -> None:
     fit(MLPerfLogging(str(tmp_path / "log")), epochs=1)
     found = [line for line in lines(tmp_path / "log") if line["key"] == "eval_accuracy"]
-    # The sanity check took the first step of the climb; it is not a part of the run.
+    # The sanity check took the first step of the climb and is not part of the run.
     assert [line["value"] for line in found] == pytest.approx([0.8, 0.9])
     assert [line["metadata"]["epoch_num"] for line in found] == [0.5, 1.0]
 
@@ -141,7 +141,7 @@ def test_full_disk_stops_the_run(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory, synthetic_folder: Path) -> Path:
-    """The log of a DLRM with as many layers as MLPerf's."""
+    """Return the log of a DLRM with as many layers as MLPerf's."""
     pl.seed_everything(123)
     path = tmp_path_factory.mktemp("mllog") / "mlperf.log"
     data = DLRMDataModule(str(synthetic_folder), batch_size=500, seed=7)
@@ -158,7 +158,7 @@ def real(tmp_path_factory: pytest.TempPathFactory, synthetic_folder: Path) -> Pa
 
 
 def complaints(path: Path, division: str, rules: str = "2.1.0") -> list[str]:
-    """What MLPerf's own checker finds, by the last rules with a model, warnings included."""
+    """Return what MLPerf's own checker reports, warnings included, under the latest rules for this model."""
     from mlperf_logging.compliance_checker.mlp_compliance import make_checker
 
     checker = make_checker("training", rules, quiet=False, werror=True)

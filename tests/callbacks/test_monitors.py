@@ -1,4 +1,4 @@
-"""What callbacks watch is looked at before training."""
+"""The metrics that callbacks monitor are checked before training."""
 
 from __future__ import annotations
 
@@ -43,19 +43,19 @@ def check(*callbacks: Callback, kind: type[DLRMModule] = DLRMModule, validates: 
         (EarlyStopping("lr-SGD"), "monitor='lr-SGD': unknown metric"),
     ],
 )
-def test_a_metric_that_is_not_there_or_the_wrong_way_round(callback: Callback, message: str) -> None:
+def test_missing_metric_and_wrong_direction_are_refused(callback: Callback, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         check(callback)
 
 
-def test_metrics_of_val_are_not_there_without_validation() -> None:
+def test_without_validation_there_are_no_val_metrics() -> None:
     check(EarlyStopping("train_loss"), validates=False)
     with pytest.raises(ConfigurationError, match=r"Training logs train_loss\. Validation is off"):
         check(EarlyStopping("val_auroc", mode="max"), validates=False)
 
 
 class LogsMore(DLRMModule):
-    """A module of the user's."""
+    """A user's module that logs additional metrics."""
 
 
 def test_what_is_right_or_not_known_here_passes() -> None:
@@ -68,7 +68,7 @@ def test_what_is_right_or_not_known_here_passes() -> None:
 
 
 class OfTheUser(Callback):
-    """One that may log."""
+    """A user's callback that may log metrics."""
 
 
 def test_known_metrics_are_those_that_are_logged(synthetic_folder: Path) -> None:
@@ -116,7 +116,7 @@ def test_the_stop_of_the_guide_is_at_the_threshold_and_not_before(synthetic_fold
 
 
 class Seen(Callback):
-    """The AUROC of each validation."""
+    """Records the AUROC of each validation."""
 
     def __init__(self) -> None:
         self.aurocs: list[float] = []

@@ -1,4 +1,4 @@
-"""The callback: what it does to the module, and when it does nothing."""
+"""The callback: how it changes the module, and when it does nothing."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def test_worst_slice_is_in_the_trials_of_the_artifact(
 
 
 def without_clicks(folder: Path, split: Split, start: int, stop: int | None) -> DLRMDataModule:
-    """The dataset, with the labels of some rows made 0 and described anew."""
+    """Return the dataset with the labels of some rows set to 0 and a new description."""
     path = folder / split_file_name(split)
     records = np.fromfile(path, RECORD_DTYPE).reshape(-1, Columns.criteo().record_ints)
     records[start:stop, LABEL] = 0
@@ -213,7 +213,7 @@ def test_rows_without_clicks_are_refused_before_training_and_search(
 
 
 def test_only_the_rows_that_are_scored_need_clicks(dataset_copy: Path) -> None:
-    """Calibration reads no labels; ``max_rows`` leaves the rest of the tuning rows out; an eval_func has its own."""
+    """Calibration reads no labels; ``max_rows`` limits the tuning rows; an eval_func reads rows of its own."""
     data = without_clicks(dataset_copy, "val", 0, 300)
     data.require_quantizable(tuning=True, max_rows=None)
     with pytest.raises(DatasetError, match="all 100 labels of the tuning rows, 200 to 300 of val"):

@@ -1,4 +1,4 @@
-"""Quantization-aware training: what is trained is what is quantized, also after an interruption."""
+"""Quantization-aware training trains the model that is later quantized, also after an interruption."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def int8_model(module: DLRMModule, data: DLRMDataModule) -> Int8DLRM:
 
 def test_validation_scores_the_model_that_quantize_makes(module: DLRMModule, data: DLRMDataModule) -> None:
     trainer = fit(module, data, aware())
-    assert module.rounded_forward is None  # The module scores with its float weights again.
+    assert module.rounded_forward is None  # The module uses its float weights again.
     metric, int8 = ExactAUROC(), int8_model(module, data)
     for batch in data.val_dataloader():
         metric.update(int8(batch), batch.known_labels)
@@ -63,7 +63,7 @@ def test_quantize_begins_with_the_trained_recipe_and_keeps_its_ranges(
     module: DLRMModule, data: DLRMDataModule, tmp_path: Path
 ) -> None:
     fit(module, data, aware())
-    with torch.no_grad():  # Ranges found anew would be others.
+    with torch.no_grad():  # Newly observed ranges would differ.
         for weight in module.model.bottom_mlp.parameters():
             weight.mul_(1.5)
     settings = TuningSettings(criterion=Criterion(relative=0.9), max_trials=1)
@@ -102,7 +102,7 @@ def test_the_checkpoint_states_what_was_trained(module: DLRMModule, data: DLRMDa
 
 @pytest.mark.parametrize("steps", [1, 2])
 def test_going_on_from_a_checkpoint_gives_the_same_bits(data: DLRMDataModule, tmp_path: Path, steps: int) -> None:
-    """Ranges are found at steps 1 and 4; the run ends in between, or amid accumulated batches."""
+    """Ranges are observed at steps 1 and 4; the run ends in between, or in the middle of accumulated batches."""
     options: dict[str, Any] = {"limit_val_batches": 0, "accumulate_grad_batches": steps}
     whole, cut, resumed = (click_module(data) for _ in range(3))
     fit(whole, data, aware(1, 3), max_steps=6, **options)

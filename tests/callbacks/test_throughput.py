@@ -1,4 +1,4 @@
-"""What a training says of its speed: samples per second, the wait for data, the time left; in a log and to loggers."""
+"""The throughput of a training, in a log and to loggers: samples per second, data wait, and time left."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_no_lines_if_none_are_wanted(synthetic_folder: Path, lines: Callable[[],
 
 
 class Slow(pl.Callback):
-    """Makes every validation half a second longer."""
+    """A module whose validation takes half a second longer."""
 
     def on_validation_batch_start(self, *_: Any) -> None:
         time.sleep(0.25)
@@ -94,7 +94,7 @@ class Slow(pl.Callback):
 def test_time_of_validations_is_not_counted(synthetic_folder: Path, lines: Callable[[], list[str]]) -> None:
     fit(synthetic_folder, max_epochs=1, limit_train_batches=2, callbacks=[Slow()])
     (line,) = lines()
-    # 1,000 samples take milliseconds, and two batches of validation 0.5 s.
+    # 1,000 samples take milliseconds, but two validation batches take 0.5 s.
     assert float(line.split(": ")[1].split(" samples/s")[0].replace(",", "")) > 2500
 
 

@@ -1,4 +1,4 @@
-"""Curves of trainings: long and short, continued, interrupted, diverged, without a log and with several."""
+"""Curves of trainings: long, short, resumed, interrupted or diverged, without a logger and with several."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 
 class EachLoss(pl.Callback):
-    """The loss of every batch, as hooks of the user's see it."""
+    """Records the loss of every batch, as a user's hooks see it."""
 
     def __init__(self) -> None:
         self.losses: list[float] = []
@@ -92,7 +92,7 @@ def test_learning_rates_are_those_of_the_steps(synthetic_folder: Path, tmp_path:
     rates = dict(zip(curves.record.rates.steps, curves.record.rates.column(0), strict=True))
     assert set(range(1, 17)) <= set(rates)
     assert len(rates) >= 25
-    # After a step the optimizer has the rate of the next one.
+    # After a step the optimizer already has the rate of the next one.
     assert rates == {step: pytest.approx(min(0.3, 0.3 * (step + 1) / 30), rel=1e-6) for step in rates}
 
 
@@ -123,7 +123,7 @@ def test_continued_training_draws_the_whole_curve(synthetic_folder: Path, tmp_pa
     trainer.save_checkpoint(tmp_path / "a.ckpt")
     fit(synthetic_folder, second, ckpt_path=tmp_path / "a.ckpt", **options)
     assert second.record.losses.steps == whole.record.losses.steps == list(range(1, 81))
-    # A batch that Lightning trains has its loss rounded to float32.
+    # Lightning rounds the loss of a batch that it trains to float32.
     assert second.record.losses.totals == pytest.approx(whole.record.losses.totals, rel=1e-6)
     assert second.record.validations == whole.record.validations
     assert second.record.resumed == [33]
@@ -156,7 +156,7 @@ def test_damaged_record_of_a_checkpoint_costs_the_earlier_part_alone(
 
 
 class Stops(pl.Callback):
-    """Ends a training in the middle."""
+    """Stops a training in the middle."""
 
     def __init__(self, error: type[BaseException]) -> None:
         self.error = error
@@ -277,7 +277,7 @@ def test_path_of_the_picture_is_logged(
 
 
 class ManyGroups(pl.LightningModule):
-    """A module of the user's own, whose optimizer has a group for each of many parameters."""
+    """A user's module whose optimizer has a parameter group for each of many parameters."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -299,7 +299,7 @@ def test_record_of_very_many_groups_can_be_read_again(tmp_path: Path) -> None:
     assert len(again.groups) == len(again.rates.rows[0]) == MOST_GROUPS
 
 
-def test_curves_of_the_user_are_not_doubled() -> None:
+def test_curves_callback_of_the_user_is_not_duplicated() -> None:
     trainer = quiet_trainer(callbacks=[TrainingCurves("a.png")])
     add_training_curves(trainer)
     assert sum(isinstance(one, TrainingCurves) for one in trainer.callbacks) == 1

@@ -1,4 +1,4 @@
-"""What the card of the tiny model is written from."""
+"""The tiny model's artifact and certificate, from which its card is written."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def test_the_hub_reads_the_header(facts: CardFacts) -> None:
         assert found.dataset_split == "test"
         assert facts.certificate.dataset_fingerprint in found.dataset_name
         assert results["log_loss", f"log loss, {model}"].metric_value == round(scores["log_loss"], 6)
-    # Written again from what was read, it says the same: nothing was dropped as not being in the schema.
+    # Rendered again from what was read, the header is the same: nothing was dropped because the schema lacks it.
     assert ModelCard(f"---\n{card.data}\n---\n").data.to_dict() == card.data.to_dict()
     assert card.data.to_dict()["tags"] == ModelCard(render_card(facts)).data.to_dict()["tags"]
 
@@ -145,7 +145,7 @@ def test_the_code_of_a_card_scores_bags(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def scored(text: str, path: Path, patch: pytest.MonkeyPatch) -> None:
-    """Run the code of a card in a folder that has the artifact as the card calls it."""
+    """Run the card's code in a folder that contains the artifact under the name that the card uses."""
     assert len(code(text).strip().splitlines()) <= 6
     shutil.copytree(path, path.parent / "elsewhere" / "artifact")
     patch.chdir(path.parent / "elsewhere")

@@ -1,4 +1,4 @@
-"""Names of columns and models become text on a card, never markup."""
+"""Names of columns and models appear on a card as text, never as markup."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def tokens(text: str) -> list[Token]:
 
 
 def shown(text: str) -> str:
-    """What a reader of Markdown sees."""
+    """Return the text that a Markdown reader displays."""
     return "".join(token.content for token in tokens(text) if token.type in ("text", "code_inline", "text_special"))
 
 
@@ -96,7 +96,7 @@ def test_hostile_names_of_columns_are_text(artifact_path: Path) -> None:
 
 
 def check_structure(text: str) -> None:
-    """Nothing of a card is markup but what the program writes."""
+    """Check that a card contains no markup except the program's own."""
     _, header, body = text.split("---\n", 2)
     assert yaml.safe_load(header).keys() <= {"library_name", "pipeline_tag", "tags", "metrics", "model-index"}
     kinds = [token.type for token in tokens(body)]

@@ -1,4 +1,4 @@
-"""The certificate judges the guards on its own rows, and a repetition says what moved."""
+"""A certificate judges the guards on its own rows, and a repetition reports what changed."""
 
 from __future__ import annotations
 
@@ -242,7 +242,7 @@ def test_one_sided_bound_of_the_drop_decides(outcome: Outcome, tolerance: float,
     certificate = judged(certificate_with(outcome, **LOSS, tolerance=tolerance), search())
     assert (certificate.outcome, certificate.accepted) == (outcome_is, outcome_is == "accepted")
     assert re.search(words, certificate.reason)
-    # To bring the bound of 0.007 from 0.003 to 0.001 above the estimate takes nine times the 3,000 rows.
+    # The bound of 0.007 is 0.003 above the estimate; bringing it to 0.001 above takes nine times the 3,000 rows.
     assert certificate.rows_needed == (27_000 if outcome_is == "undecided" else None)
 
 

@@ -1,4 +1,4 @@
-"""The worst slice on the certification rows: stated, judged, and found again."""
+"""The worst slice on the certification rows: stated, judged, and verified."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_certificate_states_the_slice_that_lost_most(built: Outcome) -> None:
     assert (found.column, worst.value) == ("C2", name)
     assert (worst.rows, worst.clicks) == (inside.sum(), labels[inside].sum())
     assert [worst.fp32, worst.int8, worst.drop] == pytest.approx([before, after, drop], abs=1e-9)
-    reach = 1.959964 * worst.standard_error  # Student's t of some hundred clicks is a little longer.
+    reach = 1.959964 * worst.standard_error  # Student's t with some hundred clicks is slightly wider.
     assert worst.interval == pytest.approx([drop - reach, drop + reach], abs=0.01 * reach)
     assert found.passed
     assert (found.judged, found.too_small) == (4, 0)
@@ -94,7 +94,7 @@ def test_slices_are_those_of_the_tuning_rows(built: Outcome) -> None:
 
 
 class NoisyPart(nn.Module):
-    """The tiny model, of which one value of table 1 is noise."""
+    """The tiny model with noise on the logits of samples that have one id of table 1."""
 
     def forward(self, batch: ClickBatch) -> Tensor:
         logits: Tensor = tiny.model()(batch)

@@ -1,4 +1,4 @@
-"""A certificate that was edited contradicts itself, and is not believed, also with checksums that were made anew."""
+"""An edited certificate contradicts itself and is refused, even if its checksums were recomputed."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def folder(built: Outcome, tmp_path: Path) -> Path:
 
 
 def edit(folder: Path, change: Change, name: str = CERTIFICATE_NAME, *, sign: bool = True) -> None:
-    """Change a document, and make its checksum in the manifest anew, as one who wants it to be believed does."""
+    """Change a document and update its checksum in the manifest, as a forger would."""
     contents = json.loads((folder / name).read_text())
     before = copy.deepcopy(contents)
     change(contents)
@@ -110,7 +110,7 @@ def test_resigned_certificate_is_neither_loaded_nor_shown(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", [CERTIFICATE_NAME, RESULT_NAME])
 def test_inspect_finds_an_edited_document(folder: Path, name: str) -> None:
-    """Also one that agrees with itself: its checksum is not that of the manifest."""
+    """Even a consistent one, because its checksum differs from the manifest's."""
     edit(folder, lambda contents: contents.update(reason="it is very good"), name, sign=False)
     with pytest.raises(ArtifactError, match=f"{name}: checksum mismatch with manifest"):
         describe(folder)

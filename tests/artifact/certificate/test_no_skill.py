@@ -1,4 +1,4 @@
-"""A quantized model may lose nothing and still be worth nothing: every place that tells of it says so."""
+"""A quantized model may lose nothing and still be worthless: every report about it says so."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WORDS = (
 
 @pytest.fixture(scope="module")
 def worse(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
-    """Of a model that has the signs of all logits wrong, and a click probability near 1."""
+    """An outcome for a model whose logits all have the wrong sign and whose click probabilities are near 1."""
     model = tiny.model()
     with torch.no_grad():
         model.top_mlp[-1].weight *= -1  # type: ignore[operator]
@@ -50,7 +50,7 @@ def test_every_place_warns(worse: Outcome) -> None:
     for text in places:
         for words in WORDS:
             assert words in text
-        assert "of the int8 model is" not in text  # Has the same faults, which are said once.
+        assert "of the int8 model is" not in text  # The int8 model has the same faults, which are reported once.
 
 
 def test_what_the_training_has_warned_of_is_not_said_again(worse: Outcome) -> None:
@@ -67,7 +67,7 @@ def test_warnings_follow_from_the_numbers_when_a_certificate_is_read(worse: Outc
     assert len(read_certificate(tmp_path).warnings) == 3
 
 
-def test_int8_is_told_of_what_it_alone_has(outcome: Outcome) -> None:
+def test_warning_that_only_int8_causes_is_about_int8(outcome: Outcome) -> None:
     certificate = read_certificate(outcome.path)
     before = certificate.warnings
     certificate.int8["auroc"] = 0.4

@@ -1,4 +1,4 @@
-"""Certification rows that cannot be scored: the artifact is written, not accepted, and says so to every reader."""
+"""If certification rows cannot be scored, the artifact is written as not accepted, and every report says so."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ WHY = "the certification rows could not be scored: Row 7 scored"
 
 @pytest.fixture(scope="module")
 def uncertified(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
-    """One row whose dense features are at the end of float32: its logit is not finite."""
+    """An outcome where one row has dense features at the limit of float32, so that its logit is not finite."""
     batch = tiny.batches(1, 1000, seed=3)[0]
     dense = batch.dense.clone()
     dense[7] = 3e38
@@ -106,7 +106,7 @@ def test_auroc_of_zero_divides_nothing(outcome: Outcome) -> None:
 
 
 def test_change_of_nothing_is_told_in_words_and_not_drawn(outcome: Outcome) -> None:
-    """Probabilities of 0 in float64 have no place on a logarithmic axis."""
+    """Probabilities of 0 in float64 cannot be shown on a logarithmic axis."""
     certificate = read_certificate(outcome.path)
     changed = replace(certificate.guards[0], change=None, standard_error=None, passed=False)
     certificate = replace(certificate, guards=(changed, *certificate.guards[1:]))

@@ -1,4 +1,4 @@
-"""A Hub on this machine that the library of this process uses, and artifacts to push."""
+"""A local Hub that this process's library uses, and artifacts to push."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _not_accepted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def artifact(_with_dictionaries: Path, tmp_path: Path) -> Artifact:
-    """One with dictionaries, so that it scores raw values."""
+    """An artifact with dictionaries, so that it scores raw values."""
     return load_artifact(shutil.copytree(_with_dictionaries, tmp_path / "shop"))
 
 

@@ -1,4 +1,4 @@
-"""Artifacts come back from the Hub as they were pushed, or not at all."""
+"""Artifacts are downloaded from the Hub exactly as they were pushed, or not at all."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_revision_is_a_branch_or_a_commit(artifact: Artifact, pushed: Reposito
 def test_files_damaged_on_the_way_are_noticed_and_fetched_again_if_asked(hub: Hub, pushed: Repository) -> None:
     oid = pushed.tree()["table-00-int8.safetensors"].sha256
     hub.alter = lambda name, content: content[:-1] + b"!" if name == oid else content
-    for _ in range(2):  # Nothing of it is used, and the damage is in the cache now.
+    for _ in range(2):  # Nothing of it is used, but the damaged file is now in the cache.
         with pytest.raises(ArtifactError, match=r"table-00.*checksum mismatch.*from me/shop.*force_download=True"):
             Artifact.from_pretrained("me/shop")
     hub.alter = lambda name, content: content
@@ -143,7 +143,7 @@ def test_without_a_connection_the_cache_is_used(hub: Hub, pushed: Repository, mo
 
 
 def test_offline_mode_asks_nobody(hub: Hub, artifact: Artifact, pushed: Repository, tmp_path: Path) -> None:
-    """In a process of its own, which reads the variables as they are when the library is imported."""
+    """Runs in its own process, because the library reads the environment variables at import."""
     program = "from dlrm_pl.artifact.hub.download import download_artifact as f; print(f('me/shop'))"
 
     def run(cache: Path, **more: str) -> subprocess.CompletedProcess[str]:

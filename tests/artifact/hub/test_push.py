@@ -1,4 +1,4 @@
-"""Artifacts are pushed whole, with a card, and never over what somebody else wrote."""
+"""Artifacts are pushed whole, with a card, and never replace what somebody else wrote."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_exactly_the_files_of_the_manifest_and_the_card_are_pushed(hub: Hub, art
     card = repository.tree()[CARD_NAME].content.decode()
     assert card == render_card(read_facts(artifact.path, repo_id="me/shop", license="mit"))
     assert 'from_pretrained("me/shop")' in card
-    assert len(repository.messages) == 2  # All of it in one commit.
+    assert len(repository.messages) == 2  # Everything is in one commit.
     assert repository.messages[-1].startswith("Accepted: AUROC 0.9")
     assert not repository.private
 
@@ -91,7 +91,7 @@ def test_a_model_that_was_not_accepted_is_pushed_only_if_asked(hub: Hub, not_acc
     assert hub.repositories["me/poor"].messages[-1].startswith(outcome.capitalize())
 
 
-def test_private_is_meant(hub: Hub, artifact: Artifact) -> None:
+def test_private_creates_a_private_repository_or_fails(hub: Hub, artifact: Artifact) -> None:
     artifact.push_to_hub("me/secret", private=True)
     assert hub.repositories["me/secret"].private
     artifact.push_to_hub("me/secret", private=True)
@@ -210,7 +210,7 @@ def test_a_token_of_the_library_is_used_and_never_shown(
 ) -> None:
     use_hub(hub, tmp_path / "cache", monkeypatch, token=None)
     (tmp_path / "cache").mkdir(exist_ok=True)
-    (tmp_path / "cache" / "token").write_text(TOKEN)  # As `hf auth login` leaves it.
+    (tmp_path / "cache" / "token").write_text(TOKEN)  # Stored as `hf auth login` does.
     with caplog.at_level(logging.DEBUG):
         artifact.push_to_hub("me/shop")
         with pytest.raises(HubError) as refused:
@@ -224,7 +224,7 @@ def test_a_hub_out_of_order_is_said(hub: Hub, artifact: Artifact) -> None:
     with pytest.raises(HubError, match=r"status 500 .*out of order.*Try again later"):
         artifact.push_to_hub("me/shop")
     assert hub.repositories["me/shop"].names() == set()
-    artifact.push_to_hub("me/shop")  # Large files that were sent are there already.
+    artifact.push_to_hub("me/shop")  # Large files that were sent before the failure are already there.
     assert hub.repositories["me/shop"].names() == written(artifact)
 
 

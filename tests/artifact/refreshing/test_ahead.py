@@ -1,4 +1,4 @@
-"""Results are computed ahead by threads, in order and no more of them than asked for."""
+"""Threads compute results ahead, in order and no more of them than requested."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from dlrm_pl.artifact.refreshing.ahead import Ahead
 
-_LONG_S = 30.0  # A test that fails would otherwise wait forever.
+_LONG_S = 30.0  # Otherwise a failing test would wait forever.
 
 
 def test_results_are_those_of_the_function() -> None:
@@ -25,7 +25,7 @@ def test_other_keys_are_computed_by_the_caller() -> None:
 
 
 def test_so_many_results_are_computed_at_a_time() -> None:
-    """Each waits until another one has begun."""
+    """Each computation waits until another one has begun."""
     both, begun = threading.Barrier(2), []
 
     def compute(key: int) -> int:

@@ -1,4 +1,4 @@
-"""A delta is the artifact without what it shares with its base, and applies to no other."""
+"""A delta contains an artifact without the parts shared with its base, and applies only to that base."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A refresh keeps its recipe: nothing is chosen on the tuning rows, and the certification rows alone decide."""
+"""A refresh keeps its recipe: nothing is chosen on the tuning rows; only the certification rows decide."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.support.refreshing import Made, changed, refresh, rows, runs, setting
 
 
 class Untouched:
-    """Tuning rows that nobody may read."""
+    """Tuning rows that must not be read."""
 
     def __iter__(self) -> Iterator[ClickBatch]:
         pytest.fail("the tuning rows were read")

@@ -1,4 +1,4 @@
-"""A refreshed artifact has the bits of a whole quantization, whatever rows changed, and shares the other files."""
+"""A refreshed artifact is bit-identical to a full quantization, whatever rows changed, and shares the other files."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_a_table_of_which_much_changed_is_packed_as_a_whole(
     made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read_in_segments(monkeypatch, 100 * 32)
-    base = full(made.model, tmp_path / "first").path  # With digests of these blocks.
+    base = full(made.model, tmp_path / "first").path  # With digests of blocks of this size.
 
     def change(tables: list[torch.Tensor]) -> None:
         tables[0][1000 : 1000 + 3000 // 8 + 1] += 1
@@ -183,7 +183,7 @@ def test_the_first_artifact_can_go(made: Made, tmp_path: Path) -> None:
 def test_a_refresh_of_a_refresh(made: Made, tmp_path: Path) -> None:
     second = changed(made.model, scattered)
     refresh(second, made.path, tmp_path / "second")
-    # Some rows change once more, some back to what they were in the first.
+    # Some rows change once more; others return to their first values.
     third = changed(second, lambda tables: (runs(tables), tables[1].copy_(bags_of(made.model).weights()[1])))
     outcome = refresh(third, tmp_path / "second", tmp_path / "third")
     found = load_artifact(tmp_path / "third", checksums="always")
@@ -250,7 +250,7 @@ def test_rows_that_are_not_finite_are_counted(made: Made, tmp_path: Path) -> Non
     bags_of(model).nonfinite_as_zero = True
     outcome = refresh(model, made.path, tmp_path / "second")
     assert outcome.manifest.nonfinite_rows == {"tables.0": 1, "tables.2": 1}
-    # Those tables were packed as a whole, and are the next time.
+    # Those tables were packed as a whole, and will be again next time.
     assert set(outcome.manifest.patches) == set()
     again = changed(model, scattered)
     bags_of(again).nonfinite_as_zero = True

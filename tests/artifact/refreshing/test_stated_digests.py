@@ -1,4 +1,4 @@
-"""A refresh of a checkpoint that states the digests of its rows reads the rows that changed, and no others."""
+"""A refresh from a checkpoint that contains digests of its rows reads only the rows that changed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from tests.support.refreshing import (
 
 
 def saved(model: DLRM, path: Path, *, asynchronous: bool = False) -> Path:
-    """Write the checkpoint that a training would, with digests."""
+    """Write a checkpoint with digests, as a training would."""
     contents: dict[str, Any] = {
         "state_dict": {f"model.{name}": tensor for name, tensor in model.state_dict().items()},
         "hyper_parameters": ARCHITECTURE.to_dict(),
@@ -78,7 +78,7 @@ def test_the_artifact_is_that_of_a_refresh_that_reads_all_rows(made: Made, chang
     refresh(loaded(saved(model, tmp_path / "a.ckpt")), made.path, tmp_path / "stated")
     found, expected = load_artifact(tmp_path / "stated"), load_artifact(tmp_path / "all")
     assert_same_bits(found.model, quantized(model, made.artifact()))
-    for name, checksum in expected.manifest.files.items():  # The others have times in them.
+    for name, checksum in expected.manifest.files.items():  # The other files contain times.
         if name.startswith(("table-", "digests")):
             assert found.manifest.files[name] == checksum
     assert found.manifest.files.keys() == expected.manifest.files.keys()
@@ -87,12 +87,12 @@ def test_the_artifact_is_that_of_a_refresh_that_reads_all_rows(made: Made, chang
 
 @pytest.fixture
 def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No table is compared with its checksum when a checkpoint is opened, as large ones are not."""
+    """Skip the checksum comparison at opening for every table, as for large ones."""
     monkeypatch.setattr(tensors, "SMALL_BYTES", 0)
 
 
 def test_rows_of_other_blocks_are_not_read(made: Made, tmp_path: Path, unchecked: None) -> None:
-    """One is damaged here, which nobody notices: its packed row is the base's."""
+    """One of them is damaged here, which is not noticed, because its packed row comes from the base."""
     path = saved(changed(made.model, runs), tmp_path / "a.ckpt")
     damage(path, 0, 700)
     packed = packer_of(loaded(path), made, tmp_path).packed(["int8"] * 3)

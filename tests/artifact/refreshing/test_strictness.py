@@ -1,4 +1,4 @@
-"""A refresh is compared with what the artifact before was certified by."""
+"""A refresh is compared with the criterion by which the previous artifact was certified."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_weaker_guard_of_the_worst_slice_is_named(made: Made, guard: WorstSlic
 
 
 def test_tolerances_that_cannot_be_compared_are_left_out(made: Made) -> None:
-    """Those of another score than AUROC, shares of an AUROC of 0, guards that were off, and bounds that were none."""
+    """Tolerances of a score other than AUROC, shares of an AUROC of 0, disabled guards, and invalid bounds."""
     certificate, weak = made.artifact().certificate, Criterion(relative=0.95, confidence=None, log_loss=None)
     off = tuple(dataclasses.replace(guard, tolerance=None) for guard in certificate.guards)
     without = dataclasses.replace(certificate, guards=off, judged_by="estimate")

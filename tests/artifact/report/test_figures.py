@@ -1,4 +1,4 @@
-"""Figures of a report show the numbers of the certificate and of the trials, at the places that their axes say."""
+"""Figures of a report show the numbers of the certificate and trials where their axes indicate."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 class Axis:
-    """The horizontal axis of a drawing, as a reader understands it: from its first and its last tick."""
+    """The horizontal axis of a drawing, derived from its first and last tick as a reader would."""
 
     def __init__(self, root: ElementTree.Element, unit: str = "") -> None:
         number = re.compile(rf"-?[\d.]+{unit}")
@@ -51,7 +51,7 @@ def drop_certificate(outcome: Outcome, low: float | None, drop: float, high: flo
 
 
 def vertical(root: ElementTree.Element, colour: str) -> list[float]:
-    """Places of the upright lines of a colour."""
+    """Return the positions of the vertical lines of a colour."""
     lines = [p for p in root.iter(f"{SVG}path") if p.attrib.get("stroke") == f"var(--{colour})"]
     found = [re.fullmatch(r"M([-\d.]+) [-\d.]+V[-\d.]+", line.attrib["d"]) for line in lines]
     return [float(match[1]) for match in found if match]
@@ -143,7 +143,7 @@ def test_a_change_that_is_far_beyond_its_tolerance_is_written(outcome: Outcome) 
 def test_bars_of_bytes_are_to_scale(outcome: Outcome) -> None:
     data = reports.of_artifact(outcome.path)
     root = ElementTree.fromstring(table_bytes(data))
-    bars = [rect for rect in root.iter(f"{SVG}rect")][2:]  # The first two are in the legend.
+    bars = [rect for rect in root.iter(f"{SVG}rect")][2:]  # The first two rectangles are in the legend.
     widths = [float(bar.attrib["width"]) for bar in bars]
     sizes = [size for table in data.table_sizes for size in (table.fp32_bytes, table.artifact_bytes)]
     unit = widths[0] / sizes[0]

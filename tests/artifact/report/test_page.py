@@ -1,4 +1,4 @@
-"""report.html and result.json: complete, self-contained, and safe whatever the names in them are."""
+"""report.html and result.json are complete, self-contained, and safe with any names in them."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_op_measured_in_several_dtypes_is_drawn_in_that_of_the_artifact(outcome:
 
 
 def test_infinite_bounds_are_drawn(outcome: Outcome) -> None:
-    """Too few clicks give no bound."""
+    """Too few clicks give no finite bound."""
     trial = reports.trials(count=1)[0]
     assert trial.verdict is not None
     unbounded = dataclasses.replace(trial.verdict, low=-np.inf, bound=np.inf)
@@ -232,7 +232,7 @@ def test_a_reason_that_the_verdict_states_already_is_not_repeated(outcome: Outco
 
 
 def test_every_number_is_explained(page: str) -> None:
-    """By the name of its row or of its column, or in words beside it; and each explanation is on the page once."""
+    """In the name of its row or column, or in words beside it; and each explanation is on the page once."""
     found = ElementTree.fromstring(re.sub(r"<meta[^>]*>", "", page).replace("<!DOCTYPE html>", ""))
     unexplained = []
     for table in found.iter("table"):

@@ -18,7 +18,7 @@ ON = "measured on 125,000 test rows with 4,000 clicks"
 
 
 def certificate(outcome: Outcome, *, low: float | None, high: float | None, **changes: Any) -> Certificate:
-    """One of an fp32 model with AUROC 0.8, a drop of 0.0004 and a tolerance of 0.0008, judged as it was made."""
+    """A certificate for fp32 AUROC 0.8, a drop of 0.0004 and a tolerance of 0.0008, judged as a new one would be."""
     guards = tuple(dataclasses.replace(guard, passed=True) for guard in outcome.certificate.guards)
     values: dict[str, Any] = {
         "fp32": outcome.certificate.fp32 | {"auroc": 0.8},
@@ -108,10 +108,10 @@ def test_rows_that_could_not_be_scored(outcome: Outcome) -> None:
         ),
     ],
 )
-def test_other_ways_to_judge(outcome: Outcome, changes: dict[str, Any], words: str) -> None:
+def test_other_criteria(outcome: Outcome, changes: dict[str, Any], words: str) -> None:
     assert words in verdict_sentence(certificate(outcome, low=0.0002, high=0.0006, **changes))
 
 
-def test_a_drop_that_is_a_gain(outcome: Outcome) -> None:
+def test_a_negative_drop_is_a_gain(outcome: Outcome) -> None:
     found = certificate(outcome, low=-0.0012, high=-0.0004, auroc_drop=-0.0008)
     assert "is -0.1000% and at most -0.0500% with 95% confidence, within" in verdict_sentence(found)

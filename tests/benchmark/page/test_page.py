@@ -1,4 +1,4 @@
-"""The page of a benchmark: all contenders with their speeds, and batch size and threads with each."""
+"""The page of a benchmark shows all contenders with their speeds, batch sizes and threads."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_page_is_well_formed_and_asks_nothing_of_the_network(compared: Compariso
     assert found.seen["script"] == found.seen["link"] == found.seen["img"] == 0
     assert (
         found.seen["svg"] == 1 + 2 * 2 + 8
-    )  # The chosen one, two lines for each number of threads, one for each cell.
+    )  # The chosen cell, two line charts for each number of threads, one drawing for each cell.
     for tag, name, value in found.attributes:
         if name == "href":
             assert (value or "").startswith("#"), tag
@@ -126,7 +126,7 @@ def test_lines_go_through_all_speeds(compared: Comparison) -> None:
 
 
 def test_exported_models_have_looks_colours_and_explanations_of_their_own() -> None:
-    """The picture needs a colour for each as well."""
+    """The picture also needs a colour for each."""
     compared = benchmarks.comparison(EXPORTED, (2048,), (1,))
     page = render(benchmarks.report(compared))
     assert "The artifact in another format (exported, onnx)" in page

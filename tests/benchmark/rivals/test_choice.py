@@ -1,4 +1,4 @@
-"""Which rivals take part: what is missing is named with what installs it, and what a program cannot score with why."""
+"""Which rivals take part: missing ones are named with what installs them; unsuitable ones with the reason."""
 
 from __future__ import annotations
 

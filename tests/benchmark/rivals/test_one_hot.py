@@ -1,4 +1,4 @@
-"""What other programs are given is the model."""
+"""The forms given to other programs compute the same as the model."""
 
 from __future__ import annotations
 

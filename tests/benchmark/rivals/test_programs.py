@@ -1,4 +1,4 @@
-"""Each program computes the model, at every batch size, on the rows that it is given."""
+"""Each program computes the model's outputs at every batch size, for the rows it is given."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def rivals(
 
 
 def agree(model: DLRM, found: list[Rival], batches: list[ClickBatch]) -> dict[str, float]:
-    """Signal to noise of each rival, on batches of several sizes one after the other."""
+    """Return the lowest signal-to-noise ratio of each rival over batches of several sizes."""
     worst: dict[str, float] = {}
     with torch.inference_mode():
         for batch in batches:
             for rival in found:
                 score = rival.prepare(batch)
-                # Twice: a rival that gives the same memory each time must not change what it gave before.
+                # Twice, because a rival that reuses its output memory must not change earlier results.
                 first = score(batch)
                 score(batch._replace(dense=batch.dense + 1))
                 db = check_agreement(rival, model(batch), first)
@@ -54,7 +54,7 @@ def test_onnx_runtime_computes_the_model() -> None:
     worst = agree(model, found, SIZES)
     assert list(worst) == ["onnxruntime_fp32", "onnxruntime_int8_dynamic", "onnxruntime_int8_static"]
     assert worst["onnxruntime_fp32"] > 100
-    # What was quantized differs, or it was not.
+    # The quantized forms differ; otherwise nothing was quantized.
     assert 10 < worst["onnxruntime_int8_static"] < 60
     assert 10 < worst["onnxruntime_int8_dynamic"] < 60
 
@@ -108,5 +108,5 @@ def test_other_architectures_are_exported_as_well(name: RivalName, changes: dict
     pytest.importorskip(MODULES[name])
     model = tiny.model(0, dataclasses.replace(tiny.ARCHITECTURE, **changes))  # type: ignore[arg-type]
     model, found = rivals(name, model)
-    # Below the 10 dB that are asked by what bf16 may round: vectors of one range for all tables, squared, in 8 bits.
+    # Below the 10 dB required for bf16 rounding: one range for the vectors of all tables, squared, in 8 bits.
     assert min(agree(model, found, SIZES[:1]).values()) > 8

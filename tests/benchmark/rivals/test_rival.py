@@ -1,4 +1,4 @@
-"""A rival that fails, differs or finds no memory is named with the reason, and the others are timed."""
+"""A rival that fails, differs or lacks memory is named with the reason, and the others are timed."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def fails_when_it_is_called() -> Load:
 
 
 def fails_later() -> Load:
-    """Survives the comparison of logits, and fails while it is timed."""
+    """Return a rival that passes the comparison of logits and fails while it is timed."""
     calls = 0
 
     def score(batch: ClickBatch) -> Tensor:
@@ -154,7 +154,7 @@ def test_fastest_rival_is_named_in_every_cell() -> None:
     labels = benchmarks.LABELS | {"exported_onnx": "exported, onnx"}
     comparison = benchmarks.comparison(labels, (1, 32), (1, 2))
     for cell in comparison.cells:
-        # The exported model is faster, with 6 times the baseline's speed, but it is the artifact.
+        # The exported model is faster, 6 times the baseline's speed, but it serves the artifact itself.
         assert comparison.best_rival(cell) == BestRival("bf16_compiled", "bf16 compiled", pytest.approx(13.5 / 4.5))
     stored = comparison.to_dict()["cells"][0]["best_rival"]
     assert stored == {"name": "bf16_compiled", "label": "bf16 compiled", "times": pytest.approx(3.0)}
