@@ -1,4 +1,4 @@
-"""What tests of several folders share."""
+"""Fixtures and hooks for tests of all folders."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from tests.support.machine import spare
 from tests.support.made_once import made_once
 from tests.support.names import refuse_addresses
 
-# A thread that waits for the others of its team sleeps: one that spins takes the time of xdist's other processes.
+# A thread that waits for its team sleeps: spinning would take time from xdist's other processes.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-# Images of containers often forbid bytecode. Without it every process of a run, and every program that a test starts,
+# Container images often forbid bytecode. Without it, every process of a run, and every program that a test starts,
 # compiles what it imports, and pytest rewrites the assertions of 400 files again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
@@ -35,24 +35,24 @@ for name, count in PROFILES.items():
 settings.load_profile("few")
 
 # Test files import torch, Lightning and scipy: about a million objects that stay until the end. Searching them for
-# garbage again and again took more than a third of the time of collecting; pytest_collection() turns it on again.
+# garbage repeatedly took more than a third of the collection time; pytest_collection() turns it on again.
 gc.disable()
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
-    """Turn the garbage collector on once the tests are known; it looks at later objects alone."""
+    """Turn the garbage collector on once the tests are collected; it then examines only later objects."""
     try:
         return (yield)
     finally:
         gc.freeze()
-        gc.set_threshold(20_000, 10, 10)  # Tests make many small objects, and hardly any in cycles.
+        gc.set_threshold(20_000, 10, 10)  # Tests make many small objects, but hardly any in cycles.
         gc.enable()
 
 
-@pytest.hookimpl(tryfirst=True)  # Before pytest leaves out what is slow.
+@pytest.hookimpl(tryfirst=True)  # Runs before pytest deselects slow tests.
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files of long tests come first, so that no process is left with one of them at the end."""
+    """Run files of long tests first, so that no process is left with one of them at the end."""
     refuse_addresses(item.nodeid for item in items)
     leave_combinations(items)
     long = {item.path for item in items if item.get_closest_marker("long")}
@@ -61,7 +61,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol() -> Iterator[object]:
-    """Give back the level of the program's log, which a command sets, so that no test depends on those before it."""
+    """Restore the level of the program's log, which commands set, so that no test depends on earlier ones."""
     logger = logging.getLogger("dlrm_pl")
     level = logger.level
     try:
@@ -87,7 +87,7 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Small tensors gain nothing from threads, and on a busy machine waiting for them costs a hundredfold."""
+    """Small tensors gain nothing from threads, and on a busy machine waiting for them takes a hundred times as long."""
     import torch
 
     before = torch.get_num_threads()
@@ -98,7 +98,7 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _interruptible() -> Iterator[None]:
-    """Ctrl-C works in the tests and in what they start, even when a shell began them in the background without it."""
+    """Let ctrl-C work in the tests and their programs, even if a shell started them in the background without it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)

@@ -1,4 +1,4 @@
-"""What tests of the command line share."""
+"""Fixtures and helpers for tests of the command line."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def _quiet() -> Iterator[None]:
 
 @pytest.fixture
 def drawn() -> None:
-    """Asked for by a test that looks at a picture."""
+    """For tests that look at a picture."""
 
 
 @pytest.fixture(autouse=True)
 def _undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out what is in the pictures of curves, which take as long as the trainings of these tests."""
+    """Skip drawing the curves' pictures, which takes as long as the trainings of these tests."""
     if "drawn" not in request.fixturenames:
         monkeypatch.setattr("dlrm_pl.pages.figures.raster.write_png", _write_nothing)
 

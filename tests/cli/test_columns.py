@@ -1,4 +1,4 @@
-"""Commands of Lightning on a dataset of other columns than Criteo's."""
+"""Lightning's commands on a dataset with columns other than Criteo's."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_the_model_takes_the_columns_of_its_data(folder: Path, tmp_path: Path) -
     assert module.columns == MIXED
     assert module.architecture.bottom_mlp == (len(MIXED.dense), 4)
     (config,) = tmp_path.rglob("config.yaml")
-    assert "columns" not in yaml.safe_load(config.read_text())["model"]  # The next dataset has its own.
+    assert "columns" not in yaml.safe_load(config.read_text())["model"]  # The next dataset has its own columns.
     assert run("test", "--data", folder, "--ckpt_path", path, *QUIET[:2], "-q") == 0
 
 

@@ -1,4 +1,4 @@
-"""Completion in a shell."""
+"""Tab completion in a shell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands leave nothing in the current folder but what they are asked to write."""
+"""Commands leave nothing in the current folder except what they are asked to write."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Days in TorchRec's format go the whole way, from files to a certified artifact; none of them is copied."""
+"""Days in TorchRec's format become a certified artifact without being copied."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ROWS = (2000, 2000, 2001)
 
 @pytest.fixture(scope="module", params=["drawn", pytest.param("stored", marks=pytest.mark.slow)])
 def config(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The settings of a run on such days, that was made and quantized."""
+    """Return the configuration of a run on such days, which was trained and quantized."""
     folder = tmp_path_factory.mktemp(request.param)
     write_days(folder / "days", ROWS, bags=BAGS if request.param == "stored" else None, sizes=SIZES)
     path = write_config(folder, folder / "days")

@@ -1,4 +1,4 @@
-"""How the program starts and ends: closed pipes, a full output, ctrl-C before anything has begun."""
+"""How the program starts and ends: closed pipes, full outputs, ctrl-C during startup."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_reader_that_has_gone_ends_a_command_without_a_word(args: tuple[str, ...
         status, error = run_into(writing, *args)
         # Progress goes to the error output.
         assert re.sub(r"synthesize: .* rows\n", "", error) == ""
-        assert status == (0 if args[-1] in ("-h", "--help") and len(args) > 1 else 141)  # argparse passes over it.
+        assert status == (0 if args[-1] in ("-h", "--help") and len(args) > 1 else 141)  # argparse ignores it.
     finally:
         os.close(writing)
 
@@ -55,12 +55,12 @@ def test_output_that_is_full_is_told_in_a_line() -> None:
         status, error = run_into(full.fileno(), "configs", "list")
     assert status == 2
     assert error.startswith("error: The ")
-    assert "full" in error or "No space left" in error  # As Python holds the text back or not.
+    assert "full" in error or "No space left" in error  # Depending on whether Python buffers the text.
     assert error.count("\n") == 1
 
 
 def test_output_that_is_closed_is_none(tmp_path: Path) -> None:
-    """The number of the closed output goes to no file of the program's."""
+    """No file of the program's gets the number of the closed output."""
     command = f"exec {' '.join(PROGRAM)} configs copy --output {tmp_path / 'configs'} >&-"
     ended = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False, timeout=100)
     assert (ended.returncode, ended.stderr) == (0, "")
@@ -84,7 +84,7 @@ def test_ctrl_c_before_anything_has_begun_ends_without_a_word() -> None:
 
 @pytest.mark.slow
 def test_ctrl_c_at_any_time_leaves_no_traceback() -> None:
-    """From where the program has come to itself; what Python does before is not ours."""
+    """Once our code runs; Python's own startup is not ours to control."""
     program = [sys.executable, "-X", "importtime", *PROGRAM[1:], "verify", "--artifact", "none", "--data", "none"]
     for hundredths in range(0, 40, 2):
         process = subprocess.Popen(program, stderr=subprocess.PIPE, text=True)
@@ -99,7 +99,7 @@ def test_ctrl_c_at_any_time_leaves_no_traceback() -> None:
         assert "Traceback" not in error
 
 
-# A module in the place of torch, which would take seconds, and an object that tells when modules are taken apart.
+# A stand-in for torch, which would take seconds to import, and an object that reports when modules are freed.
 _ENDING = """
 import atexit, sys, threading, time, types
 from dlrm_pl.cli import main
@@ -176,7 +176,7 @@ def test_status_of_a_command_that_failed_is_kept_when_its_output_cannot_be_writt
         monkeypatch.setattr(sys, "stdout", output)
         os.close(reading)
         assert entry._flushed(2) == 2
-        assert entry._flushed(0) == 0  # What could not be written is gone.
+        assert entry._flushed(0) == 0  # Text that could not be written is discarded.
     with Path("/dev/full").open("w") as output:
         output.write("text")
         monkeypatch.setattr(sys, "stdout", output)

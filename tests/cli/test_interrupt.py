@@ -1,4 +1,4 @@
-"""Ctrl-C in `fit` keeps a checkpoint, from which training goes on as if it had never been interrupted."""
+"""After ctrl-C, `fit` keeps a checkpoint from which training resumes as if it had never been interrupted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 
 class PressCtrlC(pl.Callback):
-    """Press ctrl-C while a step is trained, or in the validation after it."""
+    """Press ctrl-C while a step is trained, or during the validation after it."""
 
     def __init__(self, step: int, times: int = 1, *, in_validation: bool = False) -> None:
         self.step, self.times, self.in_validation = step, times, in_validation
@@ -85,7 +85,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory, synthetic_folder: Pa
     ("press", "saved_at"),
     [
         ({"step": 3}, 4),
-        pytest.param({"step": 5}, 6, marks=pytest.mark.slow),  # The last one of an epoch.
+        pytest.param({"step": 5}, 6, marks=pytest.mark.slow),  # The last checkpoint of an epoch.
         pytest.param({"step": 8}, 9, marks=pytest.mark.slow),
         ({"step": 6, "in_validation": True}, 7),
         ({"step": 12, "in_validation": True}, 12),  # Nothing is left to train.
@@ -161,5 +161,5 @@ def test_training_that_ctrl_c_ended_at_once_does_not_stop_the_next_one(tmp_path:
 
     with pytest.raises((KeyboardInterrupt, SystemExit)):
         fit(PressCtrlC(step=1, times=2))
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # Lightning leaves it ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # Lightning leaves the signal ignored.
     assert fit().global_step == 4

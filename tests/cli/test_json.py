@@ -1,4 +1,4 @@
-"""`--json` prints one document, `-q` and `-v` less and more around it."""
+"""`--json` prints one document; `-q` and `-v` reduce and increase the other output."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 @pytest.fixture(autouse=True)
 def _levels() -> Iterator[None]:
-    """Leave the levels of the log as they were."""
+    """Restore the log levels."""
     names = ("dlrm_pl", "pytorch_lightning", "lightning_fabric")
     before = {name: logging.getLogger(name).level for name in names}
     yield
@@ -32,7 +32,7 @@ def _levels() -> Iterator[None]:
 
 @pytest.fixture
 def document(capsys: pytest.CaptureFixture[str], fitted: Path, synthetic_folder: Path, tmp_path: Path) -> Any:
-    """A function that runs a command with --json, and reads its output."""
+    """Return a function that runs a command with --json and parses its output."""
     places = {
         "CONFIG": fitted / "config.yaml",
         "CKPT": fitted / "run" / "model.ckpt",
@@ -51,7 +51,7 @@ def document(capsys: pytest.CaptureFixture[str], fitted: Path, synthetic_folder:
 
 
 def documented(heading: str) -> set[str]:
-    """The fields in the first column of a table of docs/cli.md."""
+    """Return the fields in the first column of a table of docs/cli.md."""
     page = (ROOT / "docs" / "cli.md").read_text()
     section = page.partition(f"\n### {heading}\n")[2].partition("\n#")[0]
     cells = re.findall(r"^\| (`.*?`) \|", section, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Commands of Lightning: what is wrong in their options is told in one message, before anything is trained."""
+"""Lightning's commands report wrong options in one message, before any training."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory, synthetic_folder: Path) -> P
 
 @pytest.fixture
 def config(tmp_path: Path, synthetic_folder: Path) -> Path:
-    """A complete run."""
+    """A complete run configuration."""
     trainer = QUIET | {"default_root_dir": str(tmp_path)}
     data = {"folder": str(synthetic_folder), "batch_size": 500}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({"model": MODEL, "data": data, "trainer": trainer}))
@@ -47,7 +47,7 @@ def config(tmp_path: Path, synthetic_folder: Path) -> Path:
 
 
 def refused(capsys: pytest.CaptureFixture[str], *args: object) -> str:
-    """The one message of a command that is refused."""
+    """Return the single message of a refused command."""
     assert cli.main([str(arg) for arg in args]) == 2
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
@@ -63,7 +63,7 @@ def test_a_logger_without_its_package_is_one_line(
 
 
 class Absent:
-    """A package that Lightning has looked for."""
+    """A package that Lightning has looked for and not found."""
 
     def __bool__(self) -> bool:
         return False
@@ -88,7 +88,7 @@ def test_the_last_checkpoint_by_name(config: Path, saved: Path) -> None:
 
 
 def test_what_the_checkpoint_overrules_is_named(config: Path, saved: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """And what it does not, since it is the same, is not."""
+    """Settings that are the same are not named."""
     same = ("--model.learning_rate", "0.1", "--model.lr_num_warmup_steps", "0")
     others = ("--model.optimizer", "adagrad", "--model.top_mlp", "[2, 1]")
     with caplog.at_level(logging.WARNING, logger="dlrm_pl"):
@@ -100,7 +100,7 @@ def test_what_the_checkpoint_overrules_is_named(config: Path, saved: Path, caplo
     assert warning == f"{saved}: using the checkpoint's hyperparameters: {words}"
 
 
-def test_fit_goes_on_with_what_is_given_only_if_told_so(
+def test_fit_continues_with_changed_settings_only_if_told_to(
     capsys: pytest.CaptureFixture[str], config: Path, saved: Path
 ) -> None:
     arguments = ("fit", "-c", config, "--ckpt_path", saved, "--model.learning_rate", "0.2", "--trainer.max_steps", "4")

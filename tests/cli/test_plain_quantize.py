@@ -1,4 +1,4 @@
-"""`quantize` without a Trainer does what the one with a Trainer does, and leaves what it does not know to that one."""
+"""`quantize` without a Trainer gives the same result as with one, and leaves what it does not know to the latter."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class Called:
 
 
 def refuse(args: list[str]) -> None:
-    """Know nothing, so that the Trainer takes over."""
+    """Refuse everything, so that the Trainer takes over."""
 
 
 def facts(folder: Path) -> dict[str, Any]:
-    """What of an artifact does not depend on the clock."""
+    """Return what an artifact contains apart from times."""
     certificate = json.loads((folder / "certificate.json").read_text())
     for name in ("created", "fp32", "int8"):
         values = certificate.pop(name)
@@ -61,7 +61,7 @@ _PARSERS: dict[tuple[str, ...], Any] = {}
 
 @pytest.fixture(autouse=True)
 def _one_parser(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the parser once, which takes longer than what most tests do with it."""
+    """Build the parser once, because that takes longer than most of what the tests do with it."""
     make = plain_quantize._parser
 
     def parser(hyperparameters: dict[str, Any]) -> object:
@@ -99,7 +99,7 @@ def test_both_make_the_same_artifact(
 def test_parts_of_a_configuration_may_be_other_files(
     command: tuple[object, ...], fitted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The parser notes the file of each part in its values, where they are no settings."""
+    """The parser stores each part's file in its values, where it is not a setting."""
     config = yaml.safe_load((tmp_path / "config.yaml").read_text())
     for part in ("data", "trainer"):
         (tmp_path / f"{part}.yaml").write_text(yaml.safe_dump(config[part]))
@@ -178,7 +178,7 @@ def test_what_changes_nothing_needs_no_trainer(
         with_callbacks(*[{"class_path": "pytorch_lightning.callbacks.ModelCheckpoint"}] * 2),
         with_callbacks(
             {"class_path": "pytorch_lightning.callbacks.RichProgressBar"}
-        ),  # And enable_progress_bar: false.
+        ),  # Also enable_progress_bar: false.
         {"model": None},
         {"trainer": None},
         {"trainer": []},
@@ -230,7 +230,7 @@ def test_callbacks_that_are_given_twice_are_left_to_the_trainer(
     option: tuple[str, ...] | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Of callbacks of the same class, its parser keeps the arguments that are given first."""
+    """For callbacks of the same class, the Trainer's parser keeps the arguments that were given first."""
     (tmp_path / "part.yaml").write_text(yaml.safe_dump(AGAIN["trainer"]))
     (tmp_path / "second.yaml").write_text(yaml.safe_dump(second))
     monkeypatch.chdir(tmp_path)
@@ -276,7 +276,7 @@ def test_another_dataset_is_refused_in_the_same_words(
 def reached(
     command: tuple[object, ...], folder: Path, changes: Options, monkeypatch: pytest.MonkeyPatch
 ) -> QuantizationConfig | None:
-    """Return the configuration that would be quantized with; None where that is left to the Trainer."""
+    """Return the configuration that `quantize` would use, or None if it is left to the Trainer."""
     config = yaml.safe_load((folder / "config.yaml").read_text())
     for name, value in changes.items():
         config[name] = config[name] | value if isinstance(value, dict) else value
@@ -302,7 +302,7 @@ def test_settings_of_the_callback_and_options_are_taken_over(
 
 
 def test_defaults_of_the_callback_are_those_of_the_settings() -> None:
-    """They are stated twice: for the parser with the Trainer, and for the one without."""
+    """They are stated twice: for the parser with the Trainer and for the one without."""
     parameters = dict(inspect.signature(QuantizationCallback).parameters)
     assert parameters.pop("until").default is None
     stated = {

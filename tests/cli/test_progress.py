@@ -1,4 +1,4 @@
-"""Progress where there is no terminal: lines, some seconds apart."""
+"""Progress without a terminal: lines some seconds apart."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ _SPARSE = st.builds(SparseColumn, name=_NAMES, at_most=st.sampled_from([None, 3]
 )
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])  # Names of columns take long to draw on a busy machine.
+@settings(suppress_health_check=[HealthCheck.too_slow])  # Drawing names of columns takes long on a busy machine.
 @given(
     st.lists(_DENSE, min_size=1, max_size=9, unique_by=lambda column: column.name),
     st.lists(_SPARSE, min_size=1, max_size=9, unique_by=lambda column: column.name),

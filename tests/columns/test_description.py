@@ -1,4 +1,4 @@
-"""Columns in a few lines."""
+"""The description of columns in a few lines."""
 
 from __future__ import annotations
 

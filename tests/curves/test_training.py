@@ -1,4 +1,4 @@
-"""The record of a training as plain values, and as figures."""
+"""The record of a training as plain values and as figures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def record_of(**changes: Any) -> TrainingRecord:
 
 
 def titles(figure: str) -> list[str]:
-    """The words that the pointer shows."""
+    """Return the texts shown on hover."""
     return [element.text or "" for element in ElementTree.fromstring(figure).iter() if element.tag.endswith("title")]
 
 

@@ -1,4 +1,4 @@
-"""One name for an option in all commands; earlier names are read with a warning."""
+"""Each option has one name in all commands; earlier names are read with a warning."""
 
 from __future__ import annotations
 

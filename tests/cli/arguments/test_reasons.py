@@ -1,4 +1,4 @@
-"""What is wrong with an option is said in plain words, for each kind of value that options have.
+"""Errors in options are explained in plain words, for each kind of value that options have.
 
 The errors of jsonargparse are texts: when another version words one of them otherwise, these tests say so.
 """
@@ -32,7 +32,7 @@ class Rule:
 
 
 class Part:
-    """Something that YAML names by its class."""
+    """A class that YAML names."""
 
 
 class Cutter(Part):
@@ -59,7 +59,7 @@ def command(
     text: str = "a",
     file: Path | None = None,
 ) -> None:
-    """Stand for a command with an option of each kind."""
+    """A stand-in for a command with an option of each kind."""
 
 
 def parser_of_command() -> ArgumentParser:
@@ -141,7 +141,7 @@ def test_value_of_the_wrong_kind_as_option_and_in_yaml(name: str, value: str, wo
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["--whol", "3"], "unknown option --whol; did you mean --whole?"),  # No abbreviation.
+        (["--whol", "3"], "unknown option --whol; did you mean --whole?"),  # Options are not abbreviated.
         (["--rule.relativ=3"], "unknown option --rule.relativ; did you mean --rule.relative?"),
         (["--xyz", "3"], "unknown option --xyz"),
         (["extra"], "'extra' belongs to no option"),

@@ -1,4 +1,4 @@
-"""What command lines and their YAML ask wrongly, in one message."""
+"""Mistakes in command lines and their YAML are explained in one message."""
 
 from __future__ import annotations
 
@@ -51,25 +51,25 @@ def test_yaml_of_a_training_is_read_with_limits(tmp_path: Path, capsys: pytest.C
 
 
 class Part:
-    """What a YAML names by its class."""
+    """A class that a YAML names."""
 
 
 class NeedsAPackage(Part):
-    """As Lightning's loggers do: the package is looked for when one is made."""
+    """Looks for its package when an object is made, as Lightning's loggers do."""
 
     def __init__(self) -> None:
         import no_such_package  # noqa: F401
 
 
 class Refuses(Part):
-    """As Lightning's callbacks do."""
+    """Refuses its arguments, as Lightning's callbacks do."""
 
     def __init__(self, limit: int = 0) -> None:
         raise ValueError(f"a limit of {limit}\nis none")
 
 
 class Slips(Part):
-    """A mistake of its own."""
+    """Contains a mistake of its own."""
 
     def __init__(self) -> None:
         {}["missing"]
@@ -86,12 +86,12 @@ def make(kind: Any, value: object) -> None:
     ("name", "message"), [("NeedsAPackage", "No module named 'no_such_package'"), ("Refuses", "a limit of 0 is none")]
 )
 def test_what_a_class_refuses_is_one_line(kind: Any, name: str, message: str) -> None:
-    """And not the parser's: none of these types, with all values that it was given."""
+    """And not the parser's message, which lists all types and values."""
     name = f"tests.cli.arguments.test_usage.{name}"
     for value in [{"class_path": name}, [{"class_path": name}]][: 1 + (kind == list[Part] | Part | None)]:
         with pytest.raises(ConfigurationError) as caught, own_errors():
             make(kind, value)
-        # The parser does not always say whose a ValueError is.
+        # The parser does not always say where a ValueError came from.
         assert str(caught.value) in (f"{name}: {message}", message)
 
 

@@ -1,4 +1,4 @@
-"""Commands on a file that is no checkpoint of ours: status 2 and one message."""
+"""Commands given a file that is not one of our checkpoints end with status 2 and one message."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_missing_checkpoint(capsys: pytest.CaptureFixture[str], fitted: Path, tm
 def test_file_that_may_not_be_read(
     capsys: pytest.CaptureFixture[str], fitted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Not by its mode: tests may run as root, who may read everything.
+    # Not through its mode: tests may run as root, who can read everything.
     real = os.open
 
     def refuse(path: Any, *args: Any, **kwargs: Any) -> int:

@@ -30,7 +30,7 @@ SHORT = ("--seconds", "0.01", "--threads", "[1]", "--batch_sizes", "[64]")
 
 @pytest.fixture(autouse=True)
 def _without_inductor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compile for the interpreter: Inductor takes half a minute, and tests/benchmark/test_compare.py has its logits."""
+    """Compile for the interpreter: Inductor takes half a minute; tests/benchmark/test_compare.py checks its logits."""
     compiled = torch.compile
     monkeypatch.setattr(torch, "compile", lambda model, **rest: compiled(model, backend="eager", **rest))
 
@@ -170,7 +170,7 @@ def test_checkpoint_and_dataset_of_another_model(
 def test_checkpoint_of_other_rows_that_the_fingerprint_does_not_see(
     fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dlrm_pl.artifact.fingerprint._ROWS", 2)  # The first and the last.
+    monkeypatch.setattr("dlrm_pl.artifact.fingerprint._ROWS", 2)  # The first and the last row.
     checkpoint = torch.load(fitted / "run" / "model.ckpt", weights_only=True)
     checkpoint["state_dict"]["model.embedding_bags.tables.3.weight"][1] += 1
     torch.save(checkpoint, tmp_path / "other.ckpt")
@@ -187,7 +187,7 @@ needs_loadgen = pytest.mark.skipif(find_spec("mlperf_loadgen") is None, reason="
 
 @pytest.fixture
 def _few_queries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a short run."""
+    """Let a run send few queries."""
     from dlrm_pl.benchmark.mlperf import harness
 
     monkeypatch.setitem(harness._MIN_QUERIES, "offline", 100)
@@ -204,10 +204,10 @@ def test_mlperf_offline_with_accuracy(
     checkpoints = ((), ("--ckpt_path", fitted / "run" / "model.ckpt"))
     found = []
     for checkpoint in checkpoints:
-        # Exit status 2: the small model lost more than 0.1 %, which is not what this test is about.
+        # Exit status 2, because the small model lost more than 0.1 %, which is not the subject of this test.
         assert run(*arguments, *data, *checkpoint) in (0, 2)
         found.append(json.loads((output / "mlperf.json").read_text())["accuracy"])
-    assert found[0] == pytest.approx(found[1], abs=1e-6)  # The certificate states what the checkpoint gives.
+    assert found[0] == pytest.approx(found[1], abs=1e-6)  # The certificate states the checkpoint's AUROC.
     text = capsys.readouterr().out
     assert "MLPerf offline" in text
     assert f"AUROC {found[0]['auroc']:.6f}" in text
@@ -224,7 +224,7 @@ def test_mlperf_offline_with_accuracy(
 def test_mlperf_run_that_is_not_valid_says_so_and_is_kept(
     fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # A hundred queries: too few for a percentile of 99.
+    # A hundred queries are too few for a 99th percentile.
     arguments = ("benchmark", "--artifact", fitted / "artifact", "--mlperf", "server", "--duration_s", "0.5")
     message = r"INVALID: .*queries.* Give another --target_qps, or a longer --duration_s"
     rate = ("--target_qps", "200", "--threads", "[1]", "--output", tmp_path / "out")

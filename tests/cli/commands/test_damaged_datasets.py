@@ -1,4 +1,4 @@
-"""Commands on a damaged dataset: status 2 and one message; nothing half-written."""
+"""Commands on a damaged dataset end with status 2 and one message; nothing is half-written."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ def damage(folder: Path, split: str, record: int, column: int, value: int) -> No
         (14 + 3, -1, r"record 77: table 3 \(C4\) has \d+ rows, the index is -1"),
     ],
 )
-def test_record_that_cannot_be(
+def test_record_with_an_impossible_value(
     capsys: pytest.CaptureFixture[str], dataset_copy: Path, tmp_path: Path, column: int, value: int, message: str
 ) -> None:
     damage(dataset_copy, "train", 77, column, value)
-    (dataset_copy / "dataset.json").unlink()  # Which knows what the rows were.
+    (dataset_copy / "dataset.json").unlink()  # It would reveal the changed row.
     expect_error(capsys, message, "fit", "-c", write_config(tmp_path, dataset_copy))
     assert not (tmp_path / "artifact").exists()
 

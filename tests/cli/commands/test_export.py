@@ -42,7 +42,7 @@ def test_export_checks_the_certified_rows_and_says_so_in_the_file(
     stated = json.loads((tmp_path / "out" / "export.json").read_text())
     assert stated["files"] == ["model.onnx"]
     assert stated["check"] == metadata["check"]
-    # A second run with the same artifact writes it again; another format would replace it.
+    # A second run with the same artifact replaces the file; another format is refused.
     assert run(*command, "--to", "onnx", "--rows", 100) == 0
     assert "100 rows scored" in capsys.readouterr().out
     other = (*command, "--to", "openvino")

@@ -1,4 +1,4 @@
-"""`fit` as a user runs it: what it writes, and what it refuses before it trains."""
+"""`fit` as a user runs it: what it writes, and what it refuses before training."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def test_two_ranks_train_the_model_that_one_trains(synthetic_folder: Path, tmp_p
         (folder := tmp_path / str(ranks)).mkdir()
         config = write_config(folder, synthetic_folder)
         fit = ["fit", "-c", config, "--data.shuffle", "none", "--data.batch_size", str(64 // ranks)]
-        fit += ["--trainer.limit_train_batches", "25"]  # Of 125: a second process on a busy machine is slow.
-        if ranks == 1:  # In this process, as one who knows of no ranks trains.
+        fit += ["--trainer.limit_train_batches", "25"]  # Not all 125: a second process is slow on a busy machine.
+        if ranks == 1:  # Trained in this process, which knows of no other ranks.
             assert run(*fit) == 0
         else:
             fit += ["--trainer.devices", str(ranks), "--trainer.strategy", "ddp"]
@@ -49,7 +49,7 @@ def test_two_ranks_train_the_model_that_one_trains(synthetic_folder: Path, tmp_p
             for process in processes:
                 assert process.wait(timeout=250) == 0, process.errors()
         assert run("verify", "--artifact", folder / "artifact", "--data", synthetic_folder) == 0
-        assert [path.name for path in (folder / "run").glob("*.png")] == ["training.png"]  # Of the first process.
+        assert [path.name for path in (folder / "run").glob("*.png")] == ["training.png"]  # Only one.
         states.append(torch.load(folder / "run" / "model.ckpt", weights_only=True)["state_dict"])
     for name, weight in states[0].items():
         torch.testing.assert_close(states[1][name], weight, msg=lambda text, name=name: f"{name}: {text}")
@@ -85,7 +85,7 @@ def test_fit_learns_of_a_bad_output_before_it_trains(
         ("--ckpt_path", "best", "'best': no such checkpoint: .* has not saved one yet"),
     ],
 )
-def test_what_lightning_has_no_error_of_its_own_for(
+def test_errors_that_lightning_does_not_report(
     capsys: pytest.CaptureFixture[str], fitted: Path, option: str, value: object, message: str
 ) -> None:
     expect_error(capsys, message, "fit", "-c", fitted / "config.yaml", "--overwrite", option, value)
@@ -115,7 +115,7 @@ def test_other_commands_leave_the_configuration_and_the_log_of_fit_alone(
         assert run(command, "-c", tmp_path / "c.yaml", "--ckpt_path", tmp_path / "model.ckpt") == 0
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert [path.parent.name for path in (tmp_path / "log").rglob("config.yaml")] == ["version_0"]
-    # The saved configuration is a run of its own, and a whole one; what it may replace is asked anew each time.
+    # The saved configuration is a complete run configuration, without permission to replace anything.
     assert "overwrite" not in yaml.safe_load(before["config.yaml"])
     assert run("fit", "-c", folder / "config.yaml", "--trainer.max_epochs", 0, "--overwrite") == 0
 

@@ -1,4 +1,4 @@
-"""Commands on a full disk: status 2, one message, nothing left behind."""
+"""Commands on a full disk end with status 2 and one message, and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_full_disk_under_an_artifact(
     monkeypatch.setattr(tensor_file, "save_file", full)
     arguments = ("quantize", "-c", fitted / "config.yaml", "--ckpt_path", fitted / "run" / "model.ckpt")
     expect_error(capsys, r"disk is full: .*safetensors", *arguments, "--output", tmp_path / "a")
-    # Nothing but the log of the trials, from which the next run goes on.
+    # Nothing but the log of the trials, from which the next run continues.
     assert [path.name for path in tmp_path.iterdir()] == [".a.trials.jsonl"]
     monkeypatch.undo()
     assert run(*arguments, "--output", tmp_path / "a") == 0

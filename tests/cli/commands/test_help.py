@@ -49,7 +49,7 @@ def test_overview_says_what_the_docstrings_say() -> None:
 
 
 def explanations(text: str) -> dict[str, str]:
-    """Of each option in the text of a help, what stands beside it, but for its types and defaults."""
+    """Return the explanation of each option in a help text, without its types and defaults."""
     found = {}
     for entry in re.split(r"^(?=  -)", text, flags=re.MULTILINE)[1:]:
         if name := re.match(r"  (?:-\w \w+, )?--([\w.]+)(?:[^\n]*?  +| [^\n]*\n +)", entry):
@@ -110,7 +110,7 @@ def test_help_of_trainer_commands_fits_two_screens(
     assert lines[1].startswith("example: python cli.py ")
     shown = explanations(text)
     assert all(shown.values()), shown
-    assert len([name for name in shown if name.startswith("trainer.")]) <= 11  # Ten, and callbacks.
+    assert len([name for name in shown if name.startswith("trainer.")]) <= 11  # Ten, plus callbacks.
     assert "weights_only" not in shown
     assert not re.search(r",\s+until\b", text)  # The earlier name of the callback's stop_at.
     assert run(command, "--help_all") == 0

@@ -27,7 +27,7 @@ from tests.support.logs.days import write_days
 
 @pytest.fixture(scope="module")
 def reference(synthetic_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """In the older format, as tb00_40M.pt."""
+    """A checkpoint of the reference in the older format of tb00_40M.pt."""
     torch.manual_seed(1)
     sizes = DatasetFolder.open(synthetic_folder).table_sizes
     model = DLRM(Architecture(sizes, embedding_dim=4, bottom_mlp=(13, 4), top_mlp=(5, 1)))
@@ -69,7 +69,7 @@ def test_import_test_fit_and_export(
     (trained,) = (tmp_path / "run").rglob("*.ckpt")
     checkpoint = read_checkpoint(trained)
     start = read_checkpoint(ours)["state_dict"]
-    # Training began at step 0, from these weights, with the learning rate that it was told.
+    # Training started at step 0 from these weights, with the given learning rate.
     assert checkpoint["global_step"] == 8
     assert checkpoint["optimizer_states"][0]["param_groups"][0]["lr"] == 0.25
     difference = checkpoint["state_dict"]["model.top_mlp.0.weight"] - start["model.top_mlp.0.weight"]
@@ -166,7 +166,7 @@ def test_torchrecs_state_dict_comes_and_goes(kind: str, tmp_path: Path, capsys: 
 
 
 def test_torchrecs_model_scores_its_days(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The days do not say how many rows the tables have: the checkpoint does."""
+    """The days do not state the number of rows of each table, but the checkpoint does."""
     torch.save(torchrec_state(V2), tmp_path / "theirs.pt")
     write_days(tmp_path / "days", sizes=V2.table_sizes, bags=(2, 1, 3))
     imported = ("import-checkpoint", "--upstream", tmp_path / "theirs.pt", "--output", tmp_path / "ours.ckpt")
@@ -197,7 +197,7 @@ def test_folders_in_the_place_of_a_checkpoint_are_explained(capsys: pytest.Captu
 
 
 def large(path: Path, kind: str) -> dict[int, torch.Tensor]:
-    """Two tables of 2.5 GB, so that sizes and offsets need more than 32 bits; returns the rows that are not zero."""
+    """Two tables of 2.5 GB, so that sizes and offsets need more than 32 bits; returns the nonzero rows."""
     rows = {0: torch.arange(64.0), 9_999_999: torch.full((64,), 2.0)}
     state: dict[str, Any] = {f"emb_l.{table}.weight": Sparse((10_000_000, 64), rows) for table in range(2)}
     for name, shape in {"bot_l.0": (64, 13), "top_l.0": (1, 64 + 3)}.items():
@@ -260,7 +260,7 @@ def test_an_import_that_is_ended_leaves_no_checkpoint(tmp_path: Path, number: si
         assert "Interrupted. No partial output was left" in error
         assert os.listdir(tmp_path) == ["ref.pt"]
         return
-    # What a killed run left is removed by the next.
+    # The next run removes what a killed run left.
     assert len(os.listdir(tmp_path)) == 2
     subprocess.run([*command, *options], check=True, timeout=200)
     assert sorted(os.listdir(tmp_path)) == ["ours.ckpt", "ref.pt"]

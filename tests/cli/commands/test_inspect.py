@@ -18,7 +18,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 
 def test_inspect_describes_every_table(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The same rows in the checkpoint and in the artifact, but for rounding."""
+    """The checkpoint and the artifact have the same rows, except for rounding."""
     tables = []
     for path, dtype, row_bytes in ((fitted / "run" / "model.ckpt", "float32", 32), (fitted / "artifact", "int8", 12)):
         assert run("inspect", path) == 0

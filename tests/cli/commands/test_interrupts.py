@@ -1,4 +1,4 @@
-"""Commands that are stopped: what they say, return and leave."""
+"""Stopped commands: what they print, return and leave behind."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore::UserWarning"
 def test_interrupt_that_a_library_made_another_error_of(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As NumPy does when it is interrupted while it is imported."""
+    """NumPy does this when it is interrupted while being imported."""
 
     def stopped_in_an_import(path: str) -> None:
         try:
@@ -58,10 +58,10 @@ def test_a_stopped_command_leaves_nothing_half_written(
             *("--batch_size", "1", "--output", str(tmp_path / "p.csv")),
         ],
     }
-    # What the stage writes first; predict's has its process in the name.
+    # The file that the stage writes first; predict's name contains the process id.
     first = {"synthesize": ".out.tmp", "fit": "run", "predict": ".p.csv.*.tmp"}
     command = [stage, *commands[stage]]
-    # The slow kernels, so that predict is far from its end.
+    # The slow kernels, so that predict is far from finished.
     process = forked_command(*command, environment={"DLRM_PL_ISA": "fallback"})
     try:
         deadline = time.monotonic() + 200
@@ -81,7 +81,7 @@ def test_a_stopped_command_leaves_nothing_half_written(
 
 
 def handles(pid: int, number: signal.Signals) -> bool:
-    """Whether a process has a handler for a signal: Lightning's for SIGTERM comes with the training."""
+    """Tell whether a process handles a signal: Lightning installs its SIGTERM handler when training starts."""
     caught = re.search(r"^SigCgt:\s*(\w+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
     return caught is not None and bool(int(caught[1], 16) >> (number - 1) & 1)
 
@@ -109,14 +109,14 @@ def test_interrupted_search_ends_with_its_best_and_the_next_one_goes_on(
     artifact = load_artifact(tmp_path / "artifact")
     assert artifact.certificate.stopped_because == "it was interrupted"
     assert artifact.certificate.trials >= 2
-    assert run(*command, "--max_trials", str(artifact.certificate.trials + 2)) == 4  # Undecided, on so few rows.
+    assert run(*command, "--max_trials", str(artifact.certificate.trials + 2)) == 4  # Undecided: too few rows.
     assert f"resuming; trials finished before: {artifact.certificate.trials}" in caplog.text
     again = load_artifact(tmp_path / "artifact").certificate
     assert again.trials == artifact.certificate.trials + 2
     assert not log.exists()
 
 
-def test_ctrl_c_behind_the_training_of_fit_names_what_was_trained(
+def test_ctrl_c_after_the_training_of_fit_names_the_checkpoint(
     synthetic_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def press_ctrl_c(*_: object, **__: object) -> None:

@@ -29,7 +29,7 @@ def test_counts_of_another_dataset(capsys: pytest.CaptureFixture[str], fitted: P
 
 @pytest.mark.untraced
 def test_dataset_of_other_categories(capsys: pytest.CaptureFixture[str], fitted: Path, dataset_copy: Path) -> None:
-    """Tables of the same sizes, and so nothing else that could tell."""
+    """Tables have the same sizes, so nothing else reveals the difference."""
     own = DatasetFolder.open(dataset_copy).fingerprint
     values = np.load(dataset_copy / "day_fea_dict_0.npz")["unique"]
     np.savez(dataset_copy / "day_fea_dict_0.npz", unique=values[::-1])
@@ -47,7 +47,7 @@ def test_dataset_of_other_categories(capsys: pytest.CaptureFixture[str], fitted:
 def test_other_dataset_by_force(
     capsys: pytest.CaptureFixture[str], fitted: Path, dataset_copy: Path, tmp_path: Path
 ) -> None:
-    """Is scored all the same, said so, and stands in the certificate."""
+    """It is scored, the command says so, and the certificate states it."""
     own = DatasetFolder.open(dataset_copy).fingerprint
     values = np.load(dataset_copy / "day_fea_dict_0.npz")["unique"]
     np.savez(dataset_copy / "day_fea_dict_0.npz", unique=values[::-1])
@@ -91,7 +91,7 @@ def test_dataset_of_larger_tables_is_refused_even_by_force(
     counts = np.load(dataset_copy / "day_fea_count.npz")["counts"]
     counts[0] += 1
     for path in (*dataset_copy.glob("day_fea_*"), dataset_copy / "dataset.json"):
-        path.unlink()  # Without them it is a folder as MLPerf's own, which has counts alone.
+        path.unlink()  # Without them the folder is like MLPerf's own, which has only counts.
     np.savez(dataset_copy / "day_fea_count.npz", counts=counts)
     arguments = ("-c", fitted / "config.yaml", "--ckpt_path", fitted / "run" / "model.ckpt")
     message = rf"table 0: the dataset has {counts[0]} rows, the model {counts[0] - 1}\. .* not even with --force"

@@ -46,10 +46,10 @@ def test_predict_scores_a_raw_log_as_the_same_rows_of_the_dataset(tmp_path: Path
     fp32 = ("predict", "-c", tmp_path / "config.yaml", "--ckpt_path", tmp_path / "run" / "model.ckpt")
     raw = ("--data.predict_raw", tmp_path / "raw" / "day_0", "--output", tmp_path / "c.csv")
     assert run(*fp32, *raw) == 0
-    # From here on without the rows that the model was trained on: the dictionaries are enough.
+    # From here on without the training rows: the dictionaries are enough.
     for path in [*(tmp_path / "data").glob("*.bin"), *(tmp_path / "data").glob("*.blocks")]:
         path.unlink()
-    # Without the labels, as Kaggle's test file is.
+    # Without labels, like Kaggle's test file.
     rows = (tmp_path / "raw" / "day_0").read_text().splitlines()
     (tmp_path / "test.txt").write_text("\n".join(row.split("\t", 1)[1] for row in rows))
     assert run(*common, "--raw", tmp_path / "test.txt", "--output", tmp_path / "d.csv") == 0
@@ -60,19 +60,19 @@ def test_predict_scores_a_raw_log_as_the_same_rows_of_the_dataset(tmp_path: Path
     assert np.abs(int8 - float_).max() < 0.05
 
 
-def test_predict_counts_the_categories_that_it_does_not_know(
+def test_predict_counts_unknown_categories(
     fitted: Path, synthetic_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ("predict", "--artifact", fitted / "artifact", "--data", synthetic_folder)
     unknown = []
-    # C3 is missing in some rows of the dataset, so a missing one is known; of other tables it need not be.
+    # Column C3 has missing values in the dataset, so a missing one is known; in other columns it may not be.
     for value in ("", "fffffff1"):
         fields = ["", *["3"] * 13, "", "", value, *[""] * 23]
         (tmp_path / "new.tsv").write_text("\t".join(fields) + "\n")
         assert run(*arguments, "--raw", tmp_path / "new.tsv", "--output", tmp_path / "p.csv", "--overwrite") == 0
         text = capsys.readouterr().out
         assert "1 click probabilities" in text
-        # Columns that had missing values in the log, and the others.
+        # Columns that had missing values in the log, and the other columns.
         as_missing = re.findall(r"^(\d+) category values? (?:is|are) not .* scored as missing$", text, re.MULTILINE)
         as_first = re.findall(r"^(\d+) category values? .* scored as C\d+=.* has no row for", text, re.MULTILINE)
         unknown.append(sum(map(int, as_missing + as_first)))
@@ -164,9 +164,7 @@ def test_columns_are_kept_from_every_kind_of_rows(
     expect_error(capsys, r"npy holds probabilities alone", *artifact, "--keep", "C1", "--output", tmp_path / "x.npy")
 
 
-def test_dash_is_the_output_of_the_program(
-    capfd: pytest.CaptureFixture[str], fitted: Path, synthetic_folder: Path
-) -> None:
+def test_dash_is_standard_output(capfd: pytest.CaptureFixture[str], fitted: Path, synthetic_folder: Path) -> None:
     predict = ("predict", "--artifact", fitted / "artifact", "--data", synthetic_folder)
     assert run(*predict, "--output", "-") == 0
     assert capfd.readouterr().out.startswith("probability\n0.")

@@ -1,4 +1,4 @@
-"""`preprocess` as a user runs it: what it prints, and what it leaves when it is stopped."""
+"""`preprocess` as a user runs it: what it prints, and what it leaves behind when it is stopped."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_the_bar_shows_rows_a_second_and_the_time_left(tmp_path: Path) -> None:
         try:
             while block := os.read(ours, 4096):
                 shown += block
-        except OSError:  # How Linux says that the other end was closed.
+        except OSError:  # Linux reports that the other end was closed this way.
             pass
         os.close(ours)
     assert child.returncode == 0

@@ -1,4 +1,4 @@
-"""The program around its commands."""
+"""The program itself, independent of its commands."""
 
 from __future__ import annotations
 

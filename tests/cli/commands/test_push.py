@@ -51,7 +51,7 @@ def test_a_damaged_artifact_is_not_pushed(hub: Hub, artifact: Path, capsys: pyte
 
 
 def test_no_token_can_be_given(hub: Hub, artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It would be in the history of the shell, and in the list of processes for all to see."""
+    """It would appear in the shell's history and in the process list, for all to see."""
     assert run("push", str(artifact), "me/clicks", "--token", "hf_test") == 2
     assert "--token" in capsys.readouterr().err
     assert not hub.uploaded()

@@ -45,7 +45,7 @@ def test_eval_func_by_class_path_decides_which_ops_fall_back(fitted: Path, tmp_p
     checkpoint = ("--ckpt_path", fitted / "run" / "model.ckpt")
     assert run("quantize", "-c", tmp_path / "own.yaml", *checkpoint) == 0
     recipe = json.loads((tmp_path / "a" / "certificate.json").read_text())["recipe"]
-    # Two cost too much, one does not.
+    # Two int8 ops cost too much, one does not.
     assert sorted(recipe["top_mlp"]) == ["bf16", "int8"]
     assert set(recipe["tables"]) | set(recipe["bottom_mlp"]) == {"int8"}
 
@@ -53,7 +53,7 @@ def test_eval_func_by_class_path_decides_which_ops_fall_back(fitted: Path, tmp_p
 @pytest.mark.untraced
 def test_tight_tolerance_makes_ops_fall_back(fitted: Path, tmp_path: Path) -> None:
     config = yaml.safe_load((fitted / "config.yaml").read_text())
-    # No variants, so that what helps is that ops fall back.
+    # Without variants, so that only falling back helps.
     space = {"observers": ["minmax"], "activation_schemes": ["affine"], "weight_granularities": ["per_channel"]}
 
     def trials(tolerance: float) -> list[dict[str, Any]]:
@@ -69,7 +69,7 @@ def test_tight_tolerance_makes_ops_fall_back(fitted: Path, tmp_path: Path) -> No
     bounds = [trial["bound"] for trial in trials(0.0)]
     assert len(bounds) > 10
     tolerance = max(min(bounds), 0.0) + 1e-9
-    # One that a later recipe meets, and the first, all int8, does not.
+    # A tolerance that a later recipe meets, and the first, all int8, does not.
     assert bounds[0] > tolerance
     tried = trials(tolerance)
     first = next(number for number, bound in enumerate(bounds) if bound <= tolerance)
@@ -128,7 +128,7 @@ def test_damaged_rows_are_quantized_only_when_allowed(
 def test_setting_of_a_callback_that_it_refuses(
     capsys: pytest.CaptureFixture[str], fitted: Path, tmp_path: Path, changes: dict[str, object], message: str
 ) -> None:
-    """One message, and not what the parser makes of it: none of these types, with all values it was given."""
+    """One message, rather than the parser's, which lists all types and values."""
     config = yaml.safe_load((fitted / "config.yaml").read_text())
     config["trainer"]["callbacks"][-1]["init_args"] |= changes
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))

@@ -1,4 +1,4 @@
-"""The command ``serve``: its options, and a process that is told to stop."""
+"""The command ``serve``: its options, and a process that is asked to stop."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_missing_library_names_the_extra(
 
 
 def started(*options: object) -> tuple[Forked, int]:
-    """A process that serves, and its port."""
+    """Start a process that serves, and yield it with its port."""
     process = forked_command("serve", "--port", 0, *options)
     end = time.monotonic() + 120
     while not (found := re.search(r"at http://127\.0\.0\.1:(\d+)\n", process.output())):

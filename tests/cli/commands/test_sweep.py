@@ -27,7 +27,7 @@ from tests.support.training import quiet_trainer
 
 pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore::UserWarning")]
 
-# Tests whose lines of ours are run by the others too, see pyproject.toml.
+# Other tests run the same lines of our code; see pyproject.toml.
 untraced = pytest.mark.untraced
 
 RATES: dict[str, Any] = {"model.learning_rate": {"low": 0.01, "high": 1.0, "log": True}}
@@ -36,7 +36,7 @@ SHORT = ("--rows_per_trial", 640, "--validations", 4, "--repeats", 0)
 
 @pytest.fixture
 def config(tmp_path: Path, synthetic_folder: Path) -> Path:
-    """A complete run, with checkpoints and a quantization, which trials leave out."""
+    """A complete run configuration, with checkpoints and a quantization, which trials leave out."""
     return write_config(tmp_path, synthetic_folder)
 
 
@@ -48,7 +48,7 @@ def _without_plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
 
 
 def sweep(config: Path, space: Any, *options: object, name: str = "sweep") -> list[object]:
-    """The command line of a sweep with few rows."""
+    """Return the command line of a sweep with few rows."""
     stated = config.with_name(f"{name}.space.yaml")
     stated.write_text(yaml.safe_dump({"space": space}))
     return ["sweep", "-c", config, "-c", stated, "--output", config.with_name(name), *SHORT, *options]
@@ -92,13 +92,13 @@ def test_the_best_is_what_fit_trains_with_its_file(
     assert run("fit", "-c", config, "-c", folder / "best.yaml", *more, "--json") == 0
     metrics = json.loads(capsys.readouterr().out)["metrics"]
     assert f"{metrics['val_auroc']:.6f}" == best["val_auroc"]
-    # What that training has saved of its configuration is one for a sweep as well.
+    # The saved configuration of that training also works for a sweep.
     assert run("sweep", "-c", tmp_path / "run" / "config.yaml", "--output", "x", "--print_config") == 0
 
 
 @untraced
 def test_the_first_trial_has_the_given_settings(config: Path, tmp_path: Path, synthetic_folder: Path) -> None:
-    """Its score is that of the same training by hand, at each share of its rows."""
+    """Its scores are those of the same training by hand, at each share of its rows."""
     assert run(*sweep(config, RATES, "--max_trials", 1)) == 0
     (line,) = trials_of(tmp_path / "sweep")
     assert (line["model.learning_rate"], line["rows"], line["validations"]) == ("0.5", "640", "4")
@@ -169,7 +169,7 @@ def test_an_interrupted_sweep_keeps_its_trials_and_goes_on(
 @pytest.mark.slow
 @untraced
 def test_trials_have_the_same_weights_rows_and_order(config: Path, tmp_path: Path) -> None:
-    """A setting that changes nothing changes no digit; and another batch size is scored after the same shares."""
+    """A setting without effect changes no digit; a different batch size is scored after the same shares."""
     space = {"data.eval_batch_size": {"choices": [512, 500]}}
     assert run(*sweep(config, space, "--sampler", "grid")) == 0
     assert len({line["val_auroc"] for line in trials_of(tmp_path / "sweep")}) == 1
@@ -252,7 +252,7 @@ def test_tables_are_freed_between_trials(config: Path, monkeypatch: pytest.Monke
         made.append(weakref.ref(self))
         real(self, *args, **options)
 
-    # As jsonargparse reads its parameters.
+    # The same way jsonargparse reads its parameters.
     init.__wrapped__ = real  # type: ignore[attr-defined]
     init.__doc__ = real.__doc__
     monkeypatch.setattr(DLRMModule, "__init__", init)
@@ -335,7 +335,7 @@ def test_a_sweep_with_other_settings_is_refused_with_what_changed(
     assert {path.name: path.read_bytes() for path in (tmp_path / "sweep").iterdir()} == before
     assert run(*sweep(config, wider, "--max_trials", 1, "--overwrite")) == 0
     assert len(trials_of(tmp_path / "sweep")) == 1
-    assert run(*sweep(config, wider, "--max_trials", 2, "--overwrite")) == 0  # The same sweep goes on.
+    assert run(*sweep(config, wider, "--max_trials", 2, "--overwrite")) == 0  # The same sweep continues.
     assert len(trials_of(tmp_path / "sweep")) == 2
 
 

@@ -1,4 +1,4 @@
-"""`verify` as a user runs it: what it measures again, and what it finds out."""
+"""`verify` as a user runs it: what it measures again, and what it detects."""
 
 from __future__ import annotations
 

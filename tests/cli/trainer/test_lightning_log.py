@@ -1,4 +1,4 @@
-"""What every run of Lightning says is left to --verbose, and everything else is shown."""
+"""Messages that Lightning logs in every run are left to --verbose; all others are shown."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def as_before() -> object:
 
 
 def said(verbosity: Verbosity, caplog: pytest.LogCaptureFixture) -> str:
-    """What Lightning logs of a training, and of what else it may tell."""
+    """Return what Lightning logs during a training, and other messages that it may log."""
     show_lightnings_lines(verbosity)
     caplog.clear()
     pl.seed_everything(5)
