@@ -1,4 +1,4 @@
-"""How the data package is used from Python: paths and integers of any type, checked values, short reprs."""
+"""How users call the data package: paths and integers of any type, checked values, short reprs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from dlrm_pl.errors import ConfigurationError
 
 
 class Place(os.PathLike[str]):
-    """A path that is neither text nor pathlib's."""
+    """A path that is neither a string nor pathlib's."""
 
     def __init__(self, path: Path) -> None:
         self._path = str(path)
@@ -64,7 +64,7 @@ def test_paths_of_any_type_are_taken(logs: Path, clicks: Path, tmp_path: Path, k
 def test_integers_of_numpy_are_taken(logs: Path, clicks: Path, tmp_path: Path) -> None:
     options = PreprocessOptions(seed=np.int64(123), workers=np.int32(1), min_count=np.uint8(1))
     preprocess(logs / "day", tmp_path / "out", options)
-    # As made with Python's integers: a second run with these finds it complete.
+    # As when made with Python's integers: a second run with these finds the result complete.
     assert preprocess(logs / "day", tmp_path / "out", PreprocessOptions(workers=1)).seconds is None
     synthesize(tmp_path / "made", rows=np.int64(100), days=np.int8(2), seed=np.int16(3), max_table_size=np.int64(20))
     data = DLRMDataModule(clicks, batch_size=np.int64(7), calibration_rows=np.int32(2))

@@ -1,4 +1,4 @@
-"""Arrays that do not fit together are refused before native code sees them."""
+"""Arrays that do not fit together are refused before native code reads them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Memory of batches is used again when nothing refers to it, and never before."""
+"""Memory of batches is reused once nothing refers to it, and never before."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_views_of_any_kind_keep_the_memory() -> None:
         lambda tensor: torch.from_dlpack(tensor),
     ):
         kept = view(buffers.empty("x", 1000, np.float32))
-        gc.collect(1)  # A view is young; a search of all objects takes most of a second.
+        gc.collect(1)  # A view is young; searching all objects would take most of a second.
         place = kept.data_ptr() if hasattr(kept, "data_ptr") else kept.ctypes.data
         start = buffers.empty("x", 1000, np.float32).data_ptr()
         assert not start <= place < start + 4000

@@ -1,4 +1,4 @@
-"""Batches that native code makes have the bits of those that NumPy makes, and stop at the same values."""
+"""Native code makes bit-identical batches to NumPy's, and stops at the same values."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def test_raw_values_get_the_ids_of_the_dictionaries(folder: DatasetFolder, kind:
     batch = ClickBatch.from_frame(frames(VALUES)[kind], folder)
     torch.testing.assert_close(batch.dense, torch.tensor(DENSE, dtype=torch.float32), rtol=0, atol=0)
     assert batch.offsets is not None
-    # 7 % 5 and 255 % 5 of the code are not in its table, which scores them as missing.
+    # The codes 7 % 5 and 255 % 5 are not in their table, so they are scored as missing.
     expected = [1, 2, 2, 1, 0, USERS[0], 0, USERS[2], 1, 1, 1]
     assert batch.indices.tolist() == expected
     assert batch.offsets.tolist() == [0, 1, 2, 3, 5, 5, 5, 6, 7, 8, 9, 10, 11]
@@ -63,7 +63,7 @@ def test_null_labels_are_no_rows_without_a_click(folder: DatasetFolder) -> None:
 
 
 def test_what_unseen_values_are_scored_as_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The city has a row for missing values, tags none, and the code a row of its own."""
+    """City has a row for missing values, tags has none, and code has a row of its own for unseen values."""
     tables = [*TABLES[:-1], [-1, 7, 0]]
     made = write_folder(tmp_path / "data", tables=tables)
     ClickBatch.from_frame(VALUES | {"tags": [["hot", "sale"], None, ["cold"]]}, made)

@@ -1,4 +1,4 @@
-"""The checksum does not depend on how the bytes come, and is what its description says."""
+"""The checksum does not depend on how the bytes are split, and follows its description."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Blocks of a file are checked one by one, and a changed one is named by its rows."""
+"""Blocks of a file are checked one by one, and a changed block is named by its rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BLOCKS = 9
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Nine blocks of zeros, the last of three rows, and their digests."""
+    """Write nine blocks of zeros, the last with three rows, and their digests."""
     path = tmp_path / "rows.bin"
     path.write_bytes(bytes((BLOCKS - 1) * BLOCK_BYTES + 3 * 160))
     digests_path(path).write_bytes(file_checksum(path, BLOCK_BYTES).digests())

@@ -50,7 +50,7 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
 def test_unseen_values_get_the_row_of_missing_and_are_counted() -> None:
     vocabulary = Vocabulary([np.array([7, 0, 9]), np.array([5, 6])])
     ids, unseen = vocabulary.encode(np.array([[9, 6], [8, 4]]))
-    assert ids.tolist() == [[2, 1], [1, 0]]  # table 1 never saw a missing value: row 0
+    assert ids.tolist() == [[2, 1], [1, 0]]  # Table 1 never saw a missing value: row 0.
     assert unseen == 2
 
 
@@ -71,7 +71,7 @@ def test_vocabulary_survives_the_round_trip_beyond_31_bits(tmp_path: Path) -> No
     loaded = Vocabulary.load(tmp_path)
     assert loaded.sizes == (3,) + (1,) * 25
     assert loaded.values[0].tolist() == [0, 2**32 - 1, 5]
-    assert np.load(tmp_path / dictionary_name(1))["unique"].dtype == np.int32  # as upstream tools expect
+    assert np.load(tmp_path / dictionary_name(1))["unique"].dtype == np.int32  # As upstream tools expect.
     assert np.load(tmp_path / COUNTS_NAME)["counts"].tolist() == list(loaded.sizes)
 
 
@@ -140,7 +140,7 @@ def test_counts_that_the_description_denies_are_named(dataset_copy: Path) -> Non
 
 
 def damage(path: Path, place: int) -> None:
-    """Another bit of one byte."""
+    """Flip one bit of one byte."""
     content = bytearray(path.read_bytes())
     content[place] ^= 1
     path.write_bytes(content)
@@ -151,13 +151,13 @@ def test_changed_file_fails_its_checksum(dataset_copy: Path) -> None:
     damage(path, 200)
     with pytest.raises(DataFormatError, match=r"test\.bin: rows 0 to 1,999 do not match their checksum"):
         DatasetFolder.open(dataset_copy).verify_checksums()
-    digests_path(path).unlink()  # As in folders of earlier versions: the file as a whole is known.
+    digests_path(path).unlink()  # As in folders of earlier versions, only the whole file's checksum is known.
     with pytest.raises(DataFormatError, match=r"test\.bin: was changed after it was written"):
         DatasetFolder.open(dataset_copy).verify_checksums()
 
 
 def exchange_two_values(folder: Path, table: int) -> None:
-    """A dictionary of the same size and values, in another order."""
+    """Write a dictionary of the same size and values in another order."""
     values = np.load(folder / dictionary_name(table))["unique"]
     values[[0, 1]] = values[[1, 0]]
     np.savez(folder / dictionary_name(table), unique=values)
@@ -175,7 +175,7 @@ def test_exchanged_dictionary_is_named_when_it_is_used(dataset_copy: Path) -> No
 
 
 @pytest.mark.parametrize("change", ["fingerprint", "no list of dictionaries", "two dictionaries"])
-def test_fingerprint_is_not_believed(dataset_copy: Path, change: str) -> None:
+def test_stated_fingerprint_is_checked(dataset_copy: Path, change: str) -> None:
     path = dataset_copy / "dataset.json"
     contents = json.loads(path.read_text())
     if change == "fingerprint":

@@ -1,4 +1,4 @@
-"""What a dataset's counts and dictionaries are enough for: to score new logs, and to preprocess one new day."""
+"""A dataset's counts and dictionaries suffice to score new logs and to preprocess one new day."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_one_day_is_enough_with_given_ids(whole: Path, dictionaries: Path, tmp_p
     report = preprocess(raw, tmp_path / "out", options)
     assert {name: split.records for name, split in report.folder.splits.items()} == {"val": 150, "test": 151}
     rows = [open_records(tmp_path / "out" / split_file_name(split)).tolist() for split in ("test", "val")]
-    assert rows[0] + rows[1] == read(whole)["test"] + read(whole)["val"]  # The same day, by the same ids.
+    assert rows[0] + rows[1] == read(whole)["test"] + read(whole)["val"]  # The same day with the same ids.
     assert not list((tmp_path / "out").glob("*train*"))
     assert report.folder.fingerprint == DatasetFolder.open(whole).fingerprint
     assert "301 rows of 1 days" in str(report)

@@ -1,4 +1,4 @@
-"""A reader that was written from docs/formats.md alone finds in a dataset folder what the program finds."""
+"""A reader written from docs/formats.md alone reads the same from a dataset folder as the program."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.logs.any_columns import MIXED, write_dataset
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Each transform, kind, way to ids and kind of list; more rows than a block."""
+    """Every transform, kind, id method and kind of list, with more rows than a block."""
     folder = tmp_path_factory.mktemp("mixed")
     write_dataset(folder, MIXED, rows=9000)
     return folder

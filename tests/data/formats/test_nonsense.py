@@ -1,4 +1,4 @@
-"""Nonsense in a dataset folder, or in that of an unfinished run, ends in a message that names the file."""
+"""Nonsense in a dataset folder, or in the folder of an unfinished run, gives a message that names the file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def use(folder: Path, raw: Path) -> None:
-    """All that reads a dataset folder."""
+    """Run everything that reads a dataset folder."""
     DatasetFolder.open(folder).verify_checksums()
     inspection.describe(folder)
     data = DLRMDataModule(str(folder), batch_size=16)
@@ -43,12 +43,12 @@ def use(folder: Path, raw: Path) -> None:
     for loader in (data.train_dataloader(), data.val_dataloader(), data.tuning_dataloader()):
         assert list(loader)
     assert list(DLRMDataModule(str(folder), predict_raw=str(raw / "day_0")).predict_dataloader())
-    preprocess(raw / "day", folder)  # Which it was made from.
+    preprocess(raw / "day", folder)  # The log that the dataset was made from.
     preprocess(raw / "day", folder.parent / "by_its_ids", PreprocessOptions(vocabulary_from=folder))
 
 
 def paths_of(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    """Of every value in a document, of lists the first."""
+    """Return the paths of all values in a document; of lists, only the first element's."""
     yield path
     items = value.items() if isinstance(value, dict) else list(enumerate(value))[:1] if isinstance(value, list) else ()
     for key, child in items:
@@ -56,7 +56,7 @@ def paths_of(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str
 
 
 def changed(document: Any, path: tuple[str | int, ...], value: Any) -> Any:
-    """The document with another value at a place; ``...``: with none."""
+    """Return the document with another value at a path; ``...`` removes it."""
     if not path:
         return value
     copy = dict(document) if isinstance(document, dict) else list(document)
@@ -68,7 +68,7 @@ def changed(document: Any, path: tuple[str | int, ...], value: Any) -> Any:
 
 
 def survives(folder: Path, raw: Path) -> str:
-    """The message; empty when all went well. Anything but our own errors is a failure."""
+    """Return the error message, or an empty string for success. Errors other than our own are failures."""
     try:
         use(folder, raw)
     except DLRMError as error:
@@ -168,12 +168,12 @@ def test_a_damaged_file_is_named(whole: Path, tmp_path: Path, damage: str) -> No
         shutil.copytree(whole / "data", folder)
         (DAMAGES | ARRAYS)[damage](folder / name)
         message = survives(folder, whole / "raw")
-        # Without digests the rest is checked as before there were any.
+        # Without digests, everything else is checked as in earlier versions.
         assert name in message or (name.endswith(".blocks") and not (folder / name).is_file()), message
 
 
 class Killed(BaseException):
-    """Stands for a signal that nobody survives."""
+    """A stand-in for a signal that kills the process."""
 
 
 MANY = PreprocessOptions(memory_bytes=16 << 20, checkpoint_bytes=70_000, workers=2)
@@ -181,7 +181,7 @@ MANY = PreprocessOptions(memory_bytes=16 << 20, checkpoint_bytes=70_000, workers
 
 @pytest.fixture(scope="module")
 def unfinished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that was killed while it read."""
+    """Return the folder of a run that was killed while reading."""
     folder = tmp_path_factory.mktemp("unfinished")
     raw = write_days(folder / "raw", [random_lines(500, 0), random_lines(500, 1)])
     real = CheckpointFolder.commit
@@ -199,10 +199,10 @@ def unfinished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def goes_on(unfinished: Path, folder: Path, change: Callable[[Path], object]) -> str:
-    """Go on with a copy of the unfinished run, changed."""
+    """Continue a changed copy of the unfinished run."""
     shutil.copytree(unfinished, folder)
     change(folder / ".out.partial")
-    raw = unfinished / "raw" / "day"  # Its place is a part of what the run is known by.
+    raw = unfinished / "raw" / "day"  # The path is part of the run's identity.
     try:
         preprocess(raw, folder / "out", MANY)
     except DLRMError as error:
@@ -212,7 +212,7 @@ def goes_on(unfinished: Path, folder: Path, change: Callable[[Path], object]) ->
 
 @pytest.fixture(scope="module")
 def finished(unfinished: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """What the run would have come to."""
+    """Return the result that the run would have had."""
     folder = tmp_path_factory.mktemp("finished") / "out"
     preprocess(unfinished / "raw" / "day", folder, MANY)
     return contents(folder)

@@ -1,4 +1,4 @@
-"""Rows of any columns become the records that a slow reference makes of them."""
+"""Rows with any columns become the same records as with a slow reference."""
 
 from __future__ import annotations
 

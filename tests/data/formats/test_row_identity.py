@@ -1,4 +1,4 @@
-"""Rows are told from other rows of the same number."""
+"""Rows are distinguished from other rows of the same number."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def identities(folder: Path) -> dict[str, str]:
 
 
 def change(path: Path, row: int) -> None:
-    """Another value of one dense feature of one row, the time of change as before."""
+    """Change one dense feature of one row, keeping the modification time."""
     before = path.stat()
     records = np.memmap(path, dtype="<i4", mode="r+").reshape(-1, 40)
     records[row, 5] += 1
@@ -58,7 +58,7 @@ def test_many_rows_are_told_apart_by_sample_size_time_and_what_is_stated(
     monkeypatch.setattr(row_identity, "MOST_BYTES", 1000)
     monkeypatch.setattr(row_identity, "NUM_SAMPLES", 4)
     path = Path(shutil.copy2(synthetic_folder / split_file_name("train"), tmp_path / "rows"))
-    # As many rows as blocks need, without a file of a gigabyte.
+    # As many rows as the test needs blocks, without writing a gigabyte.
     path.write_bytes((path.read_bytes() * 4)[: 3 * BLOCK_BYTES])
     found = [identity_of_rows(path, 0, 3 * 8192, "stated")]
     found.append(identity_of_rows(path, 0, 3 * 8192, "else"))

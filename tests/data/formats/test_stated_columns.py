@@ -1,4 +1,4 @@
-"""A dataset folder states its columns, and its files are read and checked by them."""
+"""A dataset folder states its columns, by which its files are read and checked."""
 
 from __future__ import annotations
 

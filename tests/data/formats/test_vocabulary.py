@@ -48,7 +48,7 @@ def bytes_of(values: Any) -> list[bytes]:
 
 
 def shifted(texts: list[bytes]) -> Strings:
-    """The texts as a slice of a longer array has them."""
+    """Return the texts as a slice of a longer array."""
     offsets, data = Strings.of([b"before", *texts, b"after"])
     return Strings(offsets[1:-1], data)
 

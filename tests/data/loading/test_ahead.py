@@ -1,4 +1,4 @@
-"""Items that a thread makes ahead: in order, with their errors, and without a thread that stays."""
+"""A thread prepares items ahead: in order, with their errors, and without leaving a thread behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches of any columns: transforms, lists, checks, workers, shuffles and shares, against a slow reference."""
+"""Batches of any columns against a slow reference: transforms, lists, checks, workers, shuffles and shares."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> DatasetFolder:
 
 
 def bags_of(batch: ClickBatch, tables: int) -> list[list[list[int]]]:
-    """The bags of each row: of each table its ids."""
+    """Return the ids of each table's bag in each row."""
     rows = batch.num_samples
     if batch.offsets is None:
         return [[[int(index)] for index in batch.indices[:, row]] for row in range(rows)]
@@ -53,7 +53,7 @@ def assert_is_of(batch: ClickBatch, records: np.ndarray, columns: Columns) -> No
         ]
         for record in records.tolist()
     ]
-    # float32 has 24 bits: the logarithm of a sum of two float32 is off by a few of their last places.
+    # float32 has 24 bits: the logarithm of a sum of two float32 is off by a few units in the last place.
     torch.testing.assert_close(batch.dense, torch.tensor(np.array(dense)), rtol=1e-6, atol=2e-7)
     assert batch.known_labels.tolist() == records[:, 0].tolist()
     bags = [reference.bags(stated["sparse"], record[1 + columns.num_dense :]) for record in records.tolist()]
@@ -149,7 +149,7 @@ def test_workers_and_shuffles_lose_no_row(folder: DatasetFolder, workers: int, s
 
 
 def keys_of(batch: ClickBatch) -> list[str]:
-    """What tells rows apart."""
+    """Return values that identify rows."""
     bags = bags_of(batch, MIXED.num_sparse)
     return [repr(row) for row in zip(batch.dense.tolist(), bags, batch.known_labels.tolist(), strict=True)]
 
@@ -203,6 +203,6 @@ def test_columns_need_the_numbers_of_their_transforms(folder: DatasetFolder) -> 
 
 
 def test_file_of_other_columns_is_no_whole_number_of_records(folder: DatasetFolder) -> None:
-    # 300 records of 17 values are no whole number of records of Criteo's 40.
+    # 300 records of 17 values are not a whole number of Criteo's records of 40.
     with pytest.raises(DataFormatError, match="20400 bytes is not a whole number of 160-byte records"):
         ClickDataset(folder.split_path("val"), [3] * 26)

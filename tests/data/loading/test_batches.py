@@ -1,4 +1,4 @@
-"""Which rows become which batch: shuffles, ranks, workers, resuming."""
+"""How rows are divided into batches: shuffles, ranks, workers, resuming."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ def test_batch_size_changes_no_row(synthetic_folder: Path, batch_size: int) -> N
 @pytest.mark.parametrize("shuffle", SHUFFLES)
 def test_workers_change_no_batch(synthetic_folder: Path, workers: int, shuffle: Shuffle) -> None:
     rows = dataset(synthetic_folder, "val")
-    rows[slice(0, 1)]  # mapped in the parent first: the workers are forked after
+    rows[slice(0, 1)]  # Mapped in the parent first; the workers are forked afterwards.
     loader = ClickLoader(rows, EpochSampler(len(rows), 300, shuffle, seed=5), workers)
     alone = ClickLoader(dataset(synthetic_folder, "val"), EpochSampler(len(rows), 300, shuffle, seed=5))
     for got, expected in zip(loader, alone, strict=True):
@@ -220,7 +220,7 @@ def test_resumed_loader_goes_on_where_it_stopped(synthetic_folder: Path, workers
     whole = list(ClickLoader(rows, EpochSampler(len(rows), 300, shuffle, seed=5)))
     loader = ClickLoader(rows, EpochSampler(len(rows), 300, shuffle, seed=5), workers)
     loader.load_state_dict({"batches": 3})
-    for expected in (whole[3:], whole):  # What was left of the epoch, and the next one from its start.
+    for expected in (whole[3:], whole):  # The rest of the epoch, and the next one from its start.
         for got, one in zip(loader, expected, strict=True):
             assert_same(got, one)
 
@@ -289,7 +289,7 @@ def test_batch_size_of_zero_is_rejected(synthetic_folder: Path) -> None:
 
 def test_calibration_tuning_and_certification_rows_do_not_overlap(synthetic_folder: Path) -> None:
     ranges = DLRMDataModule(str(synthetic_folder)).row_ranges
-    assert ranges["calibration"] == RowRange("val", 0, 200)  # a tenth of val, which is small
+    assert ranges["calibration"] == RowRange("val", 0, 200)  # A tenth of val, which is small.
     assert ranges["tuning"] == RowRange("val", 200, 2000)
     assert ranges["certification"] == RowRange("test", 0, 2000)
     assert not any(a.overlaps(b) for a in ranges.values() for b in ranges.values() if a is not b)
@@ -331,7 +331,7 @@ def test_val_of_one_row_cannot_be_divided(dataset_copy: Path) -> None:
 
 
 class Recorder(pl.LightningModule):
-    """Remembers which rows it was shown."""
+    """Records which rows it was shown."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -368,6 +368,6 @@ def test_resumed_epoch_goes_on_where_it_stopped(synthetic_folder: Path, tmp_path
 
     whole = fit()
     assert len(whole) == 36
-    assert len(set(whole[:12])) == 12  # 12 batches an epoch, all different
+    assert len(set(whole[:12])) == 12  # 12 batches an epoch, all different.
     for step in (5, 12, 17):
         assert fit(tmp_path / f"step={step}.ckpt") == whole[step:], f"resumed after {step} steps"

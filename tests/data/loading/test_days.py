@@ -1,4 +1,4 @@
-"""Days in TorchRec's format as a dataset: single ids, bags that are stored, and bags that are drawn."""
+"""Days in TorchRec's format as a dataset: single ids, stored bags, and drawn bags."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def made(folder: Path, kind: str) -> tuple[DaysWritten, StatedTables]:
 
 
 def expected_bags(written: DaysWritten, kind: str) -> list[list[Any]]:
-    """Of each day and table the bags."""
+    """Return the bags of each day and table."""
     if kind == "stored":
         return written.bags
     if kind == "single":

@@ -1,4 +1,4 @@
-"""Bags that are drawn of the single ids of this program's own dataset folders."""
+"""Bags drawn from the single ids of this program's own dataset folders."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def opened(folder: Path, **changes: Any) -> DatasetFolder:
 
 
 def expected(split: Split, distribution: str = "uniform") -> tuple[Any, list[Any]]:
-    """The plain records of a split, and the bags of each table."""
+    """Return the plain records of a split, and the bags of each table."""
     records = random_records(COLUMNS, 300, SPLITS.index(split))
     tables = reference.lookup_tables(sizes_of(COLUMNS), BAGS, distribution)
     return records, reference.bags_of_day(records[:, COLUMNS.sparse_fields], sizes_of(COLUMNS), tables)

@@ -1,4 +1,4 @@
-"""Rows of raw logs and of files with named columns become the batches that their values ask for."""
+"""Rows of raw logs and of files with named columns become the batches that their values require."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def raw_lines(rows: int) -> list[list[str]]:
 
 
 def joined(batches: list[ClickBatch]) -> tuple[Any, ...]:
-    """Dense, indices of one-hot batches and labels, of all rows."""
+    """Concatenate dense values, indices of one-hot batches and labels of all rows."""
     return (
         torch.cat([batch.dense for batch in batches]),
         torch.cat([batch.indices for batch in batches], dim=1),

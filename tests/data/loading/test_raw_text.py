@@ -1,4 +1,4 @@
-"""Blocks of a raw log become the rows of its lines, wherever the blocks end and whatever the log comes through."""
+"""Blocks of a raw log give the rows of its lines, wherever the blocks end and however the log is read."""
 
 from __future__ import annotations
 

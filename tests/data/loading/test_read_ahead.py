@@ -1,4 +1,4 @@
-"""Batches that a thread reads ahead: the same ones, in the same order, with errors where they belong."""
+"""Batches that a thread reads ahead are the same, in the same order, with errors at the right place."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dlrm_pl.errors import DataFormatError
 
 
 class Source:
-    """Batches with their first row as a label; remembers which were read together."""
+    """Batches labelled with their first row; records which were read together."""
 
     def __init__(self, fault: int = -1) -> None:
         self.fault = fault
@@ -53,8 +53,8 @@ def test_each_selection_gives_its_batch(count: int) -> None:
     found = starts(source.stream((slice(2 * n, 2 * n + 2) for n in range(count)), waiting))
     assert list(found) == list(range(0, 2 * count, 2))
     assert waiting.rows == 2 * count
-    assert [*source.groups, 0][0] <= 1  # The first batch is there soon.
-    assert max([*source.groups, 0]) <= 16  # 32 rows at most.
+    assert [*source.groups, 0][0] <= 1  # So that the first batch arrives soon.
+    assert max([*source.groups, 0]) <= 16  # At most 32 rows.
 
 
 @pytest.mark.parametrize("fault", [0, 1, 9, 33, 199])
@@ -104,7 +104,7 @@ def test_time_of_a_slow_reader_is_counted() -> None:
 
 
 @pytest.mark.parametrize("waits", [False, True])
-def test_kernel_is_asked_for_many_small_batches_only_where_the_disk_was_waited_for(
+def test_kernel_prefetches_many_small_batches_only_after_a_wait_for_the_disk(
     waits: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     faults = itertools.count()

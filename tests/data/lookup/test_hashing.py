@@ -1,4 +1,4 @@
-"""Hashes and the ids that follow from them are those of their definitions, whatever computes them."""
+"""Hashes and the ids derived from them follow their definitions, whichever code computes them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MASK = 2**64 - 1
 
 
 def mixed(value: int) -> int:
-    """splitmix64's finalizer, with Python's integers."""
+    """splitmix64's finalizer in Python integers."""
     value &= MASK
     value = (value ^ value >> 30) * 0xBF58476D1CE4E5B9 & MASK
     value = (value ^ value >> 27) * 0x94D049BB133111EB & MASK
@@ -53,7 +53,7 @@ def test_hashes_are_those_of_the_definition(integers: list[int], texts: list[byt
 
 @pytest.mark.usefixtures("isa")
 def test_hashes_never_change() -> None:
-    """Ids of datasets and of models that exist follow from them."""
+    """Ids of existing datasets and models depend on them."""
     assert hash_values(np.array([0, 1, -1, 2**40])).tolist() == [mixed(value) for value in (0, 1, -1, 2**40)]
     assert hash_values(np.array([1, -1])).tolist() == [6238072747940578789, 13029008266876403067]
     found = hash_values(Strings.of([b"", b"a", "日本語".encode()])).tolist()

@@ -1,4 +1,4 @@
-"""Tables of integers and of texts: native code and its fallback number values alike, exactly, and refuse nonsense."""
+"""Native tables of integers and strings and their fallback number values alike, exactly, and refuse nonsense."""
 
 from __future__ import annotations
 
@@ -68,17 +68,17 @@ def test_values_get_numbers_by_first_appearance_and_their_rows_are_counted(data:
         first = data.draw(st.integers(0, len(table)))
         assert plain(table.read(first)[0]) == list(known)[first:]
         again = make()
-        again.number(values_of([*probes], kind), learn=True)  # Replaced.
+        again.number(values_of([*probes], kind), learn=True)  # Replaced by restore().
         again.restore(values, counts)
         assert again.number(values_of(probes, kind), learn=False).tolist() == [known.get(p, -1) for p in probes]
-        assert again.read()[1].tolist() == counts.tolist()  # Only values that are learnt are counted.
+        assert again.read()[1].tolist() == counts.tolist()  # Only learnt values are counted.
 
 
 @pytest.mark.parametrize("make", BOTH)
 def test_many_values_stay_distinct_when_the_table_grows(make: Make) -> None:
     kind = bytes if make in STRINGS else int
     order = np.random.default_rng(0).permutation(20_000)
-    # Differences in the upper bits alone, in the lowest alone, and texts that share their beginning.
+    # Differences only in the upper bits, only in the lowest bits, and texts with a common prefix.
     value = [int(number) * (1 << 44) if number % 2 else int(number) for number in order]
     rows: list[Value] = [b"%d" % number * (1 + number % 7) for number in order] if kind is bytes else list(value)
     table = make()

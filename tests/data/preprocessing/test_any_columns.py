@@ -1,4 +1,4 @@
-"""Logs of any columns become records as the slow reference says."""
+"""Logs with any columns become the same records as with the slow reference."""
 
 from __future__ import annotations
 

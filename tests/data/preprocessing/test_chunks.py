@@ -1,4 +1,4 @@
-"""Chunks of whole lines, and the maps of buckets."""
+"""Chunks of whole lines, and the memory maps of buckets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.examples import examples
 
 
 def texts(reader: ChunkReader, days: int) -> list[bytes]:
-    """What the chunks of each day hold, put together; each is loaded after the next one was claimed."""
+    """Concatenate the chunks of each day; each is loaded after the next one was claimed."""
     found, waiting = [b""] * days, []
     while (chunk := reader.claim(buffer := reader.buffer())) is not None:
         waiting.append((chunk, buffer))
@@ -71,7 +71,7 @@ def test_a_line_of_more_than_a_chunk_is_no_click(tmp_path: Path) -> None:
             texts(ChunkReader([Day(path)], Columns.criteo(), 200_000), 1)
 
 
-def test_a_log_that_shrinks_meanwhile_is_named(tmp_path: Path) -> None:
+def test_a_log_that_shrinks_while_it_is_read_is_named(tmp_path: Path) -> None:
     path = tmp_path / "day_0"
     path.write_bytes(b"line\n" * 20)
     reader = ChunkReader([Day(path)], Columns.criteo(), 400)

@@ -1,4 +1,4 @@
-"""The most frequent values of a report, against counts of the log's own fields."""
+"""The most frequent values of a report, compared with counts of the log's own fields."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.logs.raw_logs import use_engine, write_days
 NAMES = ["label", *(column.name for column in Columns.criteo().dense), *(c.name for c in Columns.criteo().sparse)]
 MODULUS = 40_000_000
 ROWS = 400
-# Column: its values and their shares; b"" is a missing value. All other fields differ from row to row.
+# Column: its values and their shares; b"" is a missing value. All other fields differ in every row.
 SHARES = {
     "I1": {b"": 0.6, b"0": 0.3, b"2": 0.1},
     "I12": {b"": 0.75, b"0": 0.1, b"7": 0.15},
@@ -49,7 +49,7 @@ def lines(day: int) -> list[bytes]:
 
 
 def counted(days: list[list[bytes]], name: str, modulus: int = 0) -> tuple[str, float] | None:
-    """The most frequent value that is in the log, and its share of the rows."""
+    """Return the most frequent value of the log and its share of the rows."""
     texts = [line.split(b"\t")[NAMES.index(name)] for day in days for line in day]
     commonest = Counter(text for text in texts if text).most_common(1)
     if not commonest:

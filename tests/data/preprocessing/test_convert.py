@@ -1,4 +1,4 @@
-"""The files that the reference's preprocessing leaves become the dataset that the raw logs become."""
+"""The files that the reference's preprocessing writes become the same dataset as the raw logs."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ CAP = 1000
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> DatasetFolder:
-    """Made from the logs, in their order."""
+    """The dataset made from the logs in their order."""
     folder = tmp_path_factory.mktemp("logs")
     raw = write_days(folder / "raw", [random_lines(rows, seed) for seed, rows in enumerate(ROWS)])
     return preprocess(raw, folder / "out", PreprocessOptions(randomize="none", max_ind_range=CAP)).folder
 
 
 def in_order(dataset: DatasetFolder) -> np.ndarray[Any, np.dtype[np.int32]]:
-    """All records as the logs have them."""
+    """Return all records in the order of the logs."""
     return np.concatenate([open_records(dataset.split_path(split)) for split in ("train", "test", "val")])
 
 
 def save_as_reference(path: Path, records: np.ndarray[Any, Any], **more: Any) -> None:
-    """As data_utils.py does: compressed float64, the categories transposed, so in Fortran order."""
+    """Save as data_utils.py does: compressed float64, with transposed categories, so in Fortran order."""
     cat = np.transpose(np.ascontiguousarray(records[:, SPARSE].T.astype(np.float64)))
     arrays = {"X_cat": cat, "X_int": records[:, DENSE].astype(np.float64), "y": records[:, 0].astype(np.float64)}
     np.savez_compressed(path, **(arrays | more))
 
 
 def copy_vocabulary(dataset: DatasetFolder, folder: Path, stem: str = "day") -> None:
-    """Counts and dictionaries, by the reference's names."""
+    """Copy counts and dictionaries under the reference's names."""
     shutil.copy(dataset.path / "day_fea_count.npz", folder / f"{stem}_fea_count.npz")
     for table in range(Columns.criteo().num_sparse):
         shutil.copy(dataset.path / f"day_fea_dict_{table}.npz", folder / f"{stem}_fea_dict_{table}.npz")
@@ -59,7 +59,7 @@ def copy_vocabulary(dataset: DatasetFolder, folder: Path, stem: str = "day") -> 
 
 @pytest.fixture
 def reordered(dataset: DatasetFolder, tmp_path: Path) -> Path:
-    """The prefix of a file for each day."""
+    """Write a file for each day; returns the prefix."""
     folder = tmp_path / "reference"
     folder.mkdir()
     copy_vocabulary(dataset, folder)
@@ -70,7 +70,7 @@ def reordered(dataset: DatasetFolder, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def processed(dataset: DatasetFolder, tmp_path: Path) -> Path:
-    """One file of all days."""
+    """Write one file with all days."""
     folder = tmp_path / "processed"
     folder.mkdir()
     copy_vocabulary(dataset, folder)
@@ -81,7 +81,7 @@ def processed(dataset: DatasetFolder, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def binaries(dataset: DatasetFolder, tmp_path: Path) -> Path:
-    """The folder of an MLPerf run."""
+    """Make the folder of an MLPerf run."""
     folder = tmp_path / "binaries"
     folder.mkdir()
     copy_vocabulary(dataset, folder)
@@ -91,7 +91,7 @@ def binaries(dataset: DatasetFolder, tmp_path: Path) -> Path:
 
 
 def same(made: Path, dataset: DatasetFolder) -> bool:
-    """Whether two datasets hold the same, but for what the description tells of their making."""
+    """Tell whether two datasets are equal, except for how their descriptions say they were made."""
     return {**contents(made), DESCRIPTION_NAME: b""} == {**contents(dataset.path), DESCRIPTION_NAME: b""}
 
 
@@ -105,7 +105,7 @@ def test_each_form_becomes_the_dataset_of_the_logs(
     assert same(made.path, dataset)
     assert (made.fingerprint, made.splits, made.max_ind_range) == (dataset.fingerprint, dataset.splits, CAP)
     made.verify_checksums()
-    # Missing values are 0 in these files, so the share of 0 is that of both.
+    # Missing values are 0 in these files, so the share of 0 includes both.
     records = in_order(dataset)
     zeros = sorted(((records[:, DENSE] == 0).mean(axis=0)), reverse=True)[:10]
     shares = made.report["largest_shares"]
@@ -158,7 +158,7 @@ def test_binary_files_are_copied_where_links_cannot_be(
 
 
 class Killed(BaseException):
-    """Stands for a signal that nobody survives."""
+    """A stand-in for a signal that kills the process."""
 
 
 @pytest.mark.parametrize("stop_at", [1, 350, 701, 1102, 1401])
@@ -197,7 +197,7 @@ def test_a_killed_conversion_goes_on(
 
 
 def changed(values: np.ndarray[Any, Any], place: Any, value: float) -> np.ndarray[Any, Any]:
-    """A copy with one value replaced."""
+    """Return a copy with one value replaced."""
     copy = values.astype(np.float64)
     copy[place] = value
     return copy

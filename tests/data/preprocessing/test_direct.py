@@ -1,4 +1,4 @@
-"""Parts of a file that several threads write, past the cache where there is such a thing."""
+"""Parts of a file that several threads write, bypassing the cache where the file system allows it."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def parse(
 
 @st.composite
 def damaged(draw: st.DrawFn) -> bytes:
-    """A line of which a piece is replaced by bytes that mean something to a parser."""
+    """Replace a piece of a line by bytes that are special to a parser."""
     text = draw(line)
     start = draw(st.integers(0, len(text)))
     stop = draw(st.integers(start, min(len(text), start + 9)))
@@ -100,7 +100,7 @@ def test_parsing_ends_when_there_is_no_room_for_bad_lines(engine: Engine) -> Non
 
 
 def column(values: Sequence[int], fields: int = 1) -> Matrix:
-    """Raw values as the last columns of a chunk; all of them alike."""
+    """Return raw values as the last columns of a chunk whose columns are all alike."""
     return np.tile(np.array(values, np.uint32).view(np.int32), (fields, 1))
 
 
@@ -141,7 +141,7 @@ def test_chunks_pass_a_line_in_their_order_whatever_threads_do(engine: Engine) -
     ]
     for thread in threads:  # The last chunk comes first, and the first one last.
         thread.start()
-        time.sleep(0.002)  # So that the others have to wait, and not only to spin.
+        time.sleep(0.002)  # So that the others have to sleep, rather than just spin.
     for thread in threads:
         thread.join(200)
     for number, chunk in enumerate(chunks):
@@ -150,7 +150,7 @@ def test_chunks_pass_a_line_in_their_order_whatever_threads_do(engine: Engine) -
 
 
 @pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.name)
-def test_stopped_line_lets_those_who_wait_go(engine: Engine) -> None:
+def test_stopped_line_releases_waiting_threads(engine: Engine) -> None:
     pipeline, ends = engine.pipeline([engine.table()]), []  # type: ignore[var-annotated]
 
     def wait() -> None:
@@ -162,7 +162,7 @@ def test_stopped_line_lets_those_who_wait_go(engine: Engine) -> None:
     thread = threading.Thread(target=wait)
     thread.start()
     time.sleep(0.01)
-    assert thread.is_alive()  # For chunk 0, which never comes.
+    assert thread.is_alive()  # Waits for chunk 0, which never comes.
     pipeline.stop()
     thread.join(200)
     assert ends == ["stopped"]

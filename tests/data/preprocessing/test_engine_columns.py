@@ -1,4 +1,4 @@
-"""The engines read and arrange rows of any number of columns; compared with loops in Python, and with each other."""
+"""The engines read and arrange rows of any number of columns as loops in Python do, and as each other do."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ categories = st.none() | st.integers(0, 2**32 - 1)
 
 
 def parsed(engine: Engine, text: bytes, num_dense: int, num_sparse: int, room: int, modulus: int = 0) -> list[object]:
-    """Rows, missing fields by column, values by bin, and largest values."""
+    """Return rows, missing fields by column, values by bin, and largest values."""
     fields = 1 + num_dense + num_sparse
     columns, missing = np.zeros((fields, room), np.int32), np.zeros(fields, np.int64)
     histogram, largest = np.zeros((num_dense, DENSE_BINS), np.int64), np.zeros(num_dense, np.int64)
@@ -45,7 +45,7 @@ def test_lines_of_any_columns_are_read(data: st.DataObject, num_dense: int, num_
         st.lists(integers, min_size=num_dense, max_size=num_dense),
         st.lists(categories, min_size=num_sparse, max_size=num_sparse),
     )
-    # More rows than the parser copies together, and any rest.
+    # More rows than the parser copies at once, with any remainder.
     rows = data.draw(st.lists(row, max_size=5)) * data.draw(st.integers(1, 12))
     text, expected = b"", []
     missing, bins = [0] * (1 + num_dense + num_sparse), np.zeros((num_dense, DENSE_BINS), np.int64)

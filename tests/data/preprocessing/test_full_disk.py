@@ -1,4 +1,4 @@
-"""Preprocessing on a disk that is too small, or becomes full."""
+"""Preprocessing on a disk that is too small or becomes full."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_disk_that_is_really_full(
     raw: Path, expected: dict[str, bytes], small_disk: Path, monkeypatch: pytest.MonkeyPatch, room: int
 ) -> None:
-    monkeypatch.setattr(module, "require_disk", lambda *sizes: None)  # Others fill the disk after it was checked.
+    monkeypatch.setattr(module, "require_disk", lambda *sizes: None)  # Fill the disk after it was checked.
     filler = small_disk / "filler"
     filler.write_bytes(bytes(shutil.disk_usage(small_disk).free - room))
     with pytest.raises(OutputError, match=r"out: the disk is full\."):

@@ -1,4 +1,4 @@
-"""Runs of preprocessing: interrupted, repeated, bounded; and what its options do."""
+"""Runs of preprocessing that are interrupted, repeated or limited, and the effects of their options."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_run_killed_at_a_checkpoint_goes_on_to_the_same_bytes(
         preprocess(raw, tmp_path / "out", MANY)
     left = CheckpointFolder(tmp_path / "out")
     assert left.path.exists()
-    # What a dying process may have written behind the checkpoint.
+    # A dying process may have written this after the checkpoint.
     for name in ("bucket_0", "last_day", "values_3.u4"):
         if (left.path / name).exists():
             with (left.path / name).open("ab") as handle:
@@ -82,7 +82,7 @@ def test_kill_9_at_random_points_and_the_same_command_again(
     raw: Path, expected: dict[str, bytes], tmp_path: Path
 ) -> None:
     output, draw = tmp_path / "out", random.Random(os.urandom(4))
-    # The first is held where it surely is in the middle; how far the others come is up to the machine.
+    # The first run is held so that it is killed in the middle; how far the others get depends on the machine.
     for hold in (3, 0, 0):
         command = [sys.executable, "-c", CHILD, str(raw), str(output), str(hold)]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
@@ -102,7 +102,7 @@ def test_kill_9_at_random_points_and_the_same_command_again(
     assert {path.name for path in tmp_path.iterdir()} <= {"out", ".out.lock"}
 
 
-def test_a_run_killed_after_its_last_step_but_one_leaves_nothing(
+def test_a_run_killed_before_its_last_step_leaves_nothing(
     raw: Path, expected: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = CheckpointFolder.publish

@@ -1,4 +1,4 @@
-"""A bad line is named by its number in the file, as an editor counts, wherever preprocessing cuts the file."""
+"""A bad line is named by its line number in the file, as in an editor, wherever preprocessing cuts the file."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ print(sum(report.rows_by_day), re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/sel
 
 
 def peak_kib(folder: Path, repeats: int, randomize: str) -> int:
-    """Of a run over ``repeats`` times the same rows, so that the vocabulary is the same."""
+    """Return the peak of a run over the same rows ``repeats`` times, so that the vocabulary is the same."""
     folder.mkdir()
     text = b"\n".join(random_lines(4000, 0)) + b"\n"
     for day in range(2):
@@ -59,7 +59,7 @@ print(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1
 
 
 def table_of(kind: str, rows: int) -> pa.Table:
-    """Rows with texts of 2 kB, or with two lists of 64 elements."""
+    """Make rows with strings of 2 kB, or with two lists of 64 elements."""
     rng = np.random.default_rng(0)
     table = {"click": rng.integers(0, 2, rows), "age": rng.integers(0, 99, rows)}
     if kind == "texts":
@@ -90,5 +90,5 @@ def test_memory_of_long_texts_and_wide_lists_is_bounded(tmp_path: Path, kind: st
         command = [sys.executable, "-c", TABLES, str(path), str(tmp_path / f"out_{rows}"), kind]
         peaks.append(int(subprocess.run(command, check=True, capture_output=True, text=True).stdout) / 1024)
     small, large = peaks
-    # More than the budget: allocators keep memory that was used once. Before chunks had a size it was 500 MiB.
+    # More than the budget, because allocators keep used memory. Before chunks were limited by size it was 500 MiB.
     assert large - small < 4 * 64, f"{small:.0f} MiB for 200 rows, {large:.0f} MiB for 100,000"

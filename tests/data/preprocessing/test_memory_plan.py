@@ -1,4 +1,4 @@
-"""The memory that a run states is what it takes at most, whatever days and workers there are."""
+"""A run never takes more memory than it states, for any number of days and workers."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_more_files_than_a_process_may_open_are_refused_with_the_options_to_chan
 
 @pytest.fixture(scope="module")
 def logs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
-    """As many rows in a few days and in many."""
+    """The same number of rows in a few days and in many."""
     folder = tmp_path_factory.mktemp("logs")
     lines = random_lines(4000, 0)
     return {
@@ -67,9 +67,9 @@ def test_memory_stays_within_the_plan(
 def test_chunks_and_buckets_of_all_workers_fit_the_budget(memory_bytes: int, workers: int) -> None:
     options = PreprocessOptions(workers=workers, memory_bytes=memory_bytes).within_memory()
     assert 1 <= options.workers <= workers
-    # Nine times the text: see `chunk_bytes`; and half a megabyte of histogram and stack beside it.
+    # Nine times the text (see `chunk_bytes`), plus half a megabyte for the histogram and stack.
     assert options.chunks_in_memory * (9 * options.chunk_bytes + (1 << 19)) <= memory_bytes
-    # A bucket, its records and its order.
+    # A bucket, its records and their order.
     assert options.workers * 2.2 * options.bucket_bytes(1e12) <= memory_bytes
     assert workers > 4 or options.workers == workers
 

@@ -1,4 +1,4 @@
-"""Options of preprocessing that make no sense, and values in words."""
+"""Preprocessing options that make no sense, and values in words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Raw logs of other columns than Criteo's: lines of integers and hexadecimal values between tabs."""
+"""Raw logs with columns other than Criteo's: lines of tab-separated integers and hexadecimal values."""
 
 from __future__ import annotations
 

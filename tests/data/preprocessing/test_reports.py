@@ -1,4 +1,4 @@
-"""What the report of a run says and warns of."""
+"""What a run's report states and warns about."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_report_warns_of_what_looks_broken(tmp_path: Path) -> None:
     def day(seed: int) -> list[list[bytes]]:
         rows = [one.split(b"\t") for one in random_lines(1500, seed, values=50)]
         for row in rows:
-            row[3], row[17] = b"7", b"00000001"  # I3 and C4 are constant; C26 tells every row apart.
+            row[3], row[17] = b"7", b"00000001"  # I3 and C4 are constant; C26 differs in every row.
         return rows
 
     days = [day(seed) for seed in range(5)]

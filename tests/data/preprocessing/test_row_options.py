@@ -45,7 +45,7 @@ def test_ids_of_training_days_alone(
     assert len(found["test"]) == half
     vocabulary = Vocabulary.load(folder / "out")
     assert [table.tolist() for table in vocabulary.values] == values
-    # What `predict --raw` does with the same lines gives the same ids.
+    # `predict --raw` gives the same ids for the same lines.
     raw_values = np.array([reference.parse(one, cap)[14:] for one in days[-1]])
     assert vocabulary.encode(raw_values)[0].tolist() == [record[14:] for record in by_day[-1]]
 
@@ -80,7 +80,7 @@ def test_subsample_drops_the_same_non_clicks_whatever_the_chunks(raw: Path, tmp_
     assert whole.positives is not None
     share = (fewer.records - whole.positives) / (whole.records - whole.positives)
     assert share == pytest.approx(0.25, abs=0.03)
-    # The vocabulary is of the rows that stay.
+    # The vocabulary comes from the rows that are kept.
     assert DatasetFolder.open(tmp_path / "0").table_sizes[25] == sum(
         split.records for split in DatasetFolder.open(tmp_path / "0").splits.values()
     )
@@ -111,7 +111,7 @@ def test_bad_rows_may_be_left_out(tmp_path: Path) -> None:
 
 
 def test_blank_lines_across_chunks_are_judged_by_what_follows(tmp_path: Path) -> None:
-    # Blank lines fill a chunk of 64 KiB, and more than one.
+    # Blank lines fill more than a chunk of 64 KiB.
     blank = [b""] * 1000
     lines = random_lines(500, 0)
     small = PreprocessOptions(memory_bytes=16 << 20, workers=2)

@@ -1,4 +1,4 @@
-"""Files with named columns become a dataset, record by record what a slow reference says."""
+"""Files with named columns become the same dataset, record by record, as with a slow reference."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def tables() -> list[pa.Table]:
 
 @pytest.fixture
 def shop(tables: list[pa.Table], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of three days; chunks are small."""
+    """Write a folder of three days, to be read in small chunks."""
     monkeypatch.setattr(source, "CHUNK_ROWS", 256)
     return write_parquet(tables, tmp_path / "shop", 300)
 
@@ -215,7 +215,7 @@ def test_a_raw_log_is_refused_by_the_column_that_it_cannot_have(tmp_path: Path) 
 
 
 def test_criteo_may_come_as_a_table(tmp_path: Path) -> None:
-    """Files whose names state their format are read by names, also where the columns would be those of a raw log."""
+    """Files whose names state their format are read by column names, even if the columns could be a raw log's."""
     rng = np.random.default_rng(0)
     columns = Columns.criteo()
     table = pa.table(
@@ -236,7 +236,7 @@ def test_criteo_may_come_as_a_table(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rule", ["reference", "train_only"])
 def test_columns_without_a_row_for_new_values_are_named(tmp_path: Path, rule: VocabularyRule) -> None:
-    """The city is missing in a row, the shop and the code never; an id that is a hash needs no such row."""
+    """City is missing in one row, shop and code never; an id that is a hash needs no such row."""
     sparse = (
         SparseColumn(name="city"),
         SparseColumn(name="shop"),
@@ -262,7 +262,7 @@ def test_columns_without_a_row_for_new_values_are_named(tmp_path: Path, rule: Vo
 
 @pytest.mark.parametrize("first", [1_700_000_000, -1_700_000_011, 16_777_205, 16_777_206])
 def test_standardized_integers_that_floats_round_are_named(tmp_path: Path, first: int) -> None:
-    """Twelve values in a row, in size up to 1,700,000,011, to 16,777,216, which a float still holds, or to one more."""
+    """Twelve consecutive values, of size up to 1,700,000,011, to 16,777,216, which float32 holds, or to one more."""
     rows = ["click,time,age,city", *(f"{n % 2},{'' if n == 12 else first + n},{first + n},x" for n in range(13))]
     (tmp_path / "log.csv").write_text("\n".join(rows) + "\n")
     dense = (DenseColumn(name="time", transform="standardize"), DenseColumn(name="age", transform="none"))

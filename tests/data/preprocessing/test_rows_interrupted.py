@@ -1,4 +1,4 @@
-"""Runs over files with named columns that are killed go on to the same bytes."""
+"""Killed runs over files with named columns resume and write the same bytes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.long
 
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Rows of three days, mixed, in two files, one row of which is bad."""
+    """Write rows of three days, mixed in two files, with one bad row."""
     table = pa.concat_tables([shop_table(900, seed=day, day=day) for day in (1, 2, 3)])
     table = table.take(np.random.default_rng(0).permutation(len(table)))
     label = pa.array([None if row == 1700 else value for row, value in enumerate(table["clicked"].to_pylist())])
@@ -37,7 +37,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def expected(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
-    """What one uninterrupted run makes of them, with few checkpoints."""
+    """The result of one uninterrupted run with few checkpoints."""
     monkeypatch.setattr(source, "CHUNK_ROWS", 256)
     preprocess(raw, tmp_path / "expected", FEW)
     return contents(tmp_path / "expected")
@@ -53,7 +53,7 @@ def test_a_run_killed_at_a_checkpoint_goes_on_to_the_same_bytes(
     with killed_at_checkpoint(number, before=before):
         preprocess(raw, tmp_path / "out", MANY)
     left = CheckpointFolder(tmp_path / "out")
-    # What a dying process may have written behind the checkpoint.
+    # A dying process may have written this after the checkpoint.
     for name in ("bucket_0", "last_day", "values_0.text", "values_2.ends", "values_3.i8"):
         if (left.path / name).exists():
             with (left.path / name).open("ab") as handle:

@@ -1,4 +1,4 @@
-"""Raw logs to dataset folders, against the slow reference; what a bad log is told."""
+"""Raw logs become dataset folders as with the slow reference; bad logs are explained."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_equals_the_reference(
     found = read(folder / "out")
     assert found["test"] == by_day[-1][:half]
     assert found["val"] == by_day[-1][half:]
-    # The order of the training rows is free over all days, inside each day, or not at all.
+    # The order of the training rows is free across all days, within each day, or not at all.
     train = [record for day in by_day[:-1] for record in day]
     ends = np.cumsum([0, *map(len, by_day[:-1])]).tolist()
     parts = {"total": [(0, ends[-1])], "day": itertools.pairwise(ends), "none": ((i, i + 1) for i in range(ends[-1]))}
@@ -170,7 +170,7 @@ def test_damage_in_a_gz_is_named_by_the_last_line_before_it(tmp_path: Path) -> N
     whole = b"\n".join(lines)
     half = zlib.compressobj(wbits=31)
     packed = half.compress(whole[: len(whole) // 2]) + half.flush(zlib.Z_FULL_FLUSH)
-    path.write_bytes(packed)  # All that it holds can be read; only the end is missing.
+    path.write_bytes(packed)  # All rows in it can be read; only the end is missing.
     with pytest.raises(DataFormatError, match=f"after line {whole[: len(whole) // 2].count(10):,} "):
         preprocess(tmp_path / "day", tmp_path / "out")
 

@@ -1,4 +1,4 @@
-"""The native functions of preprocessing refuse arrays that do not fit, and contents that have no place in them."""
+"""The native functions of preprocessing refuse arrays of wrong sizes, and contents out of range."""
 
 from __future__ import annotations
 
@@ -239,7 +239,7 @@ def test_c_functions_refuse_null_and_numbers_beyond_64_bits() -> None:
         ),
     ]
     assert refused == [-3] * len(refused)
-    assert lib.dlrm_table_restore(table, memory, memory, 2**40) == -1  # More than there are numbers.
+    assert lib.dlrm_table_restore(table, memory, memory, 2**40) == -1  # More than the number of values.
     assert lib.dlrm_pipeline_new(None, 1) is None
     assert lib.dlrm_pipeline_new((ctypes.c_void_p * 1)(None), 1) is None
     lib.dlrm_pipeline_stop(None)

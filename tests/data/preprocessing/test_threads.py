@@ -1,4 +1,4 @@
-"""A thread that the system puts aside for another program does not hold up the others."""
+"""A thread that the system suspends for another program does not hold up the others."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_other_chunks_are_read_while_one_stands_still(tmp_path: Path, monkeypatc
         nonlocal calls
         with lock:
             calls += 1
-            number = calls - 2  # The plan parses two chunks, to measure its speed.
+            number = calls - 2  # The plan parses two chunks to measure the parser's speed.
         if number == 1:
             helped.append(reached.wait(20))
         if number == 4:

@@ -1,4 +1,4 @@
-"""Raw logs with other columns than Criteo's: their values, and messages that name their columns."""
+"""Raw logs with columns other than Criteo's: their values, and messages that name their columns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a file is told that has another format than a click log, and day files of other names."""
+"""Messages for files that are not click logs, and for day files with other names."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_log_of_another_format_is_recognised(tmp_path: Path, shape: str) -> No
         (tmp_path / "log").write_bytes(text)
         preprocess(tmp_path / "log", tmp_path / "out", PreprocessOptions(layout="kaggle", days=2))
     if shape not in ("no label", "empty labels", "label last"):  # A log without labels can be scored, and its last
-        with pytest.raises(DataFormatError, match=message):  # column is not to be told from a label at the wrong end.
+        with pytest.raises(DataFormatError, match=message):  # column cannot be told from a label at the wrong end.
             list(iter_raw_records(tmp_path / "log", 0, labelled=False))
 
 

@@ -1,4 +1,4 @@
-"""Lines that no click log has, and logs without labels."""
+"""Lines that no click log contains, and logs without labels."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def read(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def log_with(tmp_path: Path, line: bytes, *, compress: bool = False) -> Path:
-    """A log whose third line is given."""
+    """Return a log whose third line is given."""
     text = b"\n".join([GOOD, GOOD, line, GOOD, GOOD]) + b"\n"
     path = tmp_path / ("log.gz" if compress else "log")
     path.write_bytes(gzip.compress(text) if compress else text)
@@ -79,7 +79,7 @@ def test_a_line_without_end_is_refused_in_bounded_memory(read: Reader, tmp_path:
     if compress:
         path.write_bytes(gzip.compress(beginning + bytes(40_000_000), 1))
     else:
-        with path.open("wb") as handle:  # Sparse: 100 MB that take no disk.
+        with path.open("wb") as handle:  # Sparse: 100 MB that take no disk space.
             handle.write(beginning)
             handle.truncate(100_000_000)
     tracemalloc.start()

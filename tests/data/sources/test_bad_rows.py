@@ -1,4 +1,4 @@
-"""Good rows keep their values and bad ones are named, wherever they stand and however a file is cut into chunks.
+"""Good rows keep their values and bad ones are named, wherever they are and however a file is cut into chunks.
 
 Each value comes with what it should become: its number or text, None for a missing one, or ``Fault``.
 """
@@ -46,7 +46,7 @@ LISTS = Columns(
 
 
 class Fault(NamedTuple):
-    """A value's fault."""
+    """The fault of a value."""
 
     kind: str
 
@@ -152,7 +152,7 @@ Row = dict[str, tuple[Any, Any]]
 
 
 def plain(columns: Columns, rows: RawRows) -> list[list[Any]]:
-    """Rows as plain values."""
+    """Return rows as plain values."""
     assert rows.label is not None
     result: list[list[Any]] = [rows.label.tolist()]
     for dense in rows.dense:
@@ -170,7 +170,7 @@ def plain(columns: Columns, rows: RawRows) -> list[list[Any]]:
 
 
 def check(path: Path, columns: Columns, rows: list[Row | None]) -> None:
-    """Check the rows of a file, of which None stands for those with a wrong number of fields."""
+    """Check the rows of a file; None stands for a row with the wrong number of fields."""
     good: list[list[Any]] = []
     bad: list[tuple[int, str, str]] = []
     for number, row in enumerate(rows):
@@ -252,6 +252,6 @@ def test_long_lists_can_be_cut_and_are_counted(tmp_path: Path) -> None:
     pa.parquet.write_table(table, tmp_path / "a.parquet")
     (chunk,) = open_source(tmp_path / "a.parquet", LISTS, truncate_lists=True).chunks()
     assert [row[7] for row in plain(LISTS, chunk.rows)] == [[b"a", b"b"], [b"a"], []]
-    assert chunk.cut_lists == 1  # Of good rows alone.
+    assert chunk.cut_lists == 1  # Only those of good rows.
     (chunk,) = open_source(tmp_path / "a.parquet", LISTS).chunks()
     assert [bad.kind for bad in chunk.bad] == ["length", "label"]

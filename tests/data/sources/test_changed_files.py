@@ -55,7 +55,7 @@ def _rewritten(path: Path) -> None:
     before = path.stat()
     with path.open("r+b") as handle:
         handle.write(bytes(100))
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1_000_000))  # The clock of files is coarse.
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1_000_000))  # File times have a coarse clock.
 
 
 def _replaced(path: Path) -> None:
@@ -125,7 +125,7 @@ def test_preprocessing_stops_and_leaves_nothing(suffix: str, change: str, tmp_pa
     assert [path.name for path in tmp_path.iterdir() if path.name not in ("log", f"new.{suffix}")] == []
 
 
-def test_a_file_that_was_read_already_must_stay_too(tmp_path: Path) -> None:
+def test_a_file_that_was_already_read_must_not_change_either(tmp_path: Path) -> None:
     (tmp_path / "log").mkdir()
     first, _ = (write(tmp_path / "log" / f"part-{number}.parquet") for number in range(2))
     seen = []

@@ -1,4 +1,4 @@
-"""Chunks end by the bytes of their texts and lists too, whatever the batches of a file are."""
+"""Chunks are also limited by the bytes of their strings and lists, for any batches of a file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def table_of(columns: Columns) -> pa.Table:
-    """Rows of which some are far longer than others, and one is longer than a chunk."""
+    """Make rows some of which are far longer than others, and one longer than a chunk."""
     rng = np.random.default_rng(3)
     table: dict[str, Any] = {"click": rng.integers(0, 2, ROWS), "age": rng.integers(0, 99, ROWS)}
     for column in columns.sparse:
@@ -58,7 +58,7 @@ def size_of(value: Any) -> int:
 
 
 def expected(table: pa.Table, columns: Columns) -> list[tuple[int, int]]:
-    """First row and number of rows of each chunk, one row after the other."""
+    """Return the first row and number of rows of each chunk, counting row by row."""
     chunks, first, size = [], 0, 0
     for row, values in enumerate(table.to_pylist()):
         added = sum(size_of(values[column.name]) for column in columns.sparse)

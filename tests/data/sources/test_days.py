@@ -39,7 +39,7 @@ def make(path: Path, rows: int, **columns: Any) -> Path:
 
 
 def days_of_rows(source: Source, days: Days) -> list[list[int]]:
-    """The days of the good rows, by file."""
+    """Return the days of the good rows, by file."""
     result: list[list[int]] = [[] for _ in source.files]
     for chunk in source.with_days(days).chunks():
         assert chunk.days is not None

@@ -1,4 +1,4 @@
-"""Frames of each library become the same rows, and values that do not fit are refused."""
+"""Frames of every library become the same rows, and values that do not fit are refused."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ VALUES: dict[str, Any] = {
 
 
 def plain(rows: RawRows) -> dict[str, Any]:
-    """Rows as plain values, by column."""
+    """Return rows as plain values, by column."""
     result: dict[str, Any] = {COLUMNS.label: None if rows.label is None else rows.label.tolist()}
     for column, dense in zip(COLUMNS.dense, rows.dense, strict=True):
         result[column.name] = with_missing(dense.values.tolist(), dense.missing)

@@ -1,4 +1,4 @@
-"""Files of every format give the same chunks, from any chunk on."""
+"""Files of every format give the same chunks, starting from any chunk."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def table() -> pa.Table:
 
 
 def write(table: pa.Table, path: Path) -> Path:
-    """Write a table in the format and the compression that a name states."""
+    """Write a table in the format and compression that the name states."""
     if ".parquet" in path.suffixes:
         pa.parquet.write_table(table, path, row_group_size=300)
     elif ".feather" in path.suffixes:
@@ -88,7 +88,7 @@ def pack(data: bytes, path: Path) -> None:
 
 
 def content(chunk: SourceChunk) -> list[Any]:
-    """The rows of a chunk as plain values."""
+    """Return the rows of a chunk as plain values."""
     rows = chunk.rows
     assert rows.label is not None
     result: list[Any] = [chunk.file, chunk.first_row, chunk.num_rows, rows.label.tolist()]

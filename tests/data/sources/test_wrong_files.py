@@ -1,4 +1,4 @@
-"""Files that are no tables of the columns are refused in one line that says which and why."""
+"""Files that do not contain a table with the columns are refused in one line that names the file and the reason."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ TWICE = pa.Table.from_arrays(
 
 
 def read(path: Path) -> tuple[int, list[str]]:
-    """Number of good rows, and the faults of the others."""
+    """Return the number of good rows, and the faults of the others."""
     source = open_source(path, COLUMNS)
     chunks = list(source.chunks())
     faults = [source.fault(chunk.file, bad).removeprefix(f"{path.parent}/") for chunk in chunks for bad in chunk.bad]

@@ -1,4 +1,4 @@
-"""The numbers of a dataset's figures, against independent counts of its files."""
+"""The numbers in a dataset's figures, compared with independent counts of its files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dlrm_pl.data.synthetic.synthesize import synthesize
 from dlrm_pl.errors import DataFormatError, DatasetError
 from dlrm_pl.metrics.share_interval import share_interval
 
-FIELDS = 40  # A record of Criteo's columns: label, 13 numbers, 26 ids.
+FIELDS = 40  # A record with Criteo's columns: label, 13 numbers, 26 ids.
 
 
 def records(folder: Path, split: str) -> npt.NDArray[np.int32]:
@@ -29,7 +29,7 @@ def records(folder: Path, split: str) -> npt.NDArray[np.int32]:
 
 @pytest.fixture(scope="module")
 def logs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Raw logs of three days, and the dataset that `preprocess` made of them."""
+    """Raw logs of three days, and the dataset that `preprocess` made from them."""
     folder = tmp_path_factory.mktemp("logs")
     synthesize(folder / "logs", rows=3_000, days=3, max_table_size=60, format="raw", label_rate=0.2)
     preprocess(folder / "logs" / "day", folder / "clicks", PreprocessOptions(workers=1))

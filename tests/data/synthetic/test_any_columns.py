@@ -1,4 +1,4 @@
-"""Synthetic logs of any columns: equal to what preprocessing their files gives, and as hard as asked."""
+"""Synthetic logs with any columns equal the result of preprocessing their files, and are as hard as requested."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from dlrm_pl.errors import ConfigurationError, OutputError
 EXAMPLE = Columns.read("example")
 pytestmark = pytest.mark.long
 
-# More than a block, and a last day of odd length.
+# More than a block, and a last day with an odd number of rows.
 SIZES: dict[str, Any] = {"rows": 20_003, "days": 3, "seed": 5, "max_table_size": 300, "label_rate": 0.2}
 
 
@@ -102,7 +102,7 @@ def test_rows_are_as_hard_as_asked(name: str) -> None:
 
 
 def test_the_logit_is_a_function_of_the_record(tmp_path: Path) -> None:
-    """Rows of one record have one logit: hashes that meet, remainders and missing values included."""
+    """Rows with the same record have the same logit, including hash collisions, remainders and missing values."""
     columns = Columns(
         "click",
         (DenseColumn(name="a", transform="none"), DenseColumn(name="b", transform="standardize")),
@@ -131,7 +131,7 @@ def test_the_logit_is_a_function_of_the_record(tmp_path: Path) -> None:
 
 
 def changed(columns: DrawnColumns, rows: slice, ranks: list[int]) -> DrawnColumns:
-    """The first row, with other elements in some places."""
+    """Return the first row with other elements in some places."""
     result = columns.ranks[:, :1].copy()
     result[rows, 0] = ranks
     return DrawnColumns(columns.dense[:, :1], result)

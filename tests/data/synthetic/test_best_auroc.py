@@ -11,7 +11,7 @@ from dlrm_pl.data.synthetic.best_auroc import BestAUROC, auroc_of_bins, expected
 
 
 def auroc_by_pairs(positives: np.ndarray, negatives: np.ndarray) -> float:
-    """Share of (positive, negative) pairs in the right order, ties half."""
+    """Return the share of (positive, negative) pairs in the right order; ties count half."""
     above = positives[:, None] > negatives[None, :]
     equal = positives[:, None] == negatives[None, :]
     return float((above + 0.5 * equal).mean())

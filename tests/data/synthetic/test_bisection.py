@@ -1,4 +1,4 @@
-"""The bisection that evaluates few of its points ends where the plain one does."""
+"""The bisection that evaluates few points ends where plain bisection does."""
 
 from __future__ import annotations
 

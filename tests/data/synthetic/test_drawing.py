@@ -15,7 +15,7 @@ from dlrm_pl.data.synthetic.marginals import (
 )
 from dlrm_pl.data.synthetic.values import HASH_CYCLE, CategoryHash
 
-# Rows and distinct values, empty field included, of the sample whose marginals are copied.
+# Number of rows and distinct values, empty field included, in the sample whose marginals are copied.
 SAMPLE_ROWS = 137_139
 SAMPLE_DISTINCT = (
     *(616, 528, 61764, 32223, 154, 12, 8634, 292, 3, 13982, 4087, 56397, 2944),
@@ -79,7 +79,7 @@ def test_dense_values_have_the_middle_and_the_tail_of_the_logs(columns: DrawnCol
     for dense, median, largest in zip(columns.dense, DENSE_MEDIAN, DENSE_SAMPLE_MAX, strict=True):
         present = dense[dense != MISSING_DENSE]
         assert abs(np.median(present) - median) <= 1 + 0.03 * median
-        # The largest of a power law's draws is of that order and no more exact.
+        # The largest of a power law's draws has only this order of magnitude.
         assert largest / 30 < present.max() < largest * 30
 
 
@@ -100,7 +100,7 @@ def test_hashes_are_distinct_also_after_the_modulus_of_preprocessing(table: int)
     assert len(np.unique(hashes % HASH_CYCLE)) == 200_000
     assert (hashes % HASH_CYCLE).min() > 0  # 0 stands for the empty field
     assert hashes.max() < 2**32
-    # They fill the 32 bits, as those of the logs do: each eighth of the range has about an eighth of them.
+    # They fill the 32 bits, as in the logs: each eighth of the range has about an eighth of them.
     np.testing.assert_allclose(np.bincount(hashes >> 29, minlength=8) / 200_000, 1 / 8, atol=0.02)
 
 
@@ -113,7 +113,7 @@ def test_the_empty_field_hashes_to_zero() -> None:
 def test_no_category_hashes_to_the_zero_of_the_empty_field() -> None:
     category_hash = CategoryHash(np.random.Generator(np.random.PCG64(3)), 26)
     prime = 39_999_983
-    # The rank that the affine map takes to 0; no sample would find it.
+    # The rank that the affine map takes to 0, which no sample would find.
     inverse = pow(int(category_hash._multiplier[4]), -1, prime)
     rank = -int(category_hash._offset[4]) * inverse % prime
     assert category_hash(4, np.array([rank]))[0] % HASH_CYCLE == 1

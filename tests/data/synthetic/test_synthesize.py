@@ -24,7 +24,7 @@ from dlrm_pl.inspection import describe
 
 pytestmark = pytest.mark.long
 
-# Two blocks and a bit, and a last day of odd length.
+# Two blocks and a bit, and a last day with an odd number of rows.
 ROWS = 40_003
 
 
@@ -124,8 +124,8 @@ def test_a_seed_gives_the_same_bytes_anywhere(tmp_path: Path) -> None:
     digest = hashlib.sha256()
     for split in SPLITS:
         digest.update((tmp_path / "clicks" / split_file_name(split)).read_bytes())
-    # Drawn from the frozen bit stream of PCG64 with float64 arithmetic alone. Rounding in exp, log or pow differs
-    # by machine in the last of 53 bits, and changes a row once in about 10**10 numbers.
+    # Drawn from the frozen bit stream of PCG64 using only float64 arithmetic. Rounding in exp, log or pow differs
+    # between machines in the last of 53 bits, and changes one row in about 10**10 numbers.
     assert digest.hexdigest() == "835e4d4b61a89a0a7fedab6dd6d08309444a8e0c6668936640bb4cb7db72395a"
 
 
@@ -180,7 +180,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path, output_format: Any) 
     peaks = []
     for rows in (34_000, 67_000):
         tracemalloc.start()
-        # Tables are cut, since the ids of what they show are kept.
+        # Tables are cut, because the ids of the values that occur are kept.
         synthesize(tmp_path / str(rows), rows=rows, max_table_size=100, format=output_format)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
@@ -189,7 +189,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path, output_format: Any) 
 
 def test_tables_can_be_cut(tmp_path: Path) -> None:
     synthesize(tmp_path / "clicks", rows=20_000, max_table_size=50)
-    # And a row for the empty field.
+    # Plus a row for the empty field.
     assert max(DatasetFolder.open(tmp_path / "clicks").table_sizes) == 51
 
 

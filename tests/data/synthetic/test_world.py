@@ -97,7 +97,7 @@ def test_interaction_earns_its_place(world: ClickWorld, block: Block) -> None:
     full, additive = BestAUROC(), BestAUROC()
     full.add(parts.total(), block.label)
     additive.add(parts.dense + parts.single, block.label)
-    # Ten standard errors of a paired difference; even a perfect model without interaction stays so far below.
+    # Ten standard errors of a paired difference; even a perfect model without interaction stays this far below.
     assert full.compute() - additive.compute() > 0.03
 
 

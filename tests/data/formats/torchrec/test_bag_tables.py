@@ -1,4 +1,4 @@
-"""Lookup tables of bags: the numbers of the reference, written once, and refused where they are others."""
+"""Lookup tables of bags have the reference's numbers, are written once, and are refused if they differ."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_tables_drawn_in_parts_are_those_of_the_reference(
     monkeypatch.setattr(bag_tables, "_DRAWN_TOGETHER", together)
     sizes, bags = (5000, 3, 1, 70_000, 2, 40_000_000), (4, 1, 3, 5, 2, 1)
     tables = open_or_draw(tmp_path / "tables", BagSettings(sizes, bags, distribution)) if together > 1 else None
-    if tables is None:  # One id at a time takes long: fewer of them.
+    if tables is None:  # Drawing one id at a time takes long, so fewer are drawn.
         sizes, bags = (50, 3, 1, 70, 2, 9), (4, 1, 3, 5, 2, 1)
         tables = open_or_draw(tmp_path / "tables", BagSettings(sizes, bags, distribution))
     expected = reference.lookup_tables(sizes[:-1], bags[:-1], distribution)
@@ -62,7 +62,7 @@ def test_tables_are_drawn_once(tmp_path: Path) -> None:
 
 
 def test_several_processes_draw_once(tmp_path: Path) -> None:
-    """As the ranks of a training do that start together."""
+    """As ranks of a training do that start together."""
     folders: list[BagTables] = []
     threads = [
         threading.Thread(target=lambda: folders.append(open_or_draw(tmp_path / "tables", SETTINGS))) for _ in range(3)

@@ -22,7 +22,7 @@ from tests.support.logs.days import BAGS, ROWS, SIZES, write_days
 
 
 def as_published(folder: Path) -> PublishedDays:
-    """As if the files of a folder were the published ones."""
+    """Treat the files of a folder as the published ones."""
     md5: dict[str, list[str]] = {}
     for day in range(len(ROWS)):
         for path in sorted(folder.glob(f"day_{day}_*")):
@@ -32,7 +32,7 @@ def as_published(folder: Path) -> PublishedDays:
 
 
 def test_list_is_complete() -> None:
-    """And its rows of train are as many as TorchRec's loader states, of day 23 twice MLPerf's half."""
+    """Train has as many rows as TorchRec's loader states, and day 23 twice as many as MLPerf's half."""
     days = PublishedDays.mlperf()
     assert len(days.rows_by_day) == 24
     assert sum(days.rows_by_day[:-1]) == 4_195_197_692
@@ -43,7 +43,7 @@ def test_list_is_complete() -> None:
     sums = [one for sums in days.md5.values() for one in sums]
     assert len(set(sums)) == 96
     assert {len(one) for one in sums} == {32}
-    # As the lists of torchrec_dlrm have them: the first and the last of each.
+    # The first and last of each, as in the lists of torchrec_dlrm.
     assert days.md5["sparse_multi_hot.npz"][0] == "9287c283b01087427df915257300bf36"
     assert days.md5["sparse.npy"][23] == "0c33f1562529cc3bca7f3708e2be63c9"
 

@@ -1,4 +1,4 @@
-"""Files of days that are damaged, hostile, or do not fit together: each is named, and nothing is unpickled."""
+"""Files of days that are damaged, hostile, or inconsistent are named, and nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NPZ = "day_1_sparse_multi_hot.npz"
 
 
 class Pickled:
-    """Leaves a file when it is unpickled."""
+    """Creates a file when it is unpickled."""
 
     def __reduce__(self) -> Any:
         return os.mkdir, ("unpickled",)
@@ -206,7 +206,7 @@ def test_single_ids_of_another_type_are_refused(tmp_path: Path) -> None:
 @settings(deadline=None, max_examples=examples(150))
 @given(data=st.data())
 def test_a_damaged_archive_is_refused_or_read(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Whatever bytes are changed, nothing is raised but our error, and nothing is read outside of the file."""
+    """Whatever bytes are changed, only our own error is raised, and nothing is read outside the file."""
     folder = tmp_path_factory.mktemp("damaged")
     write_days(folder, [5, 5], bags=(2, 1), sizes=(9, 9))
     path = folder / "day_0_sparse_multi_hot.npz"
@@ -226,14 +226,14 @@ def test_a_damaged_archive_is_refused_or_read(data: st.DataObject, tmp_path_fact
 
 
 def test_an_archive_beyond_4_gib_is_read(tmp_path: Path) -> None:
-    """Whose sizes stand in the fields of zip64; its first member is a hole in the file."""
+    """Its sizes are in the zip64 fields; its first member is a hole in the file."""
     path, rows = tmp_path / "0.npz", (1 << 30) + 5
     with zipfile.ZipFile(path, "w") as archive:
         info = zipfile.ZipInfo("0.npy")
         info.file_size = 4 * rows + 128
         with archive.open(info, "w", force_zip64=True) as member:
             np.lib.format.write_array_header_1_0(member, {"descr": "<i4", "fortran_order": False, "shape": (rows, 1)})
-    # The rest of the member is a hole; the second member and the directory are written behind it by hand.
+    # The rest of the member is a hole; the second member and the directory are written by hand behind it.
     start = path.read_bytes().index(b"\x93NUMPY")
     second = np.arange(6, dtype=np.int32).reshape(3, 2)
     import io
@@ -342,7 +342,7 @@ def quickstart_like(tmp_path: Path) -> Path:
 
 
 def test_objects_would_have_been_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The hostile object of these tests does leave something where it is read."""
+    """The hostile object of these tests really creates a file when it is unpickled."""
     monkeypatch.chdir(tmp_path)
     pickle.loads(pickle.dumps(Pickled()))
     assert (tmp_path / "unpickled").is_dir()

@@ -1,4 +1,4 @@
-"""Runs on a cluster that end early: what is kept, and what the same command makes of it."""
+"""Runs on a cluster that end early: what is kept, and what the same command does next."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OPTIONS = PreprocessOptions(memory_bytes=16 << 20, workers=2)
 
 
 def stopped_at(number: int, error: BaseException) -> Callable[[str], None]:
-    """An error in place of a task's result."""
+    """Raise an error in place of a task's result."""
     tasks = itertools.count()
 
     def before_task(name: str) -> None:
@@ -80,9 +80,7 @@ def test_other_options_start_afresh(raw: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("machines", [2, 3])
-def test_one_machine_goes_on_by_itself_from_the_start(
-    raw: Path, expected: dict[str, bytes], tmp_path: Path, machines: int
-) -> None:
+def test_one_machine_alone_starts_afresh(raw: Path, expected: dict[str, bytes], tmp_path: Path, machines: int) -> None:
     with cluster_here(ClusterHere(machines, stopped_at(6, KeyboardInterrupt()))), pytest.raises(KeyboardInterrupt):
         preprocess(raw, tmp_path / "out", OPTIONS, cluster="anywhere")
     assert not preprocess(raw, tmp_path / "out", OPTIONS).resumed

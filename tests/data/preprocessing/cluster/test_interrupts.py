@@ -1,4 +1,4 @@
-"""Ctrl-C while Ray is in use is raised between its calls, not in the middle of one."""
+"""Ctrl-C while Ray is in use is raised between its calls, never in the middle of one."""
 
 from __future__ import annotations
 

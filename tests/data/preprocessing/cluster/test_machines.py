@@ -1,4 +1,4 @@
-"""Machines that differ from the one that starts a run are named before the work."""
+"""Machines that differ from the one that starts a run are named before the work starts."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def look_of_other(token: Path, files: Any) -> Seen:
 
 
 def look_without_output(token: Path, files: Any) -> Seen:
-    """What a machine sees that does not share the folder of the output."""
+    """What a machine sees that does not share the output's folder."""
     return LOOK(token.parent / "elsewhere" / token.name, files)
 
 
 def look_without_logs(token: Path, files: Any) -> Seen:
-    """What a machine sees that does not share the folder of the logs."""
+    """What a machine sees that does not share the logs' folder."""
     return LOOK(token, [(f"/elsewhere{path}", size) for path, size in files])
 
 

@@ -1,4 +1,4 @@
-"""A run on a cluster makes the same bytes as one on this machine, whatever the options and the order of the tasks."""
+"""A run on a cluster writes the same bytes as on one machine, for any options and order of the tasks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SMALL: dict[str, Any] = {"memory_bytes": 16 << 20, "workers": 2}
 
 @pytest.fixture(autouse=True)
 def many_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Several tasks write the few rows of a test."""
+    """Let several tasks write the few rows of a test."""
     monkeypatch.setattr(ranges, "RANGE_BYTES", 1)
     monkeypatch.setattr("dlrm_pl.data.preprocessing.options._SMALL_BUCKET", 1 << 16)
 

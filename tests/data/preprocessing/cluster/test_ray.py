@@ -1,4 +1,4 @@
-"""Runs on real Ray clusters of one to three nodes, all on this machine: the bytes of one machine, nodes lost or not."""
+"""Runs on real local Ray clusters of one to three nodes write the same bytes as one machine, even if nodes are lost."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Nodes:
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Nodes]:
-    # With Python's parser a task takes long enough to be killed in the middle.
+    # With Python's parser a task takes long enough to be killed while it runs.
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DLRM_PL_ISA", "fallback")
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
@@ -95,7 +95,7 @@ def one_machine(logs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 def test_a_process_that_is_killed_while_it_does_all_of_a_run(
     nodes: Nodes, logs: Path, one_machine: dict[str, bytes], tmp_path: Path
 ) -> None:
-    nodes.be(1)  # As it begins: after more nodes Ray takes fifteen seconds to notice that they are gone.
+    nodes.be(1)  # At the start: after adding nodes, Ray takes fifteen seconds to notice that they are gone.
     state = tmp_path / ".out.partial" / "state.json"
     killed: list[bytes] = []
     ended = threading.Event()
@@ -120,7 +120,7 @@ def test_a_process_that_is_killed_while_it_does_all_of_a_run(
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-@pytest.mark.slow  # As all are when a process or a node is lost on the way.
+@pytest.mark.slow  # The tests that lose a process or a node check the same.
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_equals_one_machine(
     nodes: Nodes,
@@ -139,7 +139,7 @@ def test_equals_one_machine(
 
 
 def lose_a_node(nodes: Nodes, logs: Path, output: Path, stage: str, share: float) -> bool:
-    """Run on three nodes, and kill one when a stage has come so far; returns whether it came to that."""
+    """Run on three nodes and kill one when a stage has got that far; returns whether it did."""
     nodes.be(3)
     lost = False
 
@@ -239,7 +239,7 @@ def test_ctrl_c_stops_a_local_cluster(tmp_path: Path) -> None:
         os.killpg(child.pid, signal.SIGINT)  # As a terminal does.
         rest = child.communicate(timeout=60)[1]
     assert child.returncode == 130, rest
-    # Whether a task had ended by then is up to the machine.
+    # Whether a task had ended by then depends on the machine.
     assert "Nothing is kept: " in rest or "run the same command to resume" in rest
     assert "Traceback" not in rest
     assert not list(tmp_path.rglob("*.attempt"))

@@ -1,4 +1,4 @@
-"""Files with named columns on a cluster: days may be mixed over files, and values are numbers, texts and lists."""
+"""Files with named columns on a cluster: days may be mixed across files; values are numbers, strings and lists."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def test_equals_one_machine(
     monkeypatch.setattr(source, "CHUNK_ROWS", 256)
     monkeypatch.setattr(ranges, "RANGE_BYTES", 1)
     monkeypatch.setattr("dlrm_pl.data.preprocessing.options._SMALL_BUCKET", 1 << 16)
-    if options.get("split_by") == "time[:10]":  # Rows of each day in each file.
+    if options.get("split_by") == "time[:10]":  # Each file has rows of every day.
         mixed = pa.concat_tables(tables).take(pa.array(sorted(range(2102), key=lambda row: row * 7919 % 2102)))
         tables = [mixed.slice(0, 800), mixed.slice(800, 500), mixed.slice(1300)]
     shop, columns = tmp_path / "shop", SHOP
-    if rule == "reference":  # In text, which has no lists.
+    if rule == "reference":  # As text, which cannot contain lists.
         columns = Columns(SHOP.label, SHOP.dense, tuple(column for column in SHOP.sparse if not column.is_list))
         shop.mkdir()
         for number, table in enumerate(tables):

@@ -1,4 +1,4 @@
-"""Logs at URLs, which tasks copy to their machines: the bytes that local files give."""
+"""Logs at URLs, which tasks copy to their machines, give the same bytes as local files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OPTIONS = PreprocessOptions(memory_bytes=16 << 20, workers=2)
 
 @pytest.fixture
 def bucket() -> Iterator[str]:
-    """A folder in fsspec's file system in memory."""
+    """A folder in fsspec's in-memory file system."""
     system = fsspec.filesystem("memory")
     system.mkdir("/bucket")
     yield "memory://bucket/logs"
@@ -37,7 +37,7 @@ def upload(raw: Path, url: str) -> None:
 
 
 def without_inputs(found: dict[str, bytes]) -> dict[str, Any]:
-    """The files of a dataset, apart from what it says of its inputs."""
+    """Return the files of a dataset, without what it states about its inputs."""
     description = json.loads(found["dataset.json"])
     del description["preprocess"]["inputs"]
     return found | {"dataset.json": description}
@@ -67,7 +67,7 @@ def test_equals_local_files(tmp_path: Path, bucket: str, machines: int, compress
 
 
 def test_local_file_system_by_its_url(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Beginnings and ends alone are read before the work.
+    # Only the beginnings and ends are read before the work starts.
     monkeypatch.setattr(remote, "_HEAD_BYTES", 200_000)
     preprocess(raw, tmp_path / "local", OPTIONS)
     with cluster_here(ClusterHere(2)):

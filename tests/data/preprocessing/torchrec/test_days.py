@@ -1,4 +1,4 @@
-"""Days that are made of raw logs have the bytes of TorchRec's scripts, whatever threads, memory and interruptions."""
+"""Days made from raw logs have the bytes of TorchRec's scripts, whatever the threads, memory and interruptions."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def npy(values: Any) -> bytes:
 
 
 def expected(lines: list[list[bytes]], *, seed: int | None = 0, threshold: int = 0) -> dict[str, bytes]:
-    """The files that TorchRec's scripts write, shuffled unless ``seed`` is None."""
+    """Return the files that TorchRec's scripts write, shuffled unless ``seed`` is None."""
     days = reference.preprocessed([[line.decode() for line in day] for day in lines], 13, threshold)
     if seed is not None:
         days = reference.shuffled(days, seed)
@@ -72,7 +72,7 @@ def test_files_have_the_bytes_of_the_reference(
 def test_rare_values_share_an_id(raw: Path, lines: list[list[bytes]], tmp_path: Path, threshold: int) -> None:
     report = preprocess(raw, tmp_path / "days", options(min_count=threshold))
     assert made(tmp_path / "days") == expected(lines, threshold=threshold)
-    # Each value of the last column is there once.
+    # Each value of the last column occurs once.
     assert report.folder.table_sizes[25] == 2
 
 
@@ -93,7 +93,7 @@ def test_neither_memory_nor_blocks_change_the_bytes(
     number = numbering._Numbering
 
     def small(*arguments: Any) -> Any:
-        # Each table of values has room for a few.
+        # Each table of values has room for only a few.
         seen.append(arguments[4])
         return number(*arguments[:5], 9_000 if isa == "native" else 2_000)
 
@@ -158,7 +158,7 @@ def test_swaps_outside_of_the_values_are_refused() -> None:
 
 
 def test_a_bucket_that_does_not_fit_on_the_disk_is_an_error(tmp_path: Path) -> None:
-    """The system writes what fits of it, and says so by the number of bytes alone."""
+    """The system writes the part that fits, and reports this only by the number of bytes."""
     rows = 50
     buckets = shuffle.RowBuckets(tmp_path, rows, num_dense=1, num_sparse=1, bucket_rows=rows)
     values = np.arange(rows, dtype=np.int32)[:, None]
@@ -175,7 +175,7 @@ def test_a_bucket_that_does_not_fit_on_the_disk_is_an_error(tmp_path: Path) -> N
 
 
 def test_large_ids_are_rounded_as_in_the_shuffled_files_of_torchrec(tmp_path: Path) -> None:
-    """Its array of all columns holds float32."""
+    """TorchRec's array of all columns holds float32."""
     buckets = shuffle.RowBuckets(tmp_path, 2, num_dense=1, num_sparse=1, bucket_rows=2)
     block = row_columns.Block(
         0, np.zeros((2, 1), np.float32), np.array([0, 1], np.int32), np.array([[2**24 + 1], [5]], np.int32)
@@ -301,12 +301,12 @@ def test_clusters_and_urls_are_refused(raw: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::UserWarning")  # Of torch's data pipes.
+@pytest.mark.filterwarnings("ignore::UserWarning")  # From torch's data pipes.
 @pytest.mark.parametrize("threshold", [0, 3])
 def test_files_have_the_bytes_of_torchrec_itself(
     raw: Path, lines: list[list[bytes]], tmp_path: Path, threshold: int
 ) -> None:
-    """The functions that its three scripts call."""
+    """Calls the functions of its three scripts."""
     criteo = pytest.importorskip("torchrec.datasets.criteo")
     pytest.importorskip("iopath")
     utils, first, second, third = criteo.BinaryCriteoUtils, *(tmp_path / str(step) for step in (1, 2, 3))
