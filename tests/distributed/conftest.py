@@ -1,4 +1,4 @@
-"""What tests of several processes share."""
+"""Fixtures for tests of several processes."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ from tests.support.processes.sharded_cases import write_one_hot
 
 @pytest.fixture(scope="session")
 def few_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dataset folder of 12,000 rows with six tables, since dividing a table takes longer than training on it."""
+    """A dataset folder of 12,000 rows with six tables, because dividing a table takes longer than training on it."""
     return made_once(tmp_path_factory, "few_tables", write_one_hot)

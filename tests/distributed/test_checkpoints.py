@@ -30,7 +30,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "adagrad": {"optimizer": "adagrad"},
     "dcn": {"optimizer": "adagrad", "interaction": "dcn", "cross_layers": 2, "cross_rank": 5},
 }
-# By columns, each process has sums of the rows on its own, so that steps of rwsadagrad are not those of whole rows.
+# With column-wise sharding, each process sums its own parts of rows, so rwsadagrad's steps differ from whole rows'.
 OTHER = [
     ("rwsadagrad", "table_wise", "row_wise"),
     ("rwsadagrad", "row_wise", "table_wise"),
@@ -93,7 +93,7 @@ def trained(few_tables: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _weights(folder: Path, name: str) -> dict[str, torch.Tensor]:
-    """Put the parts of both processes together."""
+    """Assemble the weights from the parts of both processes."""
     tables: dict[int, list[Any]] = {}
     result: dict[str, torch.Tensor] = {}
     for rank in range(2):
@@ -127,7 +127,7 @@ def test_training_goes_on_bit_equal_on_as_many_processes(
 def test_another_sharding_goes_on_with_the_same_steps(
     trained: Path, optimizer: str, before: str, sharding: str
 ) -> None:
-    # FBGEMM adds up the gradients of a row in the order of its part's rows.
+    # FBGEMM sums the gradients of a row in the order of its part's rows.
     undisturbed = _weights(trained, f"{optimizer}-{before}")
     assert _largest_difference(undisturbed, _weights(trained, f"{optimizer}-{before}-{sharding}")) <= 1e-5
 
@@ -143,7 +143,7 @@ def test_merged_file_goes_on_with_several_processes(trained: Path) -> None:
 def test_one_process_without_the_engine_goes_on_from_a_folder(
     trained: Path, few_tables: Path, optimizer: str, sharding: str
 ) -> None:
-    """With the batches of both processes together."""
+    """Each step has the batches of both processes together."""
     data = dlrm_pl.DLRMDataModule(few_tables, batch_size=64, shuffle="none")
     trainer = dlrm_pl.DLRMTrainer(
         accelerator="cpu", max_steps=6, logger=False, enable_checkpointing=False, enable_progress_bar=False,

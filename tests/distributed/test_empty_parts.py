@@ -1,4 +1,4 @@
-"""Tables are changed alike whatever parts without rows lie beside them on a process."""
+"""Tables are updated alike, even if a process also holds parts without rows."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ sizes = lookup([0, 25, 0, 3, 0], EmbOptimType.EXACT_SGD).hash_size_cumsum.diff()
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Whether tables got the same bits, and the sizes that FBGEMM sees of parts with 0, 25, 0, 3 and 0 rows."""
+    """Whether tables got the same bits, and the sizes that FBGEMM sees for parts with 0, 25, 0, 3 and 0 rows."""
     folder = tmp_path_factory.mktemp("empty")
     run_sharded(_SCRIPT, folder, 1)
     return json.loads(Path(folder, "found.json").read_text())
@@ -66,5 +66,5 @@ def test_a_table_is_changed_as_without_empty_parts(found: Any) -> None:
 
 
 def test_every_part_counts_as_a_table(found: Any) -> None:
-    """Else FBGEMM looks for the size of the last one in memory that is not its own."""
+    """Otherwise FBGEMM reads the size of the last part from memory that is not its own."""
     assert found[1] == [1, 25, 1, 3, 1]

@@ -1,4 +1,4 @@
-"""Sharded tables need an engine, and say how to install it."""
+"""Sharded tables need an engine; without it, the message says how to install it."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_requirements_are_a_pair_that_is_accepted() -> None:
 
 @needs_engine
 def test_requirements_name_every_package_that_the_engine_needs() -> None:
-    """They are installed with --no-deps, so what is missing in them is missing at the import."""
+    """They are installed with --no-deps, so an incomplete list would fail at import."""
     pinned = {name.replace("_", "-") for name in _pinned(REQUIREMENTS.read_text())}
     project = {"torch", "torchmetrics", "numpy", "typing-extensions", "fbgemm-gpu"}
     for name in pinned:

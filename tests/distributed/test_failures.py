@@ -1,4 +1,4 @@
-"""What one of two processes does wrong, or cannot do, stops both, and the message names it."""
+"""An error of one of two processes stops both, and the message names it."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def ended(few_tables: Path, tmp_path_factory: pytest.TempPathFactory) -> Ended:
 
 
 def _same(ended: Ended, name: str) -> str:
-    """Both processes say the same."""
+    """Check that both processes give the same message."""
     assert ended.message(name) == ended.message(name, 1)
     return ended.message(name)
 
@@ -156,7 +156,7 @@ def test_missing_file_is_named_by_all(ended: Ended) -> None:
 
 
 def test_killed_process_is_named_by_the_other_which_stops(ended: Ended) -> None:
-    assert ended.statuses == [0, -9]  # The first one has caught the error.
+    assert ended.statuses == [0, -9]  # The first process has caught the error.
     place = f"process {ended.killed} on {socket.gethostname()}"
     assert ended.message("killed").startswith(
         f"ProcessError: rank 0 stops, since the training needs all processes and lost rank 1 ({place} has ended). "

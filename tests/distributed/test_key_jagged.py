@@ -1,4 +1,4 @@
-"""Vectors that come in the order of the processes are put into that of the tables, and their gradients back."""
+"""Vectors in the order of the processes are put into the order of the tables, and their gradients back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes that are killed at random moments are started again by torchrun, and train the same model."""
+"""torchrun restarts processes that are killed at random moments, and they train the same model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STEPS = 300
 
 
 def _write_config(folder: Path, data: Path, nodes: int = 1) -> None:
-    """Write the configuration of a training on two processes that saves each five steps and keeps three checkpoints."""
+    """Write the configuration of a training on two processes that saves every five steps and keeps three."""
     folder.mkdir()
     saving = {"dirpath": str(folder / "saved"), "filename": "{step}", "every_n_train_steps": 5, "save_top_k": 3}
     config = {
@@ -65,7 +65,7 @@ def _free_port() -> int:
 
 
 def _start(folder: Path, data: Path) -> subprocess.Popen[bytes]:
-    """Start a training by torchrun."""
+    """Start a training with torchrun."""
     _write_config(folder, data)
     return _launch(folder, "--nproc_per_node", "2", "--master-addr", "127.0.0.1", "--master-port", str(_free_port()))
 
@@ -95,7 +95,7 @@ def _command(process: int) -> bytes:
 
 
 def _steps(folder: Path) -> int:
-    """Steps of the newest checkpoint."""
+    """Return the number of steps in the newest checkpoint."""
     names = [path.name for path in (folder / "saved").glob("step=*.ckpt")] if (folder / "saved").is_dir() else []
     return max((int(name.removeprefix("step=").removesuffix(".ckpt")) for name in names), default=0)
 
@@ -135,7 +135,7 @@ def test_killed_processes_train_the_same_model(
 
 @pytest.mark.timeout(600)
 def test_several_machines_go_on_together(undisturbed: Path, tmp_path: Path, synthetic_folder: Path) -> None:
-    """Of two agents, as of two machines, one sees its process die, and the other only that all start again."""
+    """One of two agents, which stand for two machines, sees its process die; the other only sees the restart."""
     folder = tmp_path / "machines"
     _write_config(folder, synthetic_folder, nodes=2)
     place = ("--nnodes", "2", "--nproc_per_node", "1", "--rdzv_backend", "c10d", "--rdzv_id", "mine")
@@ -159,7 +159,7 @@ def test_several_machines_go_on_together(undisturbed: Path, tmp_path: Path, synt
 
 
 def _kill(training: subprocess.Popen[bytes], folder: Path, moments: random.Random) -> int:
-    """Kill a process of the training again and again, at random moments; returns how often."""
+    """Kill a process of the training repeatedly at random moments; returns how often."""
     known: set[int] = set()
     killed = 0
     while killed < KILLS and training.poll() is None:
@@ -167,7 +167,7 @@ def _kill(training: subprocess.Popen[bytes], folder: Path, moments: random.Rando
         if len(processes) < 2:
             time.sleep(0.05)
             continue
-        # Often while processes start or go on from a checkpoint, often while they train or save; the last kills come
+        # Often while processes start or resume from a checkpoint, often while they train or save; the last kills come
         # before the end.
         before, wait = _steps(folder), moments.random() * 4
         if moments.random() < 0.7:

@@ -1,4 +1,4 @@
-"""The commands on several processes, started by Lightning and by torchrun, with the configuration of one."""
+"""Commands on several processes, started by Lightning and by torchrun, with the configuration of one."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def config(few_tables: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _run(*arguments: object, launcher: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-    """Run a command: a launcher starts programs, and without one the first process is a fork."""
+    """Run a command. A launcher starts programs; without one, the first process is a fork."""
     command = [sys.executable, *launcher, _CLI, *map(str, arguments)]
     if launcher:
         return subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
@@ -62,7 +62,7 @@ def _trained(config: Path, folder: Path, *options: str, launcher: tuple[str, ...
 
 @pytest.fixture(scope="module")
 def checkpoint(config: Path) -> Path:
-    """What two processes trained that Lightning started."""
+    """The result of a training on two processes started by Lightning."""
     return _trained(config, config.parent / "lightning", *_SHARDED)
 
 

@@ -1,4 +1,4 @@
-"""What a plan is told of the host at hand: memory that is available, within the limits of a process."""
+"""What a plan knows about the host that it runs on: available memory, within the limits of a process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""After a restart by torchrun, a training goes on from the newest whole checkpoint."""
+"""After torchrun restarts a training, it resumes from the newest complete checkpoint."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _saved(folder: Path, name: str, step: int, run: str = "") -> Path:
 def test_newest_is_that_of_most_steps(tmp_path: Path) -> None:
     _saved(tmp_path / "one", "step=9.ckpt", 9)
     newest = _saved(tmp_path / "two", "step=100.ckpt", 100)
-    (tmp_path / "two" / "step=200.ckpt").mkdir()  # Without a marker it is not whole.
+    (tmp_path / "two" / "step=200.ckpt").mkdir()  # Without a marker it is incomplete.
     (tmp_path / "two" / "last.ckpt").symlink_to(newest)
     _saved(tmp_path / "two", ".step=300.ckpt.removed.tmp", 300)
     assert newest_checkpoint([tmp_path / "one", tmp_path / "two", tmp_path / "nothing"]) == newest
@@ -41,10 +41,10 @@ def test_restarts_are_counted_by_torchrun(monkeypatch: pytest.MonkeyPatch) -> No
     assert was_restarted([])
 
 
-def test_on_several_machines_a_checkpoint_of_the_run_tells_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_on_several_machines_a_checkpoint_reveals_a_restart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("GROUP_WORLD_SIZE", "2")
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "mine")
-    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")  # Of a machine where nothing failed.
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")  # From a machine where nothing failed.
     _saved(tmp_path, "step=9.ckpt", 9, "another")
     assert not was_restarted([tmp_path])
     own = _saved(tmp_path, "step=5.ckpt", 5, "mine")
@@ -54,7 +54,7 @@ def test_on_several_machines_a_checkpoint_of_the_run_tells_all(monkeypatch: pyte
 
 def test_on_several_machines_a_run_needs_a_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("GROUP_WORLD_SIZE", "2")
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")  # Torchrun's own for runs without one.
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")  # torchrun's own name for runs without one.
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
     assert not was_restarted([tmp_path])
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")

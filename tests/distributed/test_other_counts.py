@@ -1,4 +1,4 @@
-"""Two hosts with two processes save, two processes go on otherwise, and the result becomes a certified artifact."""
+"""Two hosts with two processes each save a checkpoint; two processes resume from it and make a certified artifact."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_checkpoint_of_four_goes_on_with_two_and_becomes_an_artifact(synthetic_f
     run_sharded(SHARDED_TRAINING + data + _TWO, tmp_path, 2)
     ends = [read_checkpoint(tmp_path / name / "step=40.ckpt", whole=True)["state_dict"] for name in ("four", "two")]
     for name, value in ends[0].items():
-        # Processes add up gradients of their own batches, which are others with two.
+        # Processes sum gradients of their own batches, which differ with two processes.
         torch.testing.assert_close(ends[1][name], value, rtol=0, atol=1e-5)
 
     merged, artifact = tmp_path / "merged.ckpt", tmp_path / "artifact"

@@ -1,4 +1,4 @@
-"""Two processes, neither of which has the memory for it, train a model that is larger than both limits apart."""
+"""Two processes train a model that is larger than the memory limit of either."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pieces lie in their files so that a table in pieces can be mapped as one."""
+"""Pieces are aligned in their files so that a table in pieces can be mapped as one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dlrm_pl.torch_file.pieces import Piece, TensorInPieces
 from dlrm_pl.torch_file.writer import write_torch_file
 
 ROWS = 3001
-CUTS = [0, 7, 1500, 1501, 1501, 2999, ROWS]  # Pieces of a few rows, of none, and of many pages.
+CUTS = [0, 7, 1500, 1501, 1501, 2999, ROWS]  # Pieces with a few rows, with none, and with many pages.
 
 
 def _piece(table: Tensor, first: int, end: int) -> SavedPiece:

@@ -1,4 +1,4 @@
-"""Folders of checkpoints appear whole, replace earlier ones, and are removed without what is not theirs."""
+"""Folders of checkpoints appear whole, replace earlier ones, and are removed without deleting other files."""
 
 from __future__ import annotations
 

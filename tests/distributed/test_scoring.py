@@ -17,9 +17,9 @@ from tests.support.processes.sharded import needs_engine, run_sharded
 
 pytestmark = [pytest.mark.long, needs_engine, pytest.mark.filterwarnings("ignore")]
 
-# Three processes train on 96 rows a step, and on 28 in the last one, where one of them has 10 and the others have 9.
+# Three processes train on 96 rows a step, and on 28 in the last, where one has 10 and the others 9.
 _RANKS = 3
-_SHUFFLES = ("batch", "row")  # In their own order, rows are read by tests of weights.
+_SHUFFLES = ("batch", "row")  # Tests of the weights read rows in their stored order.
 
 _TRAIN = """
 import json
@@ -121,7 +121,7 @@ def scored(dataset: Path, raw_log: Path, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="module")
 def alone() -> dict[str, Any]:
-    """The functions of the script, for one process."""
+    """Import the functions of the script for one process."""
     names: dict[str, Any] = {"dlrm_pl": dlrm_pl, "torch": torch}
     exec(_TRAIN, names)
     return names
@@ -137,7 +137,7 @@ def test_an_epoch_trains_the_weights_of_one_process(
     alone["trainer_of"](1).fit(module, datamodule=data)
     found = load_checkpoint(scored / f"{shuffle}.ckpt")
     for name, weight in module.named_parameters():
-        # Sums over a batch are in another order, 8 times.
+        # Sums over a batch have a different order, 8 times.
         torch.testing.assert_close(found.get_parameter(name), weight, rtol=0, atol=1e-5)
 
 
@@ -191,6 +191,6 @@ def test_the_first_process_quantizes_the_tables_of_all(scored: Path, dataset: Pa
 
 
 def _found(folder: Path, rank: int) -> dict[str, Any]:
-    """What a process wrote."""
+    """Return what a process wrote."""
     found: dict[str, Any] = json.loads((folder / f"{rank}.json").read_text())
     return found

@@ -1,4 +1,4 @@
-"""What cannot be done with sharded tables is refused with the setting and the reason."""
+"""Settings that sharded tables do not support are refused with the reason."""
 
 from __future__ import annotations
 

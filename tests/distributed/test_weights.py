@@ -1,4 +1,4 @@
-"""Processes with sharded tables train the weights that one process trains."""
+"""Processes with sharded tables train the same weights as one process."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _ROW_WISE_ADAGRAD = {"optimizer": "rwsadagrad", "learning_rate": 0.05}
 _DCN = {"interaction": "dcn", "cross_layers": 2, "cross_rank": 5}
 _SCHEDULE = {"lr_num_warmup_steps": 2, "lr_schedule": "cosine", "lr_decay_start_step": 4, "lr_num_decay_steps": 5}
 
-# How far the weights may be from those of one process of TorchRec, and why they are not the same bits.
-_PARTIAL_SUMS = 1e-6  # Each process adds up the rows of a bag that it has, and their sum is in another order.
-_ALL_REDUCED = 1e-6  # Gradients of tables that all have are added up by gloo, in its own order.
-_BATCH_BY_BATCH = 1e-6  # Samples of a step come rank by rank, and on one process batch by batch.
+# Tolerances of the weights relative to those of one TorchRec process, and why the bits differ.
+_PARTIAL_SUMS = 1e-6  # Each process sums its rows of a bag; their sums are added in another order.
+_ALL_REDUCED = 1e-6  # Gloo adds gradients of tables that all processes have in its own order.
+_BATCH_BY_BATCH = 1e-6  # Samples of a step come rank by rank, but on one process batch by batch.
 
 CASES: dict[str, tuple[Case, float]] = {
     **{
@@ -47,11 +47,11 @@ CASES: dict[str, tuple[Case, float]] = {
     "row_wise-multi-hot": (Case({"sharding": "row_wise"}, "multi-hot"), _PARTIAL_SUMS),
     "row_wise-rwsadagrad": (Case({"sharding": "row_wise"}, options=_ROW_WISE_ADAGRAD | _SCHEDULE), 0),
     "table_wise-accumulated": (Case({"sharding": "table_wise"}, accumulated=2, options=_SCHEDULE), _BATCH_BY_BATCH),
-    # Rounded on the way between two processes.
+    # Rounded when sent between two processes.
     "row_wise-fp16": (Case({"sharding": "row_wise", "communication": "fp16"}), 2e-4),
     "column_wise-int8": (Case({"sharding": "column_wise", "communication": "int8"}), 1e-2),
 }
-# Every sharding with every optimizer, layout of ids, interaction and accumulation that a model can have with it.
+# Every sharding with every optimizer, layout of ids, interaction and accumulation that it supports.
 ALL_CASES: dict[str, tuple[Case, float]] = {
     f"{sharding}-{optimizer}-{data}-{interaction}-{accumulated}": (
         Case(
@@ -62,7 +62,7 @@ ALL_CASES: dict[str, tuple[Case, float]] = {
             | ({"interaction": interaction} if interaction != "dcn" else _DCN),
             dim=16,
         ),
-        # Adagrad divides gradients by their own size, so that rounding of a gradient near 0 becomes one of the step.
+        # Adagrad divides gradients by their own size, so rounding of a gradient near 0 affects the whole step.
         (0 if accumulated == 1 and data == "one-hot" and sharding != "data_parallel" else 1e-6)
         * (1 if optimizer == "sgd" else 100),
     )
@@ -82,7 +82,7 @@ def data(few_tables: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 
 @pytest.fixture(scope="module")
 def folders(data: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
-    """What two processes, and one, trained."""
+    """The results of two processes and of one."""
     cases = {name: case for name, (case, _) in CASES.items()}
     found = {count: tmp_path_factory.mktemp("trained") for count in (1, 2)}
     for count, folder in found.items():
@@ -102,7 +102,7 @@ def test_they_are_those_that_torch_trains_without_torchrec(
 ) -> None:
     case, rounded = CASES[name]
     alone = of_module(train(case, data[case.data], 1, 2))
-    # Torch adds up the gradients of a row in another order than FBGEMM does; bf16 rounds sums that differ.
+    # Torch sums the gradients of a row in another order than FBGEMM; bf16 rounds sums that differ.
     tolerance = {"32-true": 1e-6, "bf16-mixed": 1e-5}[case.precision] * (1 if "adagrad" not in name else 10)
     assert largest_difference(read(folders[2], name, 2), alone) <= max(tolerance, rounded)
     started = of_module(untrained(case, data[case.data]))
@@ -132,6 +132,6 @@ def test_all_optimizers_layouts_and_interactions(
 
 
 def _smallest_change(one: Trained, other: Trained) -> float:
-    """Return how far the tensor that changed least changed."""
+    """Return the change of the tensor that changed least."""
     pairs = [*zip(one.tables, other.tables, strict=True), *((one.dense[name], other.dense[name]) for name in one.dense)]
     return min(float((first - second).abs().max()) for first, second in pairs)

@@ -1,4 +1,4 @@
-"""`fit --plan_only` prints the plan of a training for the tables and the hosts that it is told, and trains nothing."""
+"""`fit --plan_only` prints the plan of a training for the given tables and hosts, and trains nothing."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _planned(capsys: pytest.CaptureFixture[str], *args: object) -> dict[str, obj
 
 
 @needs_engine
-def test_tables_that_nobody_has_are_planned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_tables_that_do_not_exist_are_planned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = _planned(capsys, "--model.embedding_dim", 16, "--plan_table_sizes", list(TERABYTE), *HOSTS)
     assert data["hosts"] == {"count": 2, "processes": 4, "memory_bytes": 64 * GIB}
     assert [table["rows"] for table in data["tables"]] == list(TERABYTE)  # type: ignore[attr-defined]

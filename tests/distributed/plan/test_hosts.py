@@ -1,4 +1,4 @@
-"""A plan is made for hosts that exist, with an amount of memory that can be read."""
+"""Plans need at least one host and process, and a readable amount of memory."""
 
 from __future__ import annotations
 

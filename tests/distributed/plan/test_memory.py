@@ -1,4 +1,4 @@
-"""The memory of a plan has the tables, their optimizer's state, the buffers and the process itself."""
+"""The memory of a plan includes the tables, their optimizer's state, the buffers and the process itself."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_buffers_grow_with_the_batches_of_all_processes() -> None:
     assert 1.8 * small < more < 2.1 * small
 
 
-def test_larger_batches_that_are_scored_count() -> None:
+def test_batches_that_are_scored_count_if_they_are_larger() -> None:
     trained, scored = (
         make_plan(workload(batch_size=100, eval_batch_size=size), HOSTS, "table_wise").ranks[0].memory
         for size in (0, 1000)

@@ -1,4 +1,4 @@
-"""A plan that does not fit says which table, what is missing and what would fit; and that does."""
+"""A plan that does not fit names the table, what is missing and what would fit, which really does."""
 
 from __future__ import annotations
 

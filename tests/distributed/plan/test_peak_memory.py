@@ -1,4 +1,4 @@
-"""The peak memory that a plan states is what processes with their parts of tables really take, or somewhat more."""
+"""The peak memory that a plan states is what processes really take for their parts of tables, or slightly more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shardings that are given by name put every row and column of a table on a process, once."""
+"""Named shardings put every row and column of a table on exactly one process."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_whole_tables_are_spread_by_what_they_look_up() -> None:
 
 
 def test_a_table_goes_where_memory_is_left() -> None:
-    # Each of two processes has room for 1 GiB of tables; the largest table takes nearly all of one.
+    # Each of two processes has room for 1 GiB of tables; the largest table takes nearly all of one process's memory.
     sizes = [14_000_000, 7_000_000, 6_000_000, 100]
     plan = make_plan(workload(sizes), Hosts(1, 2, int(3.3 * GIB)), "table_wise")
     assert plan.tables[1].ranks == plan.tables[2].ranks != plan.tables[0].ranks

@@ -1,4 +1,4 @@
-"""TorchRec's planner makes plans for clusters that one does not have, in seconds and without their memory."""
+"""TorchRec's planner makes plans for clusters that do not exist, in seconds and without their memory."""
 
 from __future__ import annotations
 

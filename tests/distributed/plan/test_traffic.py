@@ -1,4 +1,4 @@
-"""The bytes that a plan states are those that the kernel counts on the connections of real processes."""
+"""The bytes that a plan states match what the kernel counts on the connections of real processes."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_two_processes_send_what_the_plan_says(counted: list[dict[str, int]], na
     work = workload(SIZES, DIM, batch_size=BATCH, lookups=(lookups,) * len(SIZES))
     plan = make_plan(work, Hosts(1, 2, 8 * GIB), KINDS[name])
     for rank in plan.ranks:
-        # Beside the payload there are headers: 144 bytes a message, of at most 40 messages.
+        # The payload has headers: 144 bytes a message, for at most 40 messages.
         assert 0 <= counted[rank.rank][f"{name}-{lookups}"] - rank.sent_bytes <= 40 * 144
 
 

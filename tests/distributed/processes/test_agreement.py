@@ -1,4 +1,4 @@
-"""What differs between processes is named, with both values."""
+"""Differences between processes are named, with both values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes that have ended, failed or stopped are found by the others."""
+"""Other processes notice processes that have ended, failed or stopped."""
 
 from __future__ import annotations
 
