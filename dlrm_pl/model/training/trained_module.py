@@ -26,6 +26,7 @@ from dlrm_pl.model.training.optimizers.step_schedule import StepSchedule
 from dlrm_pl.model.training.resuming.changed_rates import numbers_of
 from dlrm_pl.model.training.safeguards.bad_batches import empty_batch, index_outside, place
 from dlrm_pl.model.training.safeguards.divergence import divergence, largest_loss
+from dlrm_pl.model.training.safeguards.ended_decay import warn_of_ended_decay
 from dlrm_pl.model.training.scored_module import ScoredModule
 from dlrm_pl.model.training.sharding import ShardedBags
 
@@ -190,6 +191,11 @@ class TrainedModule(ScoredModule):
             for tables in self._tables():
                 broadcast(tables)
             self._same_on_all_ranks = True
+
+    def on_train_start(self) -> None:
+        """Warn if the learning rate leaves nothing to train for a part of the run."""
+        super().on_train_start()
+        warn_of_ended_decay(self._schedule, self.global_step, self.trainer.estimated_stepping_batches)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Average the tables' gradients over ranks, once all accumulated batches are in; sharded tables are changed."""

@@ -56,6 +56,16 @@ def fitted(batches: list[ClickBatch], *, max_epochs: int = 1, **changes: Any) ->
     return module, rates
 
 
+@pytest.mark.parametrize(("steps", "told"), [(50, False), (60, True)])
+def test_a_run_that_outlasts_the_decay_of_its_rate_says_so(
+    caplog: pytest.LogCaptureFixture, steps: int, told: bool
+) -> None:
+    fitted(make_batches(steps), lr_decay_start_step=10, lr_num_decay_steps=40)
+    assert (
+        "decay of the learning rate ends at step 50, but training runs from step 0 to step 60" in caplog.text
+    ) == told
+
+
 def test_state_dict_holds_the_model_and_nothing_else() -> None:
     names = set(make_module().state_dict())
     assert names == {f"model.{name}" for name in make_module().model.state_dict()}

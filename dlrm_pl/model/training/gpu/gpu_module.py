@@ -70,6 +70,7 @@ class GPUModule(TrainedModule):
 
     def on_train_start(self) -> None:
         """Take over the update of the tables, now that the optimizer has its state."""
+        super().on_train_start()
         if self._step is not None:
             self.graphed_forward = self._step.start(self.trainer.optimizers[0])
 

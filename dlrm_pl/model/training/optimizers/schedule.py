@@ -12,6 +12,7 @@ ScheduleName = Literal["upstream", "polynomial", "cosine", "constant"]
 
 _FLOOR = 1e-7
 _UPSTREAM_POWER = 2.0
+_HARDLY_ANY = 1e-3
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,12 @@ class WarmupDecay:
             return False
         end = self.decay_start_step + self.decay_steps
         return not self.decay_steps or last < self.decay_start_step or first >= end
+
+    @property
+    def end(self) -> int | None:
+        """The step from which on the rate is less than a thousandth of ``base``; None where there is none."""
+        end = self.decay_start_step + self.decay_steps
+        return end if self.decay_steps and self.rate(end) < _HARDLY_ANY * self.base else None
 
     def rate(self, step: int) -> float:
         """Return the learning rate of an optimizer step, counted from 1."""
