@@ -289,7 +289,7 @@ class DLRMTrainer(pl.Trainer):
         path = None if output is None else output_path(output)
         keeps = bool(getattr(datamodule, "predict_keep", ()))
         if path is not None:
-            check_predictions_path(path, overwrite, keeps=keeps)
+            check_predictions_path(path, overwrite, keeps=keeps, rows=getattr(datamodule, "predict_raw", None))
         ckpt_path = self._load(model, ckpt_path, force)
         if path is not None and self.world_size == 1:
             with predictions_file(path, datamodule.take_kept if keeps else None) as file:  # type: ignore[union-attr]

@@ -14,9 +14,9 @@ import numpy as np
 from dlrm_pl.data.sources.kept import KeptColumns, text_columns
 from dlrm_pl.data.sources.library import arrow
 from dlrm_pl.data.sources.writer import TableFormat, TableWriter
-from dlrm_pl.errors import ConfigurationError
+from dlrm_pl.errors import ConfigurationError, OutputError
 from dlrm_pl.files.atomic import atomic_file
-from dlrm_pl.files.destinations import STDOUT, check_file, kind_of
+from dlrm_pl.files.destinations import STDOUT, check_file, kind_of, resolved
 from dlrm_pl.scoring import Probabilities
 
 log = logging.getLogger(__name__)
@@ -37,18 +37,21 @@ def output_path(output: str | os.PathLike[str]) -> Path:
     return STDOUT if str(output) == "-" else Path(output)
 
 
-def check_predictions_path(path: Path, overwrite: bool = True, *, keeps: bool = False) -> None:
+def check_predictions_path(
+    path: Path, overwrite: bool = True, *, keeps: bool = False, rows: str | os.PathLike[str] | None = None
+) -> None:
     """Check before rows are scored that predictions can be written.
 
     Args:
         path: file to write.
         overwrite: an earlier file there may be replaced.
         keeps: columns of the rows will be written as well.
+        rows: file or folder of the rows; None: they are read from a dataset.
 
     Raises:
         ConfigurationError: the ending is not .csv, .npy or .parquet; a pipe may have any, and gets CSV; or the format
             holds no columns but probabilities; or it needs pyarrow, which is not installed.
-        OutputError: the path is a folder or a device, or a file that may not be replaced.
+        OutputError: the path is a folder or a device, a file that may not be replaced, or one of the files of the rows.
     """
     if path.suffix not in (".csv", ".npy", ".parquet") and kind_of(path) != "sink":
         raise ConfigurationError(f"{path}: predictions are written as .csv, .npy or .parquet, not as {path.suffix!r}.")
@@ -58,6 +61,10 @@ def check_predictions_path(path: Path, overwrite: bool = True, *, keeps: bool = 
     if keeps or form == "parquet":
         arrow()
     check_file(path, overwrite, sinks=True)
+    source = None if rows is None or kind_of(path) == "sink" else resolved(os.fspath(rows))
+    if source in (resolved(path), resolved(path).parent):
+        place = "is the file" if source == resolved(path) else f"is in {rows}, the folder"
+        raise OutputError(f"{path}: {place} of the rows to score. Write the predictions to another place.")
 
 
 class PredictionsFile:

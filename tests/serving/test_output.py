@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from dlrm_pl.data.sources.kept import KeptColumns
-from dlrm_pl.errors import ConfigurationError, DataFormatError
+from dlrm_pl.errors import ConfigurationError, DataFormatError, OutputError
 from dlrm_pl.serving import output
-from dlrm_pl.serving.output import write_predictions
+from dlrm_pl.serving.output import check_predictions_path, write_predictions
 
 VALUES = np.random.default_rng(0).random(5000, dtype=np.float32)
 
@@ -108,3 +108,16 @@ def test_lists_are_kept_in_parquet_alone(tmp_path: Path) -> None:
 def test_names_that_cannot_be_kept(names: list[str], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         KeptColumns(names)
+
+
+def test_the_rows_to_score_are_not_replaced_by_their_predictions(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.csv"
+    rows.write_text("age\n1\n")
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(OutputError, match=r"rows\.csv: is the file of the rows to score\. Write the predictions to"):
+        check_predictions_path(tmp_path / "link" / "rows.csv", rows=str(rows))
+    with pytest.raises(OutputError, match=r"new\.csv: is in .*link, the folder of the rows to score\."):
+        check_predictions_path(tmp_path / "new.csv", rows=tmp_path / "link")
+    check_predictions_path(tmp_path / "new.csv", rows=rows)
+    check_predictions_path(tmp_path / "scores" / "new.csv", rows=tmp_path)
+    check_predictions_path(Path("/dev/stdout"), rows="/dev")

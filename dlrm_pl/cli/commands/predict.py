@@ -54,7 +54,7 @@ def predict_with_artifact(
     from dlrm_pl.serving.rows import batches_to_predict
 
     path, names = output_path(output), column_names(keep)
-    check_predictions_path(path, overwrite, keeps=bool(names))
+    check_predictions_path(path, overwrite, keeps=bool(names), rows=raw)
     loaded = load_artifact(artifact, pages=pages)
     rows = batches_to_predict(
         loaded,

@@ -97,7 +97,7 @@ class SplitLoaders:
         self._max_ind_range = int(max_ind_range)
         self._calibration_rows = int(calibration_rows)
         self._predict_split: Split = predict_split
-        self._predict_raw = predict_raw
+        self.predict_raw = predict_raw
         self._predict_truncate_lists = predict_truncate_lists
         self.predict_keep = column_names(predict_keep)
         self._kept: KeptColumns | None = None
@@ -214,13 +214,13 @@ class SplitLoaders:
                 f"data.predict_keep={list(self.predict_keep)}: {self._world_size} processes share the rows, and "
                 "columns are kept by one alone. Give --trainer.devices 1."
             )
-        if self._predict_raw is None:
+        if self.predict_raw is None:
             dataset, sampler = self._rows(self._predict_split, self.eval_batch_size)
             if self.predict_keep:
                 self._kept = kept_of_split(self.folder, self._predict_split, self.predict_keep)
             return DataLoader(SelectionStream(dataset, sampler), batch_size=None)
         rows = RawLogDataset(
-            STDIN if str(self._predict_raw) == "-" else Path(self._predict_raw),
+            STDIN if str(self.predict_raw) == "-" else Path(self.predict_raw),
             self.folder.encoder,
             self.eval_batch_size,
             truncate_lists=self._predict_truncate_lists,
