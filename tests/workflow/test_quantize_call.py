@@ -15,7 +15,7 @@ import dlrm_pl
 from dlrm_pl.artifact.refreshing.base import RefreshBase
 from dlrm_pl.callbacks.quantization import QuantizationCallback
 from dlrm_pl.data.loading.datamodule import DLRMDataModule
-from dlrm_pl.errors import ArtifactError, ConfigurationError
+from dlrm_pl.errors import ArtifactError, ConfigurationError, OutputError
 from dlrm_pl.migration.lpot.apply import apply_lpot_conf
 from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.quantization.judging.criterion import Criterion
@@ -170,6 +170,9 @@ def test_dictionaries_go_into_the_artifact_where_they_are_those_of_the_model(
 ) -> None:
     outcome = dlrm_pl.quantize(module, data, tmp_path / "a", settings=LOOSE, with_vocabulary=True)
     assert dlrm_pl.load_artifact(outcome.path).encoder.vocabulary.sizes == data.folder.table_sizes
+    with pytest.raises(OutputError, match=r"with_vocabulary changed from True to False.*--overwrite"):
+        dlrm_pl.quantize(module, data, tmp_path / "a", settings=LOOSE)
+    assert (tmp_path / "a" / "vocabulary.safetensors").is_file()
     capped = DLRMDataModule(data.folder.path, max_ind_range=3)
     with pytest.raises(ConfigurationError, match=r"data\.max_ind_range=3 makes ids that the dictionaries do not give"):
         check_rows(QuantizationConfig(with_vocabulary=True), capped)

@@ -137,14 +137,15 @@ def build_artifact(
         "max_trials": settings.max_trials,
         "stop_at": settings.stop_at,
     }
+    contents: dict[str, Any] = {"with_vocabulary": encoder is not None}
     planned = partial(PlannedOutput, "quantize", recognize=recognize_artifact, overwrite=overwrite)
     # All but the weights is known; their checksum comes from reading them.
     identity = search_identity("", model, data, settings, eval_func)
     del identity["model"]
     if base is not None:
         limits |= base.identity()
-        check_folder(delta_path(output), planned_delta(identity | limits, overwrite))
-    with atomic_folder(output, planned(identity | limits)) as folder:
+        check_folder(delta_path(output), planned_delta(identity | contents | limits, overwrite))
+    with atomic_folder(output, planned(identity | contents | limits)) as folder:
         log.info("%s", _plan(model, settings, folder))
         if loose := settings.criterion.loose:
             log.warning("%s: this tolerates more than 10 %%, which is rarely intended; 0.001 is 0.1 %%", loose)
@@ -159,7 +160,7 @@ def build_artifact(
         packer.packed(start.tables)  # Before the first trial, so that a damaged table stops it here.
         checksum = model_checksum(model, checksums)  # Of tables that were packed it is known already.
         identity = search_identity(checksum, model, data, settings, eval_func)
-        planned(identity | limits).check(output)
+        planned(identity | contents | limits).check(output)
         trial_log = TrialLog(trial_log_path(output), identity)
         study = trial_log.sibling_path(STUDY_NAME)  # A strategy of Optuna's recreates it from the log.
         try:
@@ -196,7 +197,7 @@ def build_artifact(
         manifest = dataclasses.replace(manifest, accepted=certificate.accepted)
         sensitivities = Sensitivities.found_in(trial_log.notes, result.trials)
         # What was interrupted may be finished under other limits.
-        made_from = identity | ({} if result.interrupted else limits)
+        made_from = identity | contents | ({} if result.interrupted else limits)
         write_result(folder, result, certificate, settings, sensitivities, made_from)
         refreshed_from = "" if base is None else base.folder.name
         _write_report(
