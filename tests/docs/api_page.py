@@ -29,12 +29,12 @@ _SUBJECTS = {
     "metrics": "Metrics",
     "errors": "Errors",
 }
-"""Title of the section for the names of each folder or file, in the order of the page."""
+"""Section title for the names of each folder or file, in the order of the page."""
 _WIDTH = 100
 
 
 def generated() -> str:
-    """All public names, by subject and name."""
+    """Return all public names, by subject and name."""
     sections: dict[str, list[str]] = {title: [] for title in _SUBJECTS.values()}
     for name in sorted(dlrm_pl.__all__, key=str.lower):
         if not name.startswith("__"):
@@ -52,12 +52,12 @@ def _entry(name: str, value: Any) -> str:
 
 
 def summary_of(value: Any) -> str:
-    """The first paragraph of a docstring, on one line."""
+    """Return the first paragraph of a docstring on one line."""
     return " ".join((inspect.getdoc(value) or "").partition("\n\n")[0].split()).replace("``", "`")
 
 
 def example_of(value: Any) -> str:
-    """The lines of a docstring's ``Example:``, or nothing."""
+    """Return the lines of a docstring's ``Example:``, or an empty string."""
     match = re.search(r"^Examples?:\n((?: {4}.*\n?|\n)+)", inspect.getdoc(value) or "", re.MULTILINE)
     return inspect.cleandoc(match[1]) if match else ""
 

@@ -1,4 +1,4 @@
-"""The quick start's files, made small, for the pages that begin where the quick start ends."""
+"""The quick start's files on few rows, for pages that continue where the quick start ends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SMALL = ["--rows", "24000", "--days", "3", "--max_table_size", "100", "--label_
 
 @pytest.fixture(scope="session")
 def _quickstart(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``datasets/quickstart``, ``runs/quickstart`` and ``artifacts/quickstart``, by the quick start's own commands."""
+    """Make the quick start's dataset, run and artifact with its own commands."""
     return made_once(tmp_path_factory, "quickstart", _make)
 
 
@@ -26,12 +26,12 @@ def _make(folder: Path) -> None:
         status, output = run_command(["synthesize", "--output", "datasets/quickstart", *_SMALL])
         assert status == 0, output
         status, output = run_command(["fit", "-c", "quickstart"])
-        assert status in (0, 4), output  # So few rows may leave the certificate undecided.
+        assert status in (0, 4), output  # With so few rows the certificate may be undecided.
 
 
 @pytest.fixture
 def quickstart(_quickstart: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of these files in the current folder."""
+    """Copy these files into the current folder."""
     folder = tmp_path / "page"
     shutil.copytree(_quickstart, folder)
     monkeypatch.chdir(folder)

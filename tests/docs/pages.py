@@ -1,4 +1,4 @@
-"""The pages of the documentation, cut into their fenced blocks."""
+"""The pages of the documentation, split into their fenced blocks."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ PAGES = sorted(
     path for pattern in ("*.md", "docs/**/*.md", "examples/*.md", "deploy/*.md") for path in ROOT.glob(pattern)
 )
 LANGUAGES = {"sh", "python", "yaml", "text", "pycon"}
-"""What a block may be; ``text`` is output, and ``pycon`` is copied from a docstring, whose tests run it."""
+"""Allowed languages of a block; ``text`` is output, and ``pycon`` is copied from a docstring, whose tests run it."""
 MARKS = ("parse only", "slow")
-"""What a comment above a block may say, with a reason after a colon."""
+"""Marks that a comment above a block may have, followed by a colon and a reason."""
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _COMMENT = re.compile(r"<!-- ([a-z ]+): [^>]+ -->\s*\Z")
@@ -33,18 +33,18 @@ class Block:
 
     @property
     def place(self) -> str:
-        """``docs/serving.md:12``, for messages."""
+        """Position for messages, for example ``docs/serving.md:12``."""
         return f"{self.page.relative_to(ROOT)}:{self.line}"
 
     @property
     def file_name(self) -> str | None:
-        """The file that a reader saves the block to: its first line is a comment with nothing but the name."""
+        """Name under which a reader saves the block: its first line is a comment that contains only the name."""
         match = _FILE_NAME.fullmatch(self.text.partition("\n")[0])
         return match[1] if match else None
 
 
 def blocks_of(page: Path) -> list[Block]:
-    """All fenced blocks of a page, in order."""
+    """Return all fenced blocks of a page, in order."""
     text = page.read_text()
     default = "slow" if re.search(r"<!-- slow page: [^>]+ -->", text) else ""
     blocks = []
@@ -56,13 +56,13 @@ def blocks_of(page: Path) -> list[Block]:
 
 
 def setup_of(page: Path) -> str | None:
-    """What a page's hidden comment ``<!-- set-up: NAME -->`` asks for."""
+    """Return the name in a page's hidden comment ``<!-- set-up: NAME -->``."""
     match = re.search(r"<!-- set-up: (\S+) -->", page.read_text())
     return match[1] if match else None
 
 
 def statements(text: str) -> list[str]:
-    """The statements of a shell block: continued lines and here-documents joined, comments left out."""
+    """Return the statements of a shell block, with continued lines and here-documents joined, without comments."""
     found: list[str] = []
     lines = iter(re.sub(r"\\\n\s*", "", text).splitlines())
     for line in lines:
@@ -78,7 +78,7 @@ def statements(text: str) -> list[str]:
 
 
 def command_of(statement: str) -> list[str] | None:
-    """The arguments of a statement that runs this program, or None for any other."""
+    """Return the arguments of a statement that runs this program, or None for others."""
     try:
         words = shlex.split(statement.partition("\n")[0], comments=True)
     except ValueError:
@@ -93,7 +93,7 @@ def command_of(statement: str) -> list[str] | None:
 
 
 def commands() -> list[tuple[Block, list[str]]]:
-    """Every command of this program in any page, whatever its block's mark."""
+    """Return every command of this program on any page, whatever its block's mark."""
     return [
         (block, arguments)
         for page in PAGES

@@ -1,4 +1,4 @@
-"""Runs a page as its reader would: every block in order, in one folder that was empty before."""
+"""Runs a page as its reader would: every block in order, in one initially empty folder."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ from tests.support import tiny
 
 _CALLBACK = "dlrm_pl.QuantizationCallback"
 _RUN = {"trainer", "model", "data", "seed_everything"}
-"""Keys of a whole run; a YAML without them is a fragment of the callback's settings."""
+"""Keys of a run configuration; a YAML without them contains only settings of the callback."""
 
 
 class PageError(AssertionError):
-    """A block of a page does not do what the page says; begins with page and line."""
+    """A block of a page does not do what the page says; the message begins with page and line."""
 
 
 def run_command(arguments: list[str]) -> tuple[int, str]:
-    """Run a command of this program in this process; returns its exit status and what it wrote."""
+    """Run a command of this program in this process; returns its exit status and output."""
     output = io.StringIO()
     root = logging.getLogger()
     handlers, argv = root.handlers[:], sys.argv[:]
     sys.argv[:] = ["dlrm-pl"]
-    # A handler of its own, so that the messages are part of what is returned.
+    # A separate handler, so that log messages are part of the returned output.
     root.handlers[:] = [logging.StreamHandler(output)]
     try:
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
@@ -57,7 +57,7 @@ def run_command(arguments: list[str]) -> tuple[int, str]:
 
 
 def run_page(blocks: list[Block], slow: bool, allowed: frozenset[int] = frozenset({0})) -> int:
-    """Run or check every block in the current folder; returns how many ran.
+    """Run or check every block in the current folder; returns how many were run.
 
     Args:
         blocks: the page's, in order.
@@ -100,7 +100,7 @@ def _free_port() -> int:
 
 
 def _with_port(blocks: list[Block], port: int) -> list[Block]:
-    """The blocks with another port than the one that pages name, which another program may have taken."""
+    """Replace the port in the blocks by a free one, because another program may use it."""
     return [
         replace(block, text=re.sub(r"(127\.0\.0\.1:|--port )8000\b", rf"\g<1>{port}", block.text)) for block in blocks
     ]
@@ -108,7 +108,7 @@ def _with_port(blocks: list[Block], port: int) -> list[Block]:
 
 @contextlib.contextmanager
 def _server_stopped() -> Iterator[None]:
-    """Stop the server that a page has started in the background, if it did not get to its end."""
+    """Stop the server that a page started in the background if the page did not reach its end."""
     try:
         yield
     finally:
@@ -132,14 +132,14 @@ def _run(statement: str, allowed: frozenset[int]) -> None:
         environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
         text = re.sub(r"^python (benchmarks|examples|cli\.py)", rf"python {ROOT}/\1", statement)
         command = ["bash", "-euo", "pipefail", "-c", text]
-        # A reader that stops early, as `head` does, ends the writer with 141.
+        # When a reader such as `head` stops early, the writer exits with 141.
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
         if done.returncode not in allowed | {141}:
             raise PageError(f"`{statement}` ended with {done.returncode}:\n{done.stdout}{done.stderr}")
 
 
 def _check(statement: str, allowed: frozenset[int]) -> None:
-    """Check a statement without running it: options by the real parser, targets, extras and scripts by name."""
+    """Check a statement without running it: options with the real parser; targets, extras and scripts by name."""
     arguments = command_of(statement)
     if arguments is not None:
         check_command(arguments)
@@ -150,7 +150,7 @@ def _check(statement: str, allowed: frozenset[int]) -> None:
 
 def check_command(arguments: list[str]) -> None:
     """Let the real parser read a command's options and values."""
-    if "--" in arguments:  # What follows is upstream's own command line.
+    if "--" in arguments:  # The rest is upstream's own command line.
         arguments = arguments[: arguments.index("--")]
     ends = [
         at for at, word in enumerate(arguments) if word in ("|", ">", "2>", "&&", ";") or word.startswith(("<<", ">("))
@@ -165,7 +165,7 @@ def check_command(arguments: list[str]) -> None:
 
 
 def _is_setup(statement: str) -> bool:
-    """Whether a statement installs something, which the tests' own environment has already."""
+    """Tell whether a statement installs something that the tests' environment already has."""
     return statement.split()[0] in ("pip", "make", "git", ".", "python3")
 
 
@@ -203,7 +203,7 @@ def _check_other(words: list[str]) -> None:
 
 @functools.cache
 def _help_of_script(script: Path) -> str:
-    """The source of a script, where its options stand as literals: starting it to be told costs seconds."""
+    """Return the source of a script, which contains its options as literals: running it for its help takes seconds."""
     source = script.read_text()
     return " ".join(node.value for node in ast.walk(ast.parse(source)) if _is_text(node))
 
@@ -243,5 +243,5 @@ def _temporary_yaml(text: str) -> Iterator[str]:
 
 
 def metrics_of(artifact: Path) -> dict[str, Any]:
-    """The certificate of an artifact, as a program reads it."""
+    """Return the certificate of an artifact as a program reads it."""
     return dict(json.loads((artifact / "certificate.json").read_text()))

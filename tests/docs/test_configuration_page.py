@@ -1,4 +1,4 @@
-"""docs/configuration.md has every key that the program reads, as it reads it."""
+"""docs/configuration.md has every key that the program reads, as the program reads it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files in deploy/ start ``serve`` with options that it has."""
+"""The files in deploy/ start ``serve`` with valid options."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DEPLOY = ROOT / "deploy"
 
 
 def options(words: list[str]) -> dict[str, object]:
-    """What ``serve`` reads of its options; exits if one is wrong."""
+    """Return the options as ``serve`` parses them; exits if one is wrong."""
     parser, _ = parser_of("serve", LIGHT["serve"])
     return dict(vars(parser.parse_args(words)))
 
@@ -92,7 +92,7 @@ def test_service_of_kserve_runs_serve_where_its_probes_look() -> None:
 
 
 def test_walk_through_starts_images_with_options_of_serve() -> None:
-    """What stands behind the name of the image goes to the program in it."""
+    """Arguments after the name of the image go to the program in it."""
     found = 0
     for block in blocks_of(DEPLOY / "README.md"):
         for statement in statements(block.text) if block.language == "sh" else ():
@@ -125,7 +125,7 @@ def test_walk_through_asks_for_what_the_server_has(tmp_path: Path) -> None:
 
 
 def test_walk_through_updates_a_model_and_rolls_it_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its own commands, between which the server looks at the folder."""
+    """Runs its own commands, while the server checks the folder after each."""
     monkeypatch.chdir(tmp_path)
     with_dictionaries.build(tmp_path / "artifacts" / "quickstart")
     ran = [

@@ -1,4 +1,4 @@
-"""Docstrings of the public names: examples run, and first lines make sense on their own."""
+"""Docstrings of the public names: examples run, and first lines stand alone."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ PACKAGE = Path(__file__).parents[2] / "dlrm_pl"
 ROOMS = sorted(".".join(stub.parent.relative_to(PACKAGE.parent).parts) for stub in PACKAGE.rglob("__init__.pyi"))
 
 WITHOUT_EXAMPLE: set[str] = set()
-"""Public names that still lack an ``Example:``. No name is added; one that has an example is taken out."""
+"""Public names that still lack an ``Example:``. Add no names; remove one once it has an example."""
 
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
 def public() -> dict[str, Any]:
-    """Every exported class and function by its full name, from ``dlrm_pl`` and its rooms."""
+    """Return every exported class and function by its full name, from ``dlrm_pl`` and its main folders."""
     values = {}
     for room in ROOMS:
         module = import_module(room)
@@ -37,7 +37,7 @@ PUBLIC = public()
 
 
 def own_members(value: Any) -> Iterator[tuple[str, Any]]:
-    """The public methods and properties that a class of ours defines or inherits from one of ours."""
+    """Return the public methods and properties that a class of ours defines or inherits from another one of ours."""
     if inspect.isclass(value):
         for name, member in inspect.getmembers(value):
             function = member.fget if isinstance(member, property) else member
@@ -58,7 +58,7 @@ def examples(name: str) -> list[doctest.DocTest]:
 @pytest.mark.parametrize("name", [name for name in PUBLIC if examples(name)])
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_examples_run(name: str, quickstart: Path) -> None:
-    """In a folder with the files of the quick start, which examples may use and change."""
+    """Runs in a folder with the files of the quick start, which examples may use and change."""
     failures: list[str] = []
     for test in examples(name):
         assert not any(doctest.SKIP in example.options for example in test.examples), f"{name}: nothing is skipped"

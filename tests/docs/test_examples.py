@@ -1,4 +1,4 @@
-"""The scripts in examples/ do what they say."""
+"""The scripts and notebooks in examples/ do what they say."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_a_model_is_quantized_by_a_metric_of_ones_own(
 
 
 def run_notebook(name: str) -> dict[str, Any]:
-    """Run the code of a notebook in order; returns its names."""
+    """Run the code of a notebook in order; returns its variables."""
     names: dict[str, Any] = {}
     for number, source in enumerate(sources(name, "code")):
         exec(compile(source, f"{name}, code cell {number}", "exec"), names)
@@ -115,7 +115,7 @@ def sources(name: str, kind: str) -> list[str]:
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_notebooks_are_kept_without_outputs(name: str) -> None:
-    """These would differ by machine, and the digits are checked where the cells run."""
+    """Outputs would differ between machines, and the numbers are checked where the cells run."""
     notebook = json.loads((EXAMPLES / name).read_text())
     assert notebook["nbformat"] == 4
     assert len({cell["id"] for cell in notebook["cells"]}) == len(notebook["cells"])
@@ -125,7 +125,7 @@ def test_notebooks_are_kept_without_outputs(name: str) -> None:
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_notebooks_name_files_that_are_there(name: str) -> None:
-    """Without links, which would lead elsewhere on the site, where a notebook is shown as text."""
+    """Without links, which would lead elsewhere on the site, where notebooks are shown as text."""
     for text in sources(name, "markdown"):
         assert "](" not in text
         for target in re.findall(r"`((?:docs/)?[\w-]+\.(?:ipynb|md))`", text):
@@ -148,7 +148,7 @@ def test_the_quick_start_in_python_ends_in_probabilities(tmp_path: Path, monkeyp
 
 @pytest.mark.slow
 def test_parquet_files_end_in_answers_of_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server is a fork of a process that has imported torch, instead of a program of its own."""
+    """The server is a fork of a process that has imported torch, rather than a new program."""
     started: list[Forked] = []
     popen = subprocess.Popen
 

@@ -1,4 +1,4 @@
-"""docs/formats.md names every field of every document, and every field that it names is there."""
+"""docs/formats.md names every field of every document, and every field that it names exists."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PAGE = (ROOT / "docs" / "formats.md").read_text()
 
 
 def section(heading: str) -> str:
-    """The text of a section of the page, up to the next heading."""
+    """Return the text of a section of the page, up to the next heading."""
     text = PAGE.partition(f"\n{heading}\n")[2]
     assert text, heading
     return re.split(r"^#+ ", text, maxsplit=1, flags=re.MULTILINE)[0]
@@ -34,7 +34,7 @@ def names_in(text: str) -> set[str]:
 
 
 def rows_of(text: str) -> set[str]:
-    """The names in the first column of the tables of a section."""
+    """Return the names in the first column of the tables of a section."""
     cells = re.findall(r"^\| ([^|]*`[^|]*) \|", text, re.MULTILINE)
     return {name for cell in cells for name in re.findall(r"`([\w-]+)`", cell)}
 

@@ -1,4 +1,4 @@
-"""docs/glossary.md is in the order of the alphabet, and explains the words that the program writes."""
+"""docs/glossary.md is in alphabetical order, and explains the terms that the program prints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/guides/: what they show is what the translator says, and their tables name what there is."""
+"""docs/guides/ shows the translator's real output, and its tables are complete."""
 
 from __future__ import annotations
 

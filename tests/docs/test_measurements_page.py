@@ -1,4 +1,4 @@
-"""docs/measurements/README.md names every benchmark, and its headlines are those of the pages behind it."""
+"""docs/measurements/README.md names every benchmark, and its headlines match the detailed pages."""
 
 from __future__ import annotations
 

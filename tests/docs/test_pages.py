@@ -1,4 +1,4 @@
-"""Every page: its commands, its Python and its YAML are run, or checked where a mark in the page says why not."""
+"""The commands, Python and YAML of every page are run, or checked where a mark on the page says why not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.docs.running import PageError, run_page
 pytestmark = [pytest.mark.untraced, pytest.mark.long, pytest.mark.filterwarnings("ignore::UserWarning")]
 
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
-# Commands on the quick start's rows, of which the tests make few: too few to decide, for a certificate.
+# Commands on the quick start's rows, of which the tests make too few for a certificate to decide.
 FEW_ROWS = frozenset({0, 4})
 
 
@@ -31,7 +31,7 @@ def run(name: str, slow: bool, request: pytest.FixtureRequest, folder: Path, pat
 
 
 SLOW_PAGES = ("docs/sweep.md", "docs/quantization.md", "docs/training.md")
-"""Their commands take from five seconds to half a minute of the processor; other tests have smaller ones."""
+"""Their commands take five to thirty seconds of processor time; other tests run smaller ones."""
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_links_lead_somewhere(name: str) -> None:
 
 
 def anchors(text: str) -> set[str]:
-    """What GitHub makes of the headings of a page."""
+    """Return the anchors that GitHub gives to the headings of a page."""
     headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -101,7 +101,7 @@ def test_words_are_those_of_the_glossary(name: str) -> None:
 
 @pytest.mark.parametrize("pattern", ["configs/**/*.yaml", "dlrm_pl/cli/**/*.py", "dlrm_pl/migration/flags/*.py"])
 def test_words_of_configs_and_commands_are_those_of_the_glossary(pattern: str) -> None:
-    """The docstrings of the commands are their help; the translation of upstream's flags is printed to users."""
+    """The docstrings of the commands are their help; users also see the translation of upstream's flags."""
     files = sorted(ROOT.glob(pattern))
     assert files
     for file in files:

@@ -1,4 +1,4 @@
-"""Pictures of the pages: readable on a phone and on any background, used, and true of the code where they name it."""
+"""Pictures on the pages are readable on a phone and on any background, are used, and agree with the code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.docs.pages import PAGES, ROOT
 SVG = "{http://www.w3.org/2000/svg}"
 PICTURES = sorted((ROOT / "docs").rglob("*.svg"))
 WIDE = {"pipeline.svg"}
-"""At the head of the README, for a desk; docs/concepts/pipeline.svg shows the same for a phone."""
+"""At the head of the README, for wide screens; docs/concepts/pipeline.svg shows the same for a phone."""
 
 
 @pytest.mark.parametrize("picture", PICTURES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -45,7 +45,7 @@ def test_every_picture_is_on_a_page() -> None:
 
 
 def test_folders_import_from_those_below_them_in_the_picture() -> None:
-    """Folders side by side import neither from each other."""
+    """Folders beside each other in the picture do not import from each other."""
     root = ElementTree.parse(ROOT / "docs" / "rooms.svg").getroot()
     places: dict[str, tuple[float, float]] = {}
     for text in root.iter(f"{SVG}text"):

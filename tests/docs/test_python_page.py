@@ -1,4 +1,4 @@
-"""docs/python.md has every public name, with the signature and the example that the name has."""
+"""docs/python.md has every public name with its signature and its example."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/quantization.md, docs/certificates.md and the guide to strategies: their tables name what there is."""
+"""The tables of docs/quantization.md, docs/certificates.md and the guide to strategies are complete."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_every_strategy_is_in_the_table() -> None:
 @pytest.mark.parametrize("settings", [QuantizationCallback, RecipeStart, Criterion, SpaceSettings])
 def test_every_setting_is_among_all_settings(settings: type) -> None:
     section = PAGE.partition("## All settings")[2].partition("## Strategies")[0]
-    for name in inspect.signature(settings).parameters.keys() - {"until"}:  # An earlier name, still read.
+    for name in inspect.signature(settings).parameters.keys() - {"until"}:  # An earlier name that still works.
         assert re.search(rf"\b{name}:", section), name
 
 

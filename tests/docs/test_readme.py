@@ -1,4 +1,4 @@
-"""The README is short, and its links work where it is shown."""
+"""The README is short, and its links work wherever it is shown."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_readme_is_short() -> None:
 
 
 def test_readme_has_links_that_work_where_it_is_shown() -> None:
-    """PyPI shows the README without the files beside it, so links are absolute once there is an address for them."""
+    """PyPI shows the README without the files beside it, so links become absolute once there is an address for them."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     targets = dict(re.findall(r"^\[([\w-]+)\]: (\S+)$", README, re.MULTILINE))
     used = set(re.findall(r"\]\[([\w-]+)\]", README))
@@ -34,7 +34,7 @@ def test_readme_has_links_that_work_where_it_is_shown() -> None:
 
 
 def test_results_of_the_quick_start_have_the_words_of_the_program(quickstart: Path) -> None:
-    """Digits differ with the rows; the rest of each line is what the program prints."""
+    """Numbers differ with the rows; the rest of each line is what the program prints."""
     artifact = dlrm_pl.load_artifact(quickstart / "artifacts" / "quickstart")
     for name, *_ in comparison(artifact.manifest, artifact.certificate):
         assert f"│ {name} " in README
@@ -43,7 +43,7 @@ def test_results_of_the_quick_start_have_the_words_of_the_program(quickstart: Pa
 
 
 def test_every_page_is_in_the_index_of_its_folder() -> None:
-    """And every folder of pages has one, which the index of all names."""
+    """Every folder of pages has an index, and the index of all pages names it."""
     docs = ROOT / "docs"
     for folder in sorted({page.parent for page in docs.rglob("*.md")}):
         index = (folder / "README.md").read_text()

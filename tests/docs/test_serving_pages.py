@@ -1,4 +1,4 @@
-"""Pages about the server install what their requests need."""
+"""Pages about the server install the packages that their requests need."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.docs.pages import PAGES, ROOT
 pytestmark = pytest.mark.untraced
 
 _EXTRAS = re.compile(r"(?:dlrm-pl|['\"]\.)\[([\w,-]+)\]")
-# An input of a request that is no tensor of the model, so it is named as a column.
+# Name of a request's input that is not a tensor of the model, so it is a column.
 _RAW_INPUT = re.compile(r'raw values|"name": (?!"(?:dense|indices|logit|probability)")', re.IGNORECASE)
 
 
@@ -21,7 +21,7 @@ def text_of(page: Path) -> str:
 
 
 def extras_of_servers(text: str) -> list[set[str]]:
-    """The extras of each installation on a page that brings the server."""
+    """Return the extras of each installation command on a page that installs the server."""
     return [extras for found in _EXTRAS.findall(text) if "serve" in (extras := set(found.split(",")))]
 
 
@@ -35,7 +35,7 @@ def test_pages_that_install_the_server_are_found() -> None:
 
 @pytest.mark.parametrize("page", SERVING, ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_page_that_sends_raw_values_installs_pyarrow(page: Path) -> None:
-    """Columns of raw values become a frame on the server, for which it needs the extra ``frames``."""
+    """The server turns columns of raw values into a frame, for which it needs the extra ``frames``."""
     text = text_of(page)
     if _RAW_INPUT.search(text):
         for extras in extras_of_servers(text):

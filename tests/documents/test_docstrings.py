@@ -1,4 +1,4 @@
-"""Descriptions that are written once, in a dataclass, and read in the help of everything that takes its fields."""
+"""Descriptions are written once, in a dataclass, and appear in the help of everything that takes its fields."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dataclasses of what was read."""
+"""Dataclasses made from parsed documents."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import pytest
 from dlrm_pl.documents.yaml_text import MAX_BYTES, MAX_VALUES, read_yaml
 from dlrm_pl.errors import ConfigurationError
 
-# Ten lines of ten references to the line before: 10^10 values.
+# Ten lines with ten references each to the previous line: 10^10 values.
 LAUGHS = "a0: &a0 [x, x]\n" + "".join(
     f"a{line}: &a{line} [{', '.join([f'*a{line - 1}'] * 10)}]\n" for line in range(1, 11)
 )
@@ -45,7 +45,7 @@ def test_as_many_values_as_are_allowed_are_read(tmp_path: Path) -> None:
         ("a: [1]\nb: " + "[" * 80 + "]" * 80, "line 2: nested deeper than 64"),
         ("a: " + "[" * 5000, "nesting depth"),
         ("".join("  " * line + "a:\n" for line in range(80)), "line 63: nested deeper than 64"),
-        # Each alias is nested five deep in what the next one stands for.
+        # Each alias is nested five deep in the next one's value.
         (
             "- &a0 [[[[[x]]]]]\n" + "".join(f"- &a{n} [[[[[*a{n - 1}]]]]]\n" for n in range(1, 20)),
             "line 13: nested deeper than 64",

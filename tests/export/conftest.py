@@ -1,4 +1,4 @@
-"""What the tests of all formats share."""
+"""Fixtures for the tests of all formats."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from tests.support.quantization.exported import CASES, Case, make_case
 
 @pytest.fixture(params=CASES)
 def case(request: pytest.FixtureRequest) -> Case:
-    """A model and a batch for it."""
+    """A model and a batch that fits it."""
     return make_case(request.param)

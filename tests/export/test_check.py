@@ -1,4 +1,4 @@
-"""What the comparison of an exported model with its artifact finds."""
+"""The comparison of an exported model with its artifact."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables in the layout of PyTorch and FBGEMM, against a reading of its bytes in NumPy and against torch's own ops."""
+"""Tables in PyTorch's and FBGEMM's layout, compared with a NumPy reader of the bytes and with torch's own ops."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.examples import examples
 
 
 def unpacked(packed: np.ndarray, bits: Bits, dim: int) -> np.ndarray:
-    """What the layout says, written down without torch."""
+    """Return the values that the layout defines, computed without torch."""
     if bits == 8:
         codes = packed[:, :dim].astype(np.float64)
         scale, bias = packed[:, dim:].copy().view("<f4").T
@@ -41,7 +41,7 @@ def test_rows_are_within_a_step(bits: Bits, rows: int, half: int, seed: int) -> 
     assert packed.shape == (rows, fused_row_bytes(bits, 2 * half))
     span = (values.max(dim=1).values - values.min(dim=1).values).numpy()[:, None]
     step = span / (255 if bits == 8 else 15)
-    # Half a step, and in 4 bits what float16 loses of scale and bias.
+    # Half a step; for 4 bits also what float16 loses of scale and bias.
     bound = 0.51 * step if bits == 8 else 0.51 * step + 2**-10 * np.abs(values.numpy()).max() * 2
     assert (np.abs(unpacked(packed.numpy(), bits, 2 * half) - values.numpy()) <= bound + 1e-6).all()
 
@@ -62,7 +62,7 @@ def test_torch_looks_up_what_was_written(bits: Bits, tmp_path: Path, monkeypatch
 
 
 def tbe_rows(values: np.ndarray, bits: Bits, alignment: int) -> np.ndarray:
-    """What FBGEMM 1.8's TBE for inference holds after ``quantize_embs``, written down without torch or FBGEMM."""
+    """Return the rows of FBGEMM 1.8's inference TBE after ``quantize_embs``, computed without torch or FBGEMM."""
     levels = 255 if bits == 8 else 15
     low, high = values.min(axis=1, keepdims=True), values.max(axis=1, keepdims=True)
     if bits == 8:
@@ -89,7 +89,7 @@ def test_tbe_rows_are_those_of_the_reference_byte_for_byte(tmp_path: Path, bits:
 
 
 def test_tbe_rows_of_fbgemm_itself() -> None:
-    """Rows that FBGEMM 1.8.0 with torch 2.13 gave for ``torch.manual_seed(0); torch.randn(10, 12)``."""
+    """The rows that FBGEMM 1.8.0 with torch 2.13 gave for ``torch.manual_seed(0); torch.randn(10, 12)``."""
     values = torch.randn(10, 12, generator=torch.Generator().manual_seed(0))
     int8 = [243, 33, 59, 192, 85, 83, 160, 145, 255, 242, 155, 0, 210, 73, 212, 208]
     int4 = [83, 50, 59, 192, 85, 153, 239, 9, 76, 204, 0, 0, 0, 0, 0, 0]
@@ -135,7 +135,7 @@ def test_tables_of_a_model_that_differs_in_one_row_are_kept(tmp_path: Path) -> N
         module.on_save_checkpoint(checkpoint)
         torch.save(checkpoint, tmp_path / f"{name}.ckpt")
         with torch.no_grad():
-            next(module.model.embedding_bags.parameters())[1] += 1  # No row of the sample that a fingerprint reads.
+            next(module.model.embedding_bags.parameters())[1] += 1  # The fingerprint does not sample this row.
     output = tmp_path / "tables"
     export_tables(tmp_path / "one.ckpt", output, RowFormat(8))
     before = (output / "tables.json").read_bytes()
@@ -174,7 +174,7 @@ def test_tables_name_their_columns_if_they_are_known(
     found = json.loads((tmp_path / "tables" / "tables.json").read_text())
     assert found.get("columns") == stated
     assert list(found["files"]) == [f"table-{index:02d}-tbe8.safetensors" for index in range(len(sizes))]
-    # Tables that an earlier version wrote name no columns, and are replaced all the same.
+    # Tables written by an earlier version name no columns, and are replaced all the same.
     found.pop("columns", None)
     (tmp_path / "tables" / "tables.json").write_text(json.dumps(found))
     assert recognize_fbgemm_tables(tmp_path / "tables") is not None

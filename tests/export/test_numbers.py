@@ -1,4 +1,4 @@
-"""What a model is taken apart into, and what is refused."""
+"""The numbers extracted from a model for an export, and models that are refused."""
 
 from __future__ import annotations
 

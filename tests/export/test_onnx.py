@@ -17,8 +17,8 @@ from dlrm_pl.runtime.int8_dlrm import Int8DLRM
 from tests.support import tiny
 from tests.support.quantization.exported import CASES, Case, make_case
 
-# Models that have every op between them. OpenVINO compiles what it reads, which takes a quarter of a second, and it
-# reads the graph that is checked in ONNX Runtime for all.
+# Models that together have every op. OpenVINO takes a quarter of a second to compile each, and it reads the same
+# graph that is checked with ONNX Runtime for all models.
 COMPILED = {
     *("int8 bags", "int4, odd", "fp16", "means", "self-interaction, clamped", "concatenation"),
     *("cross network, int4 bags", "cross network of floats"),
@@ -26,7 +26,7 @@ COMPILED = {
 
 
 def tolerances(model: Int8DLRM) -> dict[str, float]:
-    """Floats are summed in another order by Linears and dot products; a concatenation and a cross layer sum none."""
+    """Linears and dot products sum floats in another order; a concatenation and a cross layer do not sum any."""
     kept = "interaction" if model.architecture.interaction != "dot" else ""
     sums = {name: dtype for name, dtype in model.op_dtypes.items() if not name.startswith("tables.") and name != kept}
     return {"rtol": 0.0, "atol": 1e-6 if "fp32" in sums.values() else 0.0}
@@ -79,7 +79,7 @@ def test_openvino_computes_the_model(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["int8", "cross network"])
 def test_quotients_and_sums_are_rounded_alone(tmp_path: Path, name: str) -> None:
-    """Among so many rows are some whose bytes would differ if OpenVINO joined steps."""
+    """With so many rows, some bytes would differ if OpenVINO fused steps."""
     model = make_case(name)[0]
     batch = tiny.batches(1, 20_000, seed=9, architecture=model.architecture)[0]
     OpenVinoTarget().write(numbers_of(model), tmp_path, batch)

@@ -1,4 +1,4 @@
-"""Programs of torch.export compute the artifact's logits, with ops of torch alone."""
+"""Programs of torch.export compute the artifact's logits using only torch's own ops."""
 
 from __future__ import annotations
 

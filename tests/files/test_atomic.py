@@ -1,4 +1,4 @@
-"""Folders and files that appear whole or not at all."""
+"""Folders and files appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dlrm_pl.files.replacement import FinishedOutput, PlannedOutput
 
 
 def recognize(folder: Path) -> FinishedOutput | None:
-    """A folder with a mark holds a note and, in the mark, what it was made with."""
+    """A folder with a mark contains a note, and the mark states its settings."""
     if not (folder / "mark").exists():
         return None
     return FinishedOutput("a folder", "write", {"text": (folder / "mark").read_text()}, ("note", "mark"))
@@ -98,7 +98,7 @@ def test_what_a_killed_writer_left_is_removed_and_what_others_write_is_not(tmp_p
         try:
             assert process.stdout.readline() == "open\n"
             leftover = tmp_path / f".a[1].bin.{process.pid}.tmp"
-            other = tmp_path / ".a[1].bin.99999999.tmp"  # No process of this machine.
+            other = tmp_path / ".a[1].bin.99999999.tmp"  # No process of this machine has this id.
             unrelated = tmp_path / ".b.bin.99999999.tmp"
             unrelated.touch()
             with other.open("w") as held:
@@ -145,7 +145,7 @@ def test_file_appears_at_the_end_and_only_then(tmp_path: Path) -> None:
 
 def test_folder_that_is_read_only_itself_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "out", "one")
-    # Not by its mode: tests may run as root, who may write everything.
+    # Not through its mode: tests may run as root, who can write everything.
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "out")
     with pytest.raises(OutputError, match="out: is read-only"):
         write(tmp_path / "out", "one")
@@ -156,7 +156,7 @@ def test_folder_that_is_read_only_itself_is_refused(tmp_path: Path, monkeypatch:
 def test_full_disk_names_the_output(tmp_path: Path, kind: str) -> None:
     context = atomic_file(tmp_path / "out") if kind == "file" else atomic_folder(tmp_path / "out", planned())
     with pytest.raises(OSError, match="No space left") as caught, context:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # As of a write, which knows no name.
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # A write does not know the file's name.
     assert caught.value.filename == str(tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
@@ -168,7 +168,7 @@ def test_other_errors_are_not_about_the_output(tmp_path: Path) -> None:
 
 
 def test_folder_behind_a_link_is_replaced_and_the_link_stays(tmp_path: Path) -> None:
-    """Also where it points to nothing yet."""
+    """Also if the link's target does not exist yet."""
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "out").symlink_to("elsewhere/real")
     for text in ("one", "two"):
@@ -245,7 +245,7 @@ def test_device_is_written_to_and_stays_a_device() -> None:
 
 
 def test_open_file_by_its_number_goes_on_where_it_stands(tmp_path: Path) -> None:
-    """As with `program > file` and /dev/stdout for an output."""
+    """As with `program > file` and /dev/stdout as the output."""
     with (tmp_path / "out").open("w") as standing:
         standing.write("before\n")
         standing.flush()

@@ -1,4 +1,4 @@
-"""Changes of files, noticed at once."""
+"""Changes of files are noticed at once."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_write_and_cut_are_seen_before_anything_else_is_done(tmp_path: Path, cha
             os.close(descriptor)
 
 
-def test_file_that_another_one_takes_the_place_of_has_not_changed(tmp_path: Path) -> None:
+def test_file_that_another_one_replaces_has_not_changed(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"old")
     with (tmp_path / "a").open("rb") as file:
         changes = Changes([file.fileno()])
@@ -44,7 +44,7 @@ def test_file_that_another_one_takes_the_place_of_has_not_changed(tmp_path: Path
         assert not changes.seen()
 
 
-def test_system_that_watches_no_more_files_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_that_cannot_be_watched_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(OSError, match=r"Bad file descriptor|No such file"):
         Changes([10**6])
     monkeypatch.setattr(ctypes, "CDLL", lambda *args, **options: object())

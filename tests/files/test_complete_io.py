@@ -1,4 +1,4 @@
-"""Reads and writes go on where the system cuts them short."""
+"""Reads and writes continue after the system cuts them short."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CONTENT = bytes(range(256))
 
 @pytest.fixture
 def at_most_seven(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A system that reads and writes seven bytes at a time."""
+    """Let the system read and write at most seven bytes at a time."""
     write, pwrite, preadv = os.write, os.pwrite, os.preadv
     monkeypatch.setattr(os, "write", lambda file, view: write(file, view[:7]))
     monkeypatch.setattr(os, "pwrite", lambda file, view, offset: pwrite(file, view[:7], offset))
@@ -42,7 +42,7 @@ def test_short_reads_go_on_to_the_end_of_the_file(tmp_path: Path) -> None:
 
 
 class SlowFile:
-    """Gives three bytes at a time."""
+    """Returns three bytes at a time."""
 
     def __init__(self, content: bytes) -> None:
         self._rest = content

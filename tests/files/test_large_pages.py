@@ -1,4 +1,4 @@
-"""Large tensors get pages of 2 MiB where the system has them."""
+"""Large tensors get pages of 2 MiB if the system has any."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ needs_large_pages = pytest.mark.skipif(
 
 
 def memory_of(tensor: Tensor) -> dict[str, str]:
-    """What Linux states of the memory that a tensor lies in, by name."""
+    """Return what Linux states about the memory of a tensor, by name."""
     middle = tensor.data_ptr() + tensor.numel() * tensor.element_size() // 2
     stated: dict[str, str] = {}
     inside = False
@@ -39,27 +39,27 @@ def memory_of(tensor: Tensor) -> dict[str, str]:
 
 
 def large_page_bytes(tensor: Tensor) -> int:
-    """Bytes on large pages in the memory that a tensor lies in."""
+    """Return the number of bytes on large pages in a tensor's memory."""
     return int(memory_of(tensor)["AnonHugePages"].split()[0]) * 1024
 
 
 def asks_for_large_pages(tensor: Tensor) -> bool:
-    """Whether Linux was asked for large pages in this memory, be there any or not."""
+    """Tell whether Linux was asked for large pages for this memory, even if none are available."""
     return "hg" in memory_of(tensor)["VmFlags"].split()
 
 
 def fresh(values: int) -> Tensor:
-    """A tensor in memory that was never used before: what torch gives may lie on large pages from an earlier use."""
+    """Make a tensor in memory never used before: torch's may already be on large pages from an earlier use."""
     return torch.frombuffer(mmap.mmap(-1, 4 * values, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), dtype=torch.float32)
 
 
 def gets_large_pages(make: Callable[[], Tensor], needed: int) -> bool:
-    """Whether one of three tensors has so many bytes on large pages, which other programs may use up at any moment."""
+    """Tell whether one of three tensors has that many bytes on large pages, which other programs may use up anytime."""
     return any(large_page_bytes(make()) >= needed for _ in range(3))
 
 
 def skip_without_free_pages() -> None:
-    """Skip where memory is in such small pieces that the system has no large page left to give."""
+    """Skip the test if memory is so fragmented that the system has no large page left."""
 
     def probe() -> Tensor:
         tensor = fresh(20_000_000)

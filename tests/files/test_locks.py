@@ -1,4 +1,4 @@
-"""One process at a time writes a folder."""
+"""Only one process at a time writes a folder."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_lock_is_free_again_after_its_block(tmp_path: Path) -> None:
 def test_name_that_its_holder_gives_up_meanwhile_is_locked_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A ends and removes the file between B's opening and B's locking it; C must find B's lock all the same."""
+    """A ends and removes the file after B opens it but before B locks it; C must still see B's lock."""
     first = folder_lock(tmp_path / "out")
     first.__enter__()
     flock, ended = fcntl.flock, False

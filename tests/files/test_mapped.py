@@ -41,7 +41,7 @@ def test_bytes_beyond_the_file_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_larger_than_memory_is_mapped(tmp_path: Path) -> None:
-    """And written to, which takes memory for the pages that were touched."""
+    """Writing to it takes memory for the touched pages."""
     with sparse_file(tmp_path) as handle:
         table = map_elements(handle.fileno(), torch.float32, 1 << 38, 0)
     assert not table[:: 1 << 33].any()
@@ -60,7 +60,7 @@ def test_a_map_that_the_system_refuses_says_why(tmp_path: Path) -> None:
 
 
 def sparse_file(folder: Path) -> BinaryIO:
-    """A file of 1 TiB that takes no room."""
+    """Make a file of 1 TiB that takes no disk space."""
     with (folder / "sparse").open("wb") as handle:
         handle.truncate(1 << 40)
     return (folder / "sparse").open("rb")

@@ -1,4 +1,4 @@
-"""What may be replaced, and what is refused before the work."""
+"""What may be replaced, and what is refused before work begins."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_file_of_the_users_is_never_replaced(finished: Path, foreign: str) -> No
         check_folder(finished, planned(overwrite=True))
 
 
-def test_folder_under_the_name_of_a_file_of_ours_is_the_users(finished: Path) -> None:
+def test_folder_with_the_name_of_one_of_our_files_is_the_users(finished: Path) -> None:
     (finished / "rows").unlink()
     (finished / "rows").mkdir()
     with pytest.raises(OutputError, match="did not write, rows, and"):
@@ -149,11 +149,11 @@ def test_same_content_is_recognized_and_a_larger_file_is_not_read(tmp_path: Path
     assert holds(tmp_path / "link", b"text")
     assert not holds(path, b"test")
     assert not holds(tmp_path, b"")
-    os.truncate(path, 1 << 40)  # Sparse; more than memory holds.
+    os.truncate(path, 1 << 40)  # Sparse, and larger than memory.
     assert not holds(path, b"text")
 
 
-def test_links_that_go_round_are_refused(tmp_path: Path) -> None:
+def test_circular_links_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
     with pytest.raises(OutputError, match="a: cannot be written"):

@@ -1,4 +1,4 @@
-"""Numbers of bytes in words, and the check of a disk's free space."""
+"""Numbers of bytes in readable units, and the check of a disk's free space."""
 
 from __future__ import annotations
 

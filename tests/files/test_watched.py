@@ -1,4 +1,4 @@
-"""Files that change under a reader are refused; files that another one replaces are not."""
+"""Files that change under a reader are refused; files that are replaced by others are not."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def cut(path: Path) -> None:
 
 
 def replace(path: Path) -> None:
-    """As this program does it: another file is renamed to the name."""
+    """Replace a file as this program does: rename another file to its name."""
     other = path.with_name("other")
     other.write_bytes(path.read_bytes()[::-1])
     other.rename(path)
@@ -92,19 +92,19 @@ def test_rows_of_a_dataset_that_changes_are_refused(dataset_copy: Path, change: 
     assert len(first.labels) == 10
 
 
-def test_dataset_that_was_replaced_is_read_on_where_it_is_open_and_refused_where_it_is_not(dataset_copy: Path) -> None:
+def test_open_dataset_that_was_replaced_is_read_on_but_not_opened_again(dataset_copy: Path) -> None:
     rows = ClickDataset.of_split(DatasetFolder.open(dataset_copy), "val")
     before = rows[0:10].dense
     sent = pickle.dumps(rows)
     replace(dataset_copy / split_file_name("val"))
     np.testing.assert_array_equal(rows[0:10].dense, before)
-    # A worker that begins now would mix two files in one epoch.
+    # A worker that starts now would mix two files in one epoch.
     with pytest.raises(DataFormatError, match=r"val\.bin: was replaced or changed since the dataset was opened"):
         pickle.loads(sent)[0:10]
 
 
 def model_of(path: Path) -> DLRM:
-    """A model with a file that its weights came from."""
+    """Make a model with a file from which its weights came."""
     model = tiny.model()
     write_torch_file(path, {name: parameter.detach() for name, parameter in model.named_parameters()})
     model.weights_file = WeightsFile(path, TorchFile.open(path).contents)

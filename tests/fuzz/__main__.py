@@ -25,7 +25,7 @@ def main() -> int:
     )
     parser.add_argument("--round", type=int, help="run only this round")
     options = parser.parse_args()
-    # The number of the current round, shared with the parent, which survives when a sanitizer ends the child.
+    # The number of the current round, shared with the parent, which survives when a sanitizer kills the child.
     place = mmap.mmap(-1, 8)
     child = os.fork()
     if not child:
@@ -38,7 +38,7 @@ def main() -> int:
 
 
 def fuzz(seconds: float, seed: int, only: int | None, place: mmap.mmap) -> int:
-    """Run rounds until the time is over; each depends only on the seed and its number."""
+    """Run rounds until the time is up; each depends only on the seed and its number."""
     import numpy as np
     import torch
 

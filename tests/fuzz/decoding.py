@@ -1,4 +1,4 @@
-"""Random records, some with values that must not be there, decoded by native code and by NumPy."""
+"""Random records, some with invalid values, decoded by native code and by NumPy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.logs.any_columns import random_records, sizes_of
 
 
 def batches(rng: Rng) -> None:
-    """Decode batches of slices or row numbers, with a fault here and there."""
+    """Decode batches of slices or row numbers, with occasional faults."""
     columns, rows = random_columns(rng), int(rng.choice([1, 2, 15, 16, 17, 40, 300]))
     records = random_records(columns, rows, int(rng.integers(99)))
     modulus = int(rng.choice([-1, 1, 3]))
@@ -45,7 +45,7 @@ def batches(rng: Rng) -> None:
 
 
 def rows_outside(rng: Rng) -> None:
-    """Ask for rows that are not there."""
+    """Ask for rows that do not exist."""
     columns, rows = random_columns(rng), 20
     wrong: Any = [slice(0, 21), slice(20, 22), np.array([3, int(rng.choice([20, *HUGE]))])][rng.integers(3)]
     chosen = rows_of([slice(0, 5), wrong])
@@ -62,7 +62,7 @@ def rows_outside(rng: Rng) -> None:
 
 
 def days(rng: Rng) -> None:
-    """Decode the arrays of days, with bags that are stored or drawn, and a fault here and there."""
+    """Decode the arrays of days, with stored or drawn bags and occasional faults."""
     sizes = [int(size) for size in rng.integers(2, 40, rng.integers(1, 5))]
     drawn = bool(rng.random() < 0.5)
     widths = [int(width) for width in rng.choice([1, 1, 2, 3, 17, 70], len(sizes))]
@@ -116,7 +116,7 @@ def days(rng: Rng) -> None:
 
 
 def unaligned(rng: Rng, values: Any) -> Any:
-    """The same values from any byte on, as arrays lie in an archive."""
+    """Return the same values starting at any byte, as arrays lie in an archive."""
     place = int(rng.integers(0, 9))
     memory = np.zeros(values.nbytes + place, np.uint8)
     memory[place:] = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
@@ -131,7 +131,7 @@ def selection(rng: Rng, rows: int) -> Any:
 
 
 def random_columns(rng: Rng) -> Columns:
-    """Columns of any kind."""
+    """Return columns of any kind."""
     dense, sparse = [], []
     for number in range(rng.integers(1, 5)):
         transform: Any = ["log1p", "none", "standardize"][rng.integers(3)]

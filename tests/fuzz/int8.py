@@ -1,4 +1,4 @@
-"""Random calls of the int8 kernels: each variant against the fallback, with random shapes, indices and values."""
+"""Random calls of the int8 kernels, with each variant compared with the fallback: shapes, indices and values."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def lookups(rng: Rng) -> None:
     count = min(count, max(1, 4000 // dim))
     dtypes = rng.integers(0, len(TABLE_DTYPES), count).tolist()
     sizes = rng.integers(1, 50, count).tolist()
-    wild = rng.random() < 0.2  # Rows of any bytes, scales that are NaN or infinite included.
+    wild = rng.random() < 0.2  # Rows of any bytes, including scales that are NaN or infinite.
     tables = [table(rng, dtype, rows, dim, wild=wild) for dtype, rows in zip(dtypes, sizes, strict=True)]
     indices, offsets = bags(rng, sizes, batch)
     dense = numbers(rng, batch, dim)
     exact = damage(rng, dense, indices, offsets) and not wild
     given = {"dense": dense, "indices": indices, "offsets": offsets, "tables": tables, "dtypes": dtypes}
     shapes = misshapen(rng, given)
-    exact &= shapes is given  # Fewer indices end a bag too early, which is one error more.
+    exact &= shapes is given  # Fewer indices end a bag too early, which is an additional error.
     scale = None if rng.random() < 0.3 else float(10.0 ** rng.uniform(-3, 3))
     quantized = bool(rng.random() < 0.5), scale, int(rng.integers(0, 256))
     bag = shapes["indices"], shapes["offsets"], shapes["tables"], shapes["dtypes"]
@@ -47,7 +47,7 @@ def lookups(rng: Rng) -> None:
 
 
 def cross(rng: Rng) -> None:
-    """Call lookups with a cross network behind them."""
+    """Call lookups followed by a cross network."""
     dim, batch, count = dimension(rng), int(rng.integers(0, 150)), int(rng.choice([0, 1, 2, 3, 7, 26]))
     count = min(count, max(1, 3000 // dim))
     dtypes, sizes = rng.integers(0, len(TABLE_DTYPES), count).tolist(), rng.integers(1, 50, count).tolist()
@@ -75,7 +75,7 @@ def cross(rng: Rng) -> None:
 
 
 def mlp(rng: Rng) -> None:
-    """Call a chain of int8 and bf16 Linears on floats or bytes."""
+    """Call a chain of int8 and bf16 Linears with floats or bytes."""
     layers, wide = int(rng.integers(1, 5)), rng.random() < 0.1
     widths = rng.integers(1, 1500 if wide else 150, layers + 1).tolist()
     rows = int(rng.choice([0, 1, 2, 3, 15, 16, 17, 31, 33, 70, 530]))
@@ -105,7 +105,7 @@ def mlp(rng: Rng) -> None:
     given |= {"input_scales": (10.0 ** rng.uniform(-3, 3, layers)).tolist()}
     given |= {"input_zero_points": rng.integers(0, 256, layers).tolist()}
     given = misshapen(rng, given)
-    # Of errors in two layers, that of one block of rows is found before those in the next.
+    # If two layers have errors, those of one block of rows are found before those of the next block.
     agree(rng, lambda: ops.quantized_mlp(**given), exact=not halves.any())
 
 
@@ -188,7 +188,7 @@ def table(rng: Rng, dtype: int, rows: int, dim: int, *, wild: bool) -> Tensor:
 
 
 def bags(rng: Rng, sizes: list[int], batch: int) -> tuple[Tensor, Tensor | None]:
-    """Return indices of one row of each table for each sample, or of bags of up to twenty rows."""
+    """Return indices for one row of each table per sample, or for bags of up to twenty rows."""
     if rng.random() < 0.5:
         rows = [rng.integers(0, size, batch) for size in sizes]
         return torch.from_numpy(np.array(rows, np.int64).reshape(len(sizes), batch)), None
@@ -199,7 +199,7 @@ def bags(rng: Rng, sizes: list[int], batch: int) -> tuple[Tensor, Tensor | None]
 
 
 def damage(rng: Rng, values: Tensor, indices: Tensor | None = None, offsets: Tensor | None = None) -> bool:
-    """Sometimes change a number in one of the arguments; returns False if that may cause several errors."""
+    """Sometimes change a number in one of the arguments; returns False if this may cause several errors."""
     chance = rng.random()
     if chance < 0.15 and values.numel():
         values.view(-1)[int(rng.integers(values.numel()))] = float(rng.choice(SPECIAL))

@@ -1,4 +1,4 @@
-"""Random calls of the tables and hashes of values against their fallbacks."""
+"""Random calls of the value tables and hashes, compared with their fallbacks."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def integer_tables(rng: Rng) -> None:
 
 
 def string_tables(rng: Rng) -> None:
-    """Number texts, over several chunks and a restart, some of them with wrong offsets."""
+    """Number strings, over several chunks and a restart, some of them with wrong offsets."""
     chunks = [strings(rng) for _ in range(rng.integers(1, 5))]
     number_all(rng, chunks, fallback.PythonStringTable, lambda: native.NativeStringTable(library()))
 
 
 def hashes(rng: Rng) -> None:
-    """Hash integers and texts."""
+    """Hash integers and strings."""
     integers = rng.integers(-(2**63), 2**63 - 1, int(rng.integers(0, 50)))
     assert outcome(lambda: native.hash_integers(library(), integers)) == outcome(
         lambda: fallback.hash_integers(integers)
@@ -49,7 +49,7 @@ def library() -> Any:
 
 
 def number_all(rng: Rng, chunks: list[Any], slow: Callable[[], Any], fast: Callable[[], Any]) -> None:
-    """Number chunks of values in both tables, read them, restore a part of it or a wrong whole, and find values."""
+    """Number chunks of values in both tables, read them, restore a correct or wrong part of them, and find values."""
     missing = [None if rng.random() < 0.5 else rng.random(length(chunk)) < 0.2 for chunk in chunks]
     share, twice, first = rng.random(), rng.random() < 0.2, int(rng.choice([0, 1, *HUGE]))
 
@@ -76,7 +76,7 @@ def number_all(rng: Rng, chunks: list[Any], slow: Callable[[], Any], fast: Calla
 
 
 def same(fast: Callable[[], Any], slow: Callable[[], Any]) -> None:
-    """Check that both give the same values, or errors of the same kind, each in its own words."""
+    """Check that both give the same values, or errors of the same kind, whatever their wording."""
     found, expected = outcome(fast), outcome(slow)
     if vague(found) == "an error":
         assert vague(expected) == "an error", (found, expected)
@@ -86,7 +86,7 @@ def same(fast: Callable[[], Any], slow: Callable[[], Any]) -> None:
 
 
 def strings(rng: Rng) -> Strings:
-    """Return texts of few or many bytes, perhaps a part of larger arrays, perhaps with an offset that is wrong."""
+    """Return strings of few or many bytes, perhaps a part of larger arrays, perhaps with a wrong offset."""
     count, letters = int(rng.choice([0, 1, 20, 256, 400])), int(rng.choice([1, 2, 256]))
     sizes = rng.choice(LONG, count) if rng.random() < 0.3 else rng.integers(0, 4, count)
     start, spare = int(rng.choice([0, 0, 5])), int(rng.choice([0, 0, 9]))
@@ -113,7 +113,7 @@ def parts(values: Any) -> list[Any]:
 
 
 def front(values: Any, count: int, *, twice: bool) -> Any:
-    """Return the first values, the first one of them perhaps a second time."""
+    """Return the first values, perhaps with the first one repeated."""
     if not isinstance(values, Strings):
         return np.append(values[:count], values[:1] if twice else values[:0])
     texts = values.to_list()

@@ -1,4 +1,4 @@
-"""Outcomes of calls, to compare two implementations."""
+"""Outcomes of calls, for comparing two implementations."""
 
 from __future__ import annotations
 
@@ -36,5 +36,5 @@ def plain(value: Any) -> Any:
 
 
 def vague(result: Any) -> Any:
-    """Replace an error by a constant, since the message may name any of several faults."""
+    """Replace an error by a constant, because the message may name any one of several faults."""
     return "an error" if isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], str) else result

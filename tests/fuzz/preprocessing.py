@@ -1,4 +1,4 @@
-"""Random calls of the native functions of preprocessing against the NumPy fallback: log lines, tables, buckets."""
+"""Random calls of preprocessing's native functions and their NumPy fallback: log lines, tables, buckets."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LABELS: tuple[Label, ...] = get_args(Label)
 
 
 def parsing(rng: Rng) -> None:
-    """Parse valid lines, and lines with replaced pieces, of logs with different columns."""
+    """Parse valid lines, and lines with replaced pieces, from logs with different columns."""
     dense, sparse = shape(rng)
     fields = 1 + dense + sparse
     text = b"".join(
@@ -47,7 +47,7 @@ def parsing(rng: Rng) -> None:
 
     native = outcome(lambda: parse(engines()[1]))
     if isinstance(native[0], str):
-        # The fallback has no memory to overrun, and does not mind a text without an end.
+        # The fallback has no memory to overrun, and accepts a text without an end.
         assert native[0] == ShapeError.__name__, native
         assert not whole or text.count(b"\n") > room, native
     else:
@@ -138,13 +138,13 @@ def same(call: Callable[[Engine], Any]) -> None:
     fallback, native = (outcome(lambda engine=engine: call(engine)) for engine in engines())
     if isinstance(native, tuple) and native[0] == ShapeError.__name__:
         assert isinstance(fallback, tuple), fallback
-        assert fallback[0] == native[0], (fallback, native)  # Worded by each in its own way.
+        assert fallback[0] == native[0], (fallback, native)  # Each words it differently.
     else:
         assert fallback == native, f"{str(native)[:300]} / {str(fallback)[:300]}"
 
 
 def shape(rng: Rng) -> tuple[int, int]:
-    """Return numbers of dense and of sparse columns."""
+    """Return the numbers of dense and sparse columns."""
     shapes = ((13, 26), (1, 1), (1, 2), (1, 3), (3, 4), (40, 90))
     return shapes[int(rng.integers(len(shapes)))]
 
@@ -156,7 +156,7 @@ def log_line(rng: Rng, num_dense: int, num_sparse: int) -> bytes:
 
 
 def mutated(rng: Rng, line: bytes) -> bytes:
-    """Replace a piece of a text by bytes that mean something to a parser, or by random bytes."""
+    """Replace a piece of a text by bytes that are special to a parser, or by random bytes."""
     while rng.random() < 0.4:
         start = int(rng.integers(0, len(line) + 1))
         stop = start + int(rng.choice([0, 1, 2, 9, 300]))

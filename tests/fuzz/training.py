@@ -1,4 +1,4 @@
-"""Random calls of the native training step: random models, batches with faults, every variant, against torch."""
+"""Random calls of the native training step in every variant, compared with torch: random models, faulty batches."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.native.native_steps import Trained, a_batch, gradients
 
 
 def training_steps(rng: Rng) -> None:
-    """Train a random model for a step; what is refused must change nothing, the rest must be the gradient."""
+    """Train a random model for a step; a refused step must change nothing, others must apply the gradient."""
     architecture = any_architecture(rng)
     torch.manual_seed(int(rng.integers(1 << 30)))
     model = DLRM(architecture)
@@ -79,7 +79,7 @@ def any_architecture(rng: Rng) -> Architecture:
 
 
 def damage(rng: Rng, batch: ClickBatch) -> ClickBatch:
-    """The batch, or one with a wrong index, offset or value."""
+    """Return the batch, or one with a wrong index, offset or value."""
     kind = rng.random()
     if kind < 0.6:
         return batch
@@ -99,7 +99,7 @@ def damage(rng: Rng, batch: ClickBatch) -> ClickBatch:
 
 
 def misshapen(rng: Rng, batch: ClickBatch) -> ClickBatch:
-    """The batch, or one with a tensor of another length or type."""
+    """Return the batch, or one with a tensor of another length or type."""
     if rng.random() < 0.9:
         return batch
     name = str(rng.choice(["dense", "indices", "labels"]))

@@ -1,4 +1,4 @@
-"""Building of the site in this process, with the messages of MkDocs."""
+"""Builds the site in this process, and collects the messages of MkDocs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from tests.docs.pages import ROOT
 
 
 def build(folder: Path, root: Path = ROOT, **options: Any) -> None:
-    """Build the site of a repository into a folder, with other options than mkdocs.yml; raises what MkDocs refuses."""
+    """Build the site of a repository into a folder, overriding options of mkdocs.yml; raises MkDocs' errors."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Of libraries that MkDocs imports.
+        warnings.simplefilter("ignore")  # From libraries that MkDocs imports.
         from mkdocs.commands.build import build as build_site
         from mkdocs.config import load_config
         from mkdocs.exceptions import Abort

@@ -1,4 +1,4 @@
-"""What tests read of a page of the site: its anchors, what it links to, what it loads, and its blocks."""
+"""Parses a page of the site for the tests: its anchors, links, resources and blocks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Html(HTMLParser):
     links: list[str] = field(default_factory=list)
     """Targets of links to other pages and to anchors."""
     loaded: list[str] = field(default_factory=list)
-    """What the browser loads to show the page."""
+    """Resources that the browser loads to show the page."""
     blocks: Counter[str] = field(default_factory=Counter)
     """Number of headings, items, rows and so on in the article."""
     text: str = ""
@@ -59,7 +59,7 @@ class Html(HTMLParser):
 
 @cache
 def read(path: Path) -> Html:
-    """A page of the site, parsed."""
+    """Parse a page of the site."""
     page = Html()
     page.feed(path.read_text())
     return page

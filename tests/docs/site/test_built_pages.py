@@ -1,4 +1,4 @@
-"""The built site: complete links, nothing from another host, and what GitHub shows of the same pages."""
+"""The built site has working links, loads nothing from other hosts, and shows the same as GitHub."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 
 
 def html_of(site: Path, name: str) -> Path:
-    """The file of a page, by its path in the repository."""
+    """Return the file of a page, given its path in the repository."""
     place = Path(Places.on_site(name))
     return site / (place.parent if place.name in ("index.md", "README.md") else place.with_suffix("")) / "index.html"
 
 
 def faults(site: Path) -> list[str]:
-    """Links of the site that lead nowhere, and what comes from another host."""
+    """Return links of the site that lead nowhere, and resources from other hosts."""
     found = []
     for path in sorted(site.rglob("*.html")):
         page, name = read(path), path.relative_to(site)
         if name.name == "404.html":
-            continue  # Shown at any address, so its links begin with a slash.
+            continue  # Served at any address, so its links begin with a slash.
         for target in page.links + page.loaded:
             parts = urlsplit(target)
             if parts.scheme or parts.netloc:
@@ -88,7 +88,7 @@ def test_every_file_of_the_repository_that_a_page_links_to_is_shown(site: Path) 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_page_is_what_github_shows(name: str, site: Path) -> None:
-    """Python-Markdown reads lists and tables otherwise than GitHub where a page is careless with blank lines."""
+    """Python-Markdown parses lists and tables differently from GitHub if blank lines are missing."""
     github = Html()
     text = (ROOT / name).read_text()
     if name == f"docs/{PAGE}":

@@ -1,4 +1,4 @@
-"""The pages of the error messages: every message of the code is there, as its user sees it."""
+"""The pages of error messages contain every message of the code as its user sees it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.docs.site.html import read
 
 pytestmark = pytest.mark.untraced
 
-# Errors whose text no user sees: signals between our own functions, and what another message says in its place.
+# Errors whose text users never see: signals between our functions, and texts that another message replaces.
 INSIDE = {
     "ClientGoneError": "the client that would read it has gone",
     "CompilationError": "a row of the table says that the model could not be compiled",
@@ -44,7 +44,7 @@ def pages() -> dict[str, str]:
 
 @cache
 def plain() -> str:
-    """What all pages say, without markup and the classes, which stand between what was wrong and what to do."""
+    """Return the text of all pages, without markup and class names, which stand between error and remedy."""
     return squeezed(html.unescape(re.sub(r"<code>[^<]*</code>|<[^>]+>", " ", "\n".join(pages().values()))))
 
 
@@ -53,7 +53,7 @@ def squeezed(text: str) -> str:
 
 
 def literals(node: ast.AST) -> list[str]:
-    """The texts in an expression, but those that its own functions look for or put between others."""
+    """Return the strings in an expression, except search strings and separators of its own functions."""
     found = []
     for part in ast.walk(node):
         if isinstance(part, ast.Constant) and isinstance(part.value, str):
@@ -64,7 +64,7 @@ def literals(node: ast.AST) -> list[str]:
 
 
 def test_every_message_of_the_code_is_on_a_page() -> None:
-    """What is raised is found here in another way than the pages find it: by the words in its expression."""
+    """Finds raised errors differently from the pages: by the words in their expressions."""
     missing, seen = [], 0
     ours = {node.name for module in code().modules for node in module.nodes if isinstance(node, ast.ClassDef)}
     for module in code().modules:
@@ -76,7 +76,7 @@ def test_every_message_of_the_code_is_on_a_page() -> None:
             if not isinstance(node, ast.Raise) and not name.endswith("Error"):
                 continue
             if name in INSIDE or (re.match("_?[A-Z]", name) and name not in ours):
-                continue  # Of Python or of a library: a part of a message of ours, or a mistake in our own code.
+                continue  # Raised by Python or a library: part of one of our messages, or a mistake in our own code.
             for text in literals(made):
                 seen += 1
                 if squeezed(text) not in plain():
@@ -111,7 +111,7 @@ def test_a_message_that_a_user_sees_fits_one_of_its_area(area: str, cause: objec
 
 
 def fits(template: str, text: str) -> bool:
-    """Whether a text is a template with values in it; alternatives are not told apart."""
+    """Tell whether a text fits a template with values filled in; alternatives are not distinguished."""
     parts = re.split(f"{OPEN}[^{CLOSE}]*{CLOSE}", template)
     return re.fullmatch(".*".join(re.escape(part) for part in parts), text) is not None
 

@@ -1,4 +1,4 @@
-"""The site in a real browser: no page is wider than a phone or a desk, in light and dark, and the search finds."""
+"""In a real browser, no page is wider than a phone or desktop window, in light and dark, and the search works."""
 
 from __future__ import annotations
 
@@ -84,11 +84,11 @@ def test_search_finds(words: str, found: str, width: int, window: Browser, addre
 
 
 def search(window: Browser, words: str) -> list[str]:
-    """The addresses of what the site's search lists for words that are typed into its field."""
+    """Type words into the site's search field and return the addresses of the results."""
     window.run("document.querySelector('label.md-header__button[for=__search], .md-search__input').click()")
     window.wait_for("return document.querySelector('.md-search__input').offsetWidth > 0")
     window.run("document.querySelector('.md-search__input').focus()")
-    time.sleep(0.3)  # The theme reads its index when the field gets the focus.
+    time.sleep(0.3)  # The theme loads its index when the field gets the focus.
     window.devtools("Input.insertText", text=words)
     window.wait_for("return document.querySelectorAll('.md-search-result__link').length")
     return list(window.run("return [...document.querySelectorAll('.md-search-result__link')].map(link => link.href)"))

@@ -1,4 +1,4 @@
-"""Every page is in the site's navigation, and every entry of it is a page; without building the site."""
+"""Every page is in the site's navigation, and every entry is a page; checked without building the site."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def entries(nav: Any) -> list[str]:
 
 
 def test_navigation_has_every_page_once() -> None:
-    """A new page in docs/ gets a line under `nav` in mkdocs.yml."""
+    """A new page in docs/ needs a line under `nav` in mkdocs.yml."""
     generated = [*python_pages(public_names(ROOT)), *(f"{FOLDER}/{area.name}.md" for area in AREAS)]
     pages = [*(Places.on_site(str(page.relative_to(ROOT))) for page in PAGES), *generated]
     listed = entries(CONFIG["nav"])

@@ -1,4 +1,4 @@
-"""The pages of the public names: all of them, with what their docstrings say."""
+"""The pages of the public names contain all names, with the contents of their docstrings."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_docstrings_are_read_as_they_are_meant(subject: str, site: Path) -> None
 
 @pytest.mark.slow
 def test_descriptions_that_another_class_has_are_there(site: Path) -> None:
-    """Two docstrings are completed when the code is imported, which Griffe does not do."""
+    """Two docstrings are completed when the code is imported, which Griffe does not do by itself."""
     text = " ".join(read(site / FOLDER / "training" / "index.html").text.split())
     for source in (TuningSettings, QuantizationConfig):
         for name, description in attribute_descriptions(source).items():
