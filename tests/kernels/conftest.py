@@ -1,4 +1,4 @@
-"""Each variant of the kernels in turn, and two threads."""
+"""Runs tests with each variant of the kernels, on two threads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from dlrm_pl.kernels.int8.selection import ISAS, available, isa
 
-# Those of another architecture are not this machine's to skip: test_aarch64.py runs them in an emulator.
+# Variants of another architecture are not skipped here: test_aarch64.py runs them in an emulator.
 OF_THIS_ARCHITECTURE = [name for name in ISAS if name.startswith("neon") <= (platform.machine() == "aarch64")]
 
 

@@ -37,7 +37,7 @@ def test_every_library_compiles(tmp_path: Path, extension: dict[str, list[str]])
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What plain C++ gives on this processor, by job. The other tests of this folder hold it against NumPy."""
+    """Return what plain C++ gives on this processor, by job. Other tests in this folder compare it with NumPy."""
     program = build("g++", tmp_path_factory.mktemp("here"))
     return {job: found for (job, variant), found in run([str(program)]).items() if variant == "generic"}
 
@@ -86,7 +86,7 @@ def test_jobs_end_well_and_in_each_error(expected: dict[str, str]) -> None:
 
 
 def build(compiler: str, folder: Path, *checks: str) -> Path:
-    """Compile the driver with the kernels, as ``pyproject.toml`` compiles them but for what takes the compiler long."""
+    """Compile the driver with the kernels as ``pyproject.toml`` does, except for flags that slow the compiler down."""
     kernels = next(extension for extension in EXTENSIONS if extension["name"] == "dlrm_pl.kernels._int8")
     flags = [flag for flag in kernels["extra-compile-args"] if flag not in ("-O3", "-fvisibility=hidden")]
     flags += ["-O2", "-w", f"-I{KERNELS}", *checks, *(["-static"] if compiler == CROSS else [])]

@@ -1,4 +1,4 @@
-"""Linears of bfloat16 in the MLP kernel of every variant that this machine has."""
+"""Linears in bfloat16 in the MLP kernel of every variant that this machine supports."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_a_layer_is_close_to_a_linear_of_torch(variant: str) -> None:
     layer, x = Mixed([479, 64], "b", 3), numbers(40, 479, 3)
     weight = layer.weights[0].double()
     exact = x.bfloat16().double() @ weight.T + layer.biases[0].double()
-    # Half a step of the result, and the rounding of the sum in float32.
+    # Half a step of the result, plus the rounding of the sum in float32.
     magnitude = x.bfloat16().double().abs() @ weight.abs().T
     assert bool(((layer.run(x).double() - exact).abs() <= 2**-8 * exact.abs() + 2**-19 * magnitude).all())
 

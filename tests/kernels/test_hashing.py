@@ -1,4 +1,4 @@
-"""Digests of blocks: those of the reference implementation of BLAKE3, by every variant and by the fallback."""
+"""Every variant and the fallback compute the block digests of BLAKE3's reference implementation."""
 
 from __future__ import annotations
 

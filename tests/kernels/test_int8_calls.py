@@ -1,4 +1,4 @@
-"""How the ops are called: shapes, variants by name, threads and forks."""
+"""How the ops are called: shapes, named variants, threads and forks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lookups with a cross network behind them, by every variant, against NumPy and bit by bit against the others."""
+"""Lookups followed by a cross network in every variant: compared with NumPy, and bit by bit with each other."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_the_first_sample_that_is_not_finite_is_named(
     for sample in (77, 130):
         if in_table:
             assert lookups.offsets is not None
-            place = next(  # The first lookup of the table's first bag from this sample on that is not empty.
+            place = next(  # The first lookup in the table's first nonempty bag from this sample on.
                 int(lookups.offsets[bag])
                 for bag in range(sample, 200)
                 if lookups.offsets[bag + 1] > lookups.offsets[bag]
@@ -113,7 +113,7 @@ def test_the_first_sample_with_a_bad_index_is_named(variant: str, two_threads: N
 
 
 def test_results_do_not_depend_on_earlier_calls(variant: str) -> None:
-    """Padding is cleared, also where earlier calls were of other widths."""
+    """Padding is cleared, even if earlier calls had other widths."""
     small, results = Crossed(Lookups(["int8"], 10, 40, 7, multi_hot=False), 2, 5, 7), []
     for seed in (8, 9):
         Crossed(Lookups(["int8"] * 3, 64, 60, seed, multi_hot=False), 2, 70, seed).run(0.01, seed)

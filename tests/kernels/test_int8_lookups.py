@@ -1,4 +1,4 @@
-"""Lookups, pooling and interaction by every variant, against NumPy and bit by bit against the others."""
+"""Lookups, pooling and interaction in every variant: compared with NumPy, and bit by bit with each other."""
 
 from __future__ import annotations
 

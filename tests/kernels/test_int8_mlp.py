@@ -1,4 +1,4 @@
-"""The MLP kernel in every variant that this machine has, against NumPy."""
+"""The MLP kernel in every variant that this machine supports, compared with NumPy."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_mlp_names_what_is_not_finite(variant: str, two_threads: None, bad: floa
 
 
 def test_results_do_not_depend_on_earlier_calls(variant: str) -> None:
-    """Even of weights that were packed for more inputs than the caller states: those that are missing are 0."""
+    """Also if weights were packed for more inputs than the caller states: missing inputs are 0."""
     for full, fewer in (([64, 20, 3], [6, 20, 3]), ([13, 64, 3], [13, 20, 3])):
         chain = Chain(full, 7)
         outs = [padded(np.zeros(width, np.float32)).shape[0] for width in fewer[1:]]

@@ -1,4 +1,4 @@
-"""Packing of rows by every variant."""
+"""Packing of rows in every variant."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def test_packing_is_within_half_a_step(variant: str, dtype: str, rows: int, dim:
         if dtype == "int8"
         else (values.amax(1).clamp_min(0) - values.amin(1).clamp_max(0)) / 15
     )
-    # Half a step; for int4 another half where the zero point is not a whole step, and 1/128 of bfloat16.
-    allowed = span * (0.5001 if dtype == "int8" else 1.02) + 2e-29  # What is smaller is taken as 0.
+    # Half a step; for int4 another half if the zero point is not a whole step, and 1/128 for bfloat16.
+    allowed = span * (0.5001 if dtype == "int8" else 1.02) + 2e-29  # Smaller values become 0.
     assert ((torch.from_numpy(unpacked) - values).abs() <= allowed[:, None]).all()
     assert torch.equal(packed, pack_with("fallback", values, dtype))
 

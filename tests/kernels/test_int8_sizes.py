@@ -1,4 +1,4 @@
-"""What does not fit together is refused: by the ops in words, and by the C functions themselves, whoever calls them."""
+"""Arguments that do not fit together are refused, by the ops with a message and by the C functions themselves."""
 
 from __future__ import annotations
 
@@ -332,7 +332,7 @@ def test_touching_rows_checks_rows_and_indices() -> None:
 @pytest.mark.parametrize("name", available())
 @pytest.mark.parametrize("index", [2**62, -(2**62), 2**63 - 1, -(2**63)])
 def test_an_index_without_an_address_is_named(monkeypatch: pytest.MonkeyPatch, name: str, index: int) -> None:
-    """It is prefetched a few samples before it is looked up, and has no address to compute."""
+    """The row is prefetched a few samples before its lookup, when no address can be computed for this index."""
     monkeypatch.setenv("DLRM_PL_ISA", name)
     indices = torch.zeros(2, 40, dtype=torch.int64)
     indices[1, 17] = index

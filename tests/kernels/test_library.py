@@ -1,4 +1,4 @@
-"""Native libraries are found by names without a version of Python, and by those of earlier builds."""
+"""Native libraries are found by names without a Python version, and by the names of earlier builds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SHA-256 of blocks: as the standard library computes it, by the processor's instructions and without them."""
+"""SHA-256 of blocks equals the standard library's, with the processor's instructions and without them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def expected(data: bytes, block: int) -> bytes:
 
 @settings(deadline=None)
 @given(block=st.integers(1, 700), blocks=st.integers(0, 7), rest=st.integers(0, 699), seed=st.integers(0, 99))
-@example(block=55, blocks=2, rest=0, seed=0)  # The last that leaves room for the bit and the length.
+@example(block=55, blocks=2, rest=0, seed=0)  # The last size that leaves room for the bit and the length.
 @example(block=56, blocks=3, rest=55, seed=0)
 @example(block=63, blocks=2, rest=0, seed=0)
 @example(block=64, blocks=2, rest=0, seed=0)
@@ -43,6 +43,6 @@ def test_without_the_instructions_the_digests_are_the_same(monkeypatch: pytest.M
     assert sha256_blocks(data, 99) == native == expected(data, 99)
 
 
-def test_a_block_has_bytes() -> None:
+def test_a_block_must_not_be_empty() -> None:
     with pytest.raises(ShapeError, match="block_bytes=0 must be at least 1"):
         sha256_blocks(b"abc", 0)

@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 CODE = ROOT / "dlrm_pl" / "kernels" / "training" / "cpp"
 FOUND = 66
-"""Exit status of a program in which ThreadSanitizer has found something."""
+"""Exit status of a program in which ThreadSanitizer found a race."""
 
 
 def has_sanitizer() -> bool:
@@ -34,7 +34,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The driver with the native training step, AMX by a stand-in in software."""
+    """Build the driver with the native training step, using a software stand-in for AMX."""
     extensions = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["ext-modules"]
     training = next(extension for extension in extensions if extension["name"] == "dlrm_pl.kernels._training")
     flags = [flag for flag in training["extra-compile-args"] if flag not in ("-O3", "-g0")]

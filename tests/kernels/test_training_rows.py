@@ -1,4 +1,4 @@
-"""Rows of the tables in a native step: grouped, summed and updated, and read by halves."""
+"""Table rows in a native step: grouped, summed and updated, and read by halves."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ONE = Rates(learning_rate=1.0)
 SHAPE = Architecture((3, 70_000, 1000), 16, (13, 16), (8, 1), pooling=("sum", "mean", "sum"))
 
 
-# Few and many lookups are sorted by different numbers of bits, the rows of the large table in two or three rounds.
+# Few and many lookups are sorted by different numbers of bits, and rows of the large table in two or three rounds.
 @pytest.mark.parametrize(("size", "multi_hot"), [(40, False), (1500, False), (40, True), (1200, True)])
 def test_rows_are_summed_before_they_are_updated(size: int, multi_hot: bool) -> None:
     torch.manual_seed(2)
@@ -46,15 +46,15 @@ def test_long_bags_are_pooled_and_trained(dim: int, level: int) -> None:
     shape = Architecture((3, 40, 5000), dim, (13, dim), (8, 1), pooling=("sum", "mean", "sum"))
     torch.manual_seed(2)
     model = DLRM(shape)
-    # Blocks of samples are pooled together, of which the last is not whole; a table of 3 rows has them 17 times a bag.
+    # Samples are pooled in blocks, the last of them partial; a row of the 3-row table occurs about 17 times per bag.
     batch = a_batch(shape, 70, 1, multi_hot=True, longest=100)
     loss, expected = gradients(model, batch)
     _, of_torch = gradients(model, batch, dtype=torch.float32)
     trained = Trained(model, level=level)
-    # With a limit, the gradients of a row are summed before it changes.
+    # With a limit, the gradients of a row are summed before the row changes.
     assert trained.step(batch, ONE, largest_value=1e30) == pytest.approx(loss, rel=1e-4)
     for before, after, gradient, torchs in zip(model.parameters(), trained.weights(), expected, of_torch, strict=True):
-        # Sums of thousands of terms, of which the weights, up to 1, lose what is below 1e-7.
+        # Sums of thousands of terms; the weights, up to 1, lose what is below 1e-7.
         error = (before.detach() - after - gradient).norm()
         assert float(error) < 4 * float((torchs - gradient).norm()) + 1e-7 * before.numel() ** 0.5
 
@@ -66,7 +66,7 @@ def test_tables_of_uneven_bags_are_shared_among_threads_without_another_result(r
     model = DLRM(shape)
     whole = a_batch(shape, 90, 1, multi_hot=True, longest=60)
     assert whole.offsets is not None
-    # Only the tables 0 and 1 have long bags: their lookups are most of all, and a row's are those of many threads.
+    # Only tables 0 and 1 have long bags: they have most of the lookups, and many threads look up the same row.
     lengths = whole.offsets.diff().view(5, 90)
     kept = [
         column[: 90 if table > 1 else None] for table, column in enumerate(whole.indices.split(lengths.sum(1).tolist()))
@@ -90,7 +90,7 @@ def test_memory_of_lookups_does_not_grow_with_the_tables() -> None:
     trained = Trained(DLRM(shape), table_rule="adagrad")
     before = resident_bytes()
     trained.step(batch, ONE)
-    # 360,000 lookups, each sorted from one place of 24 bytes into another, and some activations of 240,000 bags.
+    # 360,000 lookups, each sorted between two places of 24 bytes, plus some activations of 240,000 bags.
     assert resident_bytes() - before < 200e6
 
 

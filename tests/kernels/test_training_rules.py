@@ -1,4 +1,4 @@
-"""Optimizers of the native step against those of the torch path, over some steps."""
+"""Optimizers of the native step match the torch path over several steps."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_native_steps_are_those_of_the_torch_path(
     torch.manual_seed(3)
     model = DLRM(architecture)
     trained = Trained(model, dense_rule=dense, table_rule=tables)  # type: ignore[arg-type]
-    # An epsilon that is felt: without it, the first step of these optimizers has the sign of a gradient of 1e-9.
+    # A large epsilon: without it, the first step of these optimizers has the sign of a gradient of 1e-9.
     settings = OptimizerSettings(
         optimizer=tables,  # type: ignore[arg-type]
         dense_optimizer=dense,  # type: ignore[arg-type]
@@ -45,7 +45,7 @@ def test_native_steps_are_those_of_the_torch_path(
         dense_weight_decay=0.1 if dense in ("adam", "lamb") else 0.0,
     )
     optimizer = make_optimizer(model, settings)
-    for seed in range(3):  # Later a ReLU may be at 1e-6, and its sign is then a matter of the order of sums.
+    for seed in range(3):  # Later a ReLU's input may be 1e-6, with a sign that depends on the order of sums.
         batch = a_batch(architecture, 40, seed, multi_hot=multi_hot)
         rates, table_rates = rates_of(optimizer)
         trained.step(batch, Rates(*rates), Rates(*table_rates))

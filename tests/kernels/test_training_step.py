@@ -1,4 +1,4 @@
-"""A native training step against float64 autograd, for every kind of processor that runs here."""
+"""A native training step compared with float64 autograd, for every kind of processor that can run here."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_step_of_sgd_subtracts_the_gradient(shape: str, multi_hot: bool, level
     trained = Trained(model, level=level)
     assert trained.step(batch, ONE) == pytest.approx(loss, rel=2e-6)
     for before, after, gradient in zip(model.parameters(), trained.weights(), expected, strict=True):
-        # The sums have at most some thousand terms, each rounded to 2^-24 of its size.
+        # The sums have at most about a thousand terms, each rounded to 2^-24 of its size.
         scale = float(gradient.abs().max()) + 1e-3
         assert float((before.detach() - after - gradient).abs().max()) < 2e-5 * scale + 1e-6
 
@@ -79,14 +79,14 @@ def test_a_step_in_bfloat16_differs_by_its_rounding(shape: str, level: int) -> N
         native = [before.detach() - after for before, after in zip(model.parameters(), trained.weights(), strict=True)]
         errors.append(relative_errors(native, expected))
         errors_of_torch.append(of_torch)
-    # Both round the same values to bfloat16, torch some more of them. A few ReLUs change sides, which a mean bears.
+    # Both round the same values to bfloat16, torch some more. A few ReLUs change sides, so the mean is compared.
     mine, torchs = torch.tensor(errors).mean(0), torch.tensor(errors_of_torch).mean(0)
     assert bool((mine < 1.5 * torchs + 0.01).all()), (mine, torchs)
 
 
 @cache
 def gradients_in_bfloat16(shape: str) -> list[tuple[DLRM, ClickBatch, float, list[torch.Tensor], list[float]]]:
-    """Eight models with a batch, its loss and gradients, and how far torch's are from them in bfloat16."""
+    """Return eight models with a batch, its loss and gradients, and the relative errors of torch's in bfloat16."""
     found = []
     for seed in range(8):
         model, batch = model_of(SHAPES[shape], seed), a_batch(SHAPES[shape], 64, seed)
@@ -123,7 +123,7 @@ def test_any_number_of_threads_gives_the_same_bits(
 @pytest.mark.parametrize("level", all_levels("bf16"))
 def test_vectors_that_bypass_the_cache_are_the_same(level: int) -> None:
     batch, results = a_batch(SHAPES["wide"], 640, 1), []
-    for threads in (1, 3):  # A thread's vectors take 4.4 MB, or 1.5 MB.
+    for threads in (1, 3):  # A thread's vectors take 4.4 MB or 1.5 MB.
         trained = Trained(model_of(SHAPES["wide"]), level=level, precision="bf16")
         trained.step(batch, Rates(0.5), threads=threads)
         results.append(trained.weights())
@@ -141,7 +141,7 @@ def test_gradients_that_are_subtracted_at_once_are_those_that_are_kept(shape: st
         trained = Trained(model_of(SHAPES[shape]), level=level, precision="bf16")
         for seed in range(3):
             batch = a_batch(SHAPES[shape], size, seed)
-            # The tables stay: their gradients are added up in another order.
+            # The tables do not change, because their gradients are summed in another order.
             trained.step(batch, Rates(0.5), Rates(0.0), largest_value=largest_value, threads=threads)
         results.append(trained.weights())
     for other in results[1:]:
@@ -219,7 +219,7 @@ def test_an_index_beyond_its_table_changes_nothing(place: tuple[int, int], value
 def test_an_index_is_told_before_a_loss_that_is_not_finite(threads: int) -> None:
     model = model_of(SHAPES["dot"])
     batch = a_batch(SHAPES["dot"], 160, 7)
-    batch.dense[3, 2] = float("inf")  # Another thread's sample, and an earlier one.
+    batch.dense[3, 2] = float("inf")  # In an earlier sample, of another thread.
     batch.indices[2, 150] = 1000
     trained = Trained(model)
     assert trained.try_step(batch, ONE, threads=threads) == StepFailure("index", 150, 2, 1000)
@@ -258,7 +258,7 @@ def test_a_loss_that_is_not_finite_changes_nothing(value: float) -> None:
 @pytest.mark.parametrize("shape", ["diagonal", "dcn", "dcn of whole blocks"])
 def test_no_result_depends_on_what_a_larger_batch_left_in_memory(shape: str, precision: str, level: int) -> None:
     model = model_of(SHAPES[shape])
-    # Of 37 samples the last are not a whole block, and of 90 the first are in all memory that they use.
+    # The last of 37 samples do not fill a block; the first of 90 use all memory that the smaller batch uses.
     large, small = a_batch(SHAPES[shape], 90, 8), a_batch(SHAPES[shape], 37, 7)
     fresh, used = Trained(model, level=level, precision=precision), Trained(model, level=level, precision=precision)
     used.step(large, Rates(0.0))

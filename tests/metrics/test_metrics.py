@@ -1,4 +1,4 @@
-"""AUROC, calibration and the paired difference, against definitions written out."""
+"""AUROC, calibration and the paired difference, compared with explicit definitions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.support.processes.ranks import run_ranks
 
 
 def rows(size: int, seed: int, levels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Scores of two models with many ties, and labels of both classes."""
+    """Return scores of two models with many ties, and labels of both classes."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 2, size)
     labels[:4] = 0, 1, 0, 1
@@ -164,7 +164,7 @@ def test_calibration_equals_its_definitions(size: int, seed: int, batch: int) ->
     assert (found["rows"], found["clicks"]) == (size, labels.sum())
 
 
-def test_model_that_knows_the_rate_alone_has_normalized_entropy_one() -> None:
+def test_model_that_knows_only_the_rate_has_normalized_entropy_one() -> None:
     labels = torch.tensor([1.0] + [0.0] * 3)
     metric = ClickCalibration()
     metric.update(torch.full((4,), -math.log(3)), labels)
@@ -174,7 +174,7 @@ def test_model_that_knows_the_rate_alone_has_normalized_entropy_one() -> None:
 
 
 def test_certain_and_wrong_loses_its_logit() -> None:
-    """Their probabilities are 0 and 1, in float64 as well."""
+    """The probabilities are 0 and 1, even in float64."""
     metric = ClickCalibration()
     metric.update(torch.tensor([-1000.0, 1000.0, 1000.0]), torch.tensor([1.0, 0.0, 1.0]))
     values = metric.compute()
@@ -254,7 +254,7 @@ def test_identical_scores_have_no_error() -> None:
 
 
 def test_interval_covers_the_true_difference_as_often_as_it_says() -> None:
-    """600 draws of two models whose AUROCs are equal: the 90 % interval holds 0 in 90 % of them, give or take."""
+    """600 draws of two models with equal AUROCs: the 90 % interval contains 0 in about 90 % of them."""
     rng = np.random.default_rng(0)
     covered = 0
     for _ in range(600):

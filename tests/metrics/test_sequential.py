@@ -1,4 +1,4 @@
-"""The test that is looked at again and again: its errors by simulation, its looks one by one."""
+"""The sequential test: its error rates by simulation, and its looks one by one."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def test_wrong_verdicts_are_rarer_than_allowed(factor: float) -> None:
 
 
 def test_at_the_tolerance_itself_looking_often_does_not_find_a_verdict_by_chance() -> None:
-    """With an interval that forgets the earlier looks, a fifth of these trials is wrong."""
+    """With an interval that ignores the earlier looks, a fifth of these trials are wrong."""
     pair = BinormalPair(auroc=0.8, drop=TOLERANCE * 1.001, label_rate=0.2)
     rates = error_rates(pair, tolerance=TOLERANCE, confidence=0.9, first_block=250, rows=8000, trials=100, seed=5)
     assert rates.wrong <= 17  # 10 are allowed; more than 17 would happen once in 100 runs.
 
 
-def test_simulated_models_have_the_auroc_that_is_said() -> None:
+def test_simulated_models_have_the_stated_auroc() -> None:
     pair = BinormalPair(auroc=0.8, drop=0.02, label_rate=0.3)
     found = paired_auroc_difference(*pair.draw(np.random.default_rng(0), 400_000))
     assert found.first == pytest.approx(0.8, abs=0.003)

@@ -1,4 +1,4 @@
-"""The interval of a share, against its definition."""
+"""The interval of a share, compared with its definition."""
 
 from __future__ import annotations
 

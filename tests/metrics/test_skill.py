@@ -1,4 +1,4 @@
-"""What is said of models that are no better than chance or than a constant, and that nothing is said of others."""
+"""Warnings about models no better than chance or a constant, and none about other models."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_nothing_is_said_of_a_model_with_skill_or_of_what_is_unknown() -> None:
         ("calibration_ratio", 0.0, "it predicts 0 clicks"),
     ],
 )
-def test_model_without_skill_is_told_what_it_means_and_what_to_try(name: str, value: float, words: str) -> None:
+def test_warning_about_missing_skill_says_what_it_means_and_what_to_try(name: str, value: float, words: str) -> None:
     (found,) = of(**{name: value})
     assert found.kind == name
     assert words in found.text
@@ -44,7 +44,7 @@ def test_model_without_skill_is_told_what_it_means_and_what_to_try(name: str, va
 
 @pytest.mark.parametrize("clicks", [0, 10, 11])
 def test_numbers_that_contradict_each_other_raise_nothing(clicks: int) -> None:
-    """As a certificate may state that somebody edited."""
+    """For example in an edited certificate."""
     assert len(of(10, clicks, auroc=-1.0, normalized_entropy=1e300, calibration_ratio=-1e300)) == 3
 
 
@@ -61,7 +61,7 @@ def test_few_clicks_are_said_to_tell_little() -> None:
 
 
 def test_auroc_of_chance_lies_where_it_is_said_to() -> None:
-    """Within two standard errors in about 95 % of samples of scores without a meaning."""
+    """Within two standard errors in about 95 % of samples of meaningless scores."""
     rng = np.random.default_rng(0)
     labels = np.arange(500) < 20
     inside = sum(0.368 <= exact_auroc(rng.random(500), labels) <= 0.632 for _ in range(400))

@@ -1,4 +1,4 @@
-"""How often a certificate errs, by simulation: minutes, so `make test-slow` runs it."""
+"""Simulates how often a certificate errs. This takes minutes, so `make test-slow` runs it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ verdicts = script()
 
 
 def test_few_clicks_are_covered_as_often_as_is_said() -> None:
-    """By the normal distribution alone, the bounds of so few rows hold too seldom."""
+    """With the normal distribution alone, the bounds for so few rows would hold too seldom."""
     held = coverage(BinormalPair(0.8, 0.02, 0.2), rows=60, samples=300, seed=2)
     # Three standard errors of a share of 300 below 95 %.
     assert min(held.two_sided, held.upper, held.lower) > 0.95 - 3 * (0.95 * 0.05 / 300) ** 0.5
