@@ -1,4 +1,4 @@
-"""A module that was trained for a few steps, and its checkpoint."""
+"""A module trained for a few steps, and its checkpoint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The numbers that make a network, and those that make none."""
+"""The numbers that define a network, and numbers that define none."""
 
 import json
 from dataclasses import replace

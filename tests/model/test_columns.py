@@ -1,4 +1,4 @@
-"""The columns that a model is made for: in the module, in its checkpoints, and against other data."""
+"""The columns that a model is made for: in the module, in its checkpoints, and compared with other data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole network against loops in NumPy; its contract; one step of training against finite differences."""
+"""The whole network compared with NumPy loops; its contract; one training step compared with finite differences."""
 
 from dataclasses import replace
 
@@ -147,7 +147,7 @@ def test_the_bottom_ends_in_relu_and_the_top_in_the_logit() -> None:
 
 
 def test_one_sgd_step_equals_dense_tables_under_autograd() -> None:
-    """Sparse gradients and torch's SGD against dense one-hot matrices and the rule w - lr * gradient."""
+    """Sparse gradients and torch's SGD, compared with dense one-hot matrices and the rule w - lr * gradient."""
     torch.manual_seed(3)
     model = DLRM(SMALL).double()
     batch = one_hot_batch(SMALL, 6, dtype=torch.float64)
@@ -193,7 +193,7 @@ def test_gradients_equal_finite_differences() -> None:
                 moved.view(-1)[position] += shift
                 logits = functional_call(model, values | {name: moved}, (batch,))
                 losses.append(click_loss(logits, batch.labels, "bce").item())
-            # A central difference of 1e-6 is good to about 1e-10 in float64.
+            # A central difference with step 1e-6 is accurate to about 1e-10 in float64.
             assert dense.flatten()[position].item() == pytest.approx((losses[0] - losses[1]) / 2e-6, abs=1e-8)
 
 
@@ -258,7 +258,7 @@ def test_mlp_initialisation_has_the_references_deviations() -> None:
     torch.manual_seed(0)
     linear = next(build_mlp((300, 500), final_relu=False).children())
     assert isinstance(linear, nn.Linear)
-    # 150,000 weights and 500 biases: their deviations are known to 0.5 % and 10 % (three standard errors).
+    # 150,000 weights and 500 biases: their deviations are known to within 0.5 % and 10 % (three standard errors).
     assert linear.weight.std().item() == pytest.approx((2 / 800) ** 0.5, rel=0.01)
     assert linear.bias.std().item() == pytest.approx((1 / 500) ** 0.5, rel=0.1)
     assert abs(linear.weight.mean().item()) < 0.001

@@ -13,7 +13,7 @@ from tests.support.examples import examples
 
 
 def flat_bags(bags: list[list[list[int]]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """``bags[t][b]`` -> the indices and offsets of a ClickBatch."""
+    """Turn ``bags[t][b]`` into the indices and offsets of a ClickBatch."""
     in_order = [bag for table in bags for bag in table]
     lengths = [0, *(len(bag) for bag in in_order)]
     indices = torch.tensor([row for bag in in_order for row in bag], dtype=torch.int64)
@@ -46,7 +46,7 @@ def test_one_hot_equals_bags_of_one(sizes: list[int], b: int, seed: int) -> None
 def test_sparse_gradients_equal_dense_ones(multi_hot: bool, is_mean: tuple[bool, ...]) -> None:
     torch.manual_seed(0)
     module = EmbeddingBags([4, 3], 2, is_mean)
-    indices = torch.tensor([[1, 1, 3], [0, 2, 2]])  # Repeated rows, whose gradients add up.
+    indices = torch.tensor([[1, 1, 3], [0, 2, 2]])  # Repeated rows, whose gradients are summed.
     upstream = torch.randn(3, 2, 2)
     found = module(indices.flatten(), torch.arange(7)) if multi_hot else module(indices, None)
     (found * upstream).sum().backward()
@@ -72,7 +72,7 @@ def test_initial_values_are_uniform_within_the_references_bound() -> None:
     (table,) = EmbeddingBags([400], 64).weights()
     bound = 400**-0.5
     assert table.abs().max() <= bound
-    # Of 25600 uniform values: the largest is within 0.1 % of the bound, the standard deviation within 2 %.
+    # For 25600 uniform values, the largest is within 0.1 % of the bound, the standard deviation within 2 %.
     assert table.abs().max() > 0.999 * bound
     assert table.std().item() == pytest.approx(bound / 3**0.5, rel=0.02)
 

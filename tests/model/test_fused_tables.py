@@ -1,4 +1,4 @@
-"""Tables in one storage: the same lookups, the same names, and rows that their backward pass updates."""
+"""Tables in one storage: the same lookups and names, and rows updated by their backward pass."""
 
 from __future__ import annotations
 

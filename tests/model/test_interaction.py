@@ -1,4 +1,4 @@
-"""Order and values of the interaction, against explicit loops."""
+"""Order and values of the interaction, compared with explicit loops."""
 
 import pytest
 import torch
@@ -32,7 +32,7 @@ def test_interactions_equal_explicit_loops(b: int, t: int, d: int, itself: bool,
 )
 def test_pair_order_is_pinned(itself: bool, pairs: list[tuple[int, int]]) -> None:
     """Another order has the same shapes, loads without an error and gives a wrong AUROC."""
-    primes = [2.0, 3.0, 5.0, 7.0]  # Every product tells its two factors.
+    primes = [2.0, 3.0, 5.0, 7.0]  # Every product identifies its two factors.
     dense, sparse = torch.tensor([primes[:1]]), torch.tensor([[[p] for p in primes[1:]]])
     expected = [primes[0], *(primes[i] * primes[j] for i, j in pairs)]
     assert dot_interaction(dense, sparse, itself).tolist() == [expected]

@@ -1,4 +1,4 @@
-"""Checkpoints: what they state, what is refused, and that tables are mapped and not copied."""
+"""Checkpoints: what they state, what is refused, and that tables are mapped rather than copied."""
 
 import gc
 from pathlib import Path
@@ -23,7 +23,7 @@ from tests.support.training import (
     make_trainer,
 )
 
-# Lightning remarks that these runs have no validation, which is as intended.
+# Lightning warns that these runs have no validation, which is intended.
 pytestmark = pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`")
 
 
@@ -58,7 +58,7 @@ def test_load_checkpoint_gives_the_saved_module(saved: Path, trained: DLRMModule
     assert_same_weights(module, trained)
     (batch,) = make_batches(1)
     assert torch.equal(module(batch), trained(batch))
-    # Its metrics are on real memory though the model came by the meta device.
+    # Its metrics are in real memory although the model was made on the meta device.
     (metrics,) = make_trainer().validate(module, loader([batch]), verbose=False)
     assert metrics["val_auroc"] > 0
 
@@ -71,17 +71,17 @@ def test_load_dlrm_gives_the_saved_model(saved: Path, trained: DLRMModule) -> No
 
 
 class LinkedCLI(LightningCLI):
-    """Gives the model what the data says, as our command line does."""
+    """Passes properties of the data to the model, as our command line does."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         for name in ("table_sizes", "dataset_fingerprint"):
             parser.link_arguments(f"data.{name}", f"model.{name}", apply_on="instantiate")
 
 
-# Lightning 2.6 calls what jsonargparse has deprecated.
+# Lightning 2.6 calls functions that jsonargparse has deprecated.
 @pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")
 def test_a_module_made_by_lightning_cli_is_loaded_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Linked arguments are among the hyperparameters it saves, and so are entries of Lightning's own."""
+    """Linked arguments are among the hyperparameters that it saves, as are entries of Lightning's own."""
     monkeypatch.setattr("sys.argv", ["cli.py"])
     model = ["--model.embedding_dim=4", "--model.bottom_mlp=[3,8,4]", "--model.top_mlp=[8,1]"]
     data = ["--data.sizes=[6,5,9]", "--data.fingerprint=aa"]

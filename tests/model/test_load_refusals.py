@@ -1,4 +1,4 @@
-"""Files that are no checkpoint of ours, or do not fit, are refused by name."""
+"""Files that are not our checkpoints, or do not fit, are refused by name."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.support.training import (
     make_trainer,
 )
 
-# Lightning remarks that these runs have no validation, which is as intended.
+# Lightning warns that these runs have no validation, which is intended.
 pytestmark = pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`")
 
 
@@ -150,7 +150,7 @@ def test_a_truncated_file_is_refused(saved: Path, tmp_path: Path, share: float) 
         read_checkpoint(path)
 
 
-@pytest.mark.filterwarnings("ignore")  # Torch remarks on what damaged bytes seem to ask for.
+@pytest.mark.filterwarnings("ignore")  # Torch warns about what damaged bytes seem to request.
 @settings(deadline=None, max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(places=st.lists(st.tuples(st.floats(0, 0.999), st.integers(1, 255)), min_size=1, max_size=8))
 def test_a_damaged_file_raises_nothing_else(saved: Path, tmp_path: Path, places: list[tuple[float, int]]) -> None:
@@ -159,7 +159,7 @@ def test_a_damaged_file_raises_nothing_else(saved: Path, tmp_path: Path, places:
         content[int(share * len(content))] ^= flip
     path = tmp_path / "x.ckpt"
     path.write_bytes(content)
-    with contextlib.suppress(CheckpointError):  # A flip within a weight is not noticed.
+    with contextlib.suppress(CheckpointError):  # A flipped bit in a weight is not noticed.
         load_dlrm(path)
         load_checkpoint(path)
 
@@ -174,7 +174,7 @@ def test_check_dataset_names_the_difference() -> None:
 
 
 def test_resuming_on_another_dataset_is_refused(saved: Path) -> None:
-    """A module that does not know its dataset yet takes the data module's, which the checkpoint contradicts."""
+    """A module that does not know its dataset takes the data module's, which the checkpoint contradicts."""
     module = make_module(**(OPTIONS | {"dataset_fingerprint": ""}))
     with pytest.raises(CheckpointError, match="trained on the dataset aa, but this one is bb"):
         make_trainer(max_epochs=2).fit(module, datamodule=FakeData([6, 5, 9], "bb"), ckpt_path=saved, weights_only=True)

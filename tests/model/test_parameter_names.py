@@ -1,4 +1,4 @@
-"""The map between the reference's names and ours, and the architecture read off shapes."""
+"""The map between the reference's names and ours, and the architecture derived from shapes."""
 
 from dataclasses import replace
 
@@ -26,7 +26,7 @@ def upstream_state(architecture: Architecture = SMALL) -> dict[str, Tensor]:
 
 
 def test_a_model_has_the_references_names_and_shapes() -> None:
-    """The names that tb00_40M.pt has, for smaller numbers."""
+    """The names in tb00_40M.pt, for smaller numbers."""
     assert {name: tuple(tensor.shape) for name, tensor in upstream_state().items()} == {
         "emb_l.0.weight": (5, 4),
         "emb_l.1.weight": (3, 4),
@@ -105,7 +105,7 @@ def test_foreign_names_of_ours_are_refused(name: str) -> None:
         replace(SMALL, self_interaction=True),
         replace(SMALL, interaction="cat"),
         replace(SMALL, bottom_mlp=(13, 4), top_mlp=(1,)),
-        replace(SMALL, table_sizes=tuple(range(1, 13))),  # Ten tables and more: numbers sort as numbers.
+        replace(SMALL, table_sizes=tuple(range(1, 13))),  # Ten tables and more: names are sorted by number.
     ],
 )
 def test_architecture_is_read_off_the_shapes(architecture: Architecture) -> None:
@@ -113,7 +113,7 @@ def test_architecture_is_read_off_the_shapes(architecture: Architecture) -> None
 
 
 def test_an_ambiguous_interaction_must_be_said() -> None:
-    """One table of dimension 1: dot gives 1 + 1 inputs, and so does cat."""
+    """With one table of dimension 1, both dot and cat give 1 + 1 inputs."""
     architecture = Architecture(table_sizes=(3,), embedding_dim=1, bottom_mlp=(2, 1), top_mlp=(1,))
     state = upstream_state(architecture)
     with pytest.raises(

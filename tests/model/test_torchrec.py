@@ -1,4 +1,4 @@
-"""The cross network against TorchRec's model of DLRM v2, on the same weights; importing TorchRec takes seconds."""
+"""The cross network compared with TorchRec's DLRM v2 on the same weights; importing TorchRec takes seconds."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-# In a process of its own, since TorchRec changes process-wide settings.
+# Runs in its own process, because TorchRec changes process-wide settings.
 PROGRAM = """
 import torch
 from torchrec import EmbeddingBagCollection, EmbeddingBagConfig, KeyedJaggedTensor

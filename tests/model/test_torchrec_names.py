@@ -24,7 +24,7 @@ from tests.support.files.torchrec_states import TABLES, V1, V2, torchrec_state
 
 
 def test_a_model_of_version_2_has_torchrecs_names_and_shapes() -> None:
-    """The names that ``torchrec.models.dlrm.DLRM_DCN`` of torchrec 1.8.0 has."""
+    """The names in ``torchrec.models.dlrm.DLRM_DCN`` of torchrec 1.8.0."""
     assert {name: tuple(tensor.shape) for name, tensor in torchrec_state(V2).items()} == {
         f"{TABLES}.t_cat_0.weight": (6, 4),
         f"{TABLES}.t_cat_1.weight": (5, 4),
@@ -77,7 +77,7 @@ def test_parameter_names_are_those_of_the_model_in_its_order(shape: Architecture
 
 @pytest.mark.parametrize("tables", [1, 2, 3, 26])
 def test_pairs_are_those_of_the_upper_triangle(tables: int) -> None:
-    """TorchRec flattens the triangle above the diagonal, upstream that below it."""
+    """TorchRec flattens the triangle above the diagonal, upstream the one below it."""
     products = np.arange((tables + 1) ** 2).reshape(tables + 1, tables + 1)
     symmetric = np.minimum(products, products.T)
     theirs = symmetric[np.triu_indices(tables + 1, 1)]

@@ -1,4 +1,4 @@
-"""Arithmetic in a pasted command line has the values that a shell gives it."""
+"""Arithmetic in a pasted command line has the values that a shell computes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command as a user runs it; its YAML in the hands of the real command line, and run."""
+"""The command as a user runs it; the real command line reads and runs its YAML."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CONFIGS = ROOT / "configs"
 # Lightning warns about a short run's logging interval and about checkpoints that are already there.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
-# The published commands, as they stand in their documents: the first has a blank behind a backslash.
+# The published commands as in their documents; the first has a space after a backslash.
 SEED = r"""
   cd examples/pytorch/recommendation
   python -u dlrm_s_pytorch_tune.py --arch-sparse-feature-size=128 --arch-mlp-bot="13-512-256-128" \
@@ -52,7 +52,7 @@ $dlrm_pt_bin --arch-sparse-feature-size=16 --arch-mlp-bot="13-512-256-64-16" --a
 
 
 def print_config(capsys: pytest.CaptureFixture[str], *args: object) -> dict[str, Any]:
-    """A configuration with all of its values, by the real command line."""
+    """Return a configuration with all values, by the real command line."""
     with pytest.raises(SystemExit) as stop:
         cli.main([*map(str, args), "--print_config"])
     captured = capsys.readouterr()
@@ -61,7 +61,7 @@ def print_config(capsys: pytest.CaptureFixture[str], *args: object) -> dict[str,
 
 
 def flat(node: Any, path: str = "") -> dict[str, Any]:
-    """Values by their paths; a callback's path has its class."""
+    """Return values by their paths; a callback's path contains its class."""
     if isinstance(node, dict):
         parts = node.items()
     elif isinstance(node, list) and node and isinstance(node[0], dict):
@@ -72,7 +72,7 @@ def flat(node: Any, path: str = "") -> dict[str, Any]:
 
 
 def translated(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str) -> tuple[dict[str, Any], list[str], str]:
-    """The configuration in full, the commands, and what is said."""
+    """Return the complete configuration, the commands, and the messages."""
     path = tmp_path / "run.yaml"
     assert run("from-dlrm-flags", "--output", path, "--", text) == 0
     captured = capsys.readouterr()
@@ -84,7 +84,7 @@ def different(one: dict[str, Any], other: dict[str, Any]) -> set[str]:
     return {path for path in one.keys() | other.keys() if one.get(path) != other.get(path)}
 
 
-# Not of the flags: the names of folders; and the experiments take a GPU where there is one, which is --use-gpu.
+# Not from flags: folder names; and the experiments use a GPU if there is one, which is --use-gpu.
 OWN = {"data.folder", "trainer.accelerator"}
 
 
@@ -102,7 +102,7 @@ def test_mlperf_command_gives_the_experiment(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_kaggle_command_gives_the_experiment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    # The published plots have tests in between; the script's own line leaves that to the extra option.
+    # The published plots have tests in between; the script's own command line leaves this to the extra option.
     got, commands, _ = translated(tmp_path, capsys, KAGGLE.replace("$dlrm_extra_option", "--test-freq=10240"))
     expected = flat(print_config(capsys, "fit", "-c", CONFIGS / "experiment" / "kaggle.yaml"))
     assert different(got, expected) == OWN
@@ -124,7 +124,7 @@ def test_seed_command_gives_the_experiment_and_its_quantization(
     got, commands, said = translated(tmp_path, capsys, SEED)
     experiment, seed = CONFIGS / "experiment" / "terabyte.yaml", CONFIGS / "quantization" / "lpot_example.yaml"
     expected = flat(print_config(capsys, "fit", "-c", experiment, "-c", seed))
-    # An MLPerf log is of a training by the main script.
+    # MLPerf logs come only from trainings with the main script.
     logging = {path for path in expected if "MLPerfLogging" in path}
     assert different(got, expected) == OWN | logging | {"trainer.callbacks.QuantizationCallback.output"}
     folder = "${data_path}/terabyte_processed"
@@ -200,7 +200,7 @@ def test_flags_without_the_dashes_in_front_are_refused(capsys: pytest.CaptureFix
 def test_a_second_run_replaces_the_yaml_when_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "deep" / "run.yaml"
     assert run("from-dlrm-flags", "--output", path, "--", MLPERF) == 0
-    assert run("from-dlrm-flags", "--output", path, "--", MLPERF, "--nepochs=3") == 2  # Two words, one with all of it.
+    assert run("from-dlrm-flags", "--output", path, "--", MLPERF, "--nepochs=3") == 2  # Two words, one the whole line.
     other = MLPERF.replace("$dlrm_extra_option", "--nepochs=3")
     assert run("from-dlrm-flags", "--output", path, "--", MLPERF) == 0  # The same text.
     assert run("from-dlrm-flags", "--output", path, "--", other) == 2
@@ -223,7 +223,7 @@ def test_running_it_does_not_import_torch() -> None:
 def test_commands_train_test_and_quantize(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """All commands of a training and of a tuning, run one after another as they are printed."""
+    """All commands of a training and of a tuning, run one after another as printed."""
     logs = tmp_path / "logs"
     synthesize(logs, rows=6_000, days=3, seed=1, label_rate=0.2, best_auroc=0.85, max_table_size=50, format="raw")
     common = (
@@ -242,11 +242,11 @@ def test_commands_train_test_and_quantize(
 
 
 def run_printed(text: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """Run the commands that are printed; returns their names."""
+    """Run the printed commands; returns their names."""
     capsys.readouterr()
     assert run("from-dlrm-flags", "--output", "run.yaml", "--overwrite", "--", text) == 0
     lines = [shlex.split(line) for line in capsys.readouterr().out.splitlines() if not line.startswith("#")]
     commands = [words[2:] for words in lines]
     for words in commands:
-        assert run(*words) in (0, 3, 4), words  # 3, 4: so small a model may lose more than 1 %, or test cannot tell.
+        assert run(*words) in (0, 3, 4), words  # 3, 4: so small a model may lose more than 1 %, or test be too small.
     return [words[0] for words in commands]

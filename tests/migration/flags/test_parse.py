@@ -17,7 +17,7 @@ TYPES: dict[str, Any] = {"int": int, "float": float, "str": str, "bool": bool, "
 
 
 def argparse_of(program: Program) -> argparse.ArgumentParser:
-    """The parser that a script with these flags has: abbreviations are argparse's own business here."""
+    """Return the parser of a script with these flags; abbreviations are left to argparse."""
     parser = argparse.ArgumentParser(exit_on_error=False)
     for flag in flags_of(program).values():
         names = [flag.name, *([flag.short] if flag.short else [])]
@@ -30,7 +30,7 @@ def argparse_of(program: Program) -> argparse.ArgumentParser:
 
 @st.composite
 def command_lines(draw: st.DrawFn) -> tuple[Program, list[str]]:
-    """Some flags of one program, abbreviated where that is clear, with values in both forms."""
+    """Generate some flags of one program, abbreviated where unambiguous, with values in both forms."""
     program: Program = draw(st.sampled_from(["main", "tune", "ipex"]))
     flags = flags_of(program)
     words = []
@@ -63,7 +63,7 @@ def value_of(flag: Flag) -> st.SearchStrategy[str]:
 def test_values_are_those_of_argparse(case: tuple[Program, list[str]]) -> None:
     program, words = case
     if program == "ipex":
-        words = [*words, "--ipex-interaction"]  # Nothing else tells it from the main script, whose name it has.
+        words = [*words, "--ipex-interaction"]  # Only this tells it from the main script of the same name.
     expected = vars(argparse_of(program).parse_args(words))
     read = parse(words, "dlrm_s_pytorch_tune.py" if program == "tune" else "dlrm_s_pytorch.py")
     for name in flags_of(program):
@@ -83,7 +83,7 @@ def test_beginning_of_several_flags_is_refused_with_all_of_them() -> None:
 
 
 def test_abbreviation_that_one_variant_alone_has_clear_chooses_it() -> None:
-    assert parse(["--tu"]).program == "ipex"  # LPOT's has --tuned_checkpoint as well.
+    assert parse(["--tu"]).program == "ipex"  # LPOT's script also has --tuned_checkpoint.
 
 
 def test_exact_name_wins_over_longer_ones() -> None:

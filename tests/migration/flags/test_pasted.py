@@ -26,7 +26,7 @@ def test_text_is_split_as_a_shell_would() -> None:
 
 @given(st.lists(st.text(st.characters(codec="ascii", exclude_categories=["C"]), min_size=1, max_size=8), max_size=6))
 def test_text_of_quoted_words_gives_the_words(values: list[str]) -> None:
-    # Variables are left to the user's shell, so that quoted and unquoted ones are the same.
+    # Variables are left to the user's shell, so quoted and unquoted ones are treated alike.
     words = ["python", "dlrm_s_pytorch.py", *(f"--flag={value}" for value in values)]
     assert read_pasted([shlex.join(words)]).arguments == words[2:]
 
@@ -47,7 +47,7 @@ def test_a_backslash_before_a_blank_is_read_as_a_continuation_in_text_and_said()
 
 
 def test_a_command_that_a_shell_cut_at_such_a_backslash_is_refused() -> None:
-    # `... --a=1 \ ` and the end of the line: the shell makes a word of the blank, and the rest is another command.
+    # `... --a=1 \ ` and a line end: the shell makes a word of the space, and the rest is another command.
     with pytest.raises(ConfigurationError, match=r"ends after '--a=1', at a backslash followed by a blank"):
         read_pasted(["python", "dlrm_s_pytorch.py", "--a=1", " "])
 

@@ -1,4 +1,4 @@
-"""Every flag of upstream is known, once, and says something; the lists were read from the three programs."""
+"""Every flag of upstream is known, listed once, and has an effect; the lists were read from the three programs."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ BASE = {
     "tune": ["dlrm_s_pytorch_tune.py", "--data-generation=dataset", "--raw-data-file=d/day"],
     "ipex": ["dlrm_s_pytorch.py", "--raw-data-file=d/day", "--ipex-interaction"],
 }
-# Values that are none of the defaults, where a number would not do.
+# Non-default values for flags where a number would not do.
 WORDS = {
     "--arch-interaction-op": "cat",
     "--weighted-pooling": "learned",
@@ -65,7 +65,7 @@ WORDS = {
 
 
 def outcome(words: list[str]) -> set[str]:
-    """All lines that a user reads."""
+    """Return all lines that a user reads."""
     try:
         plan = translate(words, "run.yaml")
     except ConfigurationError as error:
@@ -74,7 +74,7 @@ def outcome(words: list[str]) -> set[str]:
 
 
 def sample(flag: Flag) -> str:
-    """The flag, with a value that is not its default."""
+    """Return the flag with a value that is not its default."""
     if flag.kind == "switch":
         return flag.name
     values = {"int": "3", "float": "0.25", "str": "word", "bool": "False", "ints": "13-6-2", "floats": "1.0-2.0"}
@@ -95,11 +95,11 @@ def test_every_flag_is_classified_once() -> None:
 
 @pytest.mark.parametrize("program", KNOWN)
 def test_every_flag_says_something(program: str) -> None:
-    """A value with the flag beside it, a note, or a refusal: none is dropped."""
+    """A value with the flag beside it, a note, or a refusal: no flag is ignored silently."""
     before = outcome(BASE[program])
     for name, flag in flags_of(program).items():  # type: ignore[arg-type]
         if name == "--ipex-interaction":
-            continue  # Tells the IPEX variant from the others; the next test has it.
+            continue  # It distinguishes the IPEX variant from the others; the next test covers it.
         new = outcome([*BASE[program], sample(flag)]) - before
         assert any(name in line for line in new), (name, new)
 
@@ -122,7 +122,7 @@ def test_refused_flag_is_named_with_its_reason(name: str) -> None:
 
 
 def flag_table() -> str:
-    """All flags and what becomes of each, as the rows of a Markdown table."""
+    """Return all flags and their treatment as the rows of a Markdown table."""
     lines = ["| flag | default | known to | | |", "|---|---|---|---|---|"]
     for flag in EVERY_FLAG:
         known = ", ".join(program for program in PROGRAMS if program in flag.programs)

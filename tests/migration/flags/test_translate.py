@@ -1,4 +1,4 @@
-"""What the flags mean, with the traps of upstream: each case against the meaning of its code."""
+"""The meanings of the flags, including upstream's traps; each case follows upstream's code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def test_absent_flags_have_the_defaults_of_the_reference() -> None:
     assert got["seed_everything"] == 123
     assert got["model"] == {
         "embedding_dim": 2,
-        "bottom_mlp": [0, 3, 2],  # "4-3-2" with the input of a dataset.
+        "bottom_mlp": [0, 3, 2],  # "4-3-2" with a dataset's input.
         "top_mlp": [4, 2, 1],
         "interaction": "dot",
         "self_interaction": False,
@@ -152,10 +152,10 @@ def test_number_of_batches_cuts_training_and_tests() -> None:
     trainer = config(MAIN, "--num-batches=10 --test-freq=5")["trainer"]
     limits = [trainer[f"limit_{split}_batches"] for split in ("train", "val", "test")]
     assert (limits, trainer["val_check_interval"]) == ([10, 10, 10], 5)
-    # Less often than there are batches: at the last one, as upstream.
+    # Less often than there are batches: validates after the last one, like upstream.
     assert config(MAIN, "--num-batches=10 --test-freq=50")["trainer"]["val_check_interval"] == 1.0
     assert "limit_train_batches" not in config(MAIN, "--num-batches=0")["trainer"]
-    assert config(MAIN, "--num-batches=10")["trainer"]["limit_val_batches"] == 0  # Never tests all the same.
+    assert config(MAIN, "--num-batches=10")["trainer"]["limit_val_batches"] == 0  # Still never tests.
 
 
 @pytest.mark.parametrize(
@@ -246,7 +246,7 @@ def test_smaller_tables_of_upstream_are_refused_with_what_to_use_instead(flag: s
 
 @pytest.mark.parametrize(("word", "value"), [("fixed", "fixed"), ("learned", "learned"), ("any", "learned")])
 def test_weighted_pooling_is_learned_unless_it_is_fixed(word: str, value: str) -> None:
-    """Upstream compares with "fixed" alone."""
+    """Upstream only compares with "fixed"."""
     assert config(MAIN, f"--weighted-pooling={word}")["model"]["weighted_pooling"] == value
 
 

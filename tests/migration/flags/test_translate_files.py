@@ -1,4 +1,4 @@
-"""Raw logs and processed files of the upstream scripts become a folder, and its preparation."""
+"""Raw logs and processed files of the upstream scripts become a dataset folder and the commands to prepare it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loaded models, scores alone and quantization by the upstream scripts."""
+"""Loaded models, scoring alone, and quantization by the upstream scripts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from tests.support.flags import IPEX, LOADED, MAIN, TUNE, callbacks, commands, notes
 
 
-def test_loaded_model_is_imported_and_gone_on_with() -> None:
+def test_loaded_model_is_imported_and_training_continues() -> None:
     assert commands(MAIN, "--load-model=m/x.pt")[1:] == [
         "import-checkpoint --upstream m/x.pt --output m/x.ckpt --data d/kaggleAdDisplayChallenge_processed",
         "fit -c run.yaml --ckpt_path m/x.ckpt",

@@ -1,4 +1,4 @@
-"""``quantize --lpot_conf``: the file over the callback, the command line over the file."""
+"""``quantize --lpot_conf``: the file overrides the callback, and the command line overrides the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LPOT's conf.yaml means here what it means there; what cannot be had is refused by name."""
+"""LPOT's conf.yaml keeps its meaning here; what is not supported is refused by name."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_seeds_file_works_unchanged(tmp_path: Path) -> None:
     assert (settings.strategy, settings.timeout_s, settings.max_trials, settings.seed) == ("basic", 0.0, 100, 9527)
     assert settings.stops_at_first
     assert (found.calibration_rows, found.output) == (None, None)
-    assert path.read_text() == SEED  # LPOT rewrites it.
+    assert path.read_text() == SEED  # As LPOT rewrites it.
     assert path.stat().st_mtime_ns == before.st_mtime_ns
 
 
@@ -122,7 +122,7 @@ def test_whole_file() -> None:
     assert settings.space.weight_granularities == ("per_channel",)
     assert settings.space.activation_schemes == ("symmetric", "affine")
     assert settings.space.observers == ("kl", "minmax")
-    assert settings.space.linears == ("int8",)  # Of both the weight, int8 alone, and the activation.
+    assert settings.space.linears == ("int8",)  # Allowed for both the weight, which is int8 only, and the activation.
     assert settings.space.tables == ("int8",)
     assert settings.recipe == RecipeStart("int8", "int8", None, "kl", "symmetric", "per_channel")
     notes = "\n".join(found.notes)
@@ -164,7 +164,7 @@ def test_ops_by_name_and_pattern() -> None:
 
 
 def test_names_of_the_model_with_stubs_are_understood() -> None:
-    """The example inserts a QuantStub before each MLP, which moves its Linears to odd places."""
+    """The example inserts a QuantStub before each MLP, which moves its Linears to odd positions."""
     assert list(upstream_ops(tiny.ARCHITECTURE, stubbed=True))[:5] == [
         *("bot_l.1", "bot_l.3", "top_l.1", "top_l.3", "top_l.5")
     ]
@@ -197,7 +197,7 @@ def test_small_models_are_asked_for(objective: str) -> None:
     assert conf(tuning={"objective": objective}).tuning["objective"] == "size"
 
 
-def test_what_cannot_be_had_is_refused_with_a_reason() -> None:
+def test_unsupported_settings_are_refused_with_a_reason() -> None:
     refused("approach: 'quant_aware_training': .*after training", quantization={"approach": "quant_aware_training"})
     refused("approach: 'post_training_dynamic_quant'", quantization={"approach": "post_training_dynamic_quant"})
     refused(r"device: 'gpu': .*write cpu", device="gpu")
@@ -296,7 +296,7 @@ def test_dtypes_that_exclude_each_other_are_refused() -> None:
         (b"model: 3", "model: 3 must be a section"),
     ],
 )
-def test_files_that_are_none_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
+def test_files_that_are_not_a_conf_yaml_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "conf.yaml"
     path.write_bytes(content)
     with pytest.raises(ConfigurationError, match=message):
@@ -344,7 +344,7 @@ BELOW = ["model_wise", "op_wise", "calibration", "accuracy_criterion", "exit_pol
 
 @given(VALUES, st.sampled_from(KEYS), st.sampled_from(BELOW))
 def test_anything_is_translated_or_refused(value: Any, key: str, below: str) -> None:
-    """Never another error, whatever stands in the file."""
+    """Nothing in the file causes any other error."""
     for sections in ({key: value}, {key: {below: value}}, {key: MODEL | {below: value}}):
         with suppress(ConfigurationError):
             conf(**sections).applied_to(TuningSettings())

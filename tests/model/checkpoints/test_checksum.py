@@ -1,4 +1,4 @@
-"""One checksum of all weights: no changed number escapes, whichever way they are read."""
+"""One checksum of all weights detects every changed number, however the weights are read."""
 
 from __future__ import annotations
 

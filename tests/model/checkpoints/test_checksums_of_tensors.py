@@ -1,4 +1,4 @@
-"""A flipped bit of a checkpoint is found wherever its tensors are read."""
+"""A flipped bit in a checkpoint is found wherever its tensors are read."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from tests.support.training import (
     make_trainer,
 )
 
-# Lightning remarks that these runs have no validation, which is as intended.
+# Lightning warns that these runs have no validation, which is intended.
 pytestmark = pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`")
 
 
 def flipped(saved: Path, path: Path, name: str) -> Path:
-    """A copy with another bit in the middle of a tensor."""
+    """Return a copy with one bit flipped in the middle of a tensor."""
     content = bytearray(saved.read_bytes())
     tensor = open_checkpoint(saved)["state_dict"][name]
     content[tensor.offset + tensor.nbytes // 2] ^= 64
@@ -89,7 +89,7 @@ def test_what_of_a_large_table_was_not_checked_is_said(
     assert load_into(make_module(**OPTIONS), saved) == ""
     assert " ".join(describe(saved).splitlines()[-1].split()) == "checked all by the checksums in the file"
     monkeypatch.setattr("dlrm_pl.model.checkpoints.tensors.SMALL_BYTES", 0)
-    # Three tables, and as much for the state of Adagrad, with the steps and states of the layers.
+    # Three tables, and as many tensors of Adagrad state, with the steps and states of the layers.
     left = re.fullmatch(r"([\d,]+) bytes of large tensors", load_into(make_module(**OPTIONS), saved))
     assert left is not None
     assert int(left[1].replace(",", "")) > 2 * 4 * 4 * (6 + 5 + 9)

@@ -1,4 +1,4 @@
-"""Checkpoints whose entries are not what they should be: one message that names the entry, whoever reads them."""
+"""Checkpoints with invalid entries give one message that names the entry, whichever command reads them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TABLE = "model.embedding_bags.tables.1.weight"
 
 
 def checkpoint() -> dict[str, Any]:
-    """As ``fit`` writes it, of an imported model."""
+    """A checkpoint as ``fit`` writes it, of an imported model."""
     contents: dict[str, Any] = {
         "epoch": 1,
         "global_step": 20,

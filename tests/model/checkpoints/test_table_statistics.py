@@ -22,7 +22,7 @@ def test_norms_and_peaks_are_those_of_the_rows() -> None:
     found = describe_rows(rows)
     assert found.mean_norm == pytest.approx((5 + 4 + 10) / 3)
     assert found.max_norm == 10
-    assert found.peak == pytest.approx(4 / 2.5)  # Of the three rows: 1.6, 1 and 2.
+    assert found.peak == pytest.approx(4 / 2.5)  # Those of the three rows: 1.6, 1 and 2.
     assert found.max_peak == pytest.approx(2)
     assert found.nonfinite_rows == 0
 

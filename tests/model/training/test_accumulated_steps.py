@@ -1,4 +1,4 @@
-"""Accumulation and clipping with each pair of optimizers, against one large batch and against dense gradients."""
+"""Accumulation and clipping for each pair of optimizers, compared with one large batch and with dense gradients."""
 
 from typing import Any
 
@@ -54,7 +54,7 @@ def assert_close(one: DLRMModule, other: DLRMModule) -> None:
 @pytest.mark.parametrize("clipping", CLIPPING, ids=["", "norm", "value"])
 @pytest.mark.parametrize("options", PAIRS, ids=str)
 def test_accumulated_batches_are_one_large_batch(options: dict[str, Any], clipping: dict[str, Any]) -> None:
-    """Rows that occur in several of the batches have one gradient, and are clipped and updated once."""
+    """Rows that occur in several batches have one gradient, and are clipped and updated once."""
     batches = make_batches(6, b=8)
     accumulated = fitted(batches, options, accumulate_grad_batches=3, **clipping)
     assert accumulated.trainer.global_step == 2

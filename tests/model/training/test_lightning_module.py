@@ -29,12 +29,12 @@ from tests.support.training import (
     make_trainer,
 )
 
-# Lightning remarks that these runs have no validation, which is as intended.
+# Lightning warns that these runs have no validation, which is intended.
 pytestmark = pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`")
 
 
 class Rates(pl.Callback):
-    """Learning rates of each step and losses of each batch, as they were used."""
+    """Records the learning rates of each step and the losses of each batch."""
 
     def __init__(self) -> None:
         self.rates: list[float] = []
@@ -112,7 +112,7 @@ def test_at_most_three_numbers_are_on_the_progress_bar() -> None:
 
 
 def test_a_sanity_check_without_clicks_is_no_error() -> None:
-    """It reads a batch or two; at 3 % of clicks they may hold none, and its rows must not count later."""
+    """It reads a batch or two; at 3 % clicks they may contain none, and its rows must not count later."""
     no_clicks = [batch._replace(labels=torch.zeros_like(batch.labels)) for batch in make_batches(2)]
     module = make_module()
     trainer = make_trainer(num_sanity_val_steps=2)
@@ -155,7 +155,7 @@ def test_model_without_skill_is_warned_of_when_it_is_scored(
     assert f"rows of {split} with" in text
 
 
-def test_fit_without_validation_says_nothing_of_skill(caplog: pytest.LogCaptureFixture) -> None:
+def test_fit_without_validation_does_not_warn_about_skill(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         make_trainer().fit(off_the_mark(), loader(make_batches(2)))
     assert warned(caplog) == []
@@ -279,7 +279,7 @@ def test_training_in_half_precision_all_through_is_refused(precision: str) -> No
 
 
 def test_training_stops_once_auroc_is_above_the_threshold() -> None:
-    """The reference's --mlperf-auc-threshold is Lightning's EarlyStopping, set in YAML: strictly above."""
+    """The reference's --mlperf-auc-threshold becomes Lightning's EarlyStopping in YAML: strictly above."""
 
     class Given(DLRMModule):
         scores: Iterator[float]
@@ -336,7 +336,7 @@ def test_resuming_equals_an_uninterrupted_run(tmp_path: Path, optimizer: str, de
 
 
 def test_a_checkpoint_of_an_earlier_version_resumes_with_the_only_optimizer_that_it_had(tmp_path: Path) -> None:
-    """It states no dense_optimizer; another one does not fit its state."""
+    """It does not state dense_optimizer; another optimizer does not fit its state."""
     batches = make_batches(5)
     whole, _ = fitted(batches, max_epochs=2)
     first, trainer = make_module(), make_trainer()
@@ -386,7 +386,7 @@ def test_module_without_initial_weights_takes_no_memory_and_then_the_tensors_the
         huge = DLRMModule([10**10] * 3, **shape)  # type: ignore[arg-type]
         module = DLRMModule([40, 7], **shape)  # type: ignore[arg-type]
     assert all(parameter.is_meta for parameter in huge.parameters())
-    assert huge.cpu() is huge  # A run that fails before the weights are loaded ends with this.
+    assert huge.cpu() is huge  # A run that fails before the weights are loaded ends with this error.
     state = DLRMModule([40, 7], **shape).state_dict()  # type: ignore[arg-type]
     module.load_state_dict(state)
     for name, parameter in module.named_parameters():
@@ -397,7 +397,7 @@ def test_module_without_initial_weights_takes_no_memory_and_then_the_tensors_the
 
 
 @pytest.mark.parametrize("multi_hot", [False, True])
-def test_split_tables_are_read_by_halves_in_training_alone(multi_hot: bool) -> None:
+def test_split_tables_are_read_by_halves_only_in_training(multi_hot: bool) -> None:
     batch = make_batches(1)[0]
     batch = as_multi_hot(batch) if multi_hot else batch
     module, whole = make_module(table_format="split"), make_module()

@@ -1,4 +1,4 @@
-"""The three losses, against the reference's formulas on probabilities."""
+"""The three losses, compared with the reference's formulas on probabilities."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def test_losses_equal_the_references_formulas(values: list[tuple[float, bool]], 
 
 @pytest.mark.parametrize("kind", ["bce", "wbce"])
 def test_cross_entropy_of_extreme_logits_keeps_its_gradient(kind: str) -> None:
-    """A float32 sigmoid is 1 from 17 on, where BCELoss of probabilities gives 100 and no way back."""
+    """From 17 on, a float32 sigmoid is 1, so BCELoss of probabilities gives 100 and no gradient."""
     logits = torch.tensor([60.0], requires_grad=True)
     loss = click_loss(logits, torch.tensor([0.0]), kind)  # type: ignore[arg-type]
     loss.backward()

@@ -1,4 +1,4 @@
-"""Weights of rows that are trained, as upstream's --weighted-pooling=learned."""
+"""Trained row weights, as with upstream's --weighted-pooling=learned."""
 
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ def weighted_bags(is_mean: tuple[bool, ...] = ()) -> WeightedBags:
 
 
 def multi_hot(b: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
-    """Bags of 0 to 3 rows, of which some are the same."""
+    """Make bags of 0 to 3 rows, some of them repeated."""
     make = torch.Generator().manual_seed(1)
     lengths = torch.randint(0, 4, (len(SIZES) * b,), generator=make)
     rows = [
@@ -44,7 +44,7 @@ def multi_hot(b: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_sums_are_those_of_torch_with_a_weight_for_each_lookup() -> None:
-    """And their gradients, of rows and of weights."""
+    """The gradients of rows and weights are equal, too."""
     bags = weighted_bags()
     indices, offsets = multi_hot()
     upstream = []
@@ -108,7 +108,7 @@ def test_weights_are_trained_from_1_on(optimizer: str) -> None:
     assert all(not weights.weight.eq(1).all() for weights in bags.row_weights)  # type: ignore[operator]
 
 
-def test_fixed_weights_are_none() -> None:
+def test_fixed_weights_equal_no_weights() -> None:
     assert_same_weights(trained("fixed"), trained("none"))
 
 
@@ -139,7 +139,7 @@ def test_models_without_row_weights_score_the_same(tmp_path: Path) -> None:
         model_checksum(model, parameter_checksums(model, model.weights_file.tensors if model.weights_file else {}))
         for model in folded
     }
-    assert len(checksums) == 1  # So that an artifact can be compared with the checkpoint that it was made of.
+    assert len(checksums) == 1  # This allows an artifact to be compared with the checkpoint from which it was made.
     for model in folded:
         assert type(model.embedding_bags) is EmbeddingBags
         torch.testing.assert_close(logits(model, batch), expected, rtol=1e-5, atol=1e-6)

@@ -1,4 +1,4 @@
-"""Checkpoints of the reference, made by plain torch, become ours and go back; scores equal a slow NumPy version's."""
+"""Checkpoints of the reference, made with plain torch, become ours and go back; scores equal a slow NumPy model's."""
 
 import collections
 import logging
@@ -28,7 +28,7 @@ DIMENSION = 4
 
 
 class UpstreamModel(nn.Module):
-    """Parameters under the reference's names; interaction ``dot`` of three tables and the dense vector."""
+    """Parameters with the reference's names; interaction ``dot`` of three tables and the dense vector."""
 
     def __init__(self, width: int = DIMENSION + 6, seed: int = 0) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class UpstreamModel(nn.Module):
 
 
 def checkpoint(model: nn.Module | None = None, **changes: Any) -> dict[str, Any]:
-    """What the reference of 2020 saved."""
+    """Make a checkpoint like those of the 2020 reference."""
     model = model or UpstreamModel()
     return {
         "epoch": 0,
@@ -110,7 +110,7 @@ def test_scores_are_those_of_the_reference(
 
 @pytest.mark.parametrize("kind", ["zip", "legacy"])
 @pytest.mark.parametrize("module", [b"cnumpy.core.multiarray\n", b"cnumpy._core.multiarray\n"])
-def test_what_the_file_says_is_kept(tmp_path: Path, kind: str, module: bytes) -> None:
+def test_statements_of_the_file_are_kept(tmp_path: Path, kind: str, module: bytes) -> None:
     path = save(checkpoint(), tmp_path / "ref.pt", "legacy")
     path.write_bytes(path.read_bytes().replace(b"cnumpy._core.multiarray\n", module))
     if kind == "zip":  # Its checksums would not survive the change above.
@@ -182,7 +182,7 @@ def test_rows_that_are_not_finite_are_counted_and_named(tmp_path: Path, caplog: 
     state["emb_l.2.weight"][1, 0] = math.nan
     state["emb_l.2.weight"][7, 1] = math.inf
     state["emb_l.2.weight"][7, 2] = -math.inf
-    state["emb_l.1.weight"][:] = 3e38  # Large, and its sum is infinite, but finite.
+    state["emb_l.1.weight"][:] = 3e38  # Large values are finite, although their sum is not.
     with caplog.at_level(logging.WARNING):
         path = import_to(checkpoint(state_dict=state), tmp_path)
     assert read_checkpoint(path)["reference"]["nonfinite_rows"] == {"emb_l.2.weight": 2}
@@ -199,7 +199,7 @@ def test_an_optimizer_with_tensors_is_left_out_and_said(tmp_path: Path) -> None:
     assert origin["metadata"]["metric"] == 0.5
 
 
-# What is refused.
+# Refused checkpoints.
 
 
 def without(name: str) -> dict[str, Any]:
@@ -293,7 +293,7 @@ def test_format_without_checksums_is_said(tmp_path: Path, kind: str, caplog: pyt
     assert ("when it was imported: that format has no checksums" in describe(ours)) == (kind == "legacy")
 
 
-# And back.
+# Export to the reference.
 
 
 @pytest.mark.parametrize("kind", ["zip", "legacy"])
@@ -313,7 +313,7 @@ def test_there_and_back_is_the_same(tmp_path: Path, kind: str, weights_only: boo
 
 
 def test_weights_of_rows_are_multiplied_into_the_tables(tmp_path: Path) -> None:
-    """Upstream's --weighted-pooling=learned, there and back: the same scores without it."""
+    """Upstream's --weighted-pooling=learned in both directions: the scores are the same without it."""
     model = UpstreamModel()
     weights = {f"v_W_l.{table}": torch.rand(rows) for table, rows in enumerate(SIZES)}
     ours = import_to(checkpoint(state_dict=model.state_dict() | weights), tmp_path)
@@ -326,7 +326,7 @@ def test_weights_of_rows_are_multiplied_into_the_tables(tmp_path: Path) -> None:
 
 
 def test_a_trained_checkpoint_is_loaded_as_the_reference_does(tmp_path: Path) -> None:
-    """It reads these entries, gives them to its model and to its optimizer."""
+    """The reference reads these entries and passes them to its model and its optimizer."""
     module = DLRMModule(list(SIZES), DIMENSION, (3, 8, DIMENSION), (7, 1), learning_rate=0.7)
     saved = {
         **{"epoch": 2, "global_step": 30, "hyper_parameters": {"learning_rate": 0.7}},

@@ -1,4 +1,4 @@
-"""Every flag of dlrm_main.py is known, once, and says something; the lists were read from its two copies."""
+"""Every flag of dlrm_main.py is known, listed once, and has an effect; the lists were read from its two copies."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KNOWN = {
 }
 BASE = ["dlrm_main.py", "--in_memory_binary_criteo_path=days"]
 ONES = ",".join(["1"] * 26)
-# Values that are none of the defaults, where a number would not do; and what a flag needs beside it.
+# Non-default values for flags where a number would not do, and other flags that a flag needs.
 WORDS = {
     "--interaction_type": "dcn",
     "--multi_hot_distribution_type": "pareto",
@@ -42,7 +42,7 @@ WORDS = {
 
 
 def outcome(words: list[str]) -> set[str]:
-    """All lines that a user reads."""
+    """Return all lines that a user reads."""
     try:
         plan = translate(words, "run.yaml")
     except ConfigurationError as error:
@@ -51,7 +51,7 @@ def outcome(words: list[str]) -> set[str]:
 
 
 def sample(flag: Flag) -> str:
-    """The flag, with a value that is not its default."""
+    """Return the flag with a value that is not its default."""
     if flag.kind == "switch":
         return flag.name
     values = {"int": "2", "float": "0.25", "str": "word", "commas": "13,6"}
@@ -67,7 +67,7 @@ def test_flags_of_a_program_are_those_that_it_declares(program: str) -> None:
 
 @pytest.mark.parametrize("name", FLAGS)
 def test_every_flag_says_something(name: str) -> None:
-    """A value with the flag beside it, a note, or a refusal: none is dropped."""
+    """A value with the flag beside it, a note, or a refusal: no flag is ignored silently."""
     new = outcome([*BASE, sample(FLAGS[name])]) - outcome(BASE)
     assert any(name in line for line in new), new
 
@@ -75,7 +75,7 @@ def test_every_flag_says_something(name: str) -> None:
 @pytest.mark.parametrize("name", [flag.name for flag in EVERY_FLAG if flag.fate == "no effect"])
 def test_flag_without_effect_changes_neither_yaml_nor_commands(name: str) -> None:
     flag = FLAGS[name]
-    # Another flag that only this copy has, where the flag is known to one.
+    # If only one copy knows the flag, add another flag of the same copy.
     chooser = ["--evaluate_on_training_end"] if flag.programs == {"mlperf_v2"} else []
     base, plan = translate([*BASE, *chooser], "run.yaml"), translate([*BASE, *chooser, sample(flag)], "run.yaml")
     assert (render_yaml(plan), render_commands(plan)) == (render_yaml(base), render_commands(base))
@@ -83,7 +83,7 @@ def test_flag_without_effect_changes_neither_yaml_nor_commands(name: str) -> Non
 
 
 def flag_table() -> str:
-    """All flags and what becomes of each, as the rows of a Markdown table."""
+    """Return all flags and their treatment as the rows of a Markdown table."""
     lines = ["| flag | default | known to | | |", "|---|---|---|---|---|"]
     for flag in EVERY_FLAG:
         known = ", ".join(program for program in PROGRAMS if program in flag.programs)

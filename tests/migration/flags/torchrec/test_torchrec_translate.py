@@ -1,4 +1,4 @@
-"""Command lines of dlrm_main.py, as MLPerf's pages have them, become a YAML and commands."""
+"""Command lines of dlrm_main.py from MLPerf's pages become a YAML and commands."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_the_command_line_of_mlperf_gives_the_values_of_its_configuration(
         assert found["data"][name] == expected["data"][name]
     assert (found["data"]["batch_size"], found["trainer"]["devices"]) == (8192, 8)
     assert 8 * found["data"]["batch_size"] == expected["data"]["batch_size"]
-    # Bags come from the archives of the folder.
+    # Bags come from the archives in the folder.
     assert (found["data"]["folder"], found["data"]["multi_hot_sizes"]) == ("/data/multi_hot", None)
     assert (found["trainer"]["val_check_interval"], found["trainer"]["max_epochs"]) == (3200, 1)
     assert commands(MLPERF) == ["fit -c run.yaml", "test -c run.yaml --ckpt_path runs/dlrm_main/last.ckpt"]

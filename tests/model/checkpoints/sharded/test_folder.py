@@ -1,4 +1,4 @@
-"""A sharded checkpoint reads as the checkpoint of one process, and a damaged one is refused."""
+"""A sharded checkpoint reads like a checkpoint of one process, and a damaged one is refused."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ OPTIMIZERS = ("rwsadagrad", "adagrad", "sgd")
 
 @pytest.fixture(scope="module")
 def of_each(synthetic_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Checkpoints of one process, with each kind of state."""
+    """Checkpoints of one process, with every kind of state."""
     return {name: save(tmp_path_factory.mktemp(name), synthetic_folder, name) for name in OPTIMIZERS}
 
 
@@ -81,7 +81,7 @@ def test_merged_file_has_the_contents_of_one_process(
     merge = Merge(folder)
     merge.write(tmp_path / "merged.ckpt", counted.append)
     assert same_contents(read_checkpoint(tmp_path / "merged.ckpt", whole=True), whole)
-    assert 0 <= sum(counted) - merge.nbytes <= 4 * 26  # Counters of steps, which are in memory, are added.
+    assert 0 <= sum(counted) - merge.nbytes <= 4 * 26  # Step counters, which are kept in memory, are added.
     assert torch.load(tmp_path / "merged.ckpt", weights_only=True)["global_step"] == 3
 
 

@@ -1,4 +1,4 @@
-"""Which engine trains, and what is said about it."""
+"""Which engine trains, and what is logged about the choice."""
 
 from __future__ import annotations
 

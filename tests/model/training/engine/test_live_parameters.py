@@ -1,4 +1,4 @@
-"""Parameters that are found without a walk through the modules."""
+"""Finding parameters without a walk through the modules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The native engine under Lightning's own Trainer, held against torch."""
+"""The native engine under Lightning's own Trainer, compared with torch."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_checkpoint_of_one_engine_is_continued_by_the_other(first: str, options:
 
 
 class Doubles(pl.Callback):
-    """Changes the weights of an MLP where no version number shows it."""
+    """Changes the weights of an MLP without changing a version number."""
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         if batch_idx == 3:
@@ -99,7 +99,7 @@ class Doubles(pl.Callback):
 
 
 class DoublesCrossLayers(pl.Callback):
-    """The same of the cross network."""
+    """Does the same to the cross network."""
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         if batch_idx == 3:
@@ -109,7 +109,7 @@ class DoublesCrossLayers(pl.Callback):
 
 
 class Replaces(pl.Callback):
-    """Gives a module another tensor for a table."""
+    """Replaces a module's tensor for a table."""
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         if batch_idx == 3:

@@ -1,4 +1,4 @@
-"""What a GPU trains, with the CPU in its place: the code is the same but for the recording of CUDA graphs."""
+"""Training for a GPU, run on the CPU: the code is the same except for the recording of CUDA graphs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ REPLAYS: list[torch.Size] = []
 
 
 def stand_in(part: DensePart, dense: Tensor, sparse: Tensor) -> Dense:
-    """As a CUDA graph, it refuses inputs of other shapes and reads them from its own memory."""
+    """Like a CUDA graph, refuse inputs of other shapes and read them from memory of its own."""
     own = dense.clone(), sparse.detach().clone()
 
     def replay(dense: Tensor, sparse: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ def stand_in(part: DensePart, dense: Tensor, sparse: Tensor) -> Dense:
 
 
 class OnGPU(DLRMModule):
-    """A module that takes the CPU for a GPU."""
+    """A module that treats the CPU as a GPU."""
 
     def _is_gpu(self, device: torch.device) -> bool:
         return True
@@ -55,7 +55,7 @@ def _room(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def made(kind: type[DLRMModule] = OnGPU, **options: Any) -> DLRMModule:
     torch.manual_seed(0)
-    return kind(**(SMALL | {"engine": "torch"} | options))  # On a CPU native code would train.
+    return kind(**(SMALL | {"engine": "torch"} | options))  # On a CPU, native code would train.
 
 
 def fit(module: DLRMModule, batches: Any = None, path: Any = None, **options: Any) -> Any:

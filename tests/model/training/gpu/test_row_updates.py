@@ -1,4 +1,4 @@
-"""Rows updated in place, against torch's optimizers with dense gradients in double precision."""
+"""Rows updated in place, compared with torch's optimizers on dense gradients in double precision."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.examples import examples
 
 
 def problem(seed: int, lookups: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """A table, looked-up rows with duplicates, their gradients, and the gradient of the whole table."""
+    """Return a table, looked-up rows with duplicates, their gradients, and the gradient of the whole table."""
     rng = torch.Generator().manual_seed(seed)
     table = torch.randn(6, 4, generator=rng, dtype=torch.float64)
     rows = torch.randint(0, 6, (lookups,), generator=rng)

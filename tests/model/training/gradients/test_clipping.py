@@ -1,4 +1,4 @@
-"""Clipping sparse gradients equals clipping the same gradients dense."""
+"""Clipping sparse gradients equals clipping the same gradients in dense form."""
 
 from typing import Literal
 
@@ -15,7 +15,7 @@ def test_sparse_gradients_are_clipped_as_dense_ones(by: Literal["norm", "value"]
     def gradients(sparse: bool) -> list[nn.Parameter]:
         torch.manual_seed(0)
         table, linear, unused = nn.Embedding(6, 3, sparse=sparse), nn.Linear(3, 1), nn.Parameter(torch.ones(2))
-        # Row 1 twice: its gradients must be added before they are clipped.
+        # Row 1 occurs twice: its gradients must be added before clipping.
         linear(table(torch.tensor([1, 4, 1]))).square().sum().backward()
         return [*table.parameters(), *linear.parameters(), unused]
 

@@ -1,4 +1,4 @@
-"""Several ranks train the tables as one would."""
+"""Several ranks train the tables as one process would."""
 
 from pathlib import Path
 

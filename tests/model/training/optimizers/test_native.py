@@ -1,4 +1,4 @@
-"""What the native step is told of an optimizer, against the steps that torch takes."""
+"""The values that the native step gets from an optimizer, compared with the steps that torch takes."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The optimizers against formulas in float64 and against torch's own classes."""
+"""The optimizers compared with formulas in float64 and with torch's own classes."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from tests.reference import optimizers as reference
 from tests.support.examples import examples
 from tests.support.training import make_module
 
-# The default, stated: without it torch's own classes warn once in each process.
+# The default, stated explicitly: otherwise torch's own classes warn once per process.
 torch.sparse.check_sparse_tensor_invariants.disable()  # type: ignore[no-untyped-call]
 
 
@@ -27,7 +27,7 @@ def sparse_rows(rows: Tensor, values: Tensor, size: int) -> Tensor:
 def train(
     chosen: OptimizerSettings, weight: Tensor, table: Tensor, gradients: list[tuple[Tensor, Tensor]]
 ) -> tuple[Tensor, Tensor, DLRMOptimizer]:
-    """Step through gradients of one MLP's weight and of one table."""
+    """Step through gradients of one MLP weight and one table."""
     dense, rows = nn.Parameter(weight.clone()), nn.Parameter(table.clone())
     optimizer = DLRMOptimizer([dense], [rows], chosen)
     for dense.grad, rows.grad in gradients:
@@ -49,7 +49,7 @@ DENSE: dict[str, dict[str, Any]] = {
 @settings(deadline=None, max_examples=examples(15))
 @given(seed=st.integers(0, 2**16), steps=st.integers(1, 5), lookups=st.integers(0, 9))
 def test_steps_equal_the_formulas(dense_rule: Any, table_rule: Any, seed: int, steps: int, lookups: int) -> None:
-    """Of a table only the rows of a batch change, and a row that is looked up several times changes once."""
+    """Only the rows of a table that occur in a batch change, and a row that occurs several times changes once."""
     chosen = OptimizerSettings(
         optimizer=table_rule,
         learning_rate=0.3,
@@ -108,7 +108,7 @@ def test_dense_steps_have_the_bits_of_torchs_optimizer(rule: Any, options: dict[
     for expected.grad, _ in gradients:
         theirs.step()
     assert torch.equal(found, expected)
-    # The names of the state are torch's too, so that either can read the other's.
+    # The state has torch's names too, so that either can read the other's.
     (state,) = (optimizer.state[p] for p in optimizer.param_groups[0]["params"])
     assert set(state) == set(theirs.state[expected])
 
@@ -133,7 +133,7 @@ def test_the_state_of_rowwise_adagrad_is_a_number_for_each_row() -> None:
 
 
 def test_lamb_leaves_a_tensor_of_zeros_unscaled() -> None:
-    """Its ratio would be 0, and it would never learn."""
+    """Its trust ratio would be 0, so it would never learn."""
     chosen = OptimizerSettings(dense_optimizer="lamb", dense_learning_rate=0.1)
     gradient = (torch.ones(2), sparse_rows(torch.tensor([0]), torch.zeros(1, 4), 6))
     found, _, _ = train(chosen, torch.zeros(2), torch.zeros(6, 4), [gradient])
@@ -172,7 +172,7 @@ def test_a_step_with_a_closure_returns_its_loss() -> None:
     ],
 )
 def test_one_optimizer_for_all_weights_is_torchs_with_one_group(chosen: OptimizerSettings, kind: Any) -> None:
-    """So that checkpoints of earlier versions resume."""
+    """This lets checkpoints of earlier versions resume."""
     model = make_module().model
     optimizer = make_optimizer(model, chosen)
     assert type(optimizer) is kind

@@ -1,4 +1,4 @@
-"""The learning rate as a function of the step, against the reference's stateful scheduler."""
+"""The learning rate as a function of the step, compared with the reference's stateful scheduler."""
 
 import math
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def test_rates_equal_the_stateful_scheduler(base: float, warmup: int, gap: int, 
 
 
 def test_the_plateau_is_the_last_rate_of_the_warmup() -> None:
-    """A quirk of the reference that published runs have: never the full base rate."""
+    """A quirk of the reference that published runs have: the full base rate is never reached."""
     schedule = WarmupDecay(1.0, warmup_steps=4, decay_start_step=8, decay_steps=2)
     rates = [schedule.rate(step) for step in range(1, 13)]
     assert rates == [0.25, 0.5, 0.75, 0.75, 0.75, 0.75, 0.75, 1.0, 0.25, 0.25, 0.25, 0.25]
@@ -112,7 +112,7 @@ def test_impossible_schedules_are_rejected(numbers: tuple[float, int, int, int],
 @pytest.mark.parametrize("warmup", [0, 1, 7])
 @pytest.mark.parametrize("decay", [(0, 0), (7, 1), (9, 5)])
 @pytest.mark.parametrize("kind", ["upstream", "polynomial", "cosine"])
-def test_rates_that_are_said_to_be_steady_are_equal(kind: str, decay: tuple[int, int], warmup: int) -> None:
+def test_rates_reported_as_steady_are_equal(kind: str, decay: tuple[int, int], warmup: int) -> None:
     if kind != "upstream" and not decay[1]:
         kind = "constant"
     schedule = WarmupDecay(0.3, warmup, *decay, kind=kind)  # type: ignore[arg-type]

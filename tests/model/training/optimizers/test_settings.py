@@ -1,4 +1,4 @@
-"""Optimizers that do not go together, and numbers that no optimizer reads, are refused."""
+"""Incompatible optimizers, and numbers that an optimizer ignores, are refused."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A schedule that is moved over several steps at once."""
+"""A schedule that advances several steps at once."""
 
 from __future__ import annotations
 

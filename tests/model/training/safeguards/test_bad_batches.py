@@ -1,4 +1,4 @@
-"""Batches of any loader that cannot be trained on, or come in another form than this package's own, in each engine."""
+"""Batches from any loader that cannot be trained on, or have another form than this package's, with each engine."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_label_that_is_not_finite_is_named(engine: str) -> None:
 
 
 def turned(tensor: torch.Tensor) -> torch.Tensor:
-    """The same values, with gaps between those of a row."""
+    """Return the same values, with gaps between those of a row."""
     return tensor.T.contiguous().T
 
 

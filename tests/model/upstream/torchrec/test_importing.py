@@ -1,4 +1,4 @@
-"""State dicts with TorchRec's names become checkpoints and go back; what is no DLRM of TorchRec is refused by name."""
+"""State dicts with TorchRec's names become checkpoints and go back; those that are not a TorchRec DLRM are refused."""
 
 import logging
 import re
@@ -45,7 +45,7 @@ def test_import_and_export_are_inverse(tmp_path: Path, shape: Architecture, pref
 
 
 def test_only_the_first_top_layer_of_version_1_has_another_order(tmp_path: Path) -> None:
-    """Its inputs are the dense vector, and the products in the order (1, 0), (2, 0), (2, 1), (3, 0), ..."""
+    """Its inputs are the dense vector and the products in the order (1, 0), (2, 0), (2, 1), (3, 0), ..."""
     state = torchrec_state(V1)
     found = load_dlrm(import_to(tmp_path, state)).state_dict()
     theirs = state["over_arch.model.0._mlp.0._linear.weight"]
@@ -85,7 +85,7 @@ def test_half_precision_is_converted(tmp_path: Path, caplog: pytest.LogCaptureFi
 
 
 def changed(name: str, value: Tensor | None) -> Callable[[State], State]:
-    """A state dict with another tensor under a name, or without one."""
+    """Return a state dict with another tensor under a name, or without one."""
 
     def change(state: State) -> State:
         return {k: v for k, v in state.items() if k != name} | ({} if value is None else {name: value})
@@ -149,7 +149,7 @@ def test_what_is_no_dlrm_of_torchrec_is_refused(case: str, tmp_path: Path) -> No
 
 
 def test_a_sharded_tensor_in_a_file_is_refused_with_advice(tmp_path: Path) -> None:
-    """As ``torch.save`` of the state dict of DistributedModelParallel has them; only its name is read."""
+    """Saved by ``torch.save`` from the state dict of DistributedModelParallel; only its name is read."""
     path = tmp_path / "theirs.pt"
     torch.save({"x": torch.zeros(1)}, path, _use_new_zipfile_serialization=False)
     content = path.read_bytes()

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 ROWS, WIDTH = 10_000_000, 64
 TABLES = "sparse_arch.embedding_bag_collection.embedding_bags"
-# In a process of its own, whose memory is limited to 256 MiB beyond what the libraries take.
+# Runs in its own process, whose memory is limited to 256 MiB beyond what the libraries take.
 LIMITED = """
 import resource, sys
 from pathlib import Path
@@ -39,7 +39,7 @@ export_torchrec(ours, back)
 
 
 def entry(folder: Path, name: str, shape: list[int], values: dict[int, torch.Tensor]) -> dict[str, object]:
-    """A file of zeros but for some rows, most of which is a hole, and what the manifest says of it."""
+    """Write a file of zeros except for some rows, mostly a hole; returns its entry in the manifest."""
     with (folder / name).open("wb") as handle:
         row_bytes = 4 * shape[-1]
         handle.truncate(row_bytes * (shape[0] if len(shape) == 2 else 1))

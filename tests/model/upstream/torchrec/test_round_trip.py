@@ -1,4 +1,4 @@
-"""Models of the installed TorchRec go through import and export, with the same logits on each side."""
+"""Models of the installed TorchRec are imported and exported, with the same logits on each side."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-# In a process of its own, since TorchRec changes process-wide settings.
+# Runs in its own process, because TorchRec changes process-wide settings.
 PROGRAM = """
 import sys
 from pathlib import Path

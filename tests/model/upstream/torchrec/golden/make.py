@@ -30,7 +30,7 @@ PLACES = {"t_cat_0": row_wise(), "t_cat_1": table_wise(1), "t_cat_2": column_wis
 
 
 def model(version: int) -> torch.nn.Module:
-    """Make a model with weights of a seed."""
+    """Make a model with seeded weights."""
     torch.manual_seed(version)
     configs = [
         EmbeddingBagConfig(name=f"t_{name}", embedding_dim=DIMENSION, num_embeddings=rows, feature_names=[name])
@@ -55,7 +55,7 @@ def model(version: int) -> torch.nn.Module:
 
 
 def inputs() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Make a batch: dense features, and ids and offsets of bags with 0 to 2 of them."""
+    """Make a batch: dense features, and ids and offsets of bags with 0 to 2 ids."""
     torch.manual_seed(9)
     lengths = torch.randint(0, 3, (len(SIZES), BATCH))
     ids = torch.cat([torch.randint(0, rows, (int(n),)) for rows, n in zip(SIZES, lengths.sum(1), strict=True)])
@@ -63,7 +63,7 @@ def inputs() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 def write(rank: int) -> None:
-    """Write what a process has of version 2."""
+    """Write a process's part of version 2."""
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": "2"}
     os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": "29517"}
     dist.init_process_group("gloo")
