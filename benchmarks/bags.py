@@ -1,10 +1,10 @@
-"""Measure how fast batches of MLPerf's multi-hot data are made: bags drawn of single ids, and bags stored in files.
+"""Measure how fast batches of MLPerf's multi-hot data are made, from bags drawn for single ids and from stored bags.
 
-Days of random rows with the columns of Criteo's logs are written first, with tables of MLPerf's sizes capped at --cap
-(lookup tables: 0.58 GB for each million; 23 GB without a cap), and bags of MLPerf's sizes, 214 ids in each row. One
-thread makes batches one after the other, of files in memory; rows are of a second of the processor's time, which other
-programs of the machine take less from than of a second on the clock. What torchrec_dlrm does in their place, one
-embedding call of torch for each table (`Multihot`), takes turns with it where --reference is given.
+First writes days of random rows with the columns of Criteo's logs: tables have MLPerf's sizes, capped at --cap (lookup
+tables take 0.58 GB for each million; 23 GB without a cap), and bags have MLPerf's sizes, 214 ids in each row. Then one
+thread makes batches one after the other from files in memory. Speeds are rows per second of processor time, which other
+programs on the machine change less than time on the clock. With --reference, what torchrec_dlrm does instead takes
+turns with this: one embedding call of torch for each table (`Multihot`).
 
     python benchmarks/bags.py --folder /tmp/bags --cap 10000000
     python benchmarks/bags.py --folder /tmp/bags --cap 10000000 --reference
@@ -52,7 +52,7 @@ def write_days(folder: Path, sizes: list[int], rows: int, *, bags: list[int] | N
 
 
 def reading(rows: ClickDataset, size: int, order: str) -> Callable[[int], None]:
-    """Return what takes a number of batches of a stream, which a thread makes."""
+    """Return a function that reads a number of batches from a stream, which a thread makes."""
 
     def read(count: int) -> None:
         rng = np.random.default_rng(3)
@@ -67,7 +67,7 @@ def reading(rows: ClickDataset, size: int, order: str) -> Callable[[int], None]:
 
 
 def referring(folder: Path, sizes: list[int], bags: list[int], size: int) -> Callable[[int], None]:
-    """Return what makes bags as torchrec_dlrm does: tables with the id itself in front, looked up by torch."""
+    """Return what makes bags as torchrec_dlrm does: torch looks up tables with the id itself in front."""
     ids = np.load(folder / "day_0_sparse.npy", mmap_mode="r")
     tables = []
     for table, (rows, bag) in enumerate(zip(sizes, bags, strict=True)):

@@ -23,7 +23,7 @@ class Ceilings:
     """Limits of one thread.
 
     Attributes:
-        int8_ops_per_s: integer products and sums that need no memory; a product with its sum counts two.
+        int8_ops_per_s: integer products and sums that need no memory; a product with its sum counts as two.
         rows_per_s: random table rows that are read, from 2 MiB pages, and not used.
     """
 

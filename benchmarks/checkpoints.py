@@ -1,11 +1,11 @@
-"""How long a checkpoint blocks training, and what memory it takes: by torch.save, at once, and while training goes on.
+"""Measure how long a checkpoint blocks training, and its memory: with torch.save, while training waits, and meanwhile.
 
 Tables in memory are changed row by row at random, as the lookups of batches do, while a checkpoint of them is saved. As
-in click logs, few categories are frequent (half of the lookups are of a sixteenth of the rows); with --uniform all are
-alike, which is the worst case for a snapshot: each lookup copies a page. In each round the contenders take turns:
-torch.save, as Lightning does without this package; a checkpoint that training waits for; and one by a second process.
-Memory is what the machine has less of while the checkpoint is written; file contents that the system keeps in memory do
-not count.
+in click logs, few categories are frequent (half of the lookups are in a sixteenth of the rows); with --uniform all are
+equally frequent, which is the worst case for a snapshot: each lookup copies a page. In each round the contenders take
+turns: torch.save, as Lightning does without this package; a checkpoint that training waits for; and one by a second
+process. Memory is the drop in the machine's available memory while the checkpoint is written; file contents that the
+system caches do not count.
 
     python benchmarks/checkpoints.py
     python benchmarks/checkpoints.py --gb 4 --rounds 3
@@ -38,7 +38,7 @@ BATCH = 2048
 
 
 def large_pages(rows: int) -> Tensor:
-    """Return a table on pages of 2 MiB, as tables are that are trained by native code."""
+    """Return a table on pages of 2 MiB, as tables trained by native code are."""
     page, size = 2 << 20, rows * DIM * 4
     memory = mmap.mmap(-1, size + page, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     memory.madvise(mmap.MADV_HUGEPAGE)
@@ -97,7 +97,7 @@ def by_torch(checkpoint: dict[str, Any], path: Path) -> None:
 
 
 def measure(save: Callable[[], None], poll: Callable[[], bool], steps: Steps) -> dict[str, float]:
-    """Save a checkpoint between two steps, and go on until it is there."""
+    """Save a checkpoint between two steps, and train on until it is complete."""
     usual = statistics.median(steps.take() for _ in range(10))
     with Memory() as memory:
         started = time.perf_counter()
@@ -124,7 +124,7 @@ def main() -> None:
     parser.add_argument("--gb", type=float, default=4.0, help="size of the tables in units of 10^9 bytes")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", type=Path, default=None, help="folder on the disk to be measured")
-    parser.add_argument("--uniform", action="store_true", help="look all rows up alike")
+    parser.add_argument("--uniform", action="store_true", help="look up all rows equally often")
     parser.add_argument("--no-torch", action="store_true", help="leave out torch.save")
     options = parser.parse_args()
     rows = int(options.gb * 1e9 / TABLES / DIM / 4)

@@ -1,7 +1,7 @@
-"""Time exported models beside the int8 model that they were made of: MLPerf's shape, random weights and random rows.
+"""Time exported models beside the int8 model that they were made from: MLPerf's shape, random weights and random rows.
 
-All of them take turns in one process, each in the program that its format is for. The last line is JSON: samples a
-second by batch size, and the largest difference of a logit from the int8 model.
+They all take turns in one process, each in the program for its format. The last line is JSON: samples per second by
+batch size, and the largest difference of a logit from the int8 model.
 
     python benchmarks/exported.py
     python benchmarks/exported.py --rows 20000 --batch-sizes 2048 --seconds 1 --targets onnx

@@ -1,7 +1,7 @@
-"""Time of int8 models with one op of another type, beside the model whose ops are all int8.
+"""Time int8 models with one op of another type, beside the model whose ops are all int8.
 
 Makes models of MLPerf's first shape from random weights: all int8, int4 tables, and each Linear in bf16. They take
-turns on the same rows, so a ratio of two medians is of the same minutes. Prints a table, and JSON as the last line.
+turns on the same rows, so both medians of a ratio are from the same minutes. Prints a table, and JSON as the last line.
 
     taskset -c 0 python benchmarks/fallen_back.py
     python benchmarks/fallen_back.py --batch-sizes 1 2048 --threads 2 --rows 20000
@@ -27,7 +27,7 @@ from dlrm_pl.runtime.int8_dlrm import Int8DLRM
 
 
 def models(rows: int) -> dict[str, Int8DLRM]:
-    """Return the models by name; ``int8`` is the one with nothing else."""
+    """Return the models by name; ``int8`` is the one whose ops are all int8."""
     torch.manual_seed(0)
     shape = architecture(rows, "v1")
     model = DLRM(shape).eval()

@@ -1,8 +1,8 @@
-"""Time of a server's requests of a few rows, beside the same rows through torch's dispatcher.
+"""Time a server's requests of a few rows, beside the same rows through torch's dispatcher.
 
 Makes int8 models of MLPerf's two shapes from random weights and scores batches of a few rows, one-hot and with the
-second model's bags, in one thread: by the model as ``predict`` calls it, and by the calls that ``serve`` prepares. Both
-take turns, and their bits are compared.
+second model's bags, in one thread: with the model as ``predict`` calls it, and with the calls that ``serve`` prepares.
+Both take turns, and their bits are compared.
 
     taskset -c 0 python benchmarks/few_rows.py
     python benchmarks/few_rows.py --shapes v2 --repeats 300

@@ -1,20 +1,20 @@
-"""Compare what ``fit`` spends beside its native steps in several checkouts, in turn.
+"""Compare the time that ``fit`` spends outside its native steps in several checkouts, in turn.
 
-Each trains two epochs of the quick start's dataset with a progress bar on a terminal, CSVLogger and ModelCheckpoint; of
-these the second counts. The networks are so small that a native step of 128 samples takes a quarter of a millisecond on
+Each trains two epochs of the quick start's dataset with a progress bar on a terminal, CSVLogger and ModelCheckpoint;
+the second epoch counts. The networks are so small that a native step of 128 samples takes a quarter of a millisecond on
 a processor without AMX, as one of the quick start's networks does on a processor with AMX; ``--networks quickstart``
-takes those. Where other programs use the machine, compare processor time: that of the training thread outside of native
-calls, and that of all other threads but the native steps' own (with one thread: the reader of batches and the progress
-bar). The share in native calls is that of all processor time; 1 would be the bare steps.
+selects those. Where other programs use the machine, compare processor time: that of the training thread outside native
+calls, and that of all other threads except the native steps' own (with one thread: the reader of batches and the
+progress bar). The share in native calls is a share of all processor time; it would be 1 for bare steps.
 
-With ``--bare``, many shorter epochs are each followed by as many bare steps in the same process, since on a machine
-that is shared or virtual a step of two threads may take twice as long from one minute to the next. Their ratio is
-printed with its quartiles over all epochs but the first of each run.
+With ``--bare``, many shorter epochs are each followed by as many bare steps in the same process, since a step of two
+threads may take twice as long from one minute to the next on a shared or virtual machine. Prints the ratio of the two
+with its quartiles over all epochs but the first of each run.
 
     PYTHONPATH=. python benchmarks/fit_overhead.py ../before . --repeats 5
     PYTHONPATH=. python benchmarks/fit_overhead.py . --networks quickstart --bare --threads 2 --steps 2000
 
-A checkout must have been built. Prints microseconds a step, and JSON as the last line.
+A checkout must have been built. Prints microseconds per step, and JSON as the last line.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ _BARE_EPOCHS = 21
 
 
 def microseconds(found: dict[str, float], threads: int) -> dict[str, float]:
-    """Return the microseconds a step of an epoch of ``fit``, by name, and the share of native calls."""
+    """Return the microseconds per step of an epoch of ``fit``, by name, and the share of native calls."""
     beside = found["thread_processor_seconds"] - found["native_processor_seconds"]
-    # Other threads of the native steps take as long as this one, about.
+    # The other threads of the native steps take about as long as this one.
     others = found["processor_seconds"] - beside - threads * found["native_processor_seconds"]
     seconds = (found["seconds"], found["native_seconds"], found["seconds"] - found["native_seconds"], beside, others)
     times = {name: 1e6 * value / found["steps"] for name, value in zip(NAMES, seconds, strict=True)}
@@ -58,7 +58,7 @@ def microseconds(found: dict[str, float], threads: int) -> dict[str, float]:
 
 
 def trained(checkout: Path, data: Path, options: argparse.Namespace) -> list[dict[str, float]]:
-    """Return what a run of a checkout's ``fit`` wrote of each epoch.
+    """Return what a run of a checkout's ``fit`` wrote about each epoch.
 
     Raises:
         RuntimeError: ``fit`` failed; with its output.
@@ -89,7 +89,7 @@ def print_overhead(runs: dict[str, list[list[dict[str, float]]]], threads: int) 
 
 
 def print_beside_bare(runs: dict[str, list[list[dict[str, float]]]]) -> dict[str, dict[str, float]]:
-    """Print each checkout's speed of ``fit`` in that of its bare steps, epoch by epoch, and return it."""
+    """Print and return the speed of each checkout's ``fit`` as a share of that of its bare steps, epoch by epoch."""
     quartiles = {}
     for checkout, found in runs.items():
         epochs = [epoch for run in found for epoch in run[1:]]

@@ -28,7 +28,7 @@ def fit_on_a_terminal(
     folder: Path,
     epochs: int = 2,
 ) -> list[dict[str, float]]:
-    """Train some epochs, and return what a callback of ``fit_times.py`` wrote of each.
+    """Train some epochs, and return what a callback of ``fit_times.py`` wrote about each.
 
     Args:
         checkout: whose ``fit`` runs.

@@ -16,9 +16,9 @@ from dlrm_pl.kernels.training.steps import with_rates
 
 
 class EpochTimes(pl.Callback):
-    """Write seconds, seconds of the processor and optimizer steps of each epoch's batches, as JSON.
+    """Write seconds, processor seconds and optimizer steps of each epoch's batches, as JSON.
 
-    It looks at the start and the end of an epoch alone, so that nothing observes the steps in between.
+    It only acts at the start and the end of an epoch, so that nothing observes the steps in between.
 
     Args:
         path: file.
@@ -41,7 +41,7 @@ class EpochTimes(pl.Callback):
 
 
 class NativeTimes(EpochTimes):
-    """Write as well the time and the seconds of the processor that this thread spends in calls of native steps.
+    """Also write the time and the processor seconds that this thread spends in calls of native steps.
 
     Args:
         path: file.
@@ -84,11 +84,11 @@ class NativeTimes(EpochTimes):
 
 
 class BareTimes(EpochTimes):
-    """Write as well the time of as many bare steps, which follow each epoch in the same process.
+    """Also write the time of as many bare steps, which follow each epoch in the same process.
 
-    These are calls of the module's own native step, one for each batch of training rows, which are in memory. There
-    are as many different batches as the epoch has, up to 2,000, since rows that a batch before has read would be in the
-    caches. Their learning rate is 0, so the training goes on as if they had not been.
+    They are calls of the module's own native step, one for each batch of training rows in memory. There are as many
+    different batches as the epoch has, up to 2,000, since rows that an earlier batch has read would be in the caches.
+    Their learning rate is 0, so they do not change the training.
 
     Args:
         path: file.

@@ -67,8 +67,8 @@ def summary(comparison: Comparison, threads: int, limit: float | None) -> dict[s
     """Return the JSON of one number of threads.
 
     For each batch size it has the samples/s of each contender by name, and how many times as fast as others int8 is:
-    ``x_fp32`` (eager), ``x_bf16`` (compiled), ``x_eager_int8``, and ``x_best_rival``, the fastest of all that are no
-    int8 model of ours, which ``best_rival`` names.
+    ``x_fp32`` (eager), ``x_bf16`` (compiled), ``x_eager_int8``, and ``x_best_rival``, the fastest of all contenders
+    that are not our int8 model, which ``best_rival`` names.
 
     Args:
         comparison: the times.
@@ -116,7 +116,7 @@ def main() -> None:
     parser.add_argument("--shape", choices=SHAPES, default="v1", help="MLPerf's first or second model")
     parser.add_argument("--rows", type=int, default=200_000, help="rows of each table")
     parser.add_argument("--threads", type=int, nargs="+", help="numbers of threads; default: all, then one")
-    parser.add_argument("--batch-sizes", type=int, nargs="+", help="default: 2048 and 16384; of v2 400 and 2048")
+    parser.add_argument("--batch-sizes", type=int, nargs="+", help="default: 2048 and 16384; for v2 400 and 2048")
     parser.add_argument("--seconds", type=float, default=3.0, help="seconds for each contender and batch size")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
@@ -126,7 +126,7 @@ def main() -> None:
         "--clock",
         choices=["wall", "processor"],
         default="wall",
-        help="processor: seconds of the processor, for one thread on a machine that others use",
+        help="processor: processor seconds, for one thread on a machine that others use",
     )
     options = parser.parse_args()
     if options.clock == "processor" and options.threads != [1]:

@@ -1,10 +1,10 @@
 """Fail when an int8 kernel of this tree is slower than that of another commit.
 
-The kernels of both are compiled with the same compiler and each with its own flags, loaded into one process, and called
-in turn with the same arguments, every variant that this processor has by itself. Times are those of the processor,
-which other work on the machine disturbs less. A case whose median ratio is beyond the limit is measured again with
-three times the rounds before it counts. Prints a table, and JSON as the last line. Exit status: 0 when no case is
-slower than the limit, 1 when one is, 2 when the two cannot be compared.
+The kernels of both are compiled with the same compiler, each with its own flags, loaded into one process, and called in
+turn with the same arguments, separately for every variant that this processor has. Times are processor time, which
+other work on the machine disturbs less. A case whose median ratio is beyond the limit is measured again with three
+times the rounds before it counts. Prints a table, and JSON as the last line. Exit status: 0 when no case is slower than
+the limit, 1 when one is, 2 when the two cannot be compared.
 
     python benchmarks/kernel_guard.py                       # against main, on main against the commit before
     python benchmarks/kernel_guard.py --base v0.1.0 --limit 1.05
@@ -41,14 +41,14 @@ ROOT = Path(__file__).resolve().parents[1]
 KERNELS = "dlrm_pl.kernels._int8"
 BOTTOM, TOP = (13, 512, 256, 128), (479, 1024, 1024, 512, 256, 1)
 TABLES, ROWS, DIM, RANK = 26, 10_000, 128, 512
-LONGEST = 10.0  # Seconds of a case, of which plain C++ would take minutes.
+LONGEST = 10.0  # Most seconds of a case, which would take minutes with plain C++.
 
 Job = Callable[[NativeKernels], object]
 
 
 @dataclass(frozen=True)
 class Found:
-    """The paired times of one case: medians of microseconds, and of this tree's time by the other's."""
+    """The paired times of one case: medians of microseconds, and of the ratio of this tree's time to the other's."""
 
     isa: str
     case: str
@@ -87,7 +87,7 @@ def main() -> None:
 
 
 def default_base() -> str:
-    """Name main, or on main itself the commit before."""
+    """Name the base: main, or on main itself the commit before."""
     here, main = (git("rev-parse", name).decode().strip() for name in ("HEAD", "main"))
     return "HEAD~1" if here == main else "main"
 
@@ -137,7 +137,7 @@ def compiled(tree: Path, output: Path) -> ctypes.CDLL:
 
 
 def variants(base: ctypes.CDLL, here: ctypes.CDLL) -> list[str]:
-    """Return the names of the variants that this processor runs of both."""
+    """Return the names of the variants that both have and this processor runs."""
     found = []
     for isa in ISAS[1:]:
         try:
@@ -162,7 +162,7 @@ def compare(isa: str, base: ctypes.CDLL, here: ctypes.CDLL, options: argparse.Na
 
 
 def timed(isa: str, name: str, job: Job, pair: tuple[NativeKernels, ...], rounds: int, seconds: float) -> Found:
-    """Call both in turn, of which each goes first in every other round."""
+    """Call both in turn; each goes first in every other round."""
     calls = 1
     while (spent := elapsed(job, pair[0], calls)) < seconds:
         calls *= 2
@@ -179,7 +179,7 @@ def timed(isa: str, name: str, job: Job, pair: tuple[NativeKernels, ...], rounds
 
 
 def elapsed(job: Job, kernels: NativeKernels, calls: int) -> float:
-    """Return the processor's seconds of some calls, on this thread alone."""
+    """Return the processor seconds of some calls, on this thread alone."""
     start = time.thread_time()
     for _ in range(calls):
         job(kernels)

@@ -2,7 +2,7 @@
 
 Makes a checkpoint in upstream's format with the proportions of the Terabyte tables capped at 40 million rows
 (dimension 128) and a small dataset for it, whose labels follow the model. Then runs the commands as a user would, each
-in a process of limited memory (``RLIMIT_DATA``, without maps of files), and copies the file for comparison.
+in a process of limited memory (``RLIMIT_DATA``, without mapped files), and copies the file for comparison.
 The pages of a source are dropped from the system's cache before each step that reads it.
 
     python benchmarks/large_checkpoint.py
@@ -90,9 +90,9 @@ class Step:
 
 
 def run(command: Sequence[str], limit_bytes: int, mapped_bytes: int = 0) -> Step:
-    """Run a command under the limit; its memory without maps of files is read every few milliseconds.
+    """Run a command under the limit; its memory without mapped files is read every few milliseconds.
 
-    Maps may be written to, so that the system counts them beside the memory that is.
+    Mappings may be writable, and the system then counts them towards the limit, to which ``mapped_bytes`` are added.
     """
     limit_bytes += mapped_bytes
     began = time.perf_counter()
@@ -210,7 +210,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gb", type=float, default=12.0, help="size of the checkpoint, 10^9 bytes")
     parser.add_argument("--limit_gb", type=float, default=3.0, help="memory of each process, 2^30 bytes")
-    parser.add_argument("--format", choices=["zip", "legacy"], default="legacy", help="as torch wrote before 1.6")
+    parser.add_argument("--format", choices=["zip", "legacy"], default="legacy", help="legacy: before torch 1.6")
     parser.add_argument("--sparse", action="store_true", help="write tables of zeros, which take no disk space")
     parser.add_argument("--folder", type=Path, help="parent of the temporary folder; default: the system's")
     options = parser.parse_args()
@@ -265,7 +265,7 @@ def main() -> None:
         artifact_bytes = sum(path.stat().st_size for path in artifact.iterdir())
         certificate = json.loads((artifact / "certificate.json").read_text())
     for name, step in steps.items():
-        print(f"{name:<24}{step.seconds:>8.1f} s  peak {step.peak_anonymous_mb:>7.1f} MB beside maps of files")
+        print(f"{name:<24}{step.seconds:>8.1f} s  peak {step.peak_anonymous_mb:>7.1f} MB without mapped files")
     print(f"fp32 AUROC {certificate['fp32']['auroc']:.6f}, int8 {certificate['int8']['auroc']:.6f}")
     pack_s = float(steps["pack"].output)
     copy_s = min(copies) if copies else None

@@ -1,8 +1,8 @@
 """Train a linear model on a dataset folder: DLRM with its interaction must reach a higher AUROC.
 
-Logistic regression on one-hot categories, the dense features after their transform, and a flag for each that is
-zero or missing. Trains with each learning rate and number of passes of a small grid, chooses by the AUROC on val, and
-reports the AUROC on test.
+Logistic regression on one-hot categories, the dense features after their transform, and a flag for each dense feature
+that is zero or missing. Trains with each learning rate and number of passes of a small grid, chooses by the AUROC on
+val, and reports the AUROC on test.
 
     python benchmarks/linear_baseline.py --data datasets/quickstart
 """

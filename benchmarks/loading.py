@@ -1,7 +1,7 @@
-"""Measure how fast a loader without workers gives batches of a dataset folder; also against another checkout.
+"""Measure how fast a loader without workers reads batches of a dataset folder; also against another checkout.
 
-The file is in memory already. Nothing is computed between two batches, so a thread that reads ahead only helps where
-there is a second core. With --against, processes of both checkouts take turns, and the ratio of each turn counts.
+The file is already in memory. Nothing is computed between two batches, so a thread that reads ahead only helps if there
+is a second core. With --against, processes of both checkouts take turns, and the ratio within each turn counts.
 
     python benchmarks/loading.py --data datasets/quickstart
     python benchmarks/loading.py --data datasets/quickstart --shuffle row
@@ -63,7 +63,7 @@ class Loader:
 
 
 def measure(loaders: list[Loader], size: int, repeats: int) -> dict[str, float]:
-    """Return medians over turns, each of which begins with the other checkout."""
+    """Return medians over turns; the checkout that goes first alternates."""
     times: list[list[float]] = [[] for _ in loaders]
     for turn in range(repeats + 1):
         for index in range(len(loaders)) if turn % 2 else reversed(range(len(loaders))):

@@ -1,9 +1,9 @@
-"""Run MLPerf's scenarios as its rules ask: MLPerf's first model, 600 s, and 204,800 samples in memory.
+"""Run MLPerf's scenarios as its rules require: MLPerf's first model, 600 s, and 204,800 samples in memory.
 
 Trains the model (networks 13-512-256-128 and 479-1024-1024-512-256-1, 26 tables of dimension 128 and at most
 ``--table-rows`` rows) on synthetic clicks, quantizes it, and runs ``benchmark --mlperf`` on one thread: the scenarios
-on random rows, uniform over each table, which are harder for caches than those of a log; and the accuracy run on the
-test rows. Its log is read by MLPerf's own script as well, where ``--accuracy-script`` names that: accuracy-dlrm.py of
+use random rows, uniform over each table, which are harder for caches than those of a log; the accuracy run uses the
+test rows. With ``--accuracy-script``, MLPerf's own script reads its log as well: accuracy-dlrm.py of
 mlcommons/inference, which needs scikit-learn. The samples in memory take 9 GB.
 
     python benchmarks/mlperf.py --accuracy-script ../inference/recommendation/dlrm_v2/pytorch/tools/accuracy-dlrm.py
@@ -29,15 +29,15 @@ from machine import machine
 
 ROOT = Path(__file__).resolve().parents[1]
 PUBLISHED = 256_000
-"""User-item pairs a second for each core: Intel's submission to MLPerf inference (int8, AMX)."""
+"""User-item pairs per second and core: Intel's submission to MLPerf inference (int8, AMX)."""
 _BATCH = 2048
-_TRAINED = 6 / 8  # Of synthetic rows, in four days of which the last is val and test.
+_TRAINED = 6 / 8  # Share of the synthetic rows, in four days of which the last is val and test.
 
 
 def command(*arguments: object, result: Path | None = None) -> str:
-    """Run a command of the program; returns what it printed.
+    """Run a command of the program and return what it printed.
 
-    Ends the benchmark if it fails, unless it wrote its result: that of an invalid run.
+    Ends the benchmark if it fails, unless it wrote the result of an invalid run.
     """
     began = time.perf_counter()
     done = subprocess.run(
@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=204_800, help="samples in memory")
     parser.add_argument("--rows", type=int, default=4_000_000, help="synthetic rows, of which three quarters train")
     parser.add_argument("--table-rows", type=int, default=200_000, help="most rows of a table")
-    parser.add_argument("--server-qps", type=float, help="samples a second of the server; default: searched for")
+    parser.add_argument("--server-qps", type=float, help="samples per second of the server; default: searched")
     parser.add_argument("--accuracy-script", type=Path, help="MLPerf's accuracy-dlrm.py")
     parser.add_argument("--folder", type=Path, help="where files stay; default: a temporary folder")
     options = parser.parse_args()

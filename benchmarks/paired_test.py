@@ -1,7 +1,7 @@
-"""Show what a paired test gains: how far two AUROCs scatter, how far their difference, and how looks decide.
+"""Show what a paired test gains: how far two AUROCs scatter, how far their difference does, and how looks decide.
 
 Draws samples of rows of one known pair of models: AUROC 0.81, a copy with a drop of 0.0008, 3.3 % clicks. Then judges
-three copies of other drops with growing blocks of rows, as a search does.
+three copies with other drops by growing blocks of rows, as a search does.
 
     python benchmarks/paired_test.py
 
@@ -66,7 +66,7 @@ def looks(drop: float, seed: int) -> list[dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--samples", type=int, default=400, help="samples of rows")
-    parser.add_argument("--seed", type=int, default=1, help="of the rows that are drawn")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the drawn rows")
     options = parser.parse_args()
     result = {
         "machine": machine(),

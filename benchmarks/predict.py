@@ -1,9 +1,9 @@
 """Measure rows a second of ``predict`` from the binary format and from raw text, beside the bare model: MLPerf's shape.
 
 Networks 13-512-256-128 and 479-1024-1024-512-256-1, dimension 128, random weights. The rows are synthetic, and their
-dictionaries have up to ``--max_table_size`` values. ``bare`` scores batches that are in memory already. The others do
-what ``predict`` does, without its start: read, look up, score, and write CSV, .npy or Parquet. Each is measured several
-times in turn, and the best is stated with its share of ``bare``. The last line is JSON.
+dictionaries have up to ``--max_table_size`` values. ``bare`` scores batches that are already in memory. The others do
+what ``predict`` does after its start: read, look up, score, and write CSV, .npy or Parquet. Each is measured several
+times in turn, and the best is reported with its share of ``bare``. The last line is JSON.
 
     python benchmarks/predict.py
     python benchmarks/predict.py --rows 200000 --threads 1 --repeats 2

@@ -37,8 +37,8 @@ TABLES = 26
 MAX_IND_RANGE = 40_000_000
 FULL_ROWS = 4_373_472_329  # The Terabyte set, about 1.1 TB of text.
 
-# Its own default, no modulo, overflows int32 on NumPy 2, so both sides get MLPerf's. numpy_to_binary needs NumPy alone,
-# so the torch and tqdm that its module imports are stubs: their import does not count against upstream.
+# Upstream's own default, no modulo, overflows int32 on NumPy 2, so both sides get MLPerf's. numpy_to_binary only needs
+# NumPy, so the torch and tqdm that its module imports are stubs: importing them does not count against upstream.
 _REFERENCE = """
 import sys, types
 for name in ("torch", "torch.utils", "torch.utils.data", "tqdm"):
@@ -267,7 +267,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=5_000_000, help="rows of the day files to make")
     parser.add_argument("--days", type=int, default=24, help="number of day files to make")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--before", type=Path, help="another checkout of this repository, to compare with")
+    parser.add_argument("--before", type=Path, help="another checkout of this repository to compare with")
     parser.add_argument("--busy", type=int, default=0, help="number of cores that other programs keep busy")
     parser.add_argument("--folder", type=Path, help="parent of the temporary folder; default: the system's")
     parser.add_argument("--reference", type=Path, help="checkout of upstream (facebookresearch/dlrm) to compare with")

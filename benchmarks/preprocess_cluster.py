@@ -3,10 +3,10 @@
 python benchmarks/preprocess_cluster.py --rows 20000000 --repeats 3
 python benchmarks/preprocess_cluster.py --rows 2000000 --days 4 --repeats 1
 
-A cluster of one node does the same work as one process, and more: Ray starts, each file gets a vocabulary of its own,
-these are merged, and ids are replaced while the records are written. What the start of Ray and of its processes takes
-is measured with a log of a few rows, and stated apart, as it does not grow with the log. Every run is a process of its
-own, and the two kinds take turns. The files of both are compared byte by byte.
+A cluster of one node does the same work as one process, and more: Ray starts, each file gets its own vocabulary, these
+are merged, and ids are replaced while the records are written. The time to start Ray and its processes is measured with
+a log of a few rows and reported separately, as it does not grow with the log. Every run is a process of its own, and
+the two kinds take turns. The files of both are compared byte by byte.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def preprocess(raw: Path, output: Path, threads: int, kind: str) -> float:
 
 
 def differences(one: Path, other: Path) -> Iterator[str]:
-    """Name the files that differ; of archives, which hold the time they were written, the contents count."""
+    """Name the files that differ; archives, which hold the time they were written, are compared by their contents."""
     for name in sorted({path.name for folder in (one, other) for path in folder.iterdir()}):
         paths = one / name, other / name
         if not all(path.is_file() for path in paths):

@@ -3,9 +3,9 @@
 python benchmarks/preprocess_frames.py --rows 2000000 --repeats 3
 python benchmarks/preprocess_frames.py --format csv --threads 1 2
 
-The log has a number, and 12 integers and 9 texts as categories, whose values are as many as in Avazu's log. Every run
-is a process of its own. The rates are those that the program states, without its start, and those for a second of
-processor time, with it, which other programs change less.
+The log has a number column, and 12 integer and 9 text columns as categories, with as many values as Avazu's log. Every
+run is a process of its own. The rates are those that the program reports, without its start, and those per second of
+processor time, with its start, which other programs change less.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FILE_ROWS = 500_000
 DAYS = 4
 
-# Distinct values of each column among 40 million rows, from the descriptions of the challenge of 2014.
+# Distinct values of each column among 40 million rows, from the descriptions of the 2014 challenge.
 INTEGERS = {
     "C1": 7,
     "banner_pos": 7,

@@ -1,4 +1,4 @@
-"""Measure the peak memory of ``preprocess`` on two inputs of one vocabulary, the second ten times as long.
+"""Measure the peak memory of ``preprocess`` on two inputs with the same vocabulary, the second ten times as long.
 
 python benchmarks/preprocess_memory.py --rows 1000000 --memory 64MiB
 

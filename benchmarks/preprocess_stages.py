@@ -2,8 +2,8 @@
 
     python benchmarks/preprocess_stages.py --raw logs/day --workers 1 2 --repeats 5
 
-Every run is a process of its own. Stages are wall time from its start, calls are sums over all threads; both are
-medians of runs in turn. The gain of two threads is measured with copies of 64 MiB, which the memory limits, and with
+Every run is a process of its own. Stages are wall time from its start, and calls are sums over all threads; both are
+medians of runs in turn. The gain of two threads is measured with copies of 64 MiB, which memory limits, and with
 checksums of 64 KiB, which stay in the cache. The last line is JSON.
 """
 

@@ -2,7 +2,7 @@
 
 python benchmarks/quantization_aware.py --data datasets/quickstart --seeds 1 2 3 --dim 4 --recipe '{"tables": "int4"}'
 
-Both models of a seed see the same rows in the same order from the same first weights. 'post-training' is the float
+Both models of a seed start from the same weights and see the same rows in the same order. 'post-training' is the float
 model quantized by the recipe, 'aware' the model of QuantizationAwareTraining quantized by the recipe and the ranges
 that it was trained with. Drops are from the float model's AUROC, in percent of it.
 """
@@ -45,7 +45,7 @@ def train(
         lr_decay_start_step=steps // 2,
         lr_num_decay_steps=steps - steps // 2,
         columns=data.columns,
-        engine="torch",  # Which trains with rounding, so that both go the same way until it begins.
+        engine="torch",  # It can train with rounding, so both runs are the same until rounding begins.
     )
     first = int(options.first_share * steps)
     callbacks = [] if aware is None else [QuantizationAwareTraining(aware, first, options.observe_every)]

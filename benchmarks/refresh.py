@@ -1,12 +1,12 @@
-"""Time of ``quantize --refresh`` beside a whole ``quantize``, of a checkpoint in which 1 % of the rows changed.
+"""Time ``quantize --refresh`` beside a whole ``quantize``, for a checkpoint in which 1 % of the rows changed.
 
 Makes a checkpoint with the proportions of the Terabyte tables capped at 40 million rows (dimension 128), an artifact of
 it, and the same checkpoint with 1 % of the rows changed: once in runs, as training leaves them where categories are
-numbered by their frequency, and once scattered. It is saved as a training saves it, with the digests of its rows, or
-with ``--without_digests`` as it was before these. Every command is a process. Its certification is timed inside and
-subtracted, and the packing of the tables, which is what a refresh saves, is timed as well, and so is the time of the
-processor from start to end, which a busy machine changes less. The new checkpoint is read
-into the system's cache before each command, or dropped from it with ``--cold``.
+numbered by frequency, and once scattered. It is saved as training saves it, with the digests of its rows, or with
+``--without_digests`` as it was before there were digests. Every command is a process. Its certification is timed inside
+and subtracted. The packing of the tables, which is what a refresh saves, is timed as well, and so is the processor time
+from start to end, which a busy machine changes less. The new checkpoint is read into the system's cache before each
+command, or dropped from it with ``--cold``.
 
     python benchmarks/refresh.py
     python benchmarks/refresh.py --gb 2 --repeats 3
@@ -139,13 +139,13 @@ def timed(arguments: list[object]) -> tuple[float, float, float]:
     """Run a command of the program.
 
     Returns:
-        Its seconds without the certification, those of the packing, and those of the processor, likewise without.
+        Its seconds without certification, those of the packing, and its processor seconds without certification.
     """
     before, began = processor_of_children(), time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-c", _TIMED, *map(str, arguments)],
         cwd=ROOT,
-        # As the program sets it before torch is loaded, which is earlier here.
+        # The program sets this before torch is loaded, which happens earlier here.
         env=os.environ | {"OMP_WAIT_POLICY": "PASSIVE"},
         capture_output=True,
         text=True,
@@ -160,7 +160,7 @@ def timed(arguments: list[object]) -> tuple[float, float, float]:
 
 
 def processor_of_children() -> float:
-    """Return the seconds of the processor of all commands so far, from their start to their end."""
+    """Return the processor seconds of all commands so far, from their start to their end."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
@@ -189,7 +189,7 @@ def main() -> None:
     parser.add_argument("--gb", type=float, default=12.0, help="size of the checkpoint, 10^9 bytes")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each, in turn")
     kinds = [RetrainedInRuns.kind, Retrained.kind]
-    parser.add_argument("--kinds", nargs="+", choices=kinds, default=kinds, help="where the changed rows lie")
+    parser.add_argument("--kinds", nargs="+", choices=kinds, default=kinds, help="where the changed rows are")
     parser.add_argument("--cold", action="store_true", help="drop the checkpoint from the cache before each run")
     parser.add_argument(
         "--without_digests", action="store_true", help="leave the digests of rows out of the checkpoint"

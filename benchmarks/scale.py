@@ -1,11 +1,11 @@
 """Time training with sharded tables on one and two processes, beside one machine's native step.
 
 All contenders train MLPerf's model, with tables of fewer rows, on the same random rows with the same global batch,
-through ``DLRMTrainer.fit``: the sharded engine in one process with as many threads as there are processes otherwise,
-then in that many processes with one thread each, and the native engine in one process. Each runs in turn, in processes
-of its own, again for each round. Processor time is that of all processes together, and hardly depends on what else the
-machine does. Bytes are those that the kernel counts on the connections, gloo's headers included; memory is the peak of
-the resident set. Weights of the tables and MLPs after the run are compared with those of one process.
+through ``DLRMTrainer.fit``: the sharded engine in one process, with as many threads as the next contender has
+processes; in that many processes with one thread each; and the native engine in one process. They take turns, each in
+processes of its own, again for each round. Processor time is that of all processes together, and hardly depends on what
+else the machine does. Bytes are those that the kernel counts on the connections, including gloo's headers; memory is
+the peak of the resident set. After the run, weights of the tables and MLPs are compared with those of one process.
 
     python benchmarks/scale.py
     python benchmarks/scale.py --rows 2000 --scales 1 --batch-size 512 --steps 6 --rounds 1   # small
@@ -39,7 +39,7 @@ _WORKER = Path(__file__).with_name("scale_worker.py")
 
 
 def run(args: argparse.Namespace, contender: str, ranks: int, threads: int, rows: int, **flags: bool) -> dict[str, Any]:
-    """Run a contender's processes; returns what each measured, and its weights where they are asked for."""
+    """Run a contender's processes; returns what each measured, and its weights if requested."""
     with tempfile.TemporaryDirectory(prefix="scale-") as folder, socket.socket() as port:
         port.bind(("127.0.0.1", 0))
         number = port.getsockname()[1]
@@ -136,9 +136,7 @@ def show(found: dict[str, Any], ranks: int) -> None:
         peaks = ", ".join(f"{peak:,}" for peak in found["peak_rss_mb"][name])
         speed, processor = found["samples_per_s"][name], found["processor_s_per_step"][name]
         print(f"  {label:<28}{speed:>10,} samples/s{processor:>9.3f} s of processors a step   peak memory, MB: {peaks}")
-    print(
-        f"  {ranks} processes are {found['x_one_process']:.2f} times one process, {found['x_native']:.2f} times native"
-    )
+    print(f"  {ranks} processes: {found['x_one_process']:.2f} x one process, {found['x_native']:.2f} x native")
     print(f"  planned peak, MB: {', '.join(f'{peak:,}' for peak in found['planned_peak_mb'])}")
     for rank, (counted, formula) in enumerate(zip(found["bytes_sent_per_step"], found["formula"], strict=True)):
         print(f"  process {rank} sends {counted:,} bytes a step; formula {formula:,} ({counted / formula - 1:+.2%})")
@@ -148,9 +146,9 @@ def show(found: dict[str, Any], ranks: int) -> None:
 def main() -> None:
     """Measure, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=10_000, help="rows of each of the 26 tables, times 1")
-    parser.add_argument("--scales", type=int, nargs="+", default=[1, 10], help="factors of the rows")
-    parser.add_argument("--batch-size", type=int, default=4096, help="rows of a step, of all processes together")
+    parser.add_argument("--rows", type=int, default=10_000, help="rows of each of the 26 tables at scale 1")
+    parser.add_argument("--scales", type=int, nargs="+", default=[1, 10], help="factors that multiply the rows")
+    parser.add_argument("--batch-size", type=int, default=4096, help="rows of a step, in all processes together")
     parser.add_argument("--steps", type=int, default=20, help="steps that are timed in each round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--processes", type=int, default=2)

@@ -28,9 +28,9 @@ TABLES = 26
 DENSE = 13
 DIM = 128
 BOTTOM, TOP = [DENSE, 512, 256, DIM], [1024, 1024, 512, 256, 1]
-MODEL: dict[str, Any] = {}  # Arguments of the module beside these.
+MODEL: dict[str, Any] = {}  # More arguments of the module.
 WARM_STEPS = 3
-MEMORY = 64 << 30  # The plan is to depend on the shape alone.
+MEMORY = 64 << 30  # The plan must depend on the shape alone.
 ENGINE = ("fbgemm::", "split_", "bounds_check", "SplitLookup", "embedding", "permute", "block_bucketize")
 PRODUCTS = ("addmm", "mm", "bmm", "linear", "threshold_backward", "relu", "baddbmm")
 EXCHANGE = ("gloo:", "c10d::", "All2All", "ReduceScatter", "AllGather")
@@ -49,7 +49,7 @@ def batches(rows: int, batch_size: int, steps: int, rank: int, ranks: int) -> It
 
 
 class Timer(pl.Callback):
-    """Takes the time, the processor time and the bytes of the steps after the first ones."""
+    """Measures the time, the processor time and the bytes of the steps after the first ones."""
 
     begin = end = (0.0, 0.0, 0)
 

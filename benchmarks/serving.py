@@ -3,18 +3,18 @@
 python benchmarks/serving.py                    # two cores, a minute
 python benchmarks/serving.py --seconds 1 --without_sparse
 
-- One row, and 2,048 rows, in a closed loop: the server on one core, and the client, which has one connection and sends
-  a request when it has the answer to the one before, on another.
+- One row, and 2,048 rows, in a closed loop: the server runs on one core; the client, on another, has one connection and
+  sends a request when it has the answer to the one before.
 - The bare model: the same batches of 2,048 rows on the same core, without a server.
-- Single rows at the times of a Poisson process, on many connections; server and clients share two cores. A time counts
-  from when the request was due, so a server that cannot keep up shows. The processor time of a request is stated for
+- Single rows at the times of a Poisson process, on many connections; server and clients share two cores. Time counts
+  from when the request was due, so a server that cannot keep up shows. The processor time of a request is reported for
   both sides.
 - A swap under such a load: the folder is replaced by that of another model, and requests that were due from then until
   the server had loaded it are compared with those before.
 - The start of a server whose tables are sparse files of 60 GB: from the start of the process to the first answer of
   /v2/health/ready with status 200.
 
-The last line is JSON. Requests that fail end the benchmark, but for those of the swap, which are counted.
+The last line is JSON. A request that fails ends the benchmark, except during the swap, where failures are counted.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def version(sock: socket.socket) -> str:
 
 
 def processor_s(pid: int) -> float:
-    """Processor time that a process has taken."""
+    """Processor time that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return sum(int(field) for field in fields[11:13]) / os.sysconf("SC_CLK_TCK")
 
@@ -118,7 +118,7 @@ print(2048 * len(times) / sum(times))
 
 
 def triton(port: int, table_rows: int, seconds: float) -> float | None:
-    """Median milliseconds of one row with the client that Triton publishes; None without it."""
+    """Median milliseconds of one row with the client that Triton publishes; None if it is not installed."""
     try:
         from tritonclient import http
     except ImportError:

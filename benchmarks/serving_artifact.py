@@ -24,7 +24,7 @@ from dlrm_pl.quantization.search.tune import TuningSettings
 from dlrm_pl.runtime.table_file import file_header
 from dlrm_pl.runtime.table_name import file_name
 
-# MLPerf's tables have 25 GB in int8; with these there are 60.
+# MLPerf's tables take 25 GB in int8; these take 60.
 LARGE_SIZES = tuple(round(2.42 * rows) for rows in TABLE_SIZES)
 SIZES = {"calibration": 512, "tuning": 2048, "certification": 2048}
 
@@ -40,7 +40,7 @@ def architecture(sizes: tuple[int, ...]) -> Architecture:
 
 
 def build(folder: Path, rows: int, seed: int) -> None:
-    """Write an accepted artifact of random weights, with tables of as many rows."""
+    """Write an accepted artifact of random weights, with tables of ``rows`` rows."""
     torch.manual_seed(seed)
     shape = architecture((rows,) * len(TABLE_SIZES))
     model = DLRM(shape).eval()
@@ -76,7 +76,7 @@ def enlarge(small: Path, folder: Path) -> int:
     files = dict(manifest.files)
     for index, rows in enumerate(LARGE_SIZES):
         name = file_name(index, "int8")
-        # Those of the large ones are not compared, and would take minutes.
+        # Digests of the large ones are not compared, and would take minutes.
         if rows * row_bytes("int8", DIM) < 1 << 25:
             files[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
     changed = replace(manifest, architecture=architecture(LARGE_SIZES).to_dict(), files=files, table_bytes=table_bytes)

@@ -1,7 +1,7 @@
 """Clients of ``serving.py``: one connection in a closed loop, and many with arrivals at random times.
 
-They write prepared bytes to a socket and read as much of an answer as its length says, so that what is measured is the
-server. ``tritonclient`` is measured beside them.
+They write prepared bytes to a socket and read as much of an answer as its length says, so that they measure the server
+alone. ``tritonclient`` is measured beside them.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _length(buffer: bytes) -> int | None:
 
 @dataclass
 class OpenLoop:
-    """What clients saw that send at random times, whether they were answered or not.
+    """What clients that send at random times, whether or not they have been answered, saw.
 
     Attributes:
         sent_at: when each request was due, in seconds from the start.
@@ -108,7 +108,7 @@ class OpenLoop:
         return len(ends) / (max(ends) - min(self.sent_at))
 
     def percentile(self, percent: float, within: Callable[[float], bool] = lambda at: True) -> float:
-        """Return a percentile of the milliseconds of those that were sent at some times."""
+        """Return a percentile of the milliseconds of the requests that were due at some times."""
         kept = [value for at, value in zip(self.sent_at, self.seconds, strict=True) if within(at)]
         return 1000 * float(np.percentile(kept, percent)) if kept else float("nan")
 
@@ -124,7 +124,7 @@ class _Clients:
             self.socks[sock.fileno()] = sock
         self.free = list(self.socks)
         self.due: dict[int, float] = {}
-        """Of the connections that wait for an answer: when the request was due."""
+        """For connections that wait for an answer: when the request was due."""
         self.parts: dict[int, bytes] = {}
 
     def send(self, request: bytes, due: float) -> None:
@@ -152,7 +152,7 @@ def poisson(port: int, requests: list[bytes], rate: float, seconds: float, conne
     A request that finds none waits, and its time counts from when it was due.
     """
     rng = np.random.default_rng(seed)
-    # Given how many there are, the times of a Poisson process are evenly distributed.
+    # Given their number, the times of a Poisson process are uniformly distributed.
     dues = deque(np.sort(rng.uniform(0, seconds, round(rate * seconds))).tolist())
     chosen = rng.integers(0, len(requests), len(dues)).tolist()
     result = OpenLoop()

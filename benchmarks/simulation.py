@@ -19,17 +19,17 @@ from dlrm_pl.metrics.sequential import Look, look_at, next_look
 class BinormalPair:
     """A model that knows the click probabilities, and a copy of it with noise in its logits.
 
-    In either class a row's score is normal with variance 1, the means a distance apart that gives ``auroc``; the first
-    model's logit is that of a click given the score. The second's is the same of the score plus independent
-    normal noise, as much as makes the AUROC smaller by ``drop``: with distance d, and rows a and b of noise variances
-    v and w, b ranks below a with probability Phi(d / sqrt(2 + v + w)).
+    In both classes, a row's score is normal with variance 1, with means as far apart as gives ``auroc``; the first
+    model's logit is that of a click given the score. The second model's is the same function of the score plus
+    independent normal noise, as much as makes the AUROC smaller by ``drop``: with distance d, and rows a and b of noise
+    variances v and w, b ranks below a with probability Phi(d / sqrt(2 + v + w)).
 
     Attributes:
         auroc: of the first model.
         drop: of the second, in units of AUROC; 0 or more.
         label_rate: share of clicks.
-        outlier_share: of the rows, whose noise is larger: as those with a row of a table that was rounded badly.
-        outlier_factor: by which the variance of their noise is.
+        outlier_share: of rows whose noise is larger, as if they used a row of a table that was rounded badly.
+        outlier_factor: by which the variance of their noise is larger.
     """
 
     auroc: float
@@ -88,7 +88,7 @@ class ErrorRates:
     Attributes:
         trials: simulated.
         wrong: verdicts on the wrong side of the tolerance.
-        open: no verdict on all rows.
+        open: without a verdict after all rows.
         rows: read by each trial.
     """
 
@@ -130,7 +130,7 @@ def sequential_auroc_test(
     confidence: float,
     first_block: int,
 ) -> Look:
-    """Run the whole test on rows that are scored already; the search does it while it scores.
+    """Run the whole test on rows that have been scored; the search runs it while it scores.
 
     Args:
         first: logits of the first model, ``[rows]``, in the order in which they come in; about right, see
@@ -178,7 +178,7 @@ def coverage(pair: BinormalPair, *, rows: int, samples: int, seed: int, step: fl
         rows: of a sample.
         samples: with two clicks or more.
         seed: of the drawing.
-        step: logits are rounded to multiples of it, which makes ties; 0: they are not.
+        step: logits are rounded to multiples of this, which makes ties; 0: they are not rounded.
     """
     rng: np.random.Generator = np.random.default_rng(seed)
     found: list[PairedDifference] = []
@@ -204,7 +204,7 @@ def bound_errors(pair: BinormalPair, *, rows: int, error: float, samples: int, s
     Args:
         pair: whose drop is known.
         rows: of the look.
-        error: that each bound may make.
+        error: probability with which each bound may be wrong.
         samples: drawn afresh.
         seed: of the drawing.
 

@@ -23,7 +23,7 @@ def stage_times(model: nn.Module, batches: Sequence[ClickBatch], seconds: float)
 
     Args:
         model: to be timed.
-        batches: walked through again and again.
+        batches: used in turn, again and again.
         seconds: how long to go on; five batches at least.
     """
     measure: Callable[[ClickBatch], Mapping[str, float]] = getattr(model, "time_stages", None) or (

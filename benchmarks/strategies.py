@@ -1,7 +1,7 @@
 """Compare the strategies of the search on a trained model: the trials that each needs, and the model it finds.
 
-From two starts: all int8, and with int4 tables; with ``--unequal_channels`` two Linears are hard to quantize. Each
-search looks for the smallest model within the tolerance until ``--max_trials`` or the end of its strategy
+Searches from two starts: all int8, and with int4 tables; with ``--unequal_channels``, two Linears are hard to quantize.
+Each search looks for the smallest model within the tolerance until ``--max_trials`` or the end of its strategy
 (``stop_at: budget``). Prints a line for each search and JSON as the last line.
 
     make quickstart
@@ -37,8 +37,8 @@ from dlrm_pl.runtime.int8_dlrm import fp32_bytes
 def unequal_channels(model: DLRM, factor: float) -> None:
     """Make two Linears hard to quantize, ``bottom_mlp.1`` and ``top_mlp.1``, without changing what the model computes.
 
-    One channel before each becomes ``factor`` times as large, and its weights behind the ReLU as much smaller. It
-    takes the range of the activations, whose other channels share what steps are left.
+    One input channel of each becomes ``factor`` times as large, and its weights after the ReLU as much smaller. This
+    channel takes up the range of the activations, and the other channels share the steps that are left.
     """
     for mlp in (model.bottom_mlp, model.top_mlp):
         (before, _), (after, _) = list(linear_layers(mlp))[:2]

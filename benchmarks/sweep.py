@@ -1,8 +1,8 @@
-"""Measure which settings of a training matter, each alone and all together, beside the noise between seeds.
+"""Measure which settings of a training matter, each alone and all together, compared with the noise between seeds.
 
-For each setting of the usual space: a grid over its values, the others as configured; then the best value and the
-configured one with other seeds. Then a sweep over all of them by TPE. Everything by the command `sweep`, in this
-process; a run that was interrupted goes on from its folder.
+For each setting of the usual space, runs a grid over its values, with the others as configured, and then the best value
+and the configured one with other seeds. Then sweeps all settings with TPE. Everything uses the command `sweep`, in this
+process; an interrupted run continues from its folder.
 
     python benchmarks/sweep.py --folder sweeps/quickstart --config quickstart --synthesize 1000000 --rows 100000
     python benchmarks/sweep.py --folder sweeps/small --config small_log --synthesize 100000
@@ -107,7 +107,7 @@ def measured() -> argparse.Namespace:
     parser.add_argument("--validations", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--trials", type=int, default=24, help="trials of the sweep over all settings")
-    parser.add_argument("--only", help="measure the settings whose name begins so alone")
+    parser.add_argument("--only", help="measure only the settings whose names begin with this")
     parser.add_argument("--option", nargs="*", default=[], help="further options of `sweep`")
     return parser.parse_args()
 

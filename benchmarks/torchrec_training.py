@@ -17,7 +17,7 @@ class TorchRecStep:
     """Forward, backward and update of ``torchrec.models.dlrm.DLRM_DCN``, with a copy of a model's weights.
 
     Args:
-        model: model of ``interaction: dcn`` whose weights it begins with.
+        model: model of ``interaction: dcn`` whose weights it starts from.
         learning_rate: of every step.
         epsilon: of Adagrad.
         fused: whether FBGEMM updates the tables in the backward pass (its exact element-wise Adagrad), as in the
@@ -40,7 +40,7 @@ class TorchRecStep:
                 for name, rows in zip(self._names, sizes, strict=True)
             ]
 
-        # The model asks for a collection whose class is the plain one; the fused one takes its place afterwards.
+        # The model requires a plain embedding collection; the fused one replaces it afterwards.
         plain = EmbeddingBagCollection(tables=configs([1] * shape.num_tables if fused else shape.table_sizes))
         tables: nn.Module = plain
         inputs, *bottom = shape.bottom_mlp
@@ -81,7 +81,7 @@ class TorchRecStep:
         return pairs
 
     def prepared(self, batch: ClickBatch) -> Any:
-        """Return a multi-hot batch in TorchRec's form, which its loaders make."""
+        """Return a multi-hot batch as TorchRec's loaders make it."""
         from torchrec import KeyedJaggedTensor
         from torchrec.datasets.utils import Batch
 

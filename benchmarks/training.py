@@ -1,8 +1,8 @@
 """Time training: bare steps of each engine and precision, and ``fit`` as a user runs it, beside upstream.
 
-Bare steps: all contenders train the same tables in one process, in turn, in blocks of steps, on batches that are made
-already. ``fit`` and upstream's script: processes that read the same ``.bin`` files, in turn; ``fit`` with its progress
-bar on a terminal, CSVLogger and ModelCheckpoint. Each trains two epochs, of which the second is timed.
+Bare steps: all contenders train the same tables in one process, in turn, in blocks of steps, on prepared batches.
+``fit`` and upstream's script: processes that read the same ``.bin`` files, in turn; ``fit`` with its progress bar on a
+terminal, CSVLogger and ModelCheckpoint. Each trains two epochs, of which the second is timed.
 
 Shapes: ``mlperf`` has networks 13-512-256-128 and 479-1024-1024-512-256-1 and 26 tables of dimension 128, with random
 rows; ``quickstart`` is the model and the dataset of the quick start. Upstream is facebookresearch/dlrm. ``v2`` is
@@ -72,7 +72,7 @@ class Shape:
     learning_rate: float
 
     def batches(self, size: int) -> list[ClickBatch]:
-        """Return batches of the training rows; as few as there are rows for, but one."""
+        """Return up to 32 batches of the training rows, as many as there are rows for, and at least one."""
         rows = ClickDataset.of_split(DatasetFolder.open(self.data), "train")
         count = max(1, min(_BATCHES, len(rows) // size))
         return [rows[number * size : (number + 1) * size] for number in range(count)]
@@ -209,7 +209,7 @@ def cell(seconds: Mapping[str, float], size: int) -> dict[str, int | None]:
 
 
 def times_as_fast(speeds: Mapping[str, int | None]) -> dict[str, float | None]:
-    """Return speeds in those of upstream: a bare step beside its bare step, ``fit`` beside its script."""
+    """Return speeds relative to upstream: of bare steps to its bare step, of ``fit`` to its script."""
     found: dict[str, float | None] = {}
     for name, speed in speeds.items():
         base = speeds["reference_script" if name.startswith("fit") else "reference"]
@@ -221,7 +221,7 @@ def times_as_fast(speeds: Mapping[str, int | None]) -> dict[str, float | None]:
 def share_of_limit(
     speeds: Mapping[str, int | None], limits: Limits | None, architecture: Architecture, threads: int
 ) -> dict[str, float | None]:
-    """Return speeds in what the limits allow, of the native step's and of ``fit``."""
+    """Return speeds as shares of what the limits allow, of the native step and of ``fit``."""
     found: dict[str, float | None] = {}
     for name in ("native_fp32", "native_bf16", "fit"):
         speed = speeds[name]
@@ -251,13 +251,13 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--threads", type=int, nargs="+", help="numbers of threads; default: one, then all")
     parser.add_argument("--optimizer", choices=OPTIMIZERS, default="sgd")
-    parser.add_argument("--rows", type=int, default=200_000, help="rows of each of mlperf's tables, most of v2's")
+    parser.add_argument("--rows", type=int, default=200_000, help="rows of mlperf's tables, most rows of v2's")
     parser.add_argument("--rounds", type=int, default=7, help="blocks of each contender's steps")
     parser.add_argument("--fit-rows", type=int, default=200_000, help="training rows of an epoch of fit; 0: no fit")
     parser.add_argument("--fit-repeats", type=int, default=3, help="runs of fit and of upstream's script")
     parser.add_argument("--fit-precision", nargs="+", choices=list(FIT), default=["bf16-mixed"])
     parser.add_argument("--quickstart-data", type=Path, help="dataset of the quick start; default: it is made")
-    parser.add_argument("--auroc", type=Path, help="last line of benchmarks/training_auroc.py, to repeat it")
+    parser.add_argument("--auroc", type=Path, help="output of training_auroc.py, whose last line is repeated")
     parser.add_argument("--folder", type=Path, help="where files go; default: the system's temporary folder")
     options = parser.parse_args()
     if options.reference is not None and not is_checkout(options.reference):

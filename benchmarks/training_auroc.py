@@ -1,4 +1,4 @@
-"""Compare the test AUROC of the engines after one epoch, on the same starts and the same batches; also upstream's.
+"""Compare the engines' test AUROC after one epoch, from the same weights, on the same batches; also upstream's.
 
 For each seed all contenders start from the same weights and see the same batches in the same order, with the learning
 rates of the run's schedule; upstream (facebookresearch/dlrm) starts from weights that it draws itself. Scores of test
@@ -12,10 +12,10 @@ DLRM-DCNv2.
     python benchmarks/training_auroc.py --shape mlperf --seeds 10         # 4 million rows at MLPerf's shape: hours
     python benchmarks/training_auroc.py --nudges 12 --first-seed 2 --contenders native_fp32 native_bf16
 
-Two runs that differ in roundings alone part ways, so a difference of one pair of runs says little about an engine. The
-contender ``torch_fp32_nudged`` shows how much: its weights start one part in a million away from the others'. With
-``--nudges N`` each contender trains one seed from N starts of this kind, and for each run the table is named that moved
-latest: how far from its start it was when the learning rate began to fall, and the AUROC that came of it.
+Two runs that differ only in rounding diverge, so the difference between one pair of runs says little about an engine.
+The contender ``torch_fp32_nudged`` shows how much: its weights start one part in a million away from the others'. With
+``--nudges N`` each contender trains one seed from N such starts. The table that differs most between the runs is named,
+with its distance from its start in each run when the learning rate began to fall, and the AUROC of that run.
 
 Prints tables, and JSON as the last line.
 """
@@ -82,8 +82,8 @@ class Run:
 
     Attributes:
         auroc: of test.
-        moved: of each table, its distance from its start in lengths of the start, when the learning rate began to
-            fall; empty for upstream.
+        moved: for each table, its distance from its start when the learning rate began to fall, in lengths of the
+            start; empty for upstream.
         seconds: of the training.
     """
 
@@ -115,7 +115,7 @@ def plan_of(options: argparse.Namespace, folder: Path) -> Plan:
 
 
 def train(plan: Plan, name: str, seed: int, nudge: int, reference: Path | None) -> Run | str:
-    """Train for an epoch and score test; returns why not where a contender does not run here."""
+    """Train for an epoch and score test; returns the reason if a contender does not run here."""
     torch.manual_seed(seed)
     model = DLRM(plan.architecture)
     if nudge:
@@ -197,7 +197,7 @@ def compare(plan: Plan, names: Sequence[str], seeds: Sequence[int], reference: P
 
 
 def summary(values: Sequence[float]) -> dict[str, float | None]:
-    """Return mean, its standard error (None of one value), and the lowest of differences."""
+    """Return mean, its standard error (None for one value), and the lowest of differences."""
     error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
     return {
         "mean": round(statistics.fmean(values), 6),
@@ -245,7 +245,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10, help="number of seeds")
     parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--nudges", type=int, default=0, help="starts of one seed; 0: compare seeds")
-    parser.add_argument("--learning-rate", type=float, help="before its decay; not of mlperf's shape [1.0; dcn 0.01]")
+    parser.add_argument("--learning-rate", type=float, help="before its decay; not for mlperf's shape [1.0; dcn 0.01]")
     parser.add_argument("--rows", type=int, default=4_000_000, help="training rows of mlperf's shape")
     parser.add_argument("--table-rows", type=int, default=200_000, help="most rows of a table of mlperf's shape")
     parser.add_argument("--data", type=Path, help="dataset folder; default: it is made")

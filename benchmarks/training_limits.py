@@ -16,7 +16,7 @@ from dlrm_pl.kernels.int8.pages import empty_table
 from dlrm_pl.model.architecture import Architecture
 
 _SOURCE = Path(__file__).with_suffix(".cpp")
-# Short, so that some of the repeats are disturbed by nothing else on the machine.
+# Short, so that nothing else on the machine disturbs some of the repeats.
 _PRODUCTS = 200_000
 _LOOKUPS = 40_000
 _MOST_ROWS = 1 << 21
@@ -29,7 +29,7 @@ class Limits:
 
     Attributes:
         fp32_flops: multiplications and additions a second of fp32 products that need no memory.
-        bf16_flops: the same of bf16 products with fp32 sums; those of fp32 where the processor has no faster ones.
+        bf16_flops: the same for bf16 products with fp32 sums; that of fp32 where the processor has no faster ones.
         rows_read: random rows a second that are read, from 2 MiB pages.
         rows_updated: random rows a second that are read, changed and written.
     """
@@ -59,14 +59,14 @@ class Limits:
         lookups: int | None = None,
         changed: int | None = None,
     ) -> float:
-        """Return the samples a second if a thread did nothing else than products and rows, one after the other.
+        """Return the samples per second if a thread did nothing but products and rows, one after the other.
 
         Args:
             architecture: of the model.
             threads: assumed to scale perfectly.
             bf16: whether products are those of bf16.
             lookups: rows that a sample looks up; None: one a table.
-            changed: rows that it changes, of tables and of the optimizer's state; None: as many.
+            changed: rows that it changes, of tables and of the optimizer's state; None: as many as it looks up.
         """
         products = training_flops(architecture) / (self.bf16_flops if bf16 else self.fp32_flops)
         lookups = architecture.num_tables if lookups is None else lookups

@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True)
 class Contender:
-    """What takes the step, and with which products."""
+    """Which engine makes the step, and with which products."""
 
     name: str
     engine: Literal["torch", "native"]

@@ -28,7 +28,7 @@ from dlrm_pl.batch import ClickBatch
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.dlrm import DLRM
 
-# Of the Criteo terabyte logs, and the numbers of ids a feature of MLPerf's multi-hot data.
+# Table sizes of the Criteo terabyte logs, and the number of ids of each feature of MLPerf's multi-hot data.
 _SIZES = (
     *(40000000, 39060, 17295, 7424, 20265, 3, 7122, 1543, 63, 40000000, 3067956, 405282, 10),
     *(2209, 11938, 155, 4, 976, 14, 40000000, 40000000, 40000000, 590152, 12973, 108, 36),
@@ -36,13 +36,13 @@ _SIZES = (
 _IDS = (3, 2, 1, 2, 6, 1, 1, 1, 1, 7, 3, 8, 1, 6, 9, 5, 1, 1, 1, 12, 100, 27, 10, 3, 1, 1)
 _RATE, _EPSILON = 0.005, 1e-8
 _BATCHES = 4
-# bf16 keeps 8 bits of a product's factors; the others round in another order.
+# bf16 keeps 8 bits of a product's factors; the others round in a different order.
 _TOLERANCE = {"fp32": 1e-4, "bf16": 2e-2}
 
 
 @dataclass(frozen=True)
 class _Contender:
-    """A step, and what it takes of a batch."""
+    """A step, and how a batch is prepared for it."""
 
     step: Callable[[Any], float]
     prepared: Callable[[ClickBatch], Any]
@@ -95,13 +95,13 @@ def check_losses(found: dict[str, _Contender], batch: ClickBatch) -> dict[str, f
     """Train each contender on one batch, and compare the losses before and after it.
 
     Raises:
-        ArithmeticError: they train another model, or by another rule.
+        ArithmeticError: a contender trains another model, or by another rule.
     """
     losses = {name: [one.step(one.prepared(batch)) for _ in range(2)] for name, one in found.items()}
     expected = losses["torch_fp32"]
     for name, loss in losses.items():
         tolerance = _TOLERANCE[found[name].precision]
-        # The second loss shows the update, whose first step of Adagrad has the sign of each gradient, however small.
+        # The second loss shows the update: Adagrad's first step has the sign of each gradient, however small.
         for mine, theirs, times in zip(loss, expected, (1, 30), strict=True):
             if abs(mine - theirs) > times * tolerance * abs(theirs):
                 raise ArithmeticError(f"{name} has the losses {loss}, and torch_fp32 {expected}")
@@ -109,7 +109,7 @@ def check_losses(found: dict[str, _Contender], batch: ClickBatch) -> dict[str, f
 
 
 class Times(NamedTuple):
-    """What one step takes: seconds, and those of processors, which other programs do not lengthen."""
+    """What one step takes: seconds, and processor seconds, which other programs do not lengthen."""
 
     wall: float
     processor: float
@@ -125,7 +125,7 @@ def times_v2(
     for number in range(rounds):
         names = list(found)
         for name in names[number % len(names) :] + names[: number % len(names)]:
-            found[name].step(prepared[name][number % len(batches)])  # Its weights come back into the caches.
+            found[name].step(prepared[name][number % len(batches)])  # Brings its weights back into the caches.
             wall, processor = time.perf_counter(), time.process_time()
             found[name].step(prepared[name][(number + 1) % len(batches)])
             times[name].append(Times(time.perf_counter() - wall, time.process_time() - processor))
@@ -133,7 +133,7 @@ def times_v2(
 
 
 def limit_shares(limits: Limits | None, shape: Architecture, speeds: dict[str, float]) -> dict[str, float]:
-    """Return the speeds of the native step, a second of a processor, in what products and rows allow.
+    """Return the speeds of the native step, per processor second, as shares of what products and rows allow.
 
     Rows are counted as if no two of a batch were the same; Adagrad changes two for each, of the table and of the sums.
     """

@@ -2,9 +2,9 @@
 
     PYTHONPATH=. python benchmarks/tutorial.py
 
-Seconds on the clock and of the processor, the largest memory of a process (that of the server, of which Linux tells
-it, when it is stopped), and the bytes that the step leaves in the folder. Prints a table for the page, and a JSON
-object as its last line. The commands are those of this checkout. Takes one to three minutes.
+Measures seconds on the clock and of the processor, the peak memory of a process (that of the server as Linux reports it
+while it runs), and the bytes that the step leaves in the folder. Prints a table for the page, and a JSON object as its
+last line. The commands are those of this checkout. Takes one to three minutes.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def main() -> None:
         finally:
             os.chdir(home)
     print(table(steps))
-    # Not before: a process is charged with the memory of the one that started it, which torch would enlarge.
+    # Imported only here: a process is charged with the memory of the one that started it, which torch would enlarge.
     from machine import machine
 
     result: dict[str, Any] = {"machine": machine(), "steps": [asdict(step) for step in steps]}

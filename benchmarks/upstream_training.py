@@ -1,4 +1,4 @@
-"""Train with upstream (facebookresearch/dlrm) from a checkout: its module in this process, or its script as it is run.
+"""Train with upstream (facebookresearch/dlrm) from a checkout: its module in this process, or its own script.
 
 Run as a program, this file is upstream's script with the two changes that it needs: ``num_samples`` of its reader of
 ``.bin`` files, which does not exist, and empty modules in place of scikit-learn where that is not installed.
