@@ -1,4 +1,4 @@
-# Each target does its own set-up; a second run does only what changed. `make help` lists them.
+# Each target does its own set-up; a second run only redoes what has changed. `make help` lists them.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -19,7 +19,7 @@ $(VENV)/installed-test: $(VENV)/installed
 	$(BIN)/pip install --quiet -c .ci/constraints.txt -e '.[test]'
 	@touch $@
 
-# Without its dependencies, see the file.
+# Without their dependencies: the file says why.
 $(VENV)/installed-sharded: requirements/torchrec.txt requirements/fitting.py dlrm_pl/distributed/engine.py dlrm_pl/extras.py | $(VENV)/installed
 	$(BIN)/python requirements/fitting.py > $(VENV)/torchrec.txt
 	$(BIN)/pip install --quiet --no-deps -r $(VENV)/torchrec.txt
@@ -38,8 +38,8 @@ $(VENV)/installed-docs: $(VENV)/installed
 	$(BIN)/pip install --quiet -c .ci/constraints.txt -e '.[docs]'
 	@touch $@
 
-# Without the variable, the theme prints an announcement of its authors' next generator at each build.
-docs: $(VENV)/installed-docs  ## the documentation as a site, in site/
+# Without the variable, the theme announces its authors' next site generator at each build.
+docs: $(VENV)/installed-docs  ## build the documentation as a site, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 quickstart: $(VENV)/installed  ## synthesize, train, quantize and certify a small model, in about three minutes
@@ -47,7 +47,7 @@ quickstart: $(VENV)/installed  ## synthesize, train, quantize and certify a smal
 	run synthesize --output datasets/quickstart; \
 	run fit -c configs/experiment/quickstart.yaml --overwrite
 
-lint: $(VENV)/installed-test  ## lint, formatting and types
+lint: $(VENV)/installed-test  ## check lint, formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -55,33 +55,33 @@ lint: $(VENV)/installed-test  ## lint, formatting and types
 SANITIZED := env CXX='$(CXX)' BIN=$(BIN) tests/fuzz/sanitized.sh
 FUZZ := $(SANITIZED) $(BIN)/python -P -m tests.fuzz
 
-# xdist gives whole files to processes: one more than there are cores, since some tests wait for other processes.
+# xdist gives whole files to processes. There is one process more than cores, since some tests wait for other processes.
 PROCESSES := $(shell $(PYTHON) -c 'import os; print(min(4, 1 + len(os.sched_getaffinity(0))))')
 TESTS := $(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
-# mypy, one process that without its cache takes most of a minute, runs beside the tests.
-test: $(VENV)/installed-test $(VENV)/installed-sharded  ## lint, formatting, types, and all tests but the slow ones
+# mypy runs beside the tests: it is a single process, which takes most of a minute without its cache.
+test: $(VENV)/installed-test $(VENV)/installed-sharded  ## check lint, formatting and types, and run all tests but the slow ones
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy > $(VENV)/mypy.log 2>&1 & types=$$!; \
 	$(TESTS); tests=$$?; \
 	wait $$types; typed=$$?; cat $(VENV)/mypy.log; [ $$tests = 0 ] || exit $$tests; exit $$typed
 
-coverage: $(VENV)/installed-test $(VENV)/installed-sharded  ## the same tests, twice as long, which must run 95 % of the lines
+coverage: $(VENV)/installed-test $(VENV)/installed-sharded  ## run the same tests, which take twice as long and must cover 95 % of the lines
 	$(BIN)/coverage erase
 	$(TESTS) --cov --cov-report=term
 
-test-slow: $(VENV)/installed-test $(VENV)/installed-sharded $(VENV)/kserve/installed  ## the tests that take minutes, and those of properties with many examples
+test-slow: $(VENV)/installed-test $(VENV)/installed-sharded $(VENV)/kserve/installed  ## run the tests that take minutes, and property tests with many examples
 	$(BIN)/pytest -m 'slow or hypothesis' --hypothesis-profile=many
 
-sanitize: $(VENV)/installed-test  ## the tests of native code under AddressSanitizer and UndefinedBehaviorSanitizer
+sanitize: $(VENV)/installed-test  ## run the tests of native code under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(SANITIZED) $(BIN)/pytest -p no:cacheprovider tests/kernels tests/runtime tests/data/preprocessing/test_run.py \
 		tests/data/preprocessing/test_chunks.py tests/data/preprocessing/test_engine.py \
 		tests/data/preprocessing/test_engine_columns.py tests/data/preprocessing/test_sizes.py tests/data/decoding tests/data/lookup \
 		tests/saving
 
 SECONDS ?= 600
-fuzz: $(VENV)/installed-test  ## random calls of native code under both, for SECONDS=600 from a new SEED
+fuzz: $(VENV)/installed-test  ## call native code at random under both sanitizers, for SECONDS=600 from a new SEED
 	$(FUZZ) --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 $(VENV)/dist/installed: requirements/dist.txt
@@ -89,15 +89,15 @@ $(VENV)/dist/installed: requirements/dist.txt
 	$(VENV)/dist/bin/pip install --quiet -r requirements/dist.txt
 	@touch $@
 
-dist: $(VENV)/dist/installed  ## make the packages of this commit, twice, and the list of what they install, in dist/
+dist: $(VENV)/dist/installed  ## build the packages of this commit twice, and the list of what they install, in dist/
 	$(VENV)/dist/bin/python -m deploy.release.dist
 
-# PYTHONS and WITHOUT_TORCH name other Pythons than PYTHON to try, the latter without installing torch for them.
-dist-check:  ## install what `make dist` made in fresh environments, train and predict there
+# PYTHONS and WITHOUT_TORCH name Pythons to try instead of PYTHON, the latter without installing torch.
+dist-check:  ## install what `make dist` built in fresh environments, and train and predict there
 	$(PYTHON) -m deploy.release.check $(PYTHONS:%=--python %) $(WITHOUT_TORCH:%=--without-torch %)
 
 IMAGE ?= dlrm-pl-serve
-docker:  ## build the image that serves artifacts, where Docker is, and start it once
+docker:  ## build the image that serves artifacts and start it once; needs Docker
 	@docker version > /dev/null 2>&1 || { echo 'error: no Docker answers here (`docker version` fails). Install or' \
 		'start it, or build deploy/Dockerfile with another program, such as podman.' >&2; exit 1; }
 	docker build -f deploy/Dockerfile --build-arg PIP_EXTRA_INDEX_URL -t $(IMAGE):$$($(PYTHON) -m deploy.release.version) .

@@ -1,4 +1,4 @@
-"""Archives whose bytes depend on their files alone."""
+"""Archives whose bytes depend only on their files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def normalize_sdist(path: Path, time: int) -> None:
-    """Write a source distribution again: sorted, dated alike, without the names and rights of who built it.
+    """Rewrite a source distribution: sorted, with equal dates, without its builder's name and permissions.
 
     Args:
         path: the ``.tar.gz``, which is replaced.

@@ -1,6 +1,6 @@
 """CHANGELOG.md, in the form of Keep a Changelog 1.1.0.
 
-A version has the headings Added, Changed and so on, and under them the subjects. Before the release, changes may stand
+A version has the headings Added, Changed and so on, and subjects under them. Before the release, changes may be listed
 by subject instead, each line beginning with its kind: several people who add lines then rarely touch the same place.
 """
 
@@ -18,7 +18,7 @@ _VERSION = re.compile(r"^## \[([^\]]+)\](?: - (\d{4}-\d\d-\d\d))?$", re.MULTILIN
 
 
 def check(text: str) -> None:
-    """Raise ReleaseError unless every change has a kind, and every version that is released its form and a date."""
+    """Raise ReleaseError unless every change has a kind, and every released version has the right form and a date."""
     found = list(_VERSION.finditer(text))
     if not found or found[0][1] != "Unreleased":
         raise ReleaseError("CHANGELOG.md has to begin with the heading `## [Unreleased]`")
@@ -46,7 +46,7 @@ def _check_section(version: str, section: str) -> None:
 
 
 def cut(text: str, version: str, date: str, repository: str | None) -> str:
-    """Give the changes that are not released a version and a date.
+    """Give the unreleased changes a version and a date.
 
     Args:
         text: the file.
@@ -78,7 +78,7 @@ def _changes(section: str) -> list[tuple[str, str, str]]:
     """Kind, subject and text of each change in a section of either form."""
     found = []
     heading = subject = ""
-    # Changes, of several lines, and each of the other lines.
+    # Each change, which may have several lines, and each other line.
     for block in re.findall(r"^- .*\n(?: .*\n)*|^.+$", section, re.MULTILINE):
         text = block.strip("\n")
         if text.startswith("#### "):

@@ -51,7 +51,7 @@ class Environment:
     """A virtual environment with nothing in it.
 
     Args:
-        python: the Python that it is one of.
+        python: the Python that it is made with.
         folder: where it is made.
         others: another one, whose packages are found after its own.
     """

@@ -1,4 +1,4 @@
-"""The commit that packages are made of."""
+"""The commit from which packages are made."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def new_texts(root: Path, version: str, date: str) -> dict[str, str]:
 
 
 def _order(version: str) -> tuple[int, int, int, str, int]:
-    """What versions are compared by."""
+    """The key by which versions are compared."""
     match = re.fullmatch(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(?:(a|b|rc)([1-9]\d*))?", version)
     if not match:
         raise ReleaseError(f"{version!r} is not a version, which is written as 1.2.3, or 1.2.3rc1 before that")

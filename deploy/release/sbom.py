@@ -16,7 +16,7 @@ EXTRAS = "serve,frames"
 
 
 def write_sbom(wheel: Path, sources: Path, work: Path, time: int) -> Path:
-    """Install a wheel as .ci/constraints.txt states it, and list what is installed.
+    """Install a wheel with the versions of .ci/constraints.txt, and list what is installed.
 
     Args:
         wheel: the wheel.

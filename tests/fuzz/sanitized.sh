@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Run a command on a copy of the package whose native code stops at the first byte read or written outside of an array
-# (AddressSanitizer) and at the first operation that C++ does not define (UndefinedBehaviorSanitizer):
+# Run a command on a copy of the package whose native code stops at the first byte read or written outside an array
+# (AddressSanitizer) and at the first operation that is undefined in C++ (UndefinedBehaviorSanitizer):
 #     tests/fuzz/sanitized.sh .venv/bin/pytest tests/kernels
-# Says so and does nothing where there is no g++ with these libraries. CXX and BIN name other ones.
+# If there is no g++ with these libraries, it says so and does nothing. CXX and BIN name another compiler and environment.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 cxx=${CXX:-g++} bin=${BIN:-.venv/bin} build=build/sanitize

@@ -1,5 +1,5 @@
-// The tile instructions of AMX in plain C++, included before everything where sanitizers watch: what the instructions
-// themselves read and write no sanitizer sees, and few machines have them.
+// AMX's tile instructions in plain C++, included before everything else under sanitizers: no sanitizer sees what the
+// real instructions read and write, and few machines have them.
 #pragma once
 
 #if defined(__x86_64__)
@@ -59,9 +59,9 @@ void multiply(int sums, int left, int right) {
     }
 }
 
-// Products of bfloat16: those at even places are summed one after the other and so are those at odd places, each product
-// and sum rounded once; both sums are added, and that is added to what was there. Intel's manual, TDPBF16PS. A product of
-// bfloat16 is exact in double precision, in which a sum that is rounded twice is the same.
+// Products of bfloat16: those at even places are summed in order, and so are those at odd places, with each product and sum
+// rounded once; both sums are added, and the result is added to what was there (Intel's manual, TDPBF16PS). A product of
+// bfloat16 is exact in double precision, in which rounding a sum twice gives the same result.
 inline void multiply_halves(int sums, int left, int right) {
     const auto half = [](const uint8_t* from) {
         float value;
