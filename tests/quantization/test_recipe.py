@@ -41,7 +41,7 @@ def test_linears_of_a_cross_network_are_ops() -> None:
         start.with_dtype("cross_net.2.v", "fp32")
     with pytest.raises(ConfigurationError, match="cross_net has 3 dtypes, but a cross layer has two Linears"):
         replace(start, cross_net=("int8",) * 3)
-    assert "cross_net" not in START.to_dict()  # Recipes of earlier versions are stated as they were.
+    assert "cross_net" not in START.to_dict()  # Recipes of earlier versions keep their form.
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_wide_rows_are_multiplied_in_int8() -> None:
 
 
 def test_linear_whose_sums_need_more_than_32_bits_is_fp32() -> None:
-    # 4 vectors of 16,449 values side by side are 65,796 inputs, and 65,792 are the most.
+    # 4 vectors of 16,449 values side by side are 65,796 inputs, and 65,792 is the maximum.
     wide = replace(tiny.ARCHITECTURE, interaction="cat", embedding_dim=16_449, bottom_mlp=(13, 16_449))
     recipe = Recipe.starting_from(RecipeStart(), wide)
     assert (recipe.bottom_mlp, recipe.top_mlp) == (("int8",), ("fp32", "int8", "int8"))
@@ -123,7 +123,7 @@ def test_linear_whose_sums_need_more_than_32_bits_is_fp32() -> None:
 def test_description_counts_dtypes_and_names_the_ops_that_fell_back() -> None:
     text = START.with_dtype("tables.2", "fp16").describe()
     assert text == "Linears 5 int8; tables 2 int8 + 1 fp16 (tables.2); interaction int8; minmax, affine, per_channel"
-    # Two trials that fall back one op each never read the same.
+    # Two trials that each let one op fall back never read the same.
     descriptions = [START.with_dtype(op, "fp32").describe() for op in START.ops]
     assert len(set(descriptions)) == len(descriptions)
 

@@ -1,4 +1,4 @@
-"""The rounded forward pass computes what the int8 model computes, and trains the float weights."""
+"""The rounded forward pass computes the same as the int8 model, and trains the float weights."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ OTHERS = {
 
 
 def trained(architecture: Architecture, **start: Any) -> tuple[Any, TrainedQuantization]:
-    """A model with weights that are not tiny, as after training, and its quantization."""
+    """A model whose weights are not tiny, as after training, and its quantization."""
     model = tiny.model(0, architecture)
     with torch.no_grad():
         for table in model.embedding_bags.parameters():
@@ -52,7 +52,7 @@ def assert_like_the_int8_model(architecture: Architecture, **start: Any) -> None
         with torch.no_grad():
             rounded, floats = RoundedForward(model, found)(batch), model(batch)
         difference = (rounded - int8(batch)).abs()
-        # Sums round differently, which now and then moves an activation by one step: far less than rounding does.
+        # Sums round differently, which sometimes moves an activation by one step: far less than rounding does.
         assert (difference > 1e-5).float().mean() < 0.02
         assert difference.max() <= (floats - int8(batch)).abs().max()
 
@@ -77,7 +77,7 @@ def test_tables_of_several_dtypes_are_rounded_each_by_its_own() -> None:
 
 
 def test_every_weight_gets_a_gradient_close_to_the_float_models() -> None:
-    """Rounding is small here, so the gradients differ by little; without straight-through they would be 0."""
+    """Rounding is small here, so the gradients differ little; without straight-through they would be 0."""
     model, found = trained(tiny.ARCHITECTURE)
     batch = tiny.batches(1, 256)[0]
     gradients = []

@@ -1,4 +1,4 @@
-"""Trained with its rounding, a model loses less than quantized afterwards, where that loses most."""
+"""Where quantization loses most, a model trained with rounding loses less than one quantized afterwards."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.mark.slow
 def test_less_is_lost_than_by_quantization_after_training(tmp_path: Path) -> None:
-    """The observer kl cuts off the tails of activations, by which a model of wide rows ranks its clicks."""
+    """The observer kl cuts off the tails of activations, by which a model with wide rows ranks its clicks."""
     synthesize(tmp_path / "data", rows=400_000)
     options = ["--data", tmp_path / "data", "--seeds", 2, "--dim", 64, "--recipe", '{"observer": "kl"}']
     ranges = ["--first-share", 0.7, "--observe-every", 1_000_000]

@@ -1,4 +1,4 @@
-"""Rounded values are the kernels', bit for bit, and gradients pass as if nothing was rounded."""
+"""Rounded values equal the kernels' bit for bit, and gradients pass as if nothing were rounded."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_an_activation_is_the_byte_that_the_kernels_make_of_it(seed: int, low: f
 
 def test_gradients_pass_inside_the_grid_and_not_beyond_it() -> None:
     x = torch.tensor([-2.0, -1.0, 0.3, 1.54, 1.6], requires_grad=True)
-    round_activation(x, ByteGrid(0.01, 100)).sum().backward()  # Bytes stand for -1.00 to 1.55.
+    round_activation(x, ByteGrid(0.01, 100)).sum().backward()  # Bytes represent -1.00 to 1.55.
     assert x.grad is not None
     assert x.grad.tolist() == [0.0, 1.0, 1.0, 1.0, 0.0]
 

@@ -15,7 +15,7 @@ from dlrm_pl.quantization.judging.slices.worst_slice import SliceReading
 
 
 def paired(noise: float, rows: int = 4000) -> tuple[Scores, Scores]:
-    """Two models of the same rows that differ by noise."""
+    """Return scores of two models for the same rows that differ by noise."""
     rng = np.random.default_rng(0)
     labels = (rng.random(rows) < 0.1).astype(np.uint8)
     first = (rng.normal(size=rows) + labels).astype(np.float32)
@@ -30,10 +30,10 @@ def paired(noise: float, rows: int = 4000) -> tuple[Scores, Scores]:
         (Criterion(relative=0.01), 0.0081, False),
         (Criterion(absolute=0.005), 0.0049, True),
         (Criterion(absolute=0.005), 0.0051, False),
-        (Criterion(), 0.0079, True),  # LPOT's default: 1 % relative
+        (Criterion(), 0.0079, True),  # LPOT's default: 1 % relative.
         (Criterion(), 0.0081, False),
         (Criterion(relative=0.0), 0.0, True),
-        (Criterion(relative=0.0), -0.01, True),  # a better model is never rejected
+        (Criterion(relative=0.0), -0.01, True),  # A better model is never rejected.
     ],
 )
 def test_scores_without_pairs_are_compared_as_they_are(criterion: Criterion, drop: float, accepted: bool) -> None:
@@ -58,7 +58,7 @@ def test_identical_scores_pass_any_tolerance() -> None:
 
 
 def squeezed(scores: Scores, factor: float, shift: float) -> Scores:
-    """The same order, and so the same AUROC, with other logits."""
+    """Return logits with the same order, and therefore the same AUROC, but other values."""
     assert scores.logits is not None
     changed = factor * scores.logits.astype(np.float64) + shift
     return Scores(scores.value, 1.0, changed.astype(np.float32), scores.labels)
@@ -123,11 +123,11 @@ def test_tolerance_of_everything_is_refused(settings: dict[str, Any], message: s
         Criterion(**settings)
 
 
-def test_drop_of_auroc_down_to_a_coin_is_refused() -> None:
+def test_drop_of_auroc_down_to_chance_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"absolute=0\.5: a perfect model that lost this much AUROC"):
         Criterion(absolute=0.5).check_auroc()
     Criterion(absolute=0.49).check_auroc()
-    assert Criterion(relative=2.0, higher_is_better=False).relative == 2.0  # An error that may be three times as large.
+    assert Criterion(relative=2.0, higher_is_better=False).relative == 2.0  # The metric is an error that may triple.
 
 
 def test_slice_that_may_lose_everything_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""Guards against numbers by hand, and their error against resampling."""
+"""Guards compared with numbers by hand, and their errors with resampling."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_standard_errors_are_those_of_fresh_rows() -> None:
 
 
 def test_certain_row_that_was_wrong_loses_its_logit() -> None:
-    """Its float32 probability is 1, whatever the logit is from 17 on."""
+    """Its float32 probability is 1 for all logits from 17 on."""
     certain = np.array([40.0, 40.0], np.float32)
     reading = LogLossGuard(0.1).read(PairedScores(certain, 2 * certain, np.array([0, 1])), ESTIMATES)
     assert (reading.before, reading.after) == (20.0, 40.0)

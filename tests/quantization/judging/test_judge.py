@@ -1,4 +1,4 @@
-"""How far a trial reads, and what fp32 is asked for."""
+"""How many rows a trial reads, and which rows fp32 scores."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Counting:
 
 
 class Noisy(nn.Module):
-    """The tiny model with noise in its logits, by row, the same each time; and counting its rows."""
+    """The tiny model with per-row noise in its logits, always the same, which counts the rows that it scores."""
 
     def __init__(self, noise: float, shift: float = 0.0, factor: float = 1.0) -> None:
         super().__init__()
@@ -146,7 +146,7 @@ def test_guards_end_a_trial_as_early_as_the_drop_does() -> None:
 
 
 def test_guard_that_is_unsure_asks_for_more_rows_and_then_its_estimate_counts() -> None:
-    """Noise of a row moves no sum by much, so near a narrow guard the first block tells nothing."""
+    """One row's noise hardly changes a sum, so near a narrow guard the first block is inconclusive."""
     trial = Noisy(0.02)
     plain, _ = judge(trial, Criterion(relative=0.5, first_block=BLOCK, log_loss=None, calibration_ratio=None))
     assert plain.rows == BLOCK

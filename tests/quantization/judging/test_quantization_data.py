@@ -1,4 +1,4 @@
-"""Rows of a data module that is not this package's own."""
+"""Rows from a data module that is not this package's own."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from dlrm_pl.quantization.judging.row_sets import RowSets
 from tests.support import tiny
 from tests.support.training import loader, quiet_trainer
 
-# Lightning remarks that such a module has no loader for validation, which is as intended.
+# Lightning warns that such a module has no loader for validation, which is intended.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 
 class Rows(pl.LightningDataModule):
-    """Batches in memory, and nothing else."""
+    """A dataset of batches in memory, without anything else."""
 
     def __init__(self, **sets: Iterable[Any]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A constant added to all logits moves no AUROC, though all float32 probabilities become 1, or 0."""
+"""Adding a constant to all logits does not change AUROC, even if all float32 probabilities become 1 or 0."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from tests.support import tiny
 BATCHES = tiny.batches(4, 1000, seed=3)
 LABELS = torch.cat([batch.labels for batch in BATCHES])
 SHIFTS = (-128.0, 24.0)
-# Adding a shift rounds float32 logits to steps of 2e-6 to 8e-6, which orders some close pairs anew.
+# Adding a shift rounds float32 logits to steps of 2e-6 to 8e-6, which reorders some close pairs.
 ROUNDING = 2e-5
 
 
 class Moved(nn.Module):
-    """The tiny model with something added to all logits, and noise by row, the same each time."""
+    """The tiny model with a constant added to all logits, and per-row noise that is always the same."""
 
     def __init__(self, shift: float, noise: float = 0.0) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ def test_tuning_ranks_by_logits(shift: float) -> None:
 @pytest.mark.parametrize("shift", SHIFTS)
 def test_scores_on_all_rows_rank_by_logits(shift: float) -> None:
     assert AUROCEvaluation(BATCHES)(Moved(shift)) == pytest.approx(auroc(), abs=ROUNDING)
-    # torchmetrics computes in float32; its input are probabilities, which float64 tells apart.
+    # torchmetrics computes in float32; its inputs are probabilities, which float64 can distinguish.
     assert AUROCEvaluation(BATCHES, BinaryAUROC())(Moved(shift)) == pytest.approx(auroc(), abs=1e-4)
 
 
@@ -161,7 +161,7 @@ def test_bias_correction_works_where_float32_probabilities_end(shift: float) -> 
 
 
 def test_bias_correction_of_logits_that_are_certain_is_no_larger_than_their_differences() -> None:
-    """One row of a probability of 1e-13, which came out as 1 instead: by the slope there the shift would be 1e13."""
+    """A probability of 1e-13 came out as 1 instead: extrapolating its slope would give a shift of 1e13."""
 
     class Certain(nn.Module):
         def forward(self, batch: ClickBatch) -> Tensor:

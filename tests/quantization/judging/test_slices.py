@@ -58,7 +58,7 @@ COLUMNS = Columns(
     [
         ("price", ("dense", 1, "price")),
         ("site", ("table", 1, "site")),
-        ("C3", ("table", 0, "C3")),  # Not the third table, as in Criteo's logs.
+        ("C3", ("table", 0, "C3")),  # Not the third table, as it would be in Criteo's logs.
         ("tables.1", ("table", 1, "site")),
         (1, ("table", 1, "site")),
     ],
@@ -100,14 +100,14 @@ def test_frequent_values_have_a_slice_each_and_all_others_one() -> None:
     found = cut(values, column("C14"), 3)
     assert found.names == ("C14=3", "C14=7", "C14 of other values")
     assert found.numbers(np.array([3, 7, 900, 5, 0, 2**40])).tolist() == [0, 1, 2, 2, 2, 2]
-    # 900 is frequent enough and gets its own where there is room; 5 and 6 are below 1 %.
+    # 900 is frequent enough and gets its own slice if there is room; 5 and 6 are below 1 %.
     assert cut(values, column("C14"), 16).names == ("C14=3", "C14=7", "C14=900", "C14 of other values")
 
 
 def test_slices_of_own_columns_say_that_they_are_named_by_ids() -> None:
     values = np.repeat([1, 4], [600, 400])
     assert cut(values, column("site", COLUMNS), 16).names == ("site, id 1", "site, id 4", "site of other values")
-    # Values of Criteo's logs are hashes, so that certificates keep their short names.
+    # Values of Criteo's logs are hashes, so certificates keep their short names.
     assert cut(values, column("C14", Columns.criteo()), 16).names == ("C14=1", "C14=4", "C14 of other values")
 
 

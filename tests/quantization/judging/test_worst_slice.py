@@ -1,4 +1,4 @@
-"""A drop that one part of the rows has to itself."""
+"""A drop that is confined to one part of the rows."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from tests.support import tiny
 
 NAMES = ("a", "b", "c", "d")
 FIRST, LAST = (Bounds(0.023, num_comparisons=7, last=last) for last in (False, True))
-"""Two standard errors, and 2.7 for all slices at once."""
+"""Two standard errors; 2.7 for all slices together."""
 Drawn = tuple[PairedScores, Slices]
 
 
 def drawn(rows: int = 40_000, *, noise: dict[int, float] | None = None, shares: Any = None, seed: int = 0) -> Drawn:
-    """Logits of two models that differ by noise in some slices."""
+    """Return logits of two models that differ by noise in some slices."""
     rng = np.random.default_rng(seed)
     numbers = rng.choice(4, size=rows, p=shares).astype(np.uint8)
     logits = rng.normal(scale=1.5, size=rows) - 1
@@ -90,7 +90,7 @@ def test_slice_with_few_clicks_waits_and_is_counted_at_the_end() -> None:
 
 
 def test_slice_too_uncertain_to_tell_the_tolerance_is_too_small_at_the_end() -> None:
-    """Noise that costs 1 % or so, on rows too few to say so: no verdict by chance."""
+    """Noise that costs about 1 %, on too few rows to prove it: no verdict by chance."""
     arrays = drawn(4000, noise={3: 0.6}, shares=[0.45, 0.3, 0.2, 0.05])
     assert (read(arrays, LAST).slices, read(arrays, LAST).too_small) == (3, 1)
     assert read(drawn(400_000, noise={3: 0.6}, shares=[0.45, 0.3, 0.2, 0.05]), LAST).too_small == 0
@@ -105,16 +105,16 @@ def test_guard_that_cannot_judge_any_slice_fails() -> None:
 
 
 def test_worst_of_many_equal_slices_is_not_taken_for_a_drop() -> None:
-    """All slices lose 0.6 of the tolerance: by the largest of the estimates alone many samples would look bad."""
+    """All slices lose 0.6 of the tolerance: judged by the largest estimate alone, many samples would look bad."""
     failed = 0
     for seed in range(40):
         arrays = drawn(6000, noise=dict.fromkeys(range(4), 0.33), seed=seed)
         failed += read(arrays, FIRST).decision(FIRST) == "beyond"
-    assert failed <= 3  # Nominal is below 1.4 % of 40, at most.
+    assert failed <= 3  # The nominal rate is at most 1.4 % of 40.
 
 
 class NoisyPart(nn.Module):
-    """The tiny model with noise in the logits of one value of table 1."""
+    """The tiny model with noise on the logits of samples that have one id of table 1."""
 
     def forward(self, batch: ClickBatch) -> Tensor:
         logits: Tensor = tiny.model()(batch)

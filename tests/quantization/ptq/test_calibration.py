@@ -1,4 +1,4 @@
-"""Calibration: the sample of logits that comes with it, and a torch without torch.ao."""
+"""Calibration: the sample of logits that it collects, and a torch without torch.ao."""
 
 from __future__ import annotations
 

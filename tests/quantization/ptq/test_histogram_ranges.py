@@ -1,4 +1,4 @@
-"""Ranges from histograms against slow versions in plain Python, and what they are for."""
+"""Ranges from histograms, compared with slow pure Python versions, and their purpose."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LEVELS = 256
 
 
 def slow_divergence(counts: list[float], end: int) -> float:
-    """From the definition: clamp, merge into 256 levels, spread over the bins that had something, compare."""
+    """Follow the definition: clamp, merge into 256 levels, spread over the nonempty bins, compare."""
     reference = list(counts[:end])
     reference[-1] += sum(counts[end:])
     levels: list[list[int]] = [[] for _ in range(LEVELS)]
@@ -49,10 +49,10 @@ def test_divergence_equals_its_definition(seed: int, bins: int, data: st.DataObj
 
 
 def test_kl_keeps_the_end_of_least_divergence_among_all() -> None:
-    """Searched in 128 steps, so its divergence is that of the best of all ends but for a little."""
+    """It is searched in 128 steps, so its divergence is only approximately the best."""
     rng = np.random.default_rng(0)
     counts, edges = np.histogram(np.abs(rng.laplace(size=50_000)), bins=600, range=(0, 14))
-    counts[0] = min(counts[0], counts[1])  # What the search makes of the bin of zero.
+    counts[0] = min(counts[0], counts[1])  # The search treats the bin of zero this way.
     low, high = kl_range(counts, 0.0, 14.0)
     end = round(high / (edges[1] - edges[0]))
     best = min(slow_divergence(list(counts.astype(float)), n) for n in range(LEVELS, 601, 12))
@@ -85,7 +85,7 @@ def test_percentile_leaves_out_as_many_values_as_it_says(seed: int, tail: float)
     low, high = values.min(), values.max()
     counts, _ = np.histogram(values, bins=2048, range=(low, high))
     found_low, found_high = percentile_range(counts, float(low), float(high), tail)
-    # By ranks: between two values far out any point is as good a quantile as another.
+    # By rank: between two outlying values, any point is an equally good quantile.
     shares = (values < found_low).mean(), (values > found_high).mean()
     assert np.abs(np.array(shares) - tail).max() <= (counts.max() + 1) / len(values)
     assert shares == pytest.approx((tail, tail), rel=0.3)

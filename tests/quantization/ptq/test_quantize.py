@@ -1,4 +1,4 @@
-"""The int8 model against torch.ao's own converted one, and what it shares with the float model."""
+"""The int8 model compared with torch.ao's own converted model, and the parts shared with the float model."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -42,7 +42,7 @@ def test_lowered_layers_equal_torch_ao_within_one_step(granularity: str, scheme:
     with torch.no_grad():
         for name, x in (("bottom_mlp", batch.dense), ("top_mlp", torch.randn(200, 14))):
             eager, ours = getattr(converted, name), nn.Sequential(*segments(list(getattr(lowered, name))))
-            # torch.ao rounds its output to a step, ours does not; one more step for roundings on the edge inside.
+            # torch.ao rounds its output to a step, ours does not; another step for roundings on the edge inside.
             last = eager[0][-2]
             step, zero_point = float(last.scale), int(last.zero_point)
             low, high = -zero_point * step, (255 - zero_point) * step
@@ -65,7 +65,7 @@ def test_int8_model_is_close_to_the_float_model() -> None:
         fp32, int8 = model(batch), lowered(batch)
     signal, noise = (fp32 - fp32.mean()).pow(2).sum(), (int8 - fp32).pow(2).sum()
     sqnr_db = 10 * float(torch.log10(signal / noise))
-    # Six layers of 8 bits each on a net this small; a wrong zero point or scale gives below 5 dB.
+    # Six layers of 8 bits each in a small net; a wrong zero point or scale gives below 5 dB.
     assert sqnr_db > 25
 
 
@@ -103,7 +103,7 @@ def test_batch_size_does_not_change_a_score() -> None:
 
 
 def test_the_ops_that_run_are_those_of_the_recipe() -> None:
-    """The tool that this one replaces benchmarked its fp32 model as int8 for two years."""
+    """The tool that this package replaces benchmarked its fp32 model as int8 for two years."""
     model, calibration = tiny.model(), tiny.batches(2, 64)
     lowered = quantize(model, START, calibration, table_packer(model))
     expected = {"int8_interaction": 1, "int8_linear": 5, "int8_lookup": 3}
@@ -164,7 +164,7 @@ def test_float_layer_in_the_middle_splits_the_segment() -> None:
     assert isinstance(first, Int8Linear)
     assert isinstance(middle, FloatLinear)
     assert isinstance(last, Int8Linear)
-    assert first.output_scale is None  # hands over float
+    assert first.output_scale is None  # Hands over floats.
     assert last.quantizes_input
 
 
@@ -259,7 +259,7 @@ def test_bias_correction_leaves_the_order_of_scores_as_it_is() -> None:
 
 @pytest.mark.parametrize("observer", ["minmax", "kl", "percentile", "histogram"])
 def test_ranges_read_once_are_those_that_each_recipe_would_read(observer: str) -> None:
-    """For every place where an int8 segment can begin and end."""
+    """Compared for every place where an int8 segment can begin and end."""
     model, calibration = tiny.model(), tiny.batches(3, 64)
     start = RecipeStart(observer=observer, tables="fp32")  # type: ignore[arg-type]
     whole = Recipe.starting_from(start, tiny.ARCHITECTURE)
@@ -295,4 +295,4 @@ def test_calibration_rows_are_read_once_a_kind_of_observer() -> None:
         recipe = replace(START, activation_scheme=scheme)  # type: ignore[arg-type]
         quantize(model, recipe, ranges, table_packer(model))
         quantize(model, recipe.with_dtype("top_mlp.1", "bf16"), ranges, table_packer(model))
-    assert len(reads) == 1  # For the observers; the logits for the bias come with them.
+    assert len(reads) == 1  # For the observers; the logits for the bias are collected with them.

@@ -1,4 +1,4 @@
-"""Int8 Linears made of observed ranges are, bit for bit, those that torch.ao converts."""
+"""Int8 Linears made from observed ranges equal torch.ao's converted ones bit for bit."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def architectures(draw: st.DrawFn) -> Architecture:
 
 @st.composite
 def recipes(draw: st.DrawFn, architecture: Architecture) -> Recipe:
-    """Mostly int8: then segments begin and end everywhere."""
+    """Mostly int8, so that segments begin and end everywhere."""
     linear = st.sampled_from(["int8", "int8", "int8", "bf16", "fp32"])
     return Recipe(
         bottom_mlp=tuple(draw(linear) for _ in architecture.bottom_mlp[1:]),
@@ -59,12 +59,12 @@ def clicks(architecture: Architecture, rows: int, seed: int) -> ClickBatch:
 
 
 def steps(model: Int8DLRM) -> list[tuple[object, ...]]:
-    """What an artifact keeps of each layer beside its tensors."""
+    """Return what an artifact stores for each layer besides its tensors."""
     names = ("input_scale", "input_zero_point", "output_scale", "output_zero_point", "relu", "quantizes_input", "dtype")
     return [tuple(getattr(layer, name, None) for name in names) for layer in model.layers.values()]
 
 
-# Five at a time, since torch's histograms take a tenth of a second each; the next run draws others.
+# Five at a time, because torch's histograms take a tenth of a second each; the next run draws others.
 @settings(max_examples=5, deadline=None)
 @given(data=st.data(), seed=st.integers(0, 2**16), spread=st.sampled_from([1e-30, 0.05, 1.0, 30.0]))
 def test_a_recipe_gives_the_bits_of_torch_ao(data: st.DataObject, seed: int, spread: float) -> None:

@@ -28,7 +28,7 @@ def test_fp32_table_is_shared_and_not_copied() -> None:
     packer = TablePacker([weight, weight])
     shared, packed = packer.packed(("fp32", "int8"))
     assert shared.data_ptr() == weight.data_ptr()
-    assert packer.packed(("int8", "int8"))[1].data_ptr() == packed.data_ptr()  # packed once for all trials
+    assert packer.packed(("int8", "int8"))[1].data_ptr() == packed.data_ptr()  # Packed once for all trials.
 
 
 @settings(deadline=None, max_examples=examples(40))
@@ -49,7 +49,7 @@ def test_blocks_and_files_change_no_bit(
     assert torch.equal(in_memory, whole)
     (path,) = folder.iterdir()
     assert checksums == {path.name: hashlib.sha256(path.read_bytes()).hexdigest()}
-    assert torch.equal(load_file(path)["table"], whole)  # Read by the library as well.
+    assert torch.equal(load_file(path)["table"], whole)  # The library can also read it.
 
 
 def test_packed_table_outlives_its_name(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_progress_counts_the_bytes_that_were_read(monkeypatch: pytest.MonkeyPatc
 
 
 def damaged() -> list[torch.Tensor]:
-    """Rows 7, 8 and 30 of table 1 and row 2 of table 2 are."""
+    """Damage rows 7, 8 and 30 of table 1 and row 2 of table 2."""
     tables = weights(10, 40, 5)
     tables[1][7, 1], tables[1][8, 0], tables[1][30, 5] = float("nan"), float("inf"), float("-inf")
     tables[2][2] = float("nan")

@@ -1,4 +1,4 @@
-"""What cannot be computed fails one trial with its reason; what no trial could mend stops the search before it."""
+"""What cannot be computed fails one trial with its reason; what affects every trial stops the search at the start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A search that ends early: by ctrl-C, or killed; and what the next one makes of it."""
+"""A search that ends early, by ctrl-C or killed, and how the next one continues it."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def start(output: Path, pause_s: float) -> Forked:
 
 
 def kill_after(output: Path, trials: int) -> None:
-    """Begin a search and kill it when it has done so many trials."""
+    """Start a search and kill it after a number of trials."""
     process = start(output, pause_s=0.05)
     try:
         while process.output().count("\n") < trials and process.poll() is None:
@@ -88,13 +88,13 @@ def test_killed_search_goes_on_repeats_nothing_and_ends_the_same(tmp_path: Path)
     output = tmp_path / "killed" / "a"
     kill_after(output, 4)
     log = output.parent / ".a.trials.jsonl"
-    assert len(log.read_text().splitlines()) >= 5  # What it is of, and the trials.
+    assert len(log.read_text().splitlines()) >= 5  # The search's identity, and the trials.
     with log.open("ab") as handle:
         handle.write(b'{"kind": "trial", "number": 9, "rec')  # A kill in the middle of a line.
     trials, resumed = finish(output)
     words = [line.split()[1] for line in trials]
     assert words[:4] == ["resumed"] * 4
-    assert words == sorted(words, reverse=True)  # First those that were finished, then new ones.
+    assert words == sorted(words, reverse=True)  # First the finished trials, then new ones.
     assert words[-1] == "new"
     assert len(trials) == 12
     assert resumed == json.loads(json.dumps(uninterrupted))
@@ -129,7 +129,7 @@ def test_interrupt_ends_with_the_best_so_far(tmp_path: Path) -> None:
     assert len(result.trials) == 4
     assert result.best.number == 4
     assert result.to_dict()["accepted"] is False
-    # The same command once more goes on behind the four.
+    # The same command continues after the four trials.
     eval_func, calls = eval_func_that_stops_at(100)
     again = search(eval_func, TrialLog(path, {}))
     assert len(again.trials) == 8
@@ -147,7 +147,7 @@ def test_search_that_fails_before_its_first_trial_leaves_no_log(tmp_path: Path) 
 
 
 class Interrupting(TuningListener):
-    """Ctrl-C after the first trial."""
+    """Raises ctrl-C after the first trial."""
 
     def on_trial_end(self, trial: Trial, *, resumed: bool) -> None:
         raise KeyboardInterrupt
@@ -219,7 +219,7 @@ def test_resumed_search_stops_where_its_time_was_up(tmp_path: Path, monkeypatch:
     monkeypatch.setattr("dlrm_pl.quantization.search.tune.time", clock)
 
     def slow(model: nn.Module) -> float:
-        clock.now += 5.0  # Also of fp32, in each run.
+        clock.now += 5.0  # Also for fp32, in each run.
         return 0.7 if isinstance(model, Int8DLRM) else 0.8
 
     class SlowListener(TuningListener):
@@ -231,13 +231,13 @@ def test_resumed_search_stops_where_its_time_was_up(tmp_path: Path, monkeypatch:
         log = TrialLog(tmp_path / "t.jsonl", {})
         return tune(tiny.model(), tiny.batches(1, 32), slow, settings, trial_log=log, listeners=[SlowListener()])
 
-    # A rule that asked for the time behind the listeners would stop after two, and the next run after three.
+    # A rule that read the clock after the listeners would stop after two, and the next run after three.
     first = run(12.5)
     assert [trial.elapsed_s for trial in first.trials] == [5.0, 12.0, 19.0]
     again = run(12.5)
     assert [trial.to_dict() for trial in again.trials] == [trial.to_dict() for trial in first.trials]
     assert again.stopped_because == first.stopped_because == "timeout_s=12.5 seconds have passed"
-    # With more time it goes on behind them, and does not start from 0.
+    # With more time it continues after them, and does not start from 0.
     assert [trial.elapsed_s for trial in run(25.0).trials] == [5.0, 12.0, 19.0, 26.0]
 
 
@@ -254,7 +254,7 @@ def test_model_of_a_trial_from_the_log_is_made_again(tmp_path: Path) -> None:
 
 
 class StopsBefore(TuningListener):
-    """Ctrl-C when the trial of this number is about to begin."""
+    """Raises ctrl-C when the trial with this number is about to start."""
 
     def __init__(self, number: int) -> None:
         self.number = number

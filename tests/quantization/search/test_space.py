@@ -1,4 +1,4 @@
-"""What a search may choose from, and what it weighs."""
+"""What a search may choose from, and how it weighs the choices."""
 
 from __future__ import annotations
 
@@ -149,10 +149,10 @@ def test_pareto_front_holds_what_nothing_beats() -> None:
 
     trials = [
         trial(1, 0.001, 100, 5.0),
-        trial(2, 0.002, 100, 5.0),  # beaten by 1
+        trial(2, 0.002, 100, 5.0),  # Dominated by 1.
         trial(3, 0.003, 50, 5.0),
-        trial(4, 0.003, 60, 9.0),  # larger than 3, and faster
-        trial(5, None, 0, 0.0),  # failed
-        trial(6, 0.001, 100, 5.0),  # the same as 1
+        trial(4, 0.003, 60, 9.0),  # Larger than 3, and faster.
+        trial(5, None, 0, 0.0),  # Failed.
+        trial(6, 0.001, 100, 5.0),  # The same as 1.
     ]
     assert [found.number for found in pareto_front(trials)] == [3, 4, 1, 6]

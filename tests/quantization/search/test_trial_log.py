@@ -100,7 +100,7 @@ def test_log_of_another_search_is_set_aside_with_the_reason(
 
     assert re.search(reason, caplog.text)
     assert (tmp_path / "t.jsonl.1").read_bytes() == before
-    filled(path)  # Of the first search once more: the second one's log goes aside as well, under the next name.
+    filled(path)  # The first search again: the second one's log is set aside as well, under the next name.
     assert (tmp_path / "t.jsonl.2").exists()
 
 
@@ -235,7 +235,7 @@ def test_log_with_losses_instead_of_drops_is_continued(tmp_path: Path) -> None:
 
 
 def test_guards_of_a_log_of_format_3_are_read(tmp_path: Path) -> None:
-    """All guards had the fields of the worst slice, and small slices were left out."""
+    """All guards had the worst slice's fields, and small slices were left out."""
     path = tmp_path / "t.jsonl"
     of_all = {"name": "log_loss", "before": 0.1, "after": 0.11, "change": 0.1, "standard_error": 0.002}
     of_all |= {"tolerance": 0.005, "two_sided": False, "higher_is_better": False}

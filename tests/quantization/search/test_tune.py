@@ -1,4 +1,4 @@
-"""The loop among recipes: order, ends, failures; a fake score makes each path certain."""
+"""The search loop: order, ends, failures; a fake score selects each path."""
 
 import math
 from collections.abc import Callable
@@ -26,7 +26,7 @@ from tests.support import tiny
 
 
 def drop_of(rule: Callable[[dict[str, str]], float]) -> Callable[[nn.Module], float]:
-    """An eval_func whose drop is a rule on the dtypes of the ops; 0.8 for the float model."""
+    """Return an eval_func whose drop is a rule on the dtypes of the ops; 0.8 for the float model."""
 
     def eval_func(model: nn.Module) -> float:
         return 0.8 - rule(model.op_dtypes) if isinstance(model, Int8DLRM) else 0.8
@@ -73,7 +73,7 @@ def test_nothing_passes_and_the_best_comes_back_with_its_reason() -> None:
     assert result.best.score == max(trial.score for trial in result.trials if trial.score is not None)
     assert result.best.verdict is not None
     assert ": failed" in result.best.verdict.reason
-    # Never all-float: that is the model one began with.
+    # Never all-float, because that is the original model.
     assert all("int8" in trial.recipe.ops.values() for trial in result.trials)
 
 

@@ -1,4 +1,4 @@
-"""Errors of the outputs of quantized ops, against NumPy and against models with planted trouble."""
+"""Errors of the outputs of quantized ops, compared with NumPy, and in models with planted problems."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def share(actual: np.ndarray, wanted: np.ndarray) -> float:
 
 
 def by_numpy(layer: Int8Linear, x: np.ndarray) -> np.ndarray:
-    """An int8 Linear in double precision, rounded where the kernel rounds."""
+    """Compute an int8 Linear in double precision, rounding where the kernel rounds."""
     steps = np.clip(np.rint(x / layer.input_scale) + layer.input_zero_point, 0, 255) - layer.input_zero_point
     weight = layer.weight.numpy() * layer.weight_scale.numpy()[:, None].astype(np.float64)
     y = steps * layer.input_scale @ weight.T + layer.bias.numpy()
@@ -97,7 +97,7 @@ def test_op_is_charged_with_its_own_error_alone() -> None:
     rough = errors(model, START.with_dtype("tables.0", "int4").with_dtype("bottom_mlp.0", "fp32"))
     usual = errors(model)
     assert rough["tables.0"] > 20 * usual["tables.0"]
-    # The range of top_mlp.0's input is calibrated on the rougher tables, so it moves a little.
+    # The range of top_mlp.0's input is calibrated with the coarser tables, so it changes a little.
     for op in ("tables.1", "bottom_mlp.1", "interaction", "top_mlp.2"):
         assert rough[op] == pytest.approx(usual[op], rel=0.5)
 
@@ -117,7 +117,7 @@ def test_linear_behind_unequal_channels_is_the_worst() -> None:
 def test_table_with_a_large_constant_is_the_worst() -> None:
     model = tiny.model()
     with torch.no_grad():
-        list(model.embedding_bags.parameters())[1][:, 0] = 100.0  # The others of a row share its scale, and are lost.
+        list(model.embedding_bags.parameters())[1][:, 0] = 100.0  # Other values of a row share its scale, and are lost.
     found = errors(model)
     assert max(found, key=lambda op: found[op]) == "tables.1"
     assert found["tables.1"] == pytest.approx(1.0, abs=0.01)
@@ -128,7 +128,7 @@ def test_outputs_that_are_zero_have_no_error() -> None:
     first = next(iter(model.bottom_mlp.children()))
     with torch.no_grad():
         first.weight.zero_()
-        first.bias.fill_(-1.0)  # Dead behind the ReLU, and the same for every row.
+        first.bias.fill_(-1.0)  # Zero after the ReLU, and the same for every row.
         list(model.embedding_bags.parameters())[1].zero_()
     found = errors(model)
     assert found["bottom_mlp.0"] == 0.0
@@ -146,7 +146,7 @@ def test_constant_output_has_no_error_although_it_is_rounded() -> None:
     assert isinstance(layer, Int8Linear)
     assert layer.output_scale is not None
     assert not torch.equal((first.bias / layer.output_scale).round() * layer.output_scale, first.bias)
-    # 37 rows: sums over powers of two are exact, and would hide what is lost in them.
+    # 37 rows: sums over powers of two are exact, and would hide rounding errors.
     batches = [first_samples(batch, 37) for batch in BATCHES]
     assert activation_errors(model, START, maker(model), batches)["bottom_mlp.0"] == 0.0
 

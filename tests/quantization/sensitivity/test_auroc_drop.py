@@ -1,4 +1,4 @@
-"""The drop of each op alone, against scoring the whole model of that recipe."""
+"""The drop from quantizing each op alone, compared with scoring the whole model of that recipe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Traces of blocks of the Hessian against torch's exact Hessian, and the damage that follows from them."""
+"""Traces of blocks of the Hessian compared with torch's exact Hessian, and the damage computed from them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dlrm_pl.quantization.sensitivity.hessian import DifferentiableOps, hessian_
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
 from tests.support import tiny
 
-# As small as a DLRM can be: its exact Hessian has few entries.
+# As small as a DLRM can be, so that its exact Hessian has few entries.
 SHAPE = Architecture(table_sizes=(5, 3), embedding_dim=4, bottom_mlp=(3, 5, 4), top_mlp=(6, 1))
 START = Recipe.starting_from(RecipeStart(), SHAPE)
 NAMES = {
@@ -35,7 +35,7 @@ NAMES = {
 
 
 def large_model(architecture: Architecture = SHAPE) -> DLRM:
-    """Weights so large that the logits depend on them."""
+    """A model with weights so large that the logits depend on them."""
     model = tiny.model(3, architecture)
     with torch.no_grad():
         for table in model.embedding_bags.parameters():
@@ -44,7 +44,7 @@ def large_model(architecture: Architecture = SHAPE) -> DLRM:
 
 
 def bags() -> ClickBatch:
-    """Bags of several rows, the same row twice, and none."""
+    """Bags with several rows, with the same row twice, and empty ones."""
     rows = [[0, 0, 3], [1], [], [2, 4], [1], [1, 2], [0], [0]]
     lengths = torch.tensor([len(bag) for bag in rows])
     offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
@@ -55,7 +55,7 @@ def bags() -> ClickBatch:
 
 
 def exact_trace(model: DLRM, op: str, batch: ClickBatch) -> float:
-    """Second differences of the loss by each weight, in double precision."""
+    """Sum second differences of the loss for each weight in double precision."""
     double = copy.deepcopy(model).double()
     batch = batch._replace(dense=batch.dense.double(), labels=batch.labels.double())
     parameter = dict(double.named_parameters())[NAMES[op]].detach().view(-1)
@@ -118,7 +118,7 @@ def test_trace_of_the_interaction_equals_second_differences() -> None:
 
 
 def test_damage_is_the_mean_diagonal_times_the_squared_error() -> None:
-    """With one batch that looks up every row, so that the numbers of the whole tables count."""
+    """Uses one batch that looks up every row, so that the numbers of the whole tables count."""
     model = large_model()
     batch = tiny.batches(1, 60, architecture=SHAPE)[0]
     packer = table_packer(model)
@@ -169,7 +169,7 @@ def test_damage_is_a_mean_over_the_rows() -> None:
     model = large_model()
     small, large = tiny.batches(1, 20, architecture=SHAPE)[0], tiny.batches(1, 60, seed=2, architecture=SHAPE)[0]
     packer = table_packer(model)
-    recipe = Recipe.all_float(SHAPE).with_dtype("top_mlp.1", "int8")  # What is not quantized is not measured.
+    recipe = Recipe.all_float(SHAPE).with_dtype("top_mlp.1", "int8")  # Ops that are not quantized are not measured.
 
     def of(*batches: ClickBatch) -> float:
         return hessian_weighted_errors(

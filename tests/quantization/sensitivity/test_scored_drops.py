@@ -1,4 +1,4 @@
-"""The strategy ``budget`` by a score of the user's: drops by op that a rule makes up, or those of a real metric."""
+"""The strategy ``budget`` with a user's score: made-up drops by op, or those of a real metric."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Ops = dict[str, str]
 SPACE = SpaceSettings(
     tables=("int8", "int4"), linears=("int8", "fp32"), interaction=("fp32",), ops={"bottom_mlp.0": ["fp32"]}
 )
-CHANGES = 3 * 2 + 4  # Three tables in two dtypes, four Linears in one.
+CHANGES = 3 * 2 + 4  # Three tables in two dtypes each, four Linears in one.
 COSTS = {
     **{("tables.0", "int4"): 6e-4, ("tables.1", "int4"): 5e-4, ("tables.2", "int4"): 4e-4},
     **{("tables.0", "int8"): 1e-4, ("top_mlp.0", "int8"): 3e-4, ("top_mlp.1", "int8"): 2e-3},
@@ -48,7 +48,7 @@ def added_up(ops: Ops) -> float:
 
 
 class Score:
-    """An eval_func: 0.8, less a drop that is a rule on the dtypes; it counts how often it is asked."""
+    """An eval_func: 0.8 minus a drop that is a rule on the dtypes; counts its calls."""
 
     def __init__(self, rule: Callable[[Ops], float], sign: float = 1.0) -> None:
         self.rule, self.sign, self.calls = rule, sign, 0
@@ -71,7 +71,7 @@ def search(
 
 
 def smallest_of_all(rule: Callable[[Ops], float], tolerance: float) -> int:
-    """Bytes of the smallest model within the tolerance, by trying everything."""
+    """Return the bytes of the smallest model within the tolerance, by exhaustive search."""
     floats = Recipe.all_float(tiny.ARCHITECTURE)
     dtypes = {op: ("fp32", "int8", "int4") if op.startswith("tables") else ("fp32", "int8") for op in floats.ops}
     dtypes["bottom_mlp.0"] = dtypes["interaction"] = ("fp32",)
@@ -93,7 +93,7 @@ def test_first_trial_is_the_smallest_model_of_all_where_drops_add_up(tolerance: 
     assert result.accepted
     assert len(result.trials) == 1
     assert result.best.model_bytes == smallest_of_all(added_up, tolerance)
-    assert score.calls == 1 + CHANGES + 1  # The float model, each op alone, the trial.
+    assert score.calls == 1 + CHANGES + 1  # The float model, each op alone, and the trial.
 
 
 def test_score_of_which_lower_is_better() -> None:
@@ -109,7 +109,7 @@ def test_drops_that_are_more_together_are_repaired_upward() -> None:
     result = search(Score(worse_together), criterion=Criterion(absolute=1.505e-3))
     assert result.accepted
     assert len(result.trials) > 1
-    assert list(result.trials[0].recipe.tables).count("int4") > 1  # As small as the sum lets it be.
+    assert list(result.trials[0].recipe.tables).count("int4") > 1  # As small as the sum allows.
     assert list(result.best.recipe.tables).count("int4") <= 1
     assert [trial.model_bytes for trial in result.trials] == sorted(trial.model_bytes for trial in result.trials)
 
@@ -142,7 +142,7 @@ def test_how_many_scorings_it_takes_is_said_before(caplog: pytest.LogCaptureFixt
 
 
 class Stop(Score):
-    """Ctrl-C at one of the calls."""
+    """Raises ctrl-C at one of the calls."""
 
     def __init__(self, at: int) -> None:
         super().__init__(added_up)
@@ -158,7 +158,7 @@ def test_measuring_that_was_interrupted_goes_on_where_it_was(tmp_path: Path, cap
     whole = search(Score(added_up))
     path = tmp_path / "trials.jsonl"
     with pytest.raises(KeyboardInterrupt):
-        search(Stop(at=6), TrialLog(path, {}))  # Behind the float model and four others.
+        search(Stop(at=6), TrialLog(path, {}))  # After the float model and four others.
     caplog.set_level(logging.INFO, logger="dlrm_pl")
     rest = Score(added_up)
     again = search(rest, TrialLog(path, {}))
@@ -178,7 +178,7 @@ def test_report_has_the_drops_by_op(tmp_path: Path) -> None:
 
 
 def context_of(metric: MeanSquaredError, rows: int | None = None) -> SearchContext:
-    """A context whose score is a metric of the tiny model, as ``tune`` makes it."""
+    """Return a context as ``tune`` makes it, whose score is a metric of the tiny model."""
     seen: list[SearchContext] = []
 
     def strategy(context: SearchContext):  # type: ignore[no-untyped-def]
@@ -194,7 +194,7 @@ def context_of(metric: MeanSquaredError, rows: int | None = None) -> SearchConte
 
 @pytest.mark.parametrize("rows", [None, 700])
 def test_drops_are_those_of_the_metric(rows: int | None) -> None:
-    """And not of AUROC, which has other units than the tolerance of this search."""
+    """Not those of AUROC, whose units differ from this search's tolerance."""
     context = context_of(MeanSquaredError(), rows)
     changes = [("tables.1", "int4"), ("top_mlp.0", "int8"), ("tables.0", "fp16")]
     found = context.scored_drops(changes)

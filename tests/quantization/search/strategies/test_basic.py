@@ -1,4 +1,4 @@
-"""The order in which ``basic`` proposes recipes, with scores that a rule makes up."""
+"""The order in which ``basic`` proposes recipes, with made-up scores."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support import tiny
 from tests.support.quantization import searches
 
 START = Recipe.starting_from(RecipeStart(), tiny.ARCHITECTURE)
-VARIANTS = 16  # Observers, schemes and granularities, the start among them.
+VARIANTS = 16  # Observers, schemes and granularities, including the start.
 OPS = list(START.ops)
 
 
@@ -32,7 +32,7 @@ def proposals(score: Callable[[set[str]], float]) -> Iterator[Recipe]:
 
 
 def gain(fallen_ops: set[str]) -> float:
-    """Two ops help when they fall back, and each other one costs a little."""
+    """Return a score: two ops help when they fall back, and each other one costs a little."""
     worth = {"tables.1": 3.0, "bottom_mlp.0": 2.0}
     return sum(worth.get(op, -0.1) for op in fallen_ops)
 
@@ -75,5 +75,5 @@ def test_small_drop_with_a_wide_interval_is_not_the_best() -> None:
         assert lucky.verdict is not None
         wide = replace(lucky.verdict, bound=0.01, low=-0.01)
         recipe = strategy.send(replace(lucky, recipe=recipe, verdict=wide))
-    # What falls back first is an op of the start.
+    # The first op that falls back is an op of the start.
     assert recipe == START.with_dtype("top_mlp.2", "bf16")

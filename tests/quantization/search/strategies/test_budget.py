@@ -1,4 +1,4 @@
-"""The solver against trying everything, and the strategy with drops that a rule makes up."""
+"""The solver compared with exhaustive search, and the strategy with made-up drops."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_solution_is_as_cheap_as_the_best_of_all(choices: list[list[Choice]], to
     picked = [next(c for c in options if c.dtype == found[op]) for op, options in named.items()]
     everything = [totals(list(options)) for options in itertools.product(*choices)]
     cost, drop = totals(picked)
-    # Each drop is rounded up to 1/4000, so what needs the last thousandth of the tolerance may be missed.
+    # Each drop is rounded up to 1/4000, so a solution that needs the last thousandth of the tolerance may be missed.
     strict = [c for c, total in everything if total <= tolerance * (1 - len(choices) / 4000)]
     if strict:
         assert drop <= tolerance * (1 + 1e-9)
@@ -63,7 +63,7 @@ def test_drops_are_predicted_by_their_noise_with_one_factor_for_all() -> None:
     measured = [
         sensitivity("a", "int8", 0.001, 0.00011, 1e-5),
         sensitivity("b", "int4", 0.010, 0.00099, 1e-4),
-        sensitivity("c", "int4", 0.010, -0.0020, 1e-2),  # Drowned; its noise says what it costs.
+        sensitivity("c", "int4", 0.010, -0.0020, 1e-2),  # Lost in noise, which predicts its cost.
     ]
     predicted = predicted_drops(measured, gain=0.0)
     assert predicted["b", "int4"] == predicted["c", "int4"] == pytest.approx(10 * predicted["a", "int8"])
@@ -75,7 +75,7 @@ def test_drop_that_is_certainly_larger_than_its_noise_says_counts() -> None:
     assert predicted_drops(measured, gain=0.0)["b", "int8"] == pytest.approx(0.048)
 
 
-def test_factor_has_a_floor_where_all_drops_drown() -> None:
+def test_factor_has_a_floor_where_noise_hides_all_drops() -> None:
     assert predicted_drops([sensitivity("a", "int8", 0.001, -0.5, 1.0)], gain=0.4)["a", "int8"] == pytest.approx(0.0001)
 
 
@@ -97,8 +97,8 @@ def test_gain_is_that_of_a_binormal_model() -> None:
             return first[:rows].astype(np.float32)
 
     found = gain(replace(searches.context(), rows=Rows()), 200_000)  # type: ignore[arg-type]
-    # Noise of variance v costs 0.001 of AUROC: v from the definition of the pair, whose logits are its scores times the
-    # distance of the means.
+    # Noise of variance v costs 0.001 of AUROC: v follows from the definition of the pair, whose logits are its scores
+    # times the distance of the means.
     from statistics import NormalDist
 
     z = NormalDist().inv_cdf(0.8)
@@ -132,7 +132,7 @@ def test_all_goes_to_the_smallest_dtype_when_the_tolerance_is_wide() -> None:
 
 
 def test_rejected_solutions_are_followed_by_larger_models_until_one_is_accepted() -> None:
-    """Real drops are more than predicted: int4 is never good enough."""
+    """Real drops exceed the predictions: int4 is never good enough."""
     seen = list(itertools.islice(proposals(lambda recipe: 0.1 * recipe.tables.count("int4"), tolerance=0.002), 40))
     accepted = [index for index, (_, trial) in enumerate(seen) if trial.accepted]
     assert accepted

@@ -1,4 +1,4 @@
-"""All recipes of a space: drawn at random, and counted off from the start."""
+"""All recipes of a space: drawn at random, and enumerated from the start."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_draws_are_even() -> None:
     seeds, context = 600, small()
     first = Counter(next(draws(replace(context, seed=seed))) for seed in range(seeds))
     assert len(first) == 12
-    # 50 expected of each; five standard deviations are 34.
+    # 50 of each are expected; five standard deviations are 34.
     assert all(abs(count - seeds / 12) < 34 for count in first.values())
 
 

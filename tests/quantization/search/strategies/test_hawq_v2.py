@@ -1,4 +1,4 @@
-"""The order in which ``hawq_v2`` proposes recipes, with damage that is made up."""
+"""The order in which ``hawq_v2`` proposes recipes, with made-up damage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The order in which ``mse`` proposes recipes, with errors that are made up."""
+"""The order in which ``mse`` proposes recipes, with made-up errors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dlrm_pl.quantization.search.strategies.mse import mse
 from tests.support import tiny
 from tests.support.quantization import searches
 
-# One variant beside the start, and four ops that may fall back, the interaction to fp32 alone.
+# One variant besides the start, and four ops that may fall back, the interaction only to fp32.
 SPACE = SpaceSettings(
     linears=("int8",),
     interaction=("int8", "fp32"),
@@ -30,7 +30,7 @@ def proposals(rule: searches.Rule) -> list[dict[str, str]]:
 
 
 def test_ops_fall_back_by_their_errors_and_stay_where_they_help() -> None:
-    # The second of three helps, nothing else does.
+    # The second of three helps; nothing else does.
     found = proposals(lambda ops: 0.1 - 0.05 * (ops["top_mlp.2"] != "int8") + 0.01 * (ops["tables.1"] == "fp16"))
     expected = [
         {"observer": "minmax"},
@@ -38,10 +38,10 @@ def test_ops_fall_back_by_their_errors_and_stay_where_they_help() -> None:
         {"tables.1": "fp16"},
         {"top_mlp.2": "bf16"},
         {"top_mlp.2": "bf16", "bottom_mlp.0": "bf16"},
-        # Then all of them, helpful or not; the first is known.
+        # Then all of them together, whether they help or not; the first is known.
         {"tables.1": "fp16", "top_mlp.2": "bf16"},
         {"tables.1": "fp16", "top_mlp.2": "bf16", "bottom_mlp.0": "bf16"},
-        # fp32, from the start again.
+        # fp32, again from the start.
         {"interaction": "fp32"},
         {"bottom_mlp.0": "fp32"},
         {"interaction": "fp32", "bottom_mlp.0": "fp32"},

@@ -1,4 +1,4 @@
-"""The order in which ``mse_v2`` proposes recipes, with errors of logits that are made up."""
+"""The order in which ``mse_v2`` proposes recipes, with made-up errors of logits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dlrm_pl.quantization.search.strategies.mse_v2 import mse_v2
 from tests.support import tiny
 from tests.support.quantization import searches
 
-# What an op adds to the error of the logits while it is quantized; those not named add nothing.
+# How much an op adds to the error of the logits while it is quantized; ops not listed add nothing.
 ADDED = {"tables.1": 4.0, "bottom_mlp.0": 3.0, "interaction": 2.0, "top_mlp.2": 1.0}
 
 
@@ -53,7 +53,7 @@ def test_falls_back_what_helps_most_and_quantizes_again_what_was_not_needed() ->
         table | first,
         table | first | interaction,
         table | first | interaction | last,
-        # Again those that add the least first. Without top_mlp.2 it is the one before, which is known.
+        # Quantize again, the smallest errors first. Without top_mlp.2 it is the previous recipe, which is known.
         table | first | last,
         table | last,
         first | last,
@@ -64,7 +64,7 @@ def test_fp32_is_tried_from_the_start_again() -> None:
     found = proposals(lambda ops: 0.01 * (ops["tables.1"] != "fp32"), linears=("int8", "fp32"), interaction=("int8",))
     half = [recipe for recipe in found if "fp16" in recipe.values()]
     assert found == [{}, *half, {"tables.1": "fp32"}]
-    # Tables alone come in half precision; ops that add nothing fall back from the last to the first.
+    # Only tables can use half precision; ops that add nothing fall back from the last to the first.
     assert half == [
         {"tables.1": "fp16"},
         {"tables.1": "fp16", "tables.2": "fp16"},

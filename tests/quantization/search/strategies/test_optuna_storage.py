@@ -1,4 +1,4 @@
-"""The study of a search by Optuna, in Optuna's own storage."""
+"""The study of a search with Optuna, in Optuna's own storage."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TPE = replace(SETTINGS, strategy="tpe", max_trials=13)
 
 
 class StopAt(TuningListener):
-    """Ctrl-C after so many trials."""
+    """Raises ctrl-C after a number of trials."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -34,18 +34,18 @@ class StopAt(TuningListener):
 
 
 def study_of(folder: Path) -> optuna.Study:
-    """As the documentation opens it."""
+    """Open the study as the documentation does."""
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder / STUDY_NAME)))
     return optuna.load_study(study_name="tpe", storage=storage)
 
 
 def recorded(outcome: Outcome) -> list[tuple[int, float | None, bool]]:
-    """Number, value and feasibility of each trial, as the study should have them."""
+    """Return the number, value and feasibility that the study should have for each trial."""
     return [(trial.number, trial.cost, trial.accepted) for trial in outcome.tuning.trials]
 
 
 def found(folder: Path) -> list[tuple[int, float | None, bool]]:
-    """What the study has of them."""
+    """Return what the study has for them."""
     return [
         (trial.user_attrs["trial"], trial.value, trial.constraints["drop"] <= 0)
         for trial in study_of(folder).get_trials(states=[optuna.trial.TrialState.COMPLETE])

@@ -1,4 +1,4 @@
-"""What holds for every strategy, with a judge that is a rule on dtypes."""
+"""Properties of every strategy, with a judge that is a rule on dtypes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.long
 
 BAD = {"tables.1", "bottom_mlp.1", "top_mlp.1"}
 NARROW = ("int8", "int4")
-# The others go the way of one of these.
+# Each of the others works like one of these.
 SOME_SLOW = [
     name if name in ("basic", "bayesian", "hawq_v2", "mse_v2") else pytest.param(name, marks=pytest.mark.slow)
     for name in STRATEGIES
@@ -49,7 +49,7 @@ SMALL = SpaceSettings(
 
 @pytest.fixture(autouse=True)
 def _fewer_local_searches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let Optuna improve a proposal from two points instead of ten: how good it is, is not what is tested here."""
+    """Let Optuna improve a proposal from two points instead of ten: its quality is not tested here."""
     make = bayesian._sampler
 
     def sampler(optuna: Any, seed: int) -> Any:
@@ -62,7 +62,7 @@ def _fewer_local_searches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def three_bad_ops(ops: dict[str, str]) -> float:
-    """Each bad op alone is beyond the tolerance of 0.008."""
+    """Each bad op alone exceeds the tolerance of 0.008."""
     return 0.01 * sum(ops[op] in NARROW for op in BAD) + 0.0001 * sum(dtype in NARROW for dtype in ops.values())
 
 
@@ -75,7 +75,7 @@ def recipes(trials: list[Trial]) -> list[Recipe]:
 
 
 def model_with_three_bad_ops(*_: object) -> DLRM:
-    """A table whose values share a row's scale with a large one, two Linears behind a channel that takes the range."""
+    """A table whose rows share their scale with a large value, two Linears behind a channel that takes the range."""
     torch.manual_seed(0)
     model = DLRM(tiny.ARCHITECTURE).eval()
     with torch.no_grad():
@@ -119,7 +119,7 @@ def test_search_that_was_killed_goes_the_same_way(name: str, tmp_path: Path) -> 
         return three_bad_ops(ops)
 
     for cut in (1, 12, limit):
-        # Each opens the file that those before it left.
+        # Each opens the file that the previous ones left.
         context = searches.context(log=TrialLog(tmp_path / "trials.jsonl", {}))
         searches.follow(STRATEGIES[name], context, rule, cut)
     context = searches.context(log=TrialLog(tmp_path / "trials.jsonl", {}))
@@ -175,7 +175,7 @@ def test_whole_space_is_tried_once(name: str) -> None:
     context = searches.context(space=SearchSpace(SMALL, tiny.ARCHITECTURE))
     trials = searches.follow(STRATEGIES[name], context, rejected)
     assert trials[0].recipe == context.start
-    # top_mlp.1 has to be fp32, which the start alone is not.
+    # top_mlp.1 has to be fp32; it is not in the start.
     inside = {
         (recipe.tables[1], recipe.bottom_mlp[0], recipe.activation_scheme)
         for recipe in recipes(trials[1:])
@@ -185,7 +185,7 @@ def test_whole_space_is_tried_once(name: str) -> None:
     assert len(inside) == 8
 
 
-# That a model's proposals are the same for the same seed is also what a killed search needs.
+# A killed search also relies on a model making the same proposals for the same seed.
 @pytest.mark.untraced
 @pytest.mark.parametrize("name", [pytest.param("bayesian", marks=pytest.mark.slow), "random", "tpe"])
 def test_same_seed_same_search_and_another_seed_another(name: str) -> None:
@@ -194,7 +194,7 @@ def test_same_seed_same_search_and_another_seed_another(name: str) -> None:
 
     found = run(5)
     assert run(5) == found
-    # The start, and what chance may bring.
+    # The start, and what chance may produce.
     assert len(set(found) & set(run(6))) <= 2
 
 
