@@ -1,4 +1,4 @@
-"""Two logs of other columns than Criteo's, made and taken the whole way once."""
+"""Two logs with columns other than Criteo's, generated and processed end to end once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DAYS = 3
 
 @pytest.fixture(scope="session")
 def avazu_files(tmp_path_factory: pytest.TempPathFactory) -> Log:
-    """One compressed CSV file of three days, as the challenge's train.gz is."""
+    """One compressed CSV file with three days, like the challenge's train.gz."""
     folder = tmp_path_factory.mktemp("avazu")
     days = [avazu_table(1500, seed=day, first_day=21 + day) for day in range(DAYS)]
     columns = write_columns(AVAZU, folder / "columns.yaml")
@@ -22,7 +22,7 @@ def avazu_files(tmp_path_factory: pytest.TempPathFactory) -> Log:
 
 @pytest.fixture(scope="session")
 def shop_files(tmp_path_factory: pytest.TempPathFactory) -> Log:
-    """A folder of Parquet files, one a day, with lists, floats and texts in several scripts."""
+    """A folder with one Parquet file per day, with lists, floats and texts in several scripts."""
     folder = tmp_path_factory.mktemp("shop")
     days = [shop_table(1500, seed=day, day=1 + day) for day in range(DAYS)]
     columns = write_columns(SHOP, folder / "columns.yaml")
@@ -31,7 +31,7 @@ def shop_files(tmp_path_factory: pytest.TempPathFactory) -> Log:
 
 @pytest.fixture(scope="session")
 def avazu(avazu_files: Log) -> Log:
-    """The same with a dataset folder, a checkpoint and an artifact."""
+    """The log with a dataset folder, a checkpoint and an artifact."""
     preprocess(avazu_files, avazu_files.dataset, "--randomize", "none")
     fit(avazu_files)
     return avazu_files
@@ -39,7 +39,7 @@ def avazu(avazu_files: Log) -> Log:
 
 @pytest.fixture(scope="session")
 def shop(shop_files: Log) -> Log:
-    """The same with a dataset folder, a checkpoint and an artifact."""
+    """The log with a dataset folder, a checkpoint and an artifact."""
     preprocess(shop_files, shop_files.dataset, "--randomize", "none")
     fit(shop_files)
     return shop_files
@@ -47,6 +47,6 @@ def shop(shop_files: Log) -> Log:
 
 @pytest.fixture(params=["avazu", "shop"])
 def log(request: pytest.FixtureRequest) -> Log:
-    """Each of them."""
+    """Each of the two logs."""
     found: Log = request.getfixturevalue(request.param)
     return found

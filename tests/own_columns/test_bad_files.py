@@ -1,4 +1,4 @@
-"""Files that contradict their columns: one line with place and value, exit status 2, and nothing half written."""
+"""Files that contradict their columns: one line with place and value, exit status 2, and nothing half-written."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def line(row: int, **changed: str) -> str:
 
 
 def text(bad_row: int = -1, **changed: str) -> str:
-    """A CSV file, of which one row is changed."""
+    """Return a CSV file with one changed row."""
     return "\n".join([HEADER, *(line(row, **(changed if row == bad_row else {})) for row in range(ROWS))]) + "\n"
 
 
 def table(rows: int = ROWS, **changed: Any) -> pa.Table:
-    """The same with lists, and with columns replaced."""
+    """Return a Parquet table with lists, and with replaced columns."""
     columns: dict[str, Any] = {
         "click": [row % 2 for row in range(rows)],
         "age": list(range(rows)),
@@ -82,7 +82,7 @@ def command(folder: Path, raw: Path, stated: dict[str, Any] = COLUMNS, *more: ob
 
 
 def refused(capsys: pytest.CaptureFixture[str], message: str, folder: Path, *arguments: object) -> None:
-    """One line that matches, and no output."""
+    """Check that the error is one line that matches, and that there is no output."""
     before = {path for path in folder.rglob("*") if path.is_file()} | {folder / "columns.yaml"}
     expect_error(capsys, message, *arguments)
     left = {path for path in folder.rglob("*") if path.is_file()} - before
@@ -115,7 +115,7 @@ def csv_of(folder: Path, content: str | bytes, name: str = "log.csv") -> Path:
 def test_bad_value_is_told_with_its_place(
     bad: dict[str, str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The row is the eighth after the header."""
+    """The bad row is the eighth after the header."""
     raw = csv_of(tmp_path, text(7, **bad))
     refused(capsys, message, tmp_path, *command(tmp_path, raw))
     assert run(*command(tmp_path, raw, COLUMNS, "--bad_rows", "skip:0.1")) == 0
@@ -226,7 +226,7 @@ def test_column_that_is_gone_in_a_later_file(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_order_of_columns_in_the_files_does_not_matter(tmp_path: Path) -> None:
-    """A later file may have its columns in another order, and more of them."""
+    """A later file may have its columns in another order, and additional columns."""
     good = table()
     other = good.select(list(reversed(good.column_names))).append_column("more", pa.array(np.arange(ROWS)))
     for name, second in (("same", good), ("other", other)):

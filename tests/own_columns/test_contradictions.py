@@ -1,4 +1,4 @@
-"""Columns that contradict the dataset, the checkpoint or the artifact: the message says which, and how."""
+"""Columns that contradict the dataset, the checkpoint or the artifact: the message says which and how."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def changed(change: Change, columns: Columns) -> dict[str, Any]:
 
 
 def sold(table: pa.Table) -> pa.Table:
-    """With what the changed columns look for."""
+    """Add the columns that the changed description needs."""
     return table.append_column("sold", table["clicked"]).append_column("town", table["city"])
 
 
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Files that fit all of the columns but those of another kind."""
+    """Write files that fit all of the changed columns except those of another kind."""
     return write_parquet(
         [sold(shop_table(300, day, day)) for day in (1, 2)], tmp_path_factory.mktemp("wide") / "clicks"
     )
@@ -71,7 +71,7 @@ def test_vocabulary_of_other_columns(
 def other(
     request: pytest.FixtureRequest, shop: Log, wide: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, str]:
-    """A dataset of other columns; mean and deviation are given, so that they are not what differs first."""
+    """A dataset with other columns; mean and deviation are given, so that they are not what differs first."""
     change, message = CHANGES[request.param]
     folder = tmp_path_factory.mktemp("other")
     stated = changed(change, DatasetFolder.open(shop.dataset).columns)

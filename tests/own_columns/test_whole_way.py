@@ -1,4 +1,4 @@
-"""An Avazu-shaped CSV file and a folder of Parquet files with lists go the whole way, from files to probabilities."""
+"""An Avazu-shaped CSV file and a folder of Parquet files with lists are processed from files to probabilities."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from tests.support.logs.own_columns import Log, expected_records, preprocess
 # Lightning warns about a short run's logging interval.
 pytestmark = [pytest.mark.untraced, pytest.mark.filterwarnings("ignore::UserWarning")]
 
-# A row's place in its batch decides whether its sigmoid is computed with others or alone.
+# A row's position in its batch determines whether its sigmoid is vectorized.
 LAST_BIT = 4 * np.finfo(np.float32).eps
 
 
 def read(dataset: Path, *splits: Split) -> list[list[list[int]]]:
-    """Records of train, test and val, or of some of them."""
+    """Return the records of train, test and val, or of some of them."""
     columns = DatasetFolder.open(dataset).columns
     names: tuple[Split, ...] = splits or ("train", "test", "val")
     return [open_records(dataset / split_file_name(name), columns).tolist() for name in names]
@@ -68,7 +68,7 @@ def test_commands_show_the_columns(log: Log, capsys: pytest.CaptureFixture[str])
 
 
 def test_every_way_to_score_gives_the_same_probabilities(log: Log, tmp_path: Path) -> None:
-    """Records, files of each format, and frames; with the vocabulary of the dataset, and with the artifact's own."""
+    """Records, files of each format, and frames; with the dataset's vocabulary and with the artifact's own."""
     artifact = ("predict", "--artifact", log.artifact)
     assert run(*artifact, "--data", log.dataset, "--output", tmp_path / "split.npy") == 0
     wanted = np.load(tmp_path / "split.npy")

@@ -1,4 +1,4 @@
-"""Figures: marks lie where their values are, whatever the values are."""
+"""Marks in figures lie at their values, for any values."""
 
 from __future__ import annotations
 

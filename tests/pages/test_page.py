@@ -1,4 +1,4 @@
-"""The parts that all pages share: escaping, terms, colours that can be read."""
+"""The parts that all pages share: escaping, terms, readable colours."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def luminance(colour: str) -> float:
 @pytest.mark.parametrize("colours", [LIGHT, DARK], ids=["light", "dark"])
 @pytest.mark.parametrize("background", ["paper", "soft"])
 def test_text_can_be_read_on_its_background(colours: dict[str, str], background: str) -> None:
-    """WCAG 2: a contrast of 4.5 for text, and of 3 for lines and bars."""
+    """WCAG 2 requires a contrast of 4.5 for text and of 3 for lines and bars."""
     paper = luminance(colours[background])
     needed = dict.fromkeys(("ink", "muted", "int8", "good", "bad"), 4.5) | dict.fromkeys((*SERIES, "fp32"), 3.0)
     for name, contrast in needed.items():
@@ -119,6 +119,6 @@ def test_every_colour_is_one_of_both_palettes() -> None:
 
 
 def test_paper_is_light() -> None:
-    """The dark colours are for screens alone."""
+    """The dark colours apply only to screens."""
     page = rendered(Terms({"late": ""}), Table("", ("", ""), []))
     assert page.count("prefers-color-scheme") == page.count("@media screen and (prefers-color-scheme: dark){") == 1

@@ -1,4 +1,4 @@
-"""Figures of pages as PNG: the same marks at the same places, in the light colours."""
+"""Figures of pages as PNG have the same marks at the same positions, in the light colours."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def pixels(path: Path) -> npt.NDArray[np.uint8]:
 
 
 def at(picture: npt.NDArray[np.uint8], x: float, y: float) -> str:
-    """The colour at units of the first figure."""
+    """Return the colour at a position in units of the first figure."""
     red, green, blue = picture[int(SCALE * (MARGIN + y)), int(SCALE * (MARGIN + x))]
     return f"#{red:02x}{green:02x}{blue:02x}"
 

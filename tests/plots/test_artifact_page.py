@@ -1,4 +1,4 @@
-"""Artifacts and checkpoints as pages: what they are made of, to scale."""
+"""Artifacts and checkpoints as pages show what they consist of, to scale."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Datasets as pages and pictures: the numbers of the survey, whole, and safe whatever the names in them are."""
+"""Datasets as pages and pictures show all numbers of the survey, and are safe with any names."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def texts(figure: str) -> list[str]:
 
 
 def boxes(figure: str) -> list[tuple[float, float]]:
-    """Left end and width of all boxes."""
+    """Return the left edge and width of all boxes."""
     found = [element for element in ElementTree.fromstring(figure).iter() if element.tag.endswith("rect")]
     return [(float(box.attrib["x"]), float(box.attrib["width"])) for box in found]
 
@@ -172,7 +172,7 @@ def test_table_sizes_are_to_scale_and_the_largest_of_many() -> None:
 
 def test_shares_of_ids_are_stacked() -> None:
     figure = skew_figure(made_up())
-    drawn = boxes(figure)[4:]  # Behind those of the legend.
+    drawn = boxes(figure)[4:]  # After those of the legend.
     (one, first), (two, second), (three, third), (_, fourth) = drawn[:4]
     assert two == pytest.approx(one + first, abs=0.2)
     assert three == pytest.approx(two + second, abs=0.2)

@@ -1,4 +1,4 @@
-"""Where a plot goes, and what is refused before any work."""
+"""Where a plot is written, and what is refused before any work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads an artifact and scores rows, written from docs/formats.md alone. Slow: row by row, and table by table."""
+"""Reads an artifact and scores rows; written from docs/formats.md alone. Slow: row by row and table by table."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ArtifactReader:
         self.tables = [self._table(number) for number in range(len(self.architecture["table_sizes"]))]
 
     def _table(self, number: int) -> Array:
-        """Packed rows of a table, after its patches."""
+        """Return the packed rows of a table, after its patches."""
         name = f"tables.{number}"
         rows = read(self.files[f"table-{number:02d}-{self.ops[name]['dtype']}.safetensors"])[0]["table"].copy()
         assert len(rows) == self.ops[name]["rows"] == self.architecture["table_sizes"][number]
@@ -59,7 +59,7 @@ class ArtifactReader:
         return [f"{part}.{number}" for number in range(sum(name.startswith(f"{part}.") for name in self.ops))]
 
     def _linear(self, name: str, x: Array) -> Array:
-        """Bytes or floats through one Linear."""
+        """Compute one Linear of bytes or floats."""
         op, weight, bias = self.ops[name], self.weights[f"{name}.weight"], self.weights[f"{name}.bias"]
         if op["dtype"] != "int8":
             x = (weight @ _rounded(x.astype(F32), op["dtype"])).astype(F32) + bias
@@ -113,7 +113,7 @@ class ArtifactReader:
         return [(i, j) for i in range(len(self.tables) + 1) for j in range(i + 1 if itself else i)]
 
     def _pooled(self, table: int, bag: Sequence[int]) -> Array:
-        """The sum or the mean of the rows of a bag."""
+        """Return the sum or the mean of the rows of a bag."""
         total = np.zeros(self.architecture["embedding_dim"], F32)
         for row in bag:
             values, scale = self._row(table, row)
@@ -122,7 +122,7 @@ class ArtifactReader:
         return total / F32(max(1, len(bag))) if is_mean else total
 
     def _row(self, table: int, row: int) -> tuple[Array, np.float32]:
-        """Values of a packed row, and what one step of them is worth."""
+        """Return the values of a packed row, and the size of one step."""
         packed, size = self.tables[table][row], self.architecture["embedding_dim"]
         dtype = self.ops[f"tables.{table}"]["dtype"]
         if dtype == "int8":
@@ -147,7 +147,7 @@ def _int8_vector(x: Array) -> tuple[Array, np.float32]:
 
 
 def _rounded(x: Array, dtype: str) -> Array:
-    """Values rounded to bfloat16, to the nearest and half to even; those of fp32 as they are."""
+    """Round values to bfloat16, to nearest, half to even; those of fp32 stay as they are."""
     if dtype != "bf16":
         return x
     bits = np.ascontiguousarray(x, F32).view(np.uint32).astype(np.uint64)
@@ -156,7 +156,7 @@ def _rounded(x: Array, dtype: str) -> Array:
 
 
 def digest_of_weights(folder: Path, manifest: dict[str, Any], shapes: dict[str, tuple[int, ...]]) -> str:
-    """The checksum of the float weights, from their digests."""
+    """Return the checksum of the float weights, computed from their digests."""
     digests, _ = read(folder / "digests.safetensors")
     whole = hashlib.sha256()
     for name in sorted(digests):

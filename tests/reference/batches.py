@@ -1,4 +1,4 @@
-"""Records become the input of a model, one value at a time."""
+"""Turns records into the input of a model, one value at a time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 
 def dense_input(column: Mapping[str, Any], field: int) -> np.float32:
-    """The input of a dense column, of what a record holds."""
+    """Return the input for a dense column, given the value in a record."""
     transform = column["transform"]
     value = float(field)
     if column["type"] == "float" or transform == "standardize":
@@ -24,7 +24,7 @@ def dense_input(column: Mapping[str, Any], field: int) -> np.float32:
 
 
 def bags(columns: Sequence[Mapping[str, Any]], record: Sequence[int]) -> list[list[int]]:
-    """The ids of each sparse column, of the ids of a record."""
+    """Return the ids of each sparse column, given the ids of a record."""
     found, first = [], 0
     for column in columns:
         width = column["at_most"] or column["bag"]
@@ -34,7 +34,7 @@ def bags(columns: Sequence[Mapping[str, Any]], record: Sequence[int]) -> list[li
 
 
 def lookups(all_bags: Sequence[Sequence[Sequence[int]]]) -> tuple[list[int], list[int]]:
-    """Indices and offsets of the bags of some rows: all of the first table, then those of the second, and so on."""
+    """Return indices and offsets of the bags of some rows: all of the first table, then of the second, and so on."""
     indices: list[int] = []
     offsets = [0]
     for table in range(len(all_bags[0])):
@@ -45,7 +45,7 @@ def lookups(all_bags: Sequence[Sequence[Sequence[int]]]) -> tuple[list[int], lis
 
 
 def fault(columns: Mapping[str, Any], sizes: Sequence[int], record: Sequence[int]) -> str:
-    """The name of the column of a record's first value that preprocessing never writes; empty if there is none."""
+    """Return the column of a record's first value that preprocessing never writes; empty if there is none."""
     if record[0] not in (0, 1):
         return "label"
     for column, field in zip(columns["dense"], record[1:], strict=False):

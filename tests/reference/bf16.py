@@ -1,4 +1,4 @@
-"""Linears of bfloat16 as Intel's tiles compute them, in rational numbers that are rounded where the tiles round."""
+"""Linears in bfloat16 as Intel's tiles compute them, in rational numbers that are rounded where the tiles round."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ Floats = npt.NDArray[np.float32]
 
 
 def rounded(value: Fraction) -> np.float32:
-    """The nearest float32; of two that are as near, the even one."""
+    """Return the nearest float32, ties to even."""
     near = np.float32(float(value))
     candidates = [near, np.nextafter(near, np.float32(np.inf)), np.nextafter(near, np.float32(-np.inf))]
     return min(candidates, key=lambda each: (abs(Fraction(float(each)) - value), int(each.view(np.int32)) % 2))
 
 
 def bf16(values: Floats, tiny: float = 2.0**-50) -> Floats:
-    """Values as a layer reads them: rounded to bfloat16, and 0 if they are tiny."""
+    """Return values as a layer reads them: rounded to bfloat16, and 0 if tiny."""
     halves = torch.from_numpy(values).bfloat16().float().numpy()
     return np.where(np.abs(halves) < np.float32(tiny), np.float32(0), halves)
 
 
 def dot(x: Floats, weights: Floats) -> np.float32:
-    """Sum of the products of two vectors of bfloat16."""
+    """Return the sum of the products of two bfloat16 vectors."""
     total = np.float32(0)
     for start in range(0, len(x), 32):
         pairs = list(zip(x[start : start + 32].tolist(), weights[start : start + 32].tolist(), strict=True))

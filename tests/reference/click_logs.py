@@ -1,4 +1,4 @@
-"""Vocabularies and records of whole logs of any columns, from rows of plain values.
+"""Vocabularies and records of whole logs with any columns, computed from rows of plain values.
 
 Columns are given as plain values (``label``, ``dense``, ``sparse`` with all their fields), without ranges of names.
 """
@@ -15,7 +15,7 @@ Row = Mapping[str, Any]
 
 
 def elements_of(column: Mapping[str, Any], row: Row) -> list[Any]:
-    """The elements of a row's bag as numbers or bytes; an absent list is empty, or of a fixed length all missing."""
+    """Return a bag's elements as numbers or bytes; an absent list is empty or, if of fixed length, all missing."""
     value = row.get(column["name"])
     if column["at_most"] is None and column["bag"] == 1:
         values = [value]
@@ -31,7 +31,7 @@ def elements_of(column: Mapping[str, Any], row: Row) -> list[Any]:
 def dictionaries(
     columns: Mapping[str, Any], rows: Sequence[Row], unseen: bool = False, least: int = 1
 ) -> list[list[Any] | None]:
-    """The values of each table by first appearance in the rows that give ids; None where ids need no vocabulary."""
+    """Return each table's values by first appearance in rows that give ids; None if ids need no vocabulary."""
     found: list[list[Any] | None] = []
     for column in columns["sparse"]:
         if column["ids"] != "vocabulary":
@@ -47,7 +47,7 @@ def dictionaries(
 def records_of(
     columns: Mapping[str, Any], values: Sequence[list[Any] | None], rows: Sequence[Row], modulus: int = 0
 ) -> list[list[int]]:
-    """The records of rows by an existing vocabulary."""
+    """Return the records of rows for an existing vocabulary."""
     widths = [column["at_most"] or column["bag"] for column in columns["sparse"]]
     return [
         record(

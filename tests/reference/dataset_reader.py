@@ -1,4 +1,4 @@
-"""Reads a dataset folder, written from docs/formats.md alone. Slow: row by row."""
+"""Reads a dataset folder; written from docs/formats.md alone. Slow: row by row."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class DatasetReader:
         return records
 
     def dense_inputs(self, record: Array) -> list[np.float32]:
-        """What a model reads of the dense values of a record."""
+        """Return the model's inputs for the dense values of a record."""
         inputs = []
         for field, column in enumerate(self.dense, 1):
             transform = column.get("transform", "log1p")
@@ -57,7 +57,7 @@ class DatasetReader:
         return inputs
 
     def bags(self, record: Array) -> list[list[int]]:
-        """The ids of each table in a record."""
+        """Return the ids of each table in a record."""
         found, place = [], 1 + len(self.dense)
         for width in self.widths:
             found.append([int(i) for i in record[place : place + width] if i >= 0])
@@ -65,7 +65,7 @@ class DatasetReader:
         return found
 
     def values(self, table: int) -> list[Any]:
-        """The dictionary of a table: integers, or bytes of texts."""
+        """Return the dictionary of a table: integers, or bytes of strings."""
         arrays = np.load(self.folder / f"day_fea_dict_{table}.npz")
         if self.sparse[table].get("kind", "string") != "string":
             return [int(value) for value in arrays["unique"]]
@@ -73,7 +73,7 @@ class DatasetReader:
         return [arrays["data"][first:last].tobytes() for first, last in pairwise(ends)]
 
     def id_of(self, table: int, value: Any) -> int:
-        """The id of a value of a log: an integer, bytes of a text, or None for a missing one."""
+        """Return the id of a value of a log: an integer, bytes of a string, or None for a missing one."""
         column = self.sparse[table]
         kind, ids, rows = column.get("kind", "string"), column.get("ids", "vocabulary"), int(self.sizes[table])
         if ids != "vocabulary":
@@ -90,7 +90,7 @@ class DatasetReader:
         return 0
 
     def checksum(self, split: str) -> str:
-        """The checksum of a split, from its bytes; those of its blocks are compared with the ``.blocks`` file."""
+        """Return the checksum of a split from its bytes; those of its blocks are compared with the ``.blocks`` file."""
         content = self._path(split).read_bytes()
         record_bytes = 4 * (1 + len(self.dense) + sum(self.widths))
         rows = 8192
@@ -102,7 +102,7 @@ class DatasetReader:
         return f"sha256/{size}:{hashlib.sha256(b''.join(digests)).hexdigest()}"
 
     def checksums_of_dictionaries(self) -> tuple[str, list[str]]:
-        """The fingerprint, and the checksum of each table's dictionary."""
+        """Return the fingerprint, and the checksum of each table's dictionary."""
         whole = hashlib.sha256(str(tuple(self.sizes.tolist())).encode())
         if (_expanded(_CRITEO["dense"]), _expanded(_CRITEO["sparse"])) != (self.dense, self.sparse):
             text = json.dumps(self.statement, sort_keys=True)
@@ -122,7 +122,7 @@ class DatasetReader:
 
 
 def _expanded(columns: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Columns by themselves, with what they state that is not the default."""
+    """Return columns one by one, with the settings that differ from the defaults."""
     defaults = {"type": "integer", "transform": "log1p", "ids": "vocabulary"}
     found = []
     for column in columns:
@@ -136,7 +136,7 @@ def _expanded(columns: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _bytes(values: list[Any]) -> bytes:
-    """What the checksum of a dictionary covers."""
+    """Return the bytes that the checksum of a dictionary covers."""
     if not values or not isinstance(values[0], bytes):
         return b"".join((value & MASK).to_bytes(8, "little") for value in values)
     ends = np.cumsum([0, *map(len, values)], dtype="<i8")

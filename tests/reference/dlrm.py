@@ -75,22 +75,22 @@ def logits_by_loops(
     if threshold == 0:
         return logits
     clamped = []
-    for logit in logits:  # As the reference does it: on the probability.
+    for logit in logits:  # On the probability, as in the reference.
         probability = min(max(1 / (1 + math.exp(-logit)), threshold), 1 - threshold)
         clamped.append(math.log(probability / (1 - probability)))
     return np.array(clamped)
 
 
 class StatefulSchedule:
-    """The reference's scheduler as it is written there: it remembers its last rate."""
+    """The reference's scheduler as originally written: it remembers its last rate."""
 
     def __init__(self, base: float, warmup: int, decay_start: int, decay: int) -> None:
         self.base, self.warmup, self.decay_start, self.decay = base, warmup, decay_start, decay
-        self.last = base  # The reference has none before its first phase, and fails there.
+        self.last = base  # The reference has no rate before its first phase, and fails there.
         self.count = 0
 
     def step(self) -> float:
-        """Rate of the next optimizer step; the first has the number 1."""
+        """Return the rate of the next optimizer step; the first step has number 1."""
         self.count += 1
         s = self.count
         if s < self.warmup:

@@ -1,4 +1,4 @@
-"""What the int8 kernels compute, in NumPy and step by step; rounds in float32 where they do."""
+"""The int8 kernels' computations in NumPy, step by step; rounds in float32 where they do."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def to_bytes(x: Array, scale: float, zero_point: int) -> Array:
 
 
 def mlp(x: Array, layers: Sequence[tuple[Array, Array, Array, float]]) -> Array:
-    """Bytes through layers of (weight [out, in], multiplier, bias, lowest)."""
+    """Pass bytes through layers of (weight [out, in], multiplier, bias, lowest)."""
     for number, (weight, multiplier, bias, lowest) in enumerate(layers):
         sums = x.astype(np.int64) @ weight.astype(np.int64).T
         values = sums.astype(F32) * multiplier + bias
@@ -29,7 +29,7 @@ def mlp(x: Array, layers: Sequence[tuple[Array, Array, Array, float]]) -> Array:
 
 
 def to_vector(x: Array) -> tuple[Array, np.float32]:
-    """Symmetric int8 and its scale."""
+    """Return a symmetric int8 vector and its scale."""
     largest = F32(np.abs(x).max()) if x.size else F32(0)
     if largest <= F32(1e-30):
         return np.zeros(len(x), np.int8), F32(0)
@@ -37,7 +37,7 @@ def to_vector(x: Array) -> tuple[Array, np.float32]:
 
 
 def row(packed: Array, dtype: str, dim: int) -> tuple[Array, np.float32 | None]:
-    """Values of a packed row; the scale is None for float rows."""
+    """Return the values of a packed row; the scale is None for float rows."""
     if dtype == "int8":
         return packed[:dim].view(np.int8), packed[dim:].view(F32)[0]
     if dtype == "int4":
@@ -49,7 +49,7 @@ def row(packed: Array, dtype: str, dim: int) -> tuple[Array, np.float32 | None]:
 
 
 def bag_sum(rows: Sequence[Array], dtype: str, dim: int) -> Array:
-    """Rows of a bag, added from the first on."""
+    """Sum the rows of a bag in order."""
     total = np.zeros(dim, F32)
     for packed in rows:
         values, scale = row(packed, dtype, dim)
@@ -58,12 +58,12 @@ def bag_sum(rows: Sequence[Array], dtype: str, dim: int) -> Array:
 
 
 def bag_mean(rows: Sequence[Array], dtype: str, dim: int) -> Array:
-    """The sum of a bag over its number of rows; zeros for none."""
+    """Return the sum of a bag divided by its number of rows; zeros for an empty bag."""
     return bag_sum(rows, dtype, dim) / F32(max(1, len(rows)))
 
 
 def vector_of_bag(rows: Sequence[Array], dtype: str, dim: int, mean: bool = False) -> tuple[Array, np.float32]:
-    """A bag as an int8 vector: a single integer row is what it is."""
+    """Return a bag as an int8 vector; a single integer row is returned unchanged."""
     if len(rows) == 1 and dtype in ("int8", "int4"):
         values, scale = row(rows[0], dtype, dim)
         assert scale is not None

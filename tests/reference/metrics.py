@@ -16,7 +16,7 @@ def auroc(scores: np.ndarray, labels: np.ndarray) -> float:
 
 
 def paired_standard_error(first: np.ndarray, second: np.ndarray, labels: np.ndarray) -> float:
-    """DeLong's variance of the difference, from the covariance matrices of the structural components."""
+    """Return the standard error of the difference by DeLong's covariance matrices of the structural components."""
     kernels = [wins(scores, labels) for scores in (first, second)]
     of_positives = np.cov([kernel.mean(axis=1) for kernel in kernels])
     of_negatives = np.cov([kernel.mean(axis=0) for kernel in kernels])

@@ -1,4 +1,4 @@
-"""One step of each optimizer on one parameter, value by value in float64. Slow and obvious; imports no package code."""
+"""One step of each optimizer for one parameter, value by value in float64. Slow, obvious; imports no package code."""
 
 import math
 
@@ -23,7 +23,7 @@ def adagrad(weight: Array, gradients: list[Array], rate: float, epsilon: float) 
 
 
 def rowwise_adagrad(table: Array, gradients: list[Array], rate: float, epsilon: float) -> Array:
-    """A gradient of zeros changes nothing: such a row was not looked up."""
+    """Row-wise Adagrad; a gradient of zeros changes nothing, because such a row was not looked up."""
     table = table.copy()
     totals = [0.0] * len(table)
     for gradient in gradients:

@@ -1,10 +1,10 @@
-"""Raw click logs to records, line by line, as the reference implementation defines it; imports nothing of dlrm_pl."""
+"""Turns raw click logs into records, line by line, as the reference implementation does; imports nothing of dlrm_pl."""
 
 from __future__ import annotations
 
 
 def parse(line: bytes, max_ind_range: int) -> list[int]:
-    """Label, dense values, raw categories."""
+    """Return label, dense values and raw categories."""
     fields = line.rstrip(b"\r\n").split(b"\t")
     record = [int(fields[0])]
     for field in fields[1:14]:
@@ -17,7 +17,7 @@ def parse(line: bytes, max_ind_range: int) -> list[int]:
 
 
 def preprocess(days: list[list[bytes]], max_ind_range: int) -> tuple[list[list[list[int]]], list[list[int]]]:
-    """Records by day, and the raw values of each table in the order of their ids."""
+    """Return records by day, and the raw values of each table in the order of their ids."""
     dictionaries: list[dict[int, int]] = [{} for _ in range(26)]
     records = []
     for day in days:
@@ -37,7 +37,7 @@ def preprocess(days: list[list[bytes]], max_ind_range: int) -> tuple[list[list[l
 def preprocess_train_only(
     days: list[list[bytes]], max_ind_range: int, min_count: int
 ) -> tuple[list[list[list[int]]], list[list[int]]]:
-    """The same with ids of the training days alone; row 0 is for values with fewer than ``min_count`` rows there."""
+    """Return the same with ids from the training days only; row 0 is for values with under ``min_count`` rows there."""
     parsed = [[parse(line, max_ind_range) for line in day] for day in days]
     values: list[list[int]] = []
     for table in range(26):

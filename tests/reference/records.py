@@ -1,4 +1,4 @@
-"""Rows of plain values become records of plain integers, one value at a time."""
+"""Turns rows of plain values into records of plain integers, one value at a time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ UNSEEN = {"hex": -1, "integer": -(2**63) + 1, "string": b"\xfe"}
 
 
 def mixed(value: int) -> int:
-    """The last steps of splitmix64."""
+    """Apply the last steps of splitmix64."""
     value &= MASK
     value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9 & MASK
     value = (value ^ (value >> 27)) * 0x94D049BB133111EB & MASK
@@ -20,7 +20,7 @@ def mixed(value: int) -> int:
 
 
 def hash_of(value: int | bytes) -> int:
-    """Hash of an integer, or of a text by FNV-1a first."""
+    """Return the hash of an integer, or of a string, hashed by FNV-1a first."""
     if isinstance(value, int):
         return mixed(value)
     state = 0xCBF29CE484222325
@@ -30,7 +30,7 @@ def hash_of(value: int | bytes) -> int:
 
 
 def dense_bits(column: Mapping[str, Any], value: float | None) -> int:
-    """What a record holds for a dense value."""
+    """Return the value in a record for a dense value."""
     if column.get("type") == "float" or column.get("transform") == "standardize":
         value = column.get("mean") or 0.0 if value is None else value
         return int(struct.unpack("<i", struct.pack("<f", value))[0])
@@ -41,7 +41,7 @@ def dense_bits(column: Mapping[str, Any], value: float | None) -> int:
 def id_of(
     column: Mapping[str, Any], value: int | bytes | None, dictionary: Sequence[Any] | None, modulus: int
 ) -> tuple[int, bool]:
-    """The id of a value, and whether its dictionary has it."""
+    """Return the id of a value, and whether its dictionary contains it."""
     kind, ids = column.get("kind", "string"), column.get("ids", "vocabulary")
     if ids == "hash":
         return (0 if value is None else 1 + hash_of(value) % (column["rows"] - 1)), True
@@ -58,6 +58,6 @@ def id_of(
 
 
 def record(label: int, dense: Sequence[int], sparse: Sequence[Sequence[int]], widths: Sequence[int]) -> list[int]:
-    """A record of a label, dense fields and lists of ids, which -1 fills up."""
+    """Return a record with a label, dense fields and lists of ids, padded with -1."""
     filled = [[*ids, *[-1] * (width - len(ids))] for ids, width in zip(sparse, widths, strict=True)]
     return [label, *dense, *(item for ids in filled for item in ids)]

@@ -1,4 +1,4 @@
-"""Reads a safetensors file, written from docs/formats.md alone."""
+"""Reads a safetensors file; written from docs/formats.md alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TYPES = {"U8": "u1", "I8": "i1", "I32": "<i4", "I64": "<i8", "F16": "<f2", "F32
 
 
 def read(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
-    """All tensors by name, bfloat16 as float32, and the metadata."""
+    """Return all tensors by name, bfloat16 as float32, and the metadata."""
     content = path.read_bytes()
     (length,) = struct.unpack("<Q", content[:8])
     header = json.loads(content[8 : 8 + length])
@@ -29,5 +29,5 @@ def read(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
 
 
 def floats_of_bfloat16(halves: Array) -> Array:
-    """The upper halves of float32 numbers, as uint16, made whole."""
+    """Return float32 numbers whose upper halves are given as uint16."""
     return (halves.astype(np.uint32) << 16).view(np.float32)

@@ -1,4 +1,4 @@
-"""Days in TorchRec's format: the bags of MLPerf's synthetic data, and which rows make which split."""
+"""Days in TorchRec's format: the bags of MLPerf's synthetic data, and how rows are assigned to splits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def lookup_tables(sizes: Sequence[int], bags: Sequence[int], distribution: str) -> list[Any]:
-    """Whole tables ``[rows, ids of a bag]``, one after the other from the stream of seed 0."""
+    """Return whole tables ``[rows, ids of a bag]``, drawn one after the other from the stream of seed 0."""
     np.random.seed(0)
     tables = []
     for rows, bag in zip(sizes, bags, strict=True):
@@ -24,12 +24,12 @@ def lookup_tables(sizes: Sequence[int], bags: Sequence[int], distribution: str) 
 
 
 def bags_of_day(ids: Any, sizes: Sequence[int], tables: Sequence[Any]) -> list[Any]:
-    """Of each table the bags of a day's rows, which have single ids."""
+    """Return, for each table, the bags of a day's rows, which have single ids."""
     return [tables[table][ids[:, table] % rows] for table, rows in enumerate(sizes)]
 
 
 def split_of(rows: Sequence[int], split: str) -> list[tuple[int, int]]:
-    """Day and row of each row of a split."""
+    """Return the day and row of each row of a split."""
     last = len(rows) - 1
     if split == "train":
         return [(day, row) for day in range(last) for row in range(rows[day])]
@@ -38,7 +38,7 @@ def split_of(rows: Sequence[int], split: str) -> list[tuple[int, int]]:
 
 
 def preprocessed(days: Sequence[Sequence[str]], num_dense: int, threshold: int = 0) -> list[dict[str, Any]]:
-    """Dense values, labels and ids of days, of their lines: the first two of TorchRec's scripts."""
+    """Return dense values, labels and ids of days' lines: the first two of TorchRec's scripts."""
     parsed, found = [[line.split("\t") for line in lines] for lines in days], []
     for rows in parsed:
         numbers = np.array([[int(field or "0") for field in row[1 : 1 + num_dense]] for row in rows], np.int32)
@@ -67,9 +67,9 @@ def preprocessed(days: Sequence[Sequence[str]], num_dense: int, threshold: int =
 
 
 def shuffled(days: Sequence[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
-    """The same with the rows of all days but the last in another order: the third script."""
+    """Return them with the rows of all days but the last shuffled: the third script."""
     ends = np.cumsum([len(day["labels"]) for day in days[:-1]])
-    # All columns are one array of float32, so large ids are rounded.
+    # All columns are one float32 array, so large ids are rounded.
     parts = [np.concatenate([day[part] for day in days[:-1]]) for part in ("dense", "sparse", "labels")]
     whole = np.concatenate(parts, axis=1, dtype=np.float32, casting="unsafe")
     np.random.seed(seed)
