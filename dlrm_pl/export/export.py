@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import torch
 
+from dlrm_pl.artifact.files import table_names
 from dlrm_pl.artifact.manifest import CERTIFICATE_NAME, WEIGHTS_NAME
 from dlrm_pl.artifact.store import Artifact
 from dlrm_pl.artifact.verification.originals import certified_rows, open_dataset
@@ -125,7 +127,15 @@ def export_artifact(
         require_memory(numbers.table_bytes, f"Checking the tables of a {target} file", advice)
     dataset = _rows_to_score(artifact, Path(data), force)
     example = next(iter(dataset.batches(_BATCH_SIZE)))
-    settings = {"target": target, "weights": artifact.manifest.files[WEIGHTS_NAME]}
+    manifest = artifact.manifest
+    tables = "".join(manifest.files[name] for name in [*table_names(manifest), *sorted(manifest.patch_names)])
+    settings = {
+        "target": target,
+        "weights": manifest.files[WEIGHTS_NAME],
+        "tables": hashlib.sha256(tables.encode()).hexdigest(),
+        "rows": rows,
+        "tolerance": tolerance,
+    }
     planned = PlannedOutput("export", settings, recognize_export, overwrite)
     with atomic_folder(folder, planned) as temporary:
         require_free_space(folder, exporter.copies * numbers.table_bytes + _OTHER_BYTES, "the tables")

@@ -42,9 +42,12 @@ def test_export_checks_the_certified_rows_and_says_so_in_the_file(
     stated = json.loads((tmp_path / "out" / "export.json").read_text())
     assert stated["files"] == ["model.onnx"]
     assert stated["check"] == metadata["check"]
-    # A second run with the same artifact replaces the file; another format is refused.
-    assert run(*command, "--to", "onnx", "--rows", 100) == 0
-    assert "100 rows scored" in capsys.readouterr().out
+    # A second run with the same settings writes it again; a check of fewer rows, or another format, would replace it.
+    expect_error(capsys, r"rows changed from not given to 100.*--overwrite", *command, "--to", "onnx", "--rows", 100)
+    expect_error(capsys, r"tolerance changed from 1e-06 to 0\.5", *command, "--to", "onnx", "--tolerance", 0.5)
+    assert json.loads((tmp_path / "out" / "export.json").read_text()) == stated
+    assert run(*command, "--to", "onnx") == 0
+    capsys.readouterr()
     other = (*command, "--to", "openvino")
     expect_error(capsys, r"out: .*target changed from .?onnx.? to .?openvino", *other)
     assert run(*other, "--overwrite") == 0
