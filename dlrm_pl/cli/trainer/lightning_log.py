@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 
 from dlrm_pl.cli.output import Verbosity
 
@@ -12,6 +13,7 @@ _INFO_LOGS = (*(f"{name}.utilities.rank_zero" for name in _LOGS), "lightning_fab
 
 _DEVICES = ("GPU available: ", "TPU available: ", "HPU available: ")
 _IN_EVERY_RUN = ("Seed set to ", *_DEVICES, "`Trainer.fit` stopped: `max_epochs=")
+_RANK = re.compile(r"^\[rank: \d+\] ")
 _ADVERTISEMENT = "seamless"
 
 
@@ -20,7 +22,8 @@ class _EveryRun(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Tell whether a line is shown; each warning is."""
-        return record.levelno > logging.INFO or not record.getMessage().startswith(_IN_EVERY_RUN)
+        text = _RANK.sub("", record.getMessage())
+        return record.levelno > logging.INFO or not text.startswith(_IN_EVERY_RUN)
 
 
 class _Advertisements(logging.Filter):

@@ -50,6 +50,14 @@ def test_what_every_run_says_is_left_out(caplog: pytest.LogCaptureFixture) -> No
         assert words in text
 
 
+def test_other_processes_do_not_say_it_either(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lightning_fabric.utilities.seed.rank_prefixed_message", lambda text, rank: f"[rank: 1] {text}")
+    text = said(Verbosity(), caplog)
+    assert "Seed set" not in text
+
+
 def test_verbose_shows_all_but_advertisements(caplog: pytest.LogCaptureFixture) -> None:
     said(Verbosity(), caplog)
     text = said(Verbosity(verbose=True), caplog)
