@@ -18,7 +18,6 @@ import json
 import mmap
 import os
 import statistics
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -27,6 +26,7 @@ from typing import Any
 
 import torch
 from machine import machine
+from scratch import scratch_folder
 from torch import Tensor
 
 from dlrm_pl.callbacks.checkpoint_io import AtomicCheckpointIO
@@ -132,7 +132,7 @@ def main() -> None:
     checkpoint = {"state_dict": {f"tables.{number}": table for number, table in enumerate(tables)}, "step": 0}
     steps = Steps(tables, 1 if options.uniform else 4)
     found: dict[str, list[dict[str, float]]] = {}
-    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+    with scratch_folder(options.folder) as folder:
         path = Path(folder) / "a.ckpt"
         at_once, meanwhile = AtomicCheckpointIO(), AtomicCheckpointIO(asynchronous=True)
 

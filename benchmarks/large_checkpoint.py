@@ -18,7 +18,6 @@ import resource
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -30,6 +29,7 @@ import numpy as np
 import torch
 import yaml
 from machine import machine
+from scratch import scratch_folder
 from startup import TABLE_SIZES
 
 from dlrm_pl.data.formats.binary_format import split_file_name
@@ -215,7 +215,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="parent of the temporary folder; default: the system's")
     options = parser.parse_args()
     limit = int(options.limit_gb * 2**30)
-    with tempfile.TemporaryDirectory(dir=options.folder) as temporary:
+    with scratch_folder(options.folder) as temporary:
         folder = Path(temporary)
         size = options.gb * 1e9
         wanted = 2.4 * size if options.sparse else 3.4 * size

@@ -29,6 +29,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from scratch import scratch_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 SPLITS = ("train", "test", "val")
@@ -277,9 +278,7 @@ def main() -> None:
         parser.error(f"--reference {options.reference}: has no data_utils.py")
     if options.before and not (options.before / "cli.py").is_file():
         parser.error(f"--before {options.before}: has no cli.py")
-    if options.folder:
-        options.folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=options.folder) as temporary:
+    with scratch_folder(options.folder) as temporary:
         measure(options, Path(temporary).resolve())
 
 

@@ -18,12 +18,12 @@ import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from scratch import scratch_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 FEW_ROWS = 2_000
@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--folder", type=Path, help="parent of the temporary folder; default: the system's")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=options.folder) as temporary:
+    with scratch_folder(options.folder) as temporary:
         folder = Path(temporary).resolve()
         few = synthesize(folder / "few", FEW_ROWS, options.days)
         starts = measure(few, folder, options.threads, options.repeats)

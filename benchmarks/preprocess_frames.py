@@ -18,7 +18,6 @@ import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.feather
 import pyarrow.parquet
+from scratch import scratch_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 FILE_ROWS = 500_000
@@ -120,7 +120,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="folder for the log and the datasets; a temporary one by default")
     parser.add_argument("options", nargs="*", help="more options of preprocess, after --")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as temporary:
+    with scratch_folder(arguments.folder) as temporary:
         raw = Path(temporary) / "log"
         # In a process of its own, since processes inherit the peak memory of the one that starts them.
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:

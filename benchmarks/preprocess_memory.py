@@ -12,10 +12,10 @@ import argparse
 import json
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 from preprocess import cli, day_files
+from scratch import scratch_folder
 
 TIMES = 10
 MOST_APART = 0.1
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="parent of the temporary folder; default: the system's")
     options = parser.parse_args()
     result: dict[str, object] = {"memory": options.memory, "rows": [options.rows, TIMES * options.rows]}
-    with tempfile.TemporaryDirectory(dir=options.folder) as temporary:
+    with scratch_folder(options.folder) as temporary:
         folder = Path(temporary)
         made = ["--rows", str(options.rows), "--days", str(options.days), "--output", str(folder / "small")]
         cli("synthesize", "--format", "raw", *made)

@@ -24,7 +24,6 @@ import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import BinaryIO
@@ -34,6 +33,7 @@ import torch
 import yaml
 from large_checkpoint import DIM, MLPS, ROOT, Random, architecture_of, forget, label, write_dataset
 from machine import machine
+from scratch import scratch_folder
 
 from dlrm_pl.artifact.store import load_artifact
 from dlrm_pl.callbacks.checkpoint_io import AtomicCheckpointIO
@@ -197,7 +197,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="parent of the temporary folder; default: the system's")
     options = parser.parse_args()
     results: dict[str, dict[str, object]] = {}
-    with tempfile.TemporaryDirectory(dir=options.folder) as temporary:
+    with scratch_folder(options.folder) as temporary:
         folder = Path(temporary)
         architecture = architecture_of(options.gb * 1e9)
         if shutil.disk_usage(folder).free < 3.6 * options.gb * 1e9:

@@ -44,13 +44,12 @@ import json, resource, sys, time
 import torch
 import dlrm_pl
 from dlrm_pl.benchmark.rows import random_batch
-from dlrm_pl.artifact.store import load_artifact
 began = time.perf_counter()
 from dlrm_pl.artifact.manifest import Manifest
 from dlrm_pl.artifact.store import load_model
 from pathlib import Path
 folder = Path(sys.argv[1])
-model = load_model(folder, Manifest.read(folder), "mapped")
+model = load_model({path.name: path for path in folder.iterdir()}, Manifest.read(folder), "mapped")
 loaded = time.perf_counter() - began
 with torch.inference_mode():
     first = model(random_batch(model.architecture, 2048, seed=1))

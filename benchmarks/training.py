@@ -34,6 +34,7 @@ import numpy as np
 import torch
 from fit_run import fit_on_a_terminal
 from machine import machine
+from scratch import scratch_folder
 from training_limits import Limits, measure_limits
 from training_steps import CONTENDERS, ROOT, native_isa, torch_or_native
 from upstream_training import OPTIMIZERS, Script, UpstreamStep, is_checkout
@@ -273,7 +274,7 @@ def main() -> None:
     counts = options.threads or sorted({1, torch.get_num_threads()})
     result: dict[str, Any] = {"optimizer": options.optimizer, "isa": native_isa()}
     result |= {"samples_per_s": {}, "x_reference": {}, "limit_share": {}, "limits": {}}
-    with tempfile.TemporaryDirectory(dir=options.folder) as name:
+    with scratch_folder(options.folder) as name:
         folder = Path(name)
         for shape_name in options.shapes:
             if shape_name == "v2":
