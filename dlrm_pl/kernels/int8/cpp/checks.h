@@ -1,5 +1,5 @@
 // Checks what a caller states about its arrays before any of it is used. This code cannot see the lengths of the arrays;
-// ops.py checks them. Every function returns what is wrong, in words, or null.
+// the modules of ops/ check them. Every function returns what is wrong, in words, or null.
 #pragma once
 
 #include <cmath>

@@ -72,7 +72,7 @@ const Variant* variants(int64_t number) {
 
 constexpr int64_t VARIANTS = 8;
 
-// The variant that a caller's pointer refers to, or null if it is none that runs on this processor.
+// The variant that a caller's pointer refers to, or null if it is not one that runs on this processor.
 const Variant* known(const void* variant) {
     static const std::array<const Variant*, VARIANTS> all = [] {
         std::array<const Variant*, VARIANTS> found{};

@@ -14,7 +14,7 @@ namespace dlrm {
 uint8_t* Scratch::get(int64_t bytes) {
     if (bytes > size) {
         std::free(data);
-        // Zeroed once: whole vectors reach into bytes that no call has written. No result depends on these bytes.
+        // Zeroed once, and so never unset: whole vectors reach into bytes that no call has written, but no result depends on them.
         const size_t rounded = size_t(round_up(bytes, 64));
         data = static_cast<uint8_t*>(std::aligned_alloc(64, rounded));
         if (!data) {

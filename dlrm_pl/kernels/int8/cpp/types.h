@@ -17,8 +17,8 @@ constexpr int64_t BLOCK_BYTES = BLOCK_OUT * BLOCK_IN;
 constexpr int64_t BF16_DEPTH = 32;
 constexpr int64_t MAX_TABLES = 64;   // Tables of an interaction.
 constexpr int64_t MAX_VECTORS = 80;  // These tables and the dense vector, in blocks of 16.
-// Up to this many inputs, sums of products fit in 32 bits, even where one side is shifted to be unsigned: 255 * 128 *
-// 65,792 is below 2^31, and one more block would exceed it.
+// Up to this many inputs, sums of products fit in 32 bits, even where one side is shifted to be unsigned:
+// 255 * 128 * 65,792 is below 2^31, and one more block would exceed it.
 constexpr int64_t MAX_INPUTS = 65792;  // Inputs of a Linear.
 constexpr int64_t MAX_DIM = 32768;     // Values of a vector in an interaction, whose output is a Linear's input.
 

@@ -28,8 +28,8 @@ public:
     void refresh();
 
     // Makes steps one after the other, until one fails or has a loss above `largest_loss`. A step that fails changes
-    // nothing, except that gradients of earlier batches are dropped. found[2 * i] is the mean loss of step i, and found[2 *
-    // i + 1] the norm of its gradients.
+    // nothing, except that gradients of earlier batches are dropped. found[2 * i] is the mean loss of step i, and
+    // found[2 * i + 1] the norm of its gradients.
     void run(
         const Batch* batches, const Step* steps, int64_t count, double largest_loss, int64_t threads, double* found,
         Run& run);

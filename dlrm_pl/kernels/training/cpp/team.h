@@ -54,8 +54,8 @@ public:
         if (first < last) work(first, last);
     }
 
-    // Waits until all threads arrive, first spinning, then asleep. If the others wait for a thread whose processor another
-    // program has taken, this lets it run before those that have used up their time.
+    // Waits until all threads arrive, first spinning, then asleep. While they sleep, a thread whose processor another
+    // program has taken can run before threads that have used up their time.
     void meet() {
         const int count = size.load(std::memory_order_relaxed);
         if (count <= 1) return;

@@ -66,7 +66,7 @@ const Variant* variant_of(int64_t level, int64_t precision) {
     }
 }
 
-// The handles that exist, so that one that was freed, or never existed, is refused.
+// The existing handles, so that one that was freed, or never existed, is refused.
 struct Handles {
     std::mutex lock;
     std::set<const void*> all;

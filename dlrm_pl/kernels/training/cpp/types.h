@@ -18,7 +18,7 @@
 
 namespace dlrm::training {
 
-constexpr int64_t BLOCK = 32;          // Widths of activations are padded to multiples of it.
+constexpr int64_t BLOCK = 32;          // Widths of activations are padded to multiples of this.
 constexpr int64_t MAX_TABLES = 4096;
 constexpr int64_t MAX_WIDTH = 1 << 20;
 constexpr int64_t MAX_LAYERS = 64;     // Of each MLP, and of the cross network.
@@ -76,7 +76,7 @@ struct Network {
     int64_t is_dot;         // 1: all pairwise products, 0: concatenation.
     int64_t diagonal;       // 1: products of each vector with itself too.
     int64_t split_tables;   // 1: forward reads the upper 16 bits of a table's floats.
-    float largest_logit;    // Logits are clamped to it; 0 is off.
+    float largest_logit;    // Logits are clamped to this; 0 is off.
     int32_t loss;           // LossKind.
     float class_weights[2]; // Of a non-click and of a click, for WBCE.
     int32_t dense_rule;     // Rule of MLPs and cross layers: any but ROWWISE_ADAGRAD.
@@ -182,8 +182,8 @@ struct Variant {
     int32_t precision;
 
     // --- linear.h ---
-    // The bytes of a layer's packed weights; and packing those of outputs [first, last): first is a multiple of BLOCK, and
-    // so is last unless it is `out`.
+    // `pack_bytes` returns the bytes of a layer's packed weights; `pack` packs those of outputs [first, last): first is a
+    // multiple of BLOCK, and so is last unless it is `out`.
     int64_t (*pack_bytes)(int64_t in, int64_t out);
     void (*pack)(const Layer&, int64_t first, int64_t last);
     // x[b] = dense[b] as T, padded; samples [first, last).
@@ -192,8 +192,8 @@ struct Variant {
     void (*forward)(const Layer&, Matrix x, Matrix y, int64_t first, int64_t last);
     // dx[b] = W^T dy[b], padded; if mask.data is not null, 0 where mask[b] is 0, as the ReLU before gave 0 there.
     void (*input_gradient)(const Layer&, Matrix dy, Matrix mask, Matrix dx, int64_t first, int64_t last);
-    // weight_gradient (+)= sum over all samples of dy[b] x[b]^T, bias_gradient (+)= that of dy[b], for outputs [first,
-    // last) as for `pack`. `room` is the calling thread's own, of gradient_room floats.
+    // weight_gradient (+)= sum over all samples of dy[b] x[b]^T, bias_gradient (+)= that of dy[b], for outputs
+    // [first, last) as for `pack`. `room` is the calling thread's own, of gradient_room floats.
     int64_t gradient_room;
     void (*weight_gradient)(
         const Layer&, Matrix dy, Matrix x, int64_t samples, bool add, float* room, int64_t first, int64_t last);

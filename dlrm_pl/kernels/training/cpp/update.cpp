@@ -77,7 +77,7 @@ void Trainer::update_all(Team& team, int64_t number, const Step& step) {
     }
     if (step.largest_norm > 0) find_factor(team, number, step);
     if (!updates_at_once(step)) {
-        if (!(step.largest_norm > 0)) team.meet();  // Other threads computed gradients of a share.
+        if (!(step.largest_norm > 0)) team.meet();  // Other threads have computed a share's gradients.
         for (int64_t i = 0; i < int64_t(layers.size()); i++) {
             Layer& layer = layers[size_t(i)];
             const auto share = [&](const auto& work) { team.share(number, layer.out, BLOCK, work); };
@@ -97,7 +97,7 @@ void Trainer::update_all(Team& team, int64_t number, const Step& step) {
 
 // Computes the norm of all gradients together, as torch.nn.utils.clip_grad_norm_ does, in double.
 void Trainer::find_factor(Team& team, int64_t number, const Step& step) {
-    team.meet();  // Other threads computed gradients of a share.
+    team.meet();  // Other threads have computed a share's gradients.
     auto* squares = static_cast<double*>(partial_squares.get(0));
     each_table(team, number, [&](int64_t table) {
         squares[table] = table_gradients.squares(variant, net, table, room(number));

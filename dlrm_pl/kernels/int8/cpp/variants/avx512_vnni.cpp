@@ -78,8 +78,8 @@ inline void multiply_block(
     }
 }
 
-// Transposes a block of 16 vectors and adds 128 to its bytes, as the instruction needs one side unsigned. Its product with a
-// vector is then too large by 128 times that vector's sum; `start` gets the negative of this for each vector of the block.
+// Transposes a block of 16 vectors and adds 128 to its bytes, as the instruction needs one side unsigned. A product with it
+// is then too large by 128 times the sum of the other vector, so `start` gets -128 times the sum of each vector.
 inline void turn_pairs(const int8_t* values, int64_t padded, uint8_t* turned, int32_t* start) {
     const __m512i flip = _mm512_set1_epi8(-128), ones = _mm512_set1_epi8(1);
     __m512i sum[4];

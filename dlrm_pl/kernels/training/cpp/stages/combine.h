@@ -59,7 +59,7 @@ struct Room {
         rows = reinterpret_cast<const float**>(room);
     }
 
-    // Zeroes it, so that nothing that was there before becomes part of a sum.
+    // Zeroes the memory, so that nothing that was there before becomes part of a sum.
     void clear() const {
         std::fill(values, values + count * stride, Value());
         std::fill(products, products + count * count, 0.0f);

@@ -37,8 +37,8 @@ void prefetch(Matrix matrix, int64_t sample, int64_t column) {
     }
 }
 
-// Multiplies samples by packed weights, a tile at a time. Calls start(tile, sample, column) before a tile, and after it
-// finish(tile, sample, column), which writes `to`.
+// Multiplies samples by packed weights, a tile at a time. Calls start(tile, sample, column) before each tile, and
+// finish(tile, sample, column), which writes `to`, after it.
 template <typename T, typename Start, typename Finish>
 void multiply(
     Matrix x, const void* pack, int64_t depth, int64_t columns, Matrix to, int64_t first, int64_t last,
