@@ -1,4 +1,4 @@
-"""The bytes of an archive depend on its files alone, and a difference is named."""
+"""The bytes of an archive depend only on its files, and a difference is named."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def sdist(path: Path, names: list[str], content: bytes = b"text", **attributes: 
     return path
 
 
-def test_who_packed_it_when_and_in_which_order_does_not_show(tmp_path: Path) -> None:
+def test_packer_time_and_order_do_not_change_an_archive(tmp_path: Path) -> None:
     first = sdist(tmp_path / "first.tar.gz", ["a/x", "a/y"], mtime=1, uid=1, uname="one", mode=0o664)
     second = sdist(tmp_path / "second.tar.gz", ["a/y", "a/x"], mtime=2, gid=2, gname="two", mode=0o600)
     assert differences(first, second)
@@ -36,7 +36,7 @@ def test_who_packed_it_when_and_in_which_order_does_not_show(tmp_path: Path) -> 
         assert archive.extractfile("a/y").read() == b"text"  # type: ignore[union-attr]
 
 
-def test_a_program_stays_one(tmp_path: Path) -> None:
+def test_an_executable_stays_executable(tmp_path: Path) -> None:
     path = sdist(tmp_path / "a.tar.gz", ["a/run"], mode=0o775)
     normalize_sdist(path, TIME)
     with tarfile.open(path) as archive:

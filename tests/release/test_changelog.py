@@ -82,7 +82,7 @@ def test_changes_by_subject_are_sorted_by_kind() -> None:
 
 def test_no_change_is_lost_of_the_changelog() -> None:
     heading = "## [Unreleased]\n"
-    # Behind a release, nothing else stands there.
+    # Right after a release, the section is empty.
     text = (ROOT / "CHANGELOG.md").read_text().replace(heading, f"{heading}\n- Added: something.\n", 1)
     released = changelog.cut(text, "77.8.9", "2026-02-03", None)
     changelog.check(released)

@@ -23,7 +23,7 @@ def files(tmp_path: Path) -> list[Path]:
 
 
 @pytest.mark.skipif(shutil.which("sha256sum") is None, reason="sha256sum is not installed")
-def test_others_read_the_file(files: list[Path]) -> None:
+def test_sha256sum_reads_the_file(files: list[Path]) -> None:
     subprocess.run(["sha256sum", "--check", "--strict", NAME], cwd=files[0].parent, check=True, capture_output=True)
 
 

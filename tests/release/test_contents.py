@@ -1,4 +1,4 @@
-"""A package that lacks a file, or has a library of another project, is refused."""
+"""A package that lacks a file, or contains another project's library, is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`make release` changes every file that states the version, in one commit, or nothing."""
+"""`make release` changes every file that states the version in one commit, or changes nothing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def git(folder: Path, *words: str) -> str:
 
 @pytest.fixture
 def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository with the files that a release touches, and the tools, as they are in this folder."""
+    """A repository with the files that a release touches, and the tools, as they are in this checkout."""
     for name in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{name}_NAME", "a")
         monkeypatch.setenv(f"GIT_{name}_EMAIL", "a@example.com")
@@ -54,7 +54,7 @@ def cut(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 def test_every_file_states_the_same_version() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+\S*", current(ROOT))
-    # The documents that are published with a release name no other one.
+    # Documents published with a release name no other release.
     for path in filter(Path.is_file, (ROOT / "deploy").iterdir()):
         assert set(re.findall(r"dlrm-pl-serve:([\w.]+)", path.read_text())) <= {current(ROOT)}
 
@@ -71,7 +71,7 @@ def test_a_release_is_one_commit_without_a_tag(clone: Path) -> None:
     assert git(clone, "status", "--porcelain") == ""
     assert git(clone, "tag") == ""
     assert git(clone, "show", "--name-only", "--format=").split() == sorted(FILES)
-    # Nothing but version and date has changed.
+    # Only version and date have changed.
     for name in PLACES:
         old = re.sub(r"date-released: .*", "date-released: 2031-02-03", before[name])
         version = re.escape(current(ROOT))

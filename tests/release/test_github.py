@@ -1,4 +1,4 @@
-"""The workflows run what a developer runs, with few permissions, and what is in .github/ has the form GitHub asks."""
+"""The workflows run what a developer runs, with few permissions, and .github/ has the form that GitHub requires."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_commands_are_those_of_a_developer(path: Path) -> None:
     commands = [step["run"] for step in steps(path) if "run" in step]
     assert commands
     for command in commands:
-        # What others write, such as the name of a branch, would be run as a command.
+        # Text from others, such as the name of a branch, would be run as a command.
         assert "${{" not in command
         for target in re.findall(r"\bmake ([\w-]+)", command):
             assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE), target
@@ -117,12 +117,12 @@ def test_a_change_is_tested_by_the_one_command() -> None:
     assert WORKFLOWS[0].stem == "ci"
 
 
-def test_packages_are_published_after_they_were_tried_by_who_only_publishes() -> None:
+def test_packages_are_checked_before_a_job_that_only_publishes_publishes_them() -> None:
     jobs = workflow(GITHUB / "workflows" / "release.yml")["jobs"]
     assert jobs["check"]["needs"] == "build"
     assert jobs["publish"]["needs"] == "check"
     assert jobs["publish"]["environment"]["name"] == "pypi"
-    # A job that may publish runs no code of the project, which could ask PyPI for a token.
+    # A job that may publish runs no code of the project, because that code could ask PyPI for a token.
     assert not any("checkout" in step.get("uses", "") for step in jobs["publish"]["steps"])
 
 

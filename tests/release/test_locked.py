@@ -1,4 +1,4 @@
-""".ci/constraints.txt locks every package that the project brings, and the list of a release agrees with it."""
+""".ci/constraints.txt locks every package that the project requires, and the list of a release agrees with it."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def locked() -> dict[str, str]:
 
 
 def project_requires() -> list[Requirement]:
-    """What pyproject.toml asks for, since the installed metadata may be of an earlier state of it."""
+    """Return the requirements in pyproject.toml, because the installed metadata may be older."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = [line for extra in EXTRAS.split(",") for line in project["optional-dependencies"][extra]]
     return [Requirement(line) for line in (*project["dependencies"], *extras)]
 
 
 def brought() -> set[str]:
-    """Names of all packages that the requirements bring, as far as they are installed here."""
+    """Return the names of all installed packages that the requirements pull in."""
     found: set[tuple[str, str]] = set()
     waiting = [(canonicalize_name(r.name), extra) for r in project_requires() for extra in ("", *r.extras)]
     while waiting:
@@ -53,7 +53,7 @@ def brought() -> set[str]:
 def test_every_package_that_the_project_brings_is_locked() -> None:
     names = set(locked())
     assert names == {canonicalize_name(name) for name in names}
-    # CUDA's libraries come with some builds of torch; the locked one is that of the image, for the CPU.
+    # CUDA's libraries come with some builds of torch; the locked build is the image's, for the CPU.
     assert {name for name in brought() if not re.match("nvidia-|cuda-|triton", name)} == names
     assert list(locked()) == sorted(locked())
 

@@ -1,4 +1,4 @@
-"""A model whose kernels are called without torch's dispatcher gives what the model gives."""
+"""A model whose kernels are called without torch's dispatcher gives the same results as the model itself."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_few_rows_have_the_same_bits(architecture: Architecture, make: Callabl
     model = lowered(architecture)
     fast = direct(model)
     every = make(1, 2 * FEW_ROWS, architecture=architecture)[0]
-    # Fewer after more: what an earlier call left in the memory that is kept must not matter.
+    # Fewer rows after more: contents of reused memory from an earlier call must not matter.
     for rows in (FEW_ROWS, 1, 2, 33, FEW_ROWS - 1):
         batch = first_samples(every, rows)
         found, expected = fast.few(batch), model(batch)
@@ -88,7 +88,7 @@ def test_inference_mode_makes_no_difference(made: bool, called: bool) -> None:
         assert torch.equal(fast.logits(batch), model(batch))
 
 
-def test_rows_that_threads_would_not_share_are_left_to_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_that_threads_would_not_share_use_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     fast, calls = direct(lowered(ARCHITECTURE)), []
     few = fast.few
     monkeypatch.setattr(fast, "few", lambda batch: calls.append(len(batch.dense)) or few(batch))
@@ -104,7 +104,7 @@ def test_a_large_model_gets_fewer_rows(architecture: Architecture, monkeypatch: 
     model = lowered(architecture)
     assert direct(model).few_rows == FEW_ROWS
     products = sum(layer.weight.numel() for layer in model.layers.values())
-    # Weights are padded, so their products are some more than that.
+    # Weights are padded, so they have slightly more products.
     monkeypatch.setattr("dlrm_pl.runtime.direct._FEW_PRODUCTS", 100 * products)
     fast = direct(model)
     assert 1 < fast.few_rows < FEW_ROWS

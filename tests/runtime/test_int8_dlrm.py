@@ -1,4 +1,4 @@
-"""The served model as a whole: the same bits by every kernel, block, thread and process."""
+"""The served model as a whole gives the same bits with every kernel, block size, thread count and process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dlrm_pl.runtime.int8_dlrm import Int8DLRM, count_int8_ops
 from tests.support import tiny
 from tests.support.quantization.int8_models import lowered
 
-# Wide enough for several blocks of every kernel, with tables for the whole 32-vector path.
+# Wide enough for several blocks of every kernel, with enough tables for the path of 32 vectors.
 WIDE = Architecture(table_sizes=(50,) * 26, embedding_dim=128, bottom_mlp=(13, 96, 128), top_mlp=(80, 40, 1))
 
 
@@ -110,11 +110,11 @@ def test_cat_and_self_interaction(self_interaction: bool) -> None:
     with torch.no_grad():
         expected = tiny.model(0, architecture)(batch)
     noise = (model(batch) - expected).pow(2).mean() / expected.var()
-    assert noise < 0.03  # 15 dB; the wrong order of pairs or a lost vector gives less than 0 dB.
+    assert noise < 0.03  # 15 dB; a wrong order of pairs or a lost vector gives less than 0 dB.
 
 
 def test_int8_interaction_is_close_to_the_float_one_on_the_same_rows() -> None:
-    """8 bits of noise in the dense vector alone: the tables' rows are the same integers in both."""
+    """Only the dense vector has 8 bits of noise: the tables' rows are the same integers in both."""
     batch = tiny.batches(1, 500, seed=7, architecture=WIDE)[0]
     logits = {dtype: lowered(WIDE, interaction=dtype)(batch) for dtype in ("int8", "bf16", "fp32")}
     for dtype in ("int8", "bf16"):
@@ -174,6 +174,6 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 def test_a_child_that_was_forked_after_loading_scores_the_same() -> None:
-    """torch's own float layers hang in such a child unless somebody tells torch that its threads are gone."""
+    """torch's own float layers hang in such a child unless torch is told that its threads no longer exist."""
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     assert subprocess.run([sys.executable, "-c", FORK], env=environment, timeout=250).returncode == 0

@@ -1,4 +1,4 @@
-"""Lowered layers against exact integer arithmetic; the kernels themselves are tested in tests/kernels."""
+"""Lowered layers compared with exact integer arithmetic; tests/kernels tests the kernels themselves."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def quantized(x: torch.Tensor, layer: Int8Linear) -> np.ndarray:
 
 
 def exact(layer: Int8Linear, x: np.ndarray) -> np.ndarray:
-    """Integer products in int64, then the scales in float64."""
+    """Return integer products in int64, scaled in float64."""
     products = (x - layer.input_zero_point) @ layer.weight.numpy().astype(np.int64).T
     scale = layer.input_scale * layer.weight_scale.numpy().astype(np.float64)
     result = products * scale + layer.bias.numpy()
@@ -54,11 +54,11 @@ def test_float_output_equals_exact_integer_arithmetic(
     batch: int, inputs: int, out: int, relu: bool, channels: bool, seed: int
 ) -> None:
     layer = make_layer(out, inputs, seed, relu=relu, channels=channels)
-    # On the middle of a step, so that it is clear which byte it becomes.
+    # In the middle of a step, so that the resulting byte is unambiguous.
     steps = torch.randint(0, 256, (batch, inputs), generator=torch.Generator().manual_seed(seed))
     x = (steps - layer.input_zero_point).float() * layer.input_scale
     expected = exact(layer, steps.numpy())
-    # Integers are exact; the zero point is folded into the bias, and a multiplication and an addition follow.
+    # Integers are exact; the zero point is folded into the bias, followed by one multiplication and one addition.
     tolerance = 1e-5 * (np.abs(expected).max() + layer.input_zero_point * inputs * 127 * 0.011 * layer.input_scale)
     np.testing.assert_allclose(LinearChain([layer])(x).numpy(), expected, rtol=1e-5, atol=tolerance + 1e-6)
 
@@ -71,7 +71,7 @@ def test_chain_is_within_a_step_of_its_layers_one_by_one(relu: bool) -> None:
     x = torch.rand(200, 20) * 4
     hidden = np.clip(np.rint(exact(first, quantized(x, first)) / 0.04) + zero_point, 0, 255).astype(np.int64)
     found = LinearChain([first, second])(x).numpy()
-    # Of 64 hidden values some few may lie on the edge between two steps.
+    # A few of 64 hidden values may lie on the edge between two steps.
     difference = np.abs(found - exact(second, hidden))
     assert np.median(difference) < 1e-5
     assert difference.max() <= 3 * 0.04 * 127 * 0.011

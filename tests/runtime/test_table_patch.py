@@ -1,4 +1,4 @@
-"""A patch puts its rows into a table, or is refused before it changes one."""
+"""A patch puts its rows into a table, or is refused before it changes any."""
 
 from __future__ import annotations
 

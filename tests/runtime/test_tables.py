@@ -14,7 +14,7 @@ from tests.support.examples import examples
 
 
 def dequantized(packed: torch.Tensor, dtype: TableDtype, dim: int) -> np.ndarray:
-    """Rows read byte by byte, as the layout is documented."""
+    """Return rows read byte by byte, following the documented layout."""
     if dtype in ("fp16", "fp32"):
         return packed.float().numpy()
     raw = packed.numpy()
@@ -22,7 +22,7 @@ def dequantized(packed: torch.Tensor, dtype: TableDtype, dim: int) -> np.ndarray
 
 
 def pool(tables: list[np.ndarray], bags: list[list[list[int]]], dim: int) -> np.ndarray:
-    """bags[table][sample] -> rows."""
+    """Sum the rows given by bags[table][sample]."""
     return np.stack(
         [
             [sum((table[row] for row in bag), np.zeros(dim, np.float32)) for bag in bags_of_table]

@@ -1,4 +1,4 @@
-"""A checkpoint is written from where its tensors are, as they were when it was asked for."""
+"""A checkpoint is written directly from its tensors, as they were when it was requested."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_child_holds_no_file_of_its_parent_and_outlives_ctrl_c(tmp_path: Path) -
     os.kill(writer._child, signal.SIGINT)
     os.close(writing)
     started = time.monotonic()
-    assert os.read(reading, 1) == b""  # Nobody is left who could write.
+    assert os.read(reading, 1) == b""  # No process is left that could write.
     assert not writer.ended or time.monotonic() - started < 1
     os.close(reading)
     writer.wait()
@@ -165,7 +165,7 @@ def test_pages_are_put_together_in_parts() -> None:
 @pytest.mark.parametrize("write", [Snapshot.write, in_child])
 @pytest.mark.parametrize(("rows", "width"), [(1, 8), (3000, 8), (1, 1), (90_001, 33), (40_000, 128), (7, 30_000)])
 def test_digests_are_written_with_their_tensor(tmp_path: Path, write: Any, rows: int, width: int) -> None:
-    """Also of blocks that do not fit evenly into the pieces and the buffer that the file is written by."""
+    """Also for blocks that do not fit evenly into the pieces and the buffer of the writer."""
     table = torch.randn(rows, width, generator=torch.Generator().manual_seed(rows))
     block = block_bytes_of(table)
     room = torch.zeros(-(-table.nbytes // block), DIGEST_BYTES, dtype=torch.uint8)

@@ -1,4 +1,4 @@
-"""Rows that are sent are scored as ``predict`` scores them, to the last bit."""
+"""The server scores rows exactly as ``predict`` does, to the last bit."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_raw_values_get_the_ids_of_the_vocabulary(
     for request in (text(as_json), binary(texts)):
         np.testing.assert_array_equal(caller.infer(request).values(), expected)
     assert caller.metrics.unseen[NAME] > 0
-    # Reading many takes too long for the thread that answers everybody.
+    # Reading many rows takes too long for the thread that answers all requests.
     assert all((name == threading.current_thread().name) == (rows <= FEW_ROWS) for name in threads)
     assert len(threads) == 2
 
@@ -131,7 +131,7 @@ def test_one_unknown_field_and_one_missing_are_named(caller: Caller) -> None:
     assert "the request: has no column shop." in answer.error
 
 
-def test_error_of_a_request_is_not_that_of_those_beside_it(caller: Caller, artifact: Artifact) -> None:
+def test_error_of_a_request_does_not_affect_its_neighbours(caller: Caller, artifact: Artifact) -> None:
     parts = [random_rows(2, seed) for seed in range(5)]
     parts[2][1][1, 0] = 40
     answers = caller.infer_all([rows_binary(*part) for part in parts])
@@ -150,12 +150,12 @@ def test_models_with_products_of_floats_are_not_merged(served_folder: Path, monk
     for other in (lowered(linears="fp32"), lowered(interaction="fp32"), lowered(CROSSED, {"cross_net.0.w": "fp32"})):
         monkeypatch.setattr(model, "_model", other)
         assert not model.merges
-    # Vectors side by side sum nothing.
+    # A concatenation of vectors sums nothing.
     monkeypatch.setattr(model, "_model", lowered(CROSSED))
     assert model.merges
 
 
-def test_model_without_dictionaries_or_arrow_takes_tensors_alone(
+def test_model_without_dictionaries_or_arrow_takes_only_tensors(
     served_folder: Path,
     folder: Path,
     artifact: Artifact,

@@ -1,4 +1,4 @@
-"""What surrounds an inference: health, tokens, HEAD, a server that stops, and errors that nobody foresaw."""
+"""Everything except inference: health, tokens, HEAD, a stopping server, and unexpected errors."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_server_that_stops_answers_but_is_not_ready(served_folder: Path) -> None
         assert answer.headers["connection"] == "close"
 
 
-def test_token_is_asked_for_everywhere_but_for_health(served_folder: Path) -> None:
+def test_token_is_required_everywhere_except_for_health(served_folder: Path) -> None:
     with Caller({NAME: served_folder}, token=Token(SECRET.encode())) as caller:
         paths = ("/v2", f"/v2/models/{NAME}", "/metrics", "/openapi.json", "/nothing")
         for path in paths:

@@ -1,4 +1,4 @@
-"""The queue: what is scored together, what waits, and what is refused."""
+"""The queue: which requests are scored together, which wait, and which are refused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dlrm_pl.server.batching.batcher import Batcher, BatchLimits, OverloadedErro
 
 
 class Scored:
-    """A model that gives each row its first dense value, and remembers the batches."""
+    """A model that returns each row's first dense value, and records the batches."""
 
     def __init__(self, wait: threading.Event | None = None) -> None:
         self.batches: list[int] = []
@@ -109,7 +109,7 @@ def test_more_rows_than_may_wait_are_refused() -> None:
 
     async def ask() -> None:
         queue = batcher(Scored(free), queue_rows=10)
-        first = queue.submit(rows(1000))  # One is always taken, however large.
+        first = queue.submit(rows(1000))  # One request is always accepted, however large.
         await asyncio.sleep(0.01)
         waiting = queue.submit(rows(8))
         with pytest.raises(OverloadedError):

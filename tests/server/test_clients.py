@@ -1,4 +1,4 @@
-"""The client that Triton publishes speaks with the server."""
+"""Triton's published client works with the server."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_health_and_metadata(client: Any) -> None:
 def test_rows(client: Any, artifact: Artifact, is_binary: bool, packing: str | None) -> None:
     dense, ids = random_rows(100)
     if not is_binary:
-        dense = np.nan_to_num(dense)  # The client writes NaN, which is no JSON.
+        dense = np.nan_to_num(dense)  # The client writes NaN, which is not valid JSON.
     outputs = [http.InferRequestedOutput(name, binary_data=is_binary) for name in ("logit", "probability")]
     answer = client.infer(
         NAME,

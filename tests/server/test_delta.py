@@ -1,4 +1,4 @@
-"""A delta beside the artifact that it changes is served as a newer version; one for another artifact is refused."""
+"""A delta beside the artifact that it changes is served as a newer version; a delta for another artifact is refused."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def refreshed(served_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture
 def models(served_folder: Path, tmp_path: Path) -> Path:
-    """A folder of versions with one of them."""
+    """A folder that contains one of the versions."""
     shutil.copytree(served_folder, tmp_path / "models" / "1")
     return tmp_path / "models"
 
@@ -57,7 +57,7 @@ def test_a_delta_is_swapped_in(models: Path, refreshed: Path) -> None:
         after = caller.infer(rows_binary(*ROWS)).values()
     np.testing.assert_array_equal(after, expected)
     assert not np.array_equal(after, before)
-    # A server that is started now finds the base beside it.
+    # A server started now finds the base beside it.
     with Caller({NAME: models}) as caller:
         np.testing.assert_array_equal(caller.infer(rows_binary(*ROWS)).values(), expected)
 

@@ -1,4 +1,4 @@
-"""A few rows of raw values are read without Arrow, by the rules of Arrow's way."""
+"""A few rows of raw values are read without Arrow, by the same rules."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ PLAIN = {
 
 
 def found(inputs: dict[str, InputTensor]) -> Any:
-    """What becomes of a request: its batch and unknown values, or the error."""
+    """Return the result of a request: its batch and unknown values, or the error."""
     try:
         batch, unseen = FieldInputs(ENCODER).batch(inputs, 100)
     except RequestError as error:

@@ -1,4 +1,4 @@
-"""A hundred bodies that nobody should send: each gets one clear error with its status, and the server goes on."""
+"""A hundred bodies that nobody should send: each gets one clear error with its status, and the server continues."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def with_indices(**changes: Any) -> bytes:
 
 
 def with_binary(change: Callable[[dict[str, Any]], object]) -> tuple[bytes, dict[str, str]]:
-    """The good request with a change of the description of its binary tensors."""
+    """Return the good request with a changed description of its binary tensors."""
     body, headers = rows_binary(DENSE, IDS)
     length = int(headers["Inference-Header-Content-Length"])
     head = json.loads(body[:length])
@@ -71,7 +71,7 @@ def bags(indices: Any, offsets: Any) -> bytes:
 
 
 def words(body: bytes, size: int | None = None) -> tuple[bytes, dict[str, str]]:
-    """A tensor of texts whose bytes are these."""
+    """Return a string tensor with these bytes."""
     parameters = {"binary_data_size": len(body) if size is None else size}
     item = {"name": "word", "datatype": "BYTES", "shape": [2], "parameters": parameters}
     head = json.dumps({"inputs": [item]}).encode()
@@ -92,7 +92,7 @@ TIGHT = rows_text(FLOATS, IDS)
 
 Body = bytes | tuple[bytes, dict[str, str]]
 BODIES: dict[str, tuple[Body, int, str]] = {
-    # No JSON, or not what a request is.
+    # Not JSON, or not a request.
     "empty": (b"", 400, "cannot be read as JSON"),
     "spaces": (b" " * 100, 400, "cannot be read as JSON"),
     "null byte": (b"\0", 400, "cannot be read as JSON"),
@@ -116,7 +116,7 @@ BODIES: dict[str, tuple[Body, int, str]] = {
     "long number": (b'{"inputs": ' + b"9" * 100_000 + b"}", 400, "JSON"),
     "large exponent": (TIGHT.replace(b"1.0", b"1e999", 1), 400, "not a JSON number"),
     "large document": (TIGHT + b" " * (4 << 20), 413, "more than 4,194,304"),
-    # Its parts.
+    # Parts of a request.
     "nothing": (b"{}", 400, "inputs is empty or missing"),
     "no inputs": (text([]), 400, "inputs is empty or missing"),
     "inputs are an object": (b'{"inputs": {}}', 400, "inputs must be a list"),
@@ -247,7 +247,7 @@ def test_the_server_answers_as_before_and_held_nothing_back(caller: Caller, arti
 
 @cache
 def bomb() -> bytes:
-    """200 MiB, packed in the test that needs it: what stands in a list is made by each process that collects tests."""
+    """Pack 200 MiB only in the test that needs it: every process that collects tests builds the parameter lists."""
     return gzip.compress(bytes(200 << 20), 6)
 
 

@@ -1,4 +1,4 @@
-"""The client that KServe publishes speaks with the server, from an environment of its own."""
+"""KServe's published client works with the server, from its own environment."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tests.support.server.running import running
 PYTHON = Path(sys.prefix, "kserve", "bin", "python")
 
 
-# It imports pandas and gRPC, and half a gigabyte has to be installed for it; Triton's client, which sends the same
-# requests in both forms, is among the quick tests.
+# It imports pandas and gRPC, and takes half a gigabyte to install; Triton's client, which sends the same requests
+# in both forms, is among the fast tests.
 @pytest.mark.slow
 def test_client_of_kserve(served_folder: Path, artifact: Artifact) -> None:
     assert PYTHON.exists(), "run `make kserve`, which makes the environment of this test"

@@ -1,4 +1,4 @@
-"""Metrics in the text format of Prometheus."""
+"""Metrics in Prometheus' text format."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_histogram_counts_each_value_once() -> None:
     assert found['dlrm_pl_inference_seconds_sum{model="m"}'] == pytest.approx(100.00041)
 
 
-def test_system_that_reports_no_changes_is_told_and_files_are_looked_at(
+def test_without_notifications_a_warning_is_logged_and_files_are_checked(
     artifact: Artifact, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fails(descriptors: object) -> object:

@@ -1,4 +1,4 @@
-"""Requests that are made of the OpenAPI description, valid and not: no answer is one that it does not describe."""
+"""Valid and invalid requests generated from the OpenAPI description only get answers that it describes."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ SETTINGS = settings(
 
 @pytest.fixture(scope="module")
 def operations() -> dict[str, Any]:
-    """The operations of the description by their names, as schemathesis finds them."""
-    import schemathesis  # Here, since it takes seconds, and every process of xdist collects every file.
+    """Return the operations of the description by name, as schemathesis finds them."""
+    import schemathesis  # Imported here because it takes seconds, and every xdist process collects every file.
 
     found = schemathesis.openapi.from_dict(DESCRIPTION).get_all_operations()
     return {operation.label: operation for operation in (result.ok() for result in found)}
@@ -40,7 +40,7 @@ def operations() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def checks() -> list[Any]:
-    """What each answer has to be."""
+    """Return the checks for each answer."""
     import schemathesis
     from schemathesis.specs.openapi import checks
 

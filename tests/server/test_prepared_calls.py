@@ -1,4 +1,4 @@
-"""A Predictor scores a few rows by the calls that the server prepares."""
+"""A Predictor scores a few rows with the calls that the server prepares."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dlrm_pl.serving.predictor import Predictor
 def test_a_predictor_scores_a_few_rows_by_prepared_calls(
     artifact: Artifact, monkeypatch: pytest.MonkeyPatch, threads: int, rows: int, prepared: bool
 ) -> None:
-    """Where several threads would share the rows, they do."""
+    """If several threads would share the rows, they do."""
     calls = []
     few = DirectModel.few
     monkeypatch.setattr(DirectModel, "few", lambda self, batch: calls.append(len(batch.dense)) or few(self, batch))

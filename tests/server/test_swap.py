@@ -1,4 +1,4 @@
-"""A newer artifact takes the place of an older one, or is refused, and no request notices more than other scores."""
+"""A newer artifact replaces an older one, or is refused, and requests notice nothing but other scores."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ REQUEST = rows_binary(*ROWS)
 
 
 def replace(folder: Path, newer: Path) -> None:
-    """Put an artifact in the place of another one as ``quantize --overwrite`` does: by renaming."""
+    """Replace an artifact as ``quantize --overwrite`` does: by renaming."""
     shutil.copytree(newer, folder.with_name("new"))
     folder.rename(folder.with_name("old"))
     folder.with_name("new").rename(folder)
@@ -57,9 +57,7 @@ def test_newer_artifact_answers_after_it_was_loaded(folder: Path, newer_folder: 
         assert caller.metrics.swaps[NAME, "loaded"] == 1
 
 
-def test_earlier_version_is_let_go_of_in_another_thread_when_no_request_has_it(
-    folder: Path, newer_folder: Path
-) -> None:
+def test_earlier_version_is_freed_in_another_thread_when_no_request_uses_it(folder: Path, newer_folder: Path) -> None:
     threads: list[str] = []
     with Caller({NAME: folder}) as caller:
         caller.infer(REQUEST)
@@ -68,7 +66,7 @@ def test_earlier_version_is_let_go_of_in_another_thread_when_no_request_has_it(
         assert batcher.requests == 0
         model = weakref.ref(version.model, lambda _: threads.append(threading.current_thread().name))
         del version
-        batcher.requests += 1  # As a client does that is still sending its rows.
+        batcher.requests += 1  # Like a client that is still sending its rows.
         replace(folder, newer_folder)
         assert load(caller)[0] == 200
         time.sleep(0.2)
@@ -83,7 +81,7 @@ def test_earlier_version_is_let_go_of_in_another_thread_when_no_request_has_it(
 
 
 @pytest.mark.skipif(len(available()) < 2, reason="no native kernels were built")
-def test_rows_are_first_read_from_disk_while_others_have_python(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_are_first_read_from_disk_without_blocking_python(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ways: list[str] = []
     usual, few = DirectModel.__call__, DirectModel.few
     monkeypatch.setattr(DirectModel, "__call__", lambda self, batch: (ways.append("usual"), usual(self, batch))[1])
@@ -148,7 +146,7 @@ def test_file_that_is_written_in_place_ends_a_version_before_it_is_read(folder: 
     table = next(folder.glob("table-*"))
     with Caller({NAME: folder}) as caller:
         assert caller.infer(REQUEST).status == 200
-        os.truncate(table, 100)  # A look at the mapped rows would end the process.
+        os.truncate(table, 100)  # Reading the mapped rows would end the process.
         answer = caller.infer(REQUEST)
         assert answer.status == 503
         assert "was changed in place while it was in use" in answer.error
@@ -160,7 +158,7 @@ def test_file_that_is_written_in_place_ends_a_version_before_it_is_read(folder: 
         assert caller.get("/v2/health/ready").status == 200
 
 
-def test_folder_that_is_away_is_told_once_and_what_comes_back_is_served(folder: Path, newer_folder: Path) -> None:
+def test_missing_folder_is_reported_once_and_served_when_it_comes_back(folder: Path, newer_folder: Path) -> None:
     with Caller({NAME: folder}) as caller:
         folder.rename(folder.with_name("away"))
         model = caller.registry.models[NAME]
@@ -250,7 +248,7 @@ def test_no_request_fails_while_models_are_swapped_and_the_server_stops(
     with running({NAME: folder}, loading=LoadSettings(poll_s=0.05)) as server:
 
         def ask() -> None:
-            """Ask until the server says that it was the last time."""
+            """Send requests until told to stop."""
             with server.connect() as sock:
                 while True:
                     sock.sendall(request)

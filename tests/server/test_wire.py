@@ -1,4 +1,4 @@
-"""What only a socket shows: bytes that are no HTTP, requests in requests, and clients that take their time."""
+"""Behaviour visible only on a socket: invalid HTTP, request smuggling, and slow clients."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def server(served_folder: Path) -> Iterator[Running]:
 
 @pytest.fixture(autouse=True)
 def _still_answers(server: Running) -> Iterator[None]:
-    """Whatever was sent, the next client is answered."""
+    """Check that the next client is answered, whatever was sent."""
     yield
     with server.connect() as sock:
         sock.sendall(GOOD)
@@ -74,7 +74,7 @@ SMUGGLING = {
 
 @pytest.mark.parametrize("shape", SMUGGLING)
 def test_what_is_no_request_gets_one_error_and_nothing_after_it(server: Running, shape: str) -> None:
-    # If any of the bytes were left for another request, the one behind them would be answered.
+    # If any of the bytes were left for another request, the request after them would be answered.
     found = answers(server, SMUGGLING[shape] + GOOD)
     assert [answer.status for answer in found] == [400], found
     assert "not valid HTTP" in found[0].error
@@ -103,7 +103,7 @@ def test_offer_of_another_protocol_is_ignored(server: Running, artifact: Artifac
         sock.sendall(sent[:at])
         time.sleep(0.1)
         sock.sendall(sent[at:])
-        # The parser saw it: the body is lost, which is an error, and the connection is closed.
+        # The parser saw it, so the body is lost, which is an error, and the connection is closed.
         answer = read_answer(sock)
         assert (answer.status, answer.headers["connection"]) == (400, "close")
         assert sock.recv(1) == b""
@@ -224,7 +224,7 @@ def _metrics(server: Running) -> str:
 def test_client_that_takes_no_answers_is_cut_off(server: Running) -> None:
     before = server.metrics.refused_connections["slow"]
     with socket.socket() as sock:
-        # Before it connects, so that the other side has little room for answers, too.
+        # Set before connecting, so that the other side also has little room for answers.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
         sock.settimeout(20)
         sock.connect(("127.0.0.1", server.port))

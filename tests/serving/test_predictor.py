@@ -1,4 +1,4 @@
-"""What a Predictor takes."""
+"""The arguments that a Predictor takes."""
 
 from __future__ import annotations
 
