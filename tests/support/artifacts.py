@@ -44,7 +44,7 @@ def build(output: Path, **criterion: float) -> Outcome:
 
 
 def sign(folder: Path) -> None:
-    """Make all checksums of a changed artifact right again, as someone who knows of them would."""
+    """Recompute all checksums of a changed artifact, as a forger would."""
     manifest = json.loads((folder / "manifest.json").read_text())
     if isinstance(manifest.get("files"), dict):
         for name in manifest["files"]:
@@ -56,14 +56,14 @@ def sign(folder: Path) -> None:
 
 
 def change(folder: Path, file: str, path: tuple[Any, ...], value: Any) -> None:
-    """Change one value in a JSON file of an artifact, and sign it again."""
+    """Change one value in a JSON file of an artifact, and recompute its checksums."""
     contents = json.loads((folder / file).read_text())
     (folder / file).write_text(json.dumps(with_value(contents, path, value)))
     sign(folder)
 
 
 def change_certificate(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
-    """Change the certificate in place by a function, and sign the artifact again."""
+    """Change the certificate in place with a function, and recompute the artifact's checksums."""
     certificate = json.loads((folder / "certificate.json").read_text())
     edit(certificate)
     (folder / "certificate.json").write_text(json.dumps(certificate))
@@ -71,7 +71,7 @@ def change_certificate(folder: Path, edit: Callable[[dict[str, Any]], object]) -
 
 
 def change_manifest(folder: Path, edit: Callable[[Manifest], object]) -> None:
-    """Change the manifest in place by a function, and write it with its checksum."""
+    """Change the manifest in place with a function, and write it with its checksum."""
     manifest = Manifest.read(folder)
     edit(manifest)
     manifest.write(folder)

@@ -1,4 +1,4 @@
-"""Results of benchmarks, made up."""
+"""Made-up results of benchmarks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SPEEDS = {"fp32": 1.0, "fp32_compiled": 1.4, "bf16": 2.1, "bf16_compiled": 4.5, 
 
 
 def timing(batch_size: int, samples_per_s: float, ratio: float, *, spread: float = 0.04) -> Timing:
-    """A timing whose intervals reach a share to both sides."""
+    """Return a timing whose intervals extend by a share to both sides."""
     median = 1e3 * batch_size / samples_per_s
     return Timing(
         samples_per_s=samples_per_s,
@@ -39,7 +39,7 @@ def comparison(
     threads: tuple[int, ...] = (1, 2),
     **unavailable: str,
 ) -> Comparison:
-    """A comparison in which each contender is as much faster than the first as ``SPEEDS`` says."""
+    """Return a comparison in which each contender's speed relative to the first is given by ``SPEEDS``."""
     labels = LABELS if labels is None else labels
     cells = []
     for count in threads:
@@ -55,7 +55,7 @@ def comparison(
 
 
 def report(compared: Comparison, **changes: object) -> Report:
-    """A report of a comparison."""
+    """Return a report of a comparison."""
     values = {
         "artifact": "artifacts/int8",
         "rows": "test rows of datasets/shop",

@@ -1,4 +1,4 @@
-"""A real browser without a screen, spoken to by chromedriver's HTTP interface, for which no package is needed."""
+"""A headless browser, controlled over chromedriver's HTTP interface, which needs no package."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Browser:
             raise AssertionError(f"{path}: {json.load(error)['value']['message']}") from None
 
     def devtools(self, command: str, **parameters: Any) -> Any:
-        """A command of the DevTools protocol."""
+        """Send a command of the DevTools protocol."""
         return self._ask("POST", "/goog/cdp/execute", {"cmd": command, "params": parameters})
 
     def show(self, address: str) -> None:
@@ -59,21 +59,21 @@ class Browser:
         self._ask("POST", "/url", {"url": address})
 
     def resize(self, width: int, height: int = 900) -> None:
-        """Width of the window as the page sees it, which for a window of the desktop has a lower limit."""
+        """Set the width of the page; a desktop window would have a lower limit."""
         self.devtools(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
         )
 
     def prefer(self, scheme: str) -> None:
-        """``light`` or ``dark``, as the system's preference."""
+        """Set the system's preference, ``light`` or ``dark``."""
         self.devtools("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
 
     def run(self, script: str, *arguments: Any) -> Any:
-        """The value that a script returns."""
+        """Return the value that a script returns."""
         return self._ask("POST", "/execute/sync", {"script": script, "args": arguments})
 
     def wait_for(self, script: str, seconds: float = 20) -> Any:
-        """The value of a script as soon as it is neither null nor false."""
+        """Return the value of a script as soon as it is neither null nor false."""
         end = time.monotonic() + seconds
         while not (value := self.run(script)):
             assert time.monotonic() < end, f"{script} after {seconds} s is still {value!r}"
@@ -81,7 +81,7 @@ class Browser:
         return value
 
     def picture(self, path: Path) -> None:
-        """Save what the window shows, as PNG."""
+        """Save the window's contents as PNG."""
         path.write_bytes(base64.b64decode(self._ask("GET", "/screenshot")))
 
     def close(self) -> None:
@@ -91,7 +91,7 @@ class Browser:
 
 @contextmanager
 def browser(profile: Path) -> Iterator[Browser]:
-    """A browser with an empty profile in a folder that is there."""
+    """Start a browser with an empty profile in an existing folder."""
     assert DRIVER
     assert BROWSER
     driver = subprocess.Popen([DRIVER, "--port=0"], stdout=subprocess.PIPE, text=True)
@@ -119,7 +119,7 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
-    """A folder over HTTP on this machine alone; yields its address, with a slash at the end."""
+    """Serve a folder over HTTP on this machine only; yields its address with a trailing slash."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever)
     thread.start()

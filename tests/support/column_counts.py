@@ -1,4 +1,4 @@
-"""Where the code knows how many columns Criteo's logs have, although everything follows ``Columns``."""
+"""Finds code that hard-codes the number of Criteo's columns, although everything should follow ``Columns``."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[2] / "dlrm_pl"
 
-# The numbers of columns of Criteo's logs, and its record's numbers of values and bytes. Code follows the ``Columns`` of
-# its data instead; configs/columns/criteo.yaml is where they stand.
+# Criteo's numbers of columns, and its record's numbers of values and bytes. Code follows the ``Columns`` of its
+# data instead; only configs/columns/criteo.yaml states these numbers.
 COLUMN_COUNTS = "13|26|39|40|160"
 
-# Text of a line that has one of these numbers for another reason. A shift is never a number of columns.
+# Text of lines that contain one of these numbers for another reason. A shift is never a number of columns.
 OTHER_NUMBERS = {
     "benchmark/plot.py": {"40 + 7.3 * len(text)": "units of the picture"},
     "cli/garbage.py": {"saves 13 to 18 %": "a measurement"},
@@ -37,11 +37,11 @@ OTHER_NUMBERS = {
 
 
 def column_counts(name: str, text: str) -> list[str]:
-    """The lines of a Python, C++ or YAML source that know how many columns Criteo's logs have."""
+    """Return the lines of a Python, C++ or YAML source that hard-code the number of Criteo's columns."""
     if name.endswith((".py", ".pyi")):
         found = [(line, lines) for line, lines in python_numbers(text) if not_elsewhere(name, lines)]
     else:
-        # Comments and included names are not code; digits with a quote between them are one number.
+        # Comments and included names are not code; digits separated by a quote belong together.
         mark, code = ("#", text) if name.endswith(".yaml") else ("//", re.sub(r"#include.*|/\*.*?\*/", "", text))
         lines = [line.split(mark)[0] for line in code.splitlines()]
         pattern = rf"(?<!<< )(?<![\w.'])(?:{COLUMN_COUNTS})(?![\w.'])|\bk(?:Dense|Sparse)\b"
@@ -54,7 +54,7 @@ def not_elsewhere(name: str, line: str) -> bool:
 
 
 def python_numbers(source: str) -> list[tuple[int, str]]:
-    """Lines with such numbers: in code, messages, docstrings without their examples, and by their old names."""
+    """Return lines with such numbers: in code, messages, docstrings without examples, and under their old names."""
     nodes, lines, found = list(ast.walk(ast.parse(source))), source.splitlines(), []
     shifts = {id(node.right) for node in nodes if isinstance(node, ast.BinOp) and isinstance(node.op, ast.LShift)}
     formatted = [node for node in nodes if isinstance(node, ast.FormattedValue)]
@@ -80,7 +80,7 @@ def python_numbers(source: str) -> list[tuple[int, str]]:
 
 
 def sources_with_columns() -> dict[str, str]:
-    """Text of every Python, C++ and YAML source, without the statement of Criteo's columns."""
+    """Return the text of every Python, C++ and YAML source, except the statement of Criteo's columns."""
     configs = PACKAGE.parent / "configs"
     native = [path for pattern in ("*.cpp", "*.h", "*.pyi") for path in PACKAGE.rglob(pattern)]
     files = {

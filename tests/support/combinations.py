@@ -1,4 +1,4 @@
-"""Which combinations of a test's parameters run, and which are left to ``make test-slow``."""
+"""Selects which combinations of a test's parameters run, and which are left to ``make test-slow``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 
 def leave_combinations(items: Iterable[pytest.Item]) -> None:
-    """Mark as slow what the marker ``each_value`` leaves out: combinations of values that others have as well."""
+    """Mark combinations that the marker ``each_value`` leaves out as slow: others contain their values as well."""
     tests: dict[str, list[pytest.Item]] = defaultdict(list)
     for item in items:
         if item.get_closest_marker("each_value") and not item.get_closest_marker("slow"):
@@ -22,7 +22,7 @@ def leave_combinations(items: Iterable[pytest.Item]) -> None:
 
 
 def each_value(combinations: Sequence[Sequence[Hashable]]) -> set[int]:
-    """Choose few combinations that have every value of every parameter, each about as often as the others."""
+    """Choose few combinations that contain every value of every parameter, each about equally often."""
     kept: set[int] = set()
     used: Counter[tuple[int, Hashable]] = Counter()
     values = [set(enumerate(one)) for one in combinations]
@@ -39,7 +39,7 @@ def each_value(combinations: Sequence[Sequence[Hashable]]) -> set[int]:
 
 
 def _values(item: pytest.Item) -> list[Hashable]:
-    """What an item has of each ``parametrize``: the same objects as the other items with that value."""
+    """Return an item's value for each ``parametrize``: the same objects as in other items with that value."""
     params = item.callspec.params  # type: ignore[attr-defined]
     found: list[Hashable] = []
     for marker in item.iter_markers("parametrize"):

@@ -1,4 +1,4 @@
-"""Run commands as a user does, and write what they read."""
+"""Run commands as a user does, and write the files they read."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def run(*args: object) -> int:
 
 @contextmanager
 def caplog_of(name: str) -> Iterator[list[str]]:
-    """The messages of a logger, as pytest's own would be if commands did not set up logging."""
+    """Return the messages of a logger, as pytest's caplog would if commands did not configure logging."""
     lines: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
@@ -38,13 +38,13 @@ def caplog_of(name: str) -> Iterator[list[str]]:
 
 
 def write_config(folder: Path, data: Path, **callback: object) -> Path:
-    """A complete run on a small dataset."""
+    """Write a complete run configuration for a small dataset."""
     config = {
         "seed_everything": 1,
         "model": {"embedding_dim": 8, "bottom_mlp": [13, 16, 8], "top_mlp": [16, 1], "learning_rate": 0.5},
         "data": {"folder": str(data), "batch_size": 64, "eval_batch_size": 512},
         "trainer": {
-            "default_root_dir": str(folder / "run"),  # Where the resolved configuration goes.
+            "default_root_dir": str(folder / "run"),  # Where the resolved configuration is saved.
             "accelerator": "cpu",
             "devices": 1,
             "max_epochs": 1,

@@ -6,11 +6,11 @@ import copy
 from typing import Any
 
 MISSING = object()
-"""As a value: leaves the key out."""
+"""As a value, this removes the key."""
 
 
 def with_value(contents: Any, path: tuple[Any, ...], value: Any) -> Any:
-    """A copy of a document with another value at a path of keys and positions."""
+    """Return a copy of a document with another value at a path of keys and positions."""
     changed = copy.deepcopy(contents)
     inside = changed
     for key in path[:-1]:

@@ -1,15 +1,15 @@
-"""How many random examples the test of a property gets."""
+"""The number of random examples that a property test gets."""
 
 from __future__ import annotations
 
 from hypothesis import settings
 
 PROFILES = {"few": 20, "many": 500}
-"""Examples of a test that does not say how many it needs, by profile: `make test-slow` asks for many."""
+"""Number of examples for tests that do not state one, by profile: `make test-slow` uses many."""
 
 
 def examples(count: int) -> int:
-    """Return how many examples a test gets that needs ``count``: so many where many are asked for, else two fifths.
+    """Return the number of examples for a test that needs ``count``: all in a thorough run, otherwise two fifths.
 
     Every run draws others, so that few of them find in many runs what many find in one.
     """

@@ -1,4 +1,4 @@
-"""Commands of the upstream scripts, and parts of what they are translated to."""
+"""Commands of the upstream scripts, and parts of their translations."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def plan_of(*parts: str) -> Plan:
 
 
 def config(*parts: str) -> dict[str, Any]:
-    """The YAML, as any reader of YAML has it."""
+    """Return the YAML as any parser reads it."""
     return yaml.safe_load(render_yaml(plan_of(*parts)))  # type: ignore[no-any-return]
 
 

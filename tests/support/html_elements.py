@@ -1,4 +1,4 @@
-"""The elements of a page, read without a browser."""
+"""The elements of a page, parsed without a browser."""
 
 from __future__ import annotations
 

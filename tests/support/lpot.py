@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# As the document of LPOT's DLRM example gives it.
+# As in the documentation of LPOT's DLRM example.
 SEED = """
 model:
   name: dlrm

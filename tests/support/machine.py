@@ -1,4 +1,4 @@
-"""What the machine does for each test in vain."""
+"""Avoids work of the machine that tests do not need."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cache
 
 
 def spare() -> None:
-    """Look up once what is installed, and wait for no disk.
+    """Look up the installed packages only once, and never wait for the disk.
 
     Every Trainer reads the entry points of all installed packages, which no test changes. Files that are synchronized
     outlast a machine that loses its power, which no test does; a process that is killed leaves the same files.

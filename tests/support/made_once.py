@@ -1,4 +1,4 @@
-"""Folders that one process of a run makes for all of them."""
+"""Folders that one process of a test run makes for all of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 
 def made_once(folders: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
-    """Return a folder that the first process of xdist to ask for it makes; the others wait for it, and read it.
+    """Return a folder made by the first xdist process that asks for it; the others wait and then read it.
 
     Args:
         folders: the temporary folders of this process.

@@ -1,4 +1,4 @@
-"""Names of tests that are equal in every process: xdist refuses a run in which two processes name one differently."""
+"""Names of tests must be equal in every process: xdist refuses a run in which two processes name a test differently."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _ADDRESS = re.compile(r"0x[0-9a-f]{8,}")
 
 
 def refuse_addresses(names: Iterable[str]) -> None:
-    """Refuse names that show where an object lies in memory.
+    """Refuse names that contain the memory address of an object.
 
     Raises:
         pytest.UsageError: lists them.

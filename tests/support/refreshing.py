@@ -1,4 +1,4 @@
-"""A model whose tables have several blocks, artifacts of it, and models that were trained further."""
+"""A model whose tables have several blocks, artifacts of it, and models trained further."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def refresh(model: DLRM, base: Path, output: Path, **options: bool) -> Outcome:
 
 
 def changed(model: DLRM, change: Callable[[list[torch.Tensor]], object]) -> DLRM:
-    """A copy whose tables and Linears were trained further."""
+    """Return a copy whose tables and Linears were trained further."""
     copy = tiny.model(0, model.architecture)
     copy.load_state_dict(model.state_dict())
     with torch.no_grad():
@@ -66,7 +66,7 @@ def changed(model: DLRM, change: Callable[[list[torch.Tensor]], object]) -> DLRM
 
 
 def quantized(model: DLRM, recipe_of: Artifact) -> Int8DLRM:
-    """What a quantization as a whole gives by the recipe of an artifact."""
+    """Return the result of a full quantization with the recipe of an artifact."""
     from dlrm_pl.quantization.recipe import Recipe
 
     recipe = Recipe.from_dict(recipe_of.manifest.recipe)
@@ -105,7 +105,7 @@ def scattered(tables: list[torch.Tensor]) -> None:
 
 
 def runs(tables: list[torch.Tensor]) -> None:
-    """Change some rows beside each other, over the border of two blocks, and the last."""
+    """Change some adjacent rows, across the border of two blocks, and the last row."""
     tables[0][250:300] *= 1.5
     tables[2][-3:] = 0
 

@@ -1,4 +1,4 @@
-"""Small segments of rows, so that small tables have several."""
+"""Small segments of rows, so that even small tables have several."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ import dlrm_pl.model.checkpoints.checksum as checksum
 
 
 def read_in_segments(patch: pytest.MonkeyPatch, size: int) -> None:
-    """Let weights be read and packed in segments of so many bytes of rows, with a digest for each row."""
+    """Let weights be read and packed in segments of that many bytes of rows, with a digest for each row."""
     patch.setattr(blocks, "_BLOCK_BYTES", 1)
     patch.setattr(checksum, "_SEGMENT_BYTES", size)

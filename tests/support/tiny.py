@@ -1,4 +1,4 @@
-"""Small models and batches that several tests share; made in memory, seeded."""
+"""Small models and batches for several tests; made in memory, seeded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def model(seed: int = 0, architecture: Architecture = ARCHITECTURE) -> DLRM:
 
 
 def batches(count: int, rows: int, seed: int = 1, architecture: Architecture = ARCHITECTURE) -> list[ClickBatch]:
-    """Labels follow the model of seed 0, so that its AUROC is well above one half."""
+    """Make batches whose labels follow the model of seed 0, so that its AUROC is well above one half."""
     truth = model(0, architecture)
     rng = torch.Generator().manual_seed(seed)
     result = []
@@ -29,7 +29,7 @@ def batches(count: int, rows: int, seed: int = 1, architecture: Architecture = A
 
 
 def bags(count: int, rows: int, seed: int = 1, architecture: Architecture = ARCHITECTURE) -> list[ClickBatch]:
-    """Batches with bags of 0 to 3 rows; labels as in ``batches``."""
+    """Make batches with bags of 0 to 3 rows; labels as in ``batches``."""
     rng = torch.Generator().manual_seed(seed)
     result = []
     for batch in batches(count, rows, seed, architecture):
@@ -49,5 +49,5 @@ def _labelled(batch: ClickBatch, truth: DLRM, rng: torch.Generator) -> ClickBatc
 
 
 def as_multi_hot(batch: ClickBatch) -> ClickBatch:
-    """The same batch in the general layout, with bags of one."""
+    """Return the same batch in the general layout, with bags of one."""
     return batch._replace(indices=batch.indices.flatten(), offsets=torch.arange(batch.indices.numel() + 1))

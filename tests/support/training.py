@@ -35,19 +35,19 @@ def make_module(seed: int = 0, **changes: Any) -> DLRMModule:
 
 
 def click_module(data: DLRMDataModule, dim: int = 4, **options: Any) -> DLRMModule:
-    """A seeded module for a dataset, as small as they are made."""
+    """Make a seeded, minimal module for a dataset."""
     torch.manual_seed(0)
     return DLRMModule(data.table_sizes, embedding_dim=dim, bottom_mlp=(13, dim), top_mlp=(1,), **options)
 
 
 def quiet_trainer(**options: Any) -> DLRMTrainer:
-    """A trainer on the CPU that prints and logs nothing, with these options."""
+    """Make a CPU trainer that prints and logs nothing, with these options."""
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
     return DLRMTrainer(**({"accelerator": "cpu"} | quiet | options))
 
 
 def make_batches(count: int, b: int = 16, seed: int = 0) -> list[ClickBatch]:
-    """A click when the first category is odd and the first dense feature positive, or neither: the pair decides."""
+    """Make batches with a click if the first category is odd and the first dense feature positive, or neither."""
     rng = np.random.default_rng(seed)
     batches = []
     for _ in range(count):
@@ -85,7 +85,7 @@ def assert_same_weights(one: DLRMModule, other: DLRMModule) -> None:
 
 
 class FakeData(pl.LightningDataModule):
-    """A data module that says what dataset it has."""
+    """A data module that states its dataset."""
 
     def __init__(self, sizes: list[int], fingerprint: str) -> None:
         super().__init__()

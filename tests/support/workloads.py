@@ -1,4 +1,4 @@
-"""Trainings to make plans for."""
+"""Trainings for which plans are made."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ TERABYTE = (
 
 
 def workload(table_sizes: Sequence[int] = (1000, 500, 200, 50, 7), dim: int = 16, **options: Any) -> Workload:
-    """A training of a small DLRM with these tables."""
+    """Return a training of a small DLRM with these tables."""
     architecture = Architecture(table_sizes=tuple(table_sizes), embedding_dim=dim, bottom_mlp=(4, dim), top_mlp=(8, 1))
     return Workload(architecture, **options)
 
 
 def terabyte() -> Workload:
-    """MLPerf's training of the Terabyte logs."""
+    """Return MLPerf's training on the Terabyte logs."""
     return Workload(
         Architecture(
             table_sizes=TERABYTE, embedding_dim=128, bottom_mlp=(4, 512, 256, 128), top_mlp=(1024, 1024, 512, 256, 1)

@@ -1,4 +1,4 @@
-"""Checkpoints with other entries than fit wrote."""
+"""Checkpoints with entries that fit did not write."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 
 def changed(saved: Path, path: Path, **changes: Any) -> Path:
-    """A copy of the checkpoint with other entries; None takes one away."""
+    """Return a copy of the checkpoint with other entries; None removes one."""
     checkpoint = torch.load(saved, weights_only=True) | changes
     torch.save({name: value for name, value in checkpoint.items() if value is not None}, path)
     return path

@@ -1,4 +1,4 @@
-"""Pickles that would make a folder if they were run by Python, one for each way to name what is called."""
+"""Pickles that would create a folder if Python ran them, one for each way to name the called function."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def newobj(proof: str) -> bytes:
 
 
 def build(proof: str) -> bytes:
-    """An allowed global, whose state is to make it another."""
+    """An allowed global whose state would turn it into another."""
     return b"\x80\x02ccollections\nOrderedDict\n)R}X\x08\x00\x00\x00__call__cposix\nmkdir\nsb."
 
 
@@ -46,4 +46,4 @@ HOSTILE: dict[str, tuple[Callable[[str], bytes], str]] = {
     "EXT2": (extension(b"\x83\x05\x01"), r"entry 261 .*EXT2"),
     "EXT4": (extension(b"\x84\x05\x00\x00\x01"), r"entry 16777221 .*EXT4"),
 }
-"""Function of the path of that folder, and a pattern of what the error says."""
+"""Function of the path of that folder, and a pattern of the error message."""

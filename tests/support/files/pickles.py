@@ -1,4 +1,4 @@
-"""Files of torch written by hand, around any pickle."""
+"""Torch files written by hand around any pickle."""
 
 from __future__ import annotations
 

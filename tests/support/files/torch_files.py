@@ -1,4 +1,4 @@
-"""Files in torch's formats, made without the package: also of many gigabytes, of which the disk holds a few pages."""
+"""Files in torch's formats, made without the package: also many gigabytes, of which few pages are stored on disk."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 
 @dataclass(frozen=True, eq=False)
 class Sparse:
-    """A float32 table whose rows are zero, except for some: a hole in the file."""
+    """A float32 table whose rows are mostly zero: a hole in the file."""
 
     shape: tuple[int, int]
     rows: Mapping[int, torch.Tensor] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class _Data:
 
 
 class _LegacyPickler(pickle.Pickler):
-    """Writes float32 tensors as torch before 1.6 did, whatever their size."""
+    """Writes float32 tensors of any size as torch before 1.6 did."""
 
     def __init__(self, handle: BinaryIO) -> None:
         super().__init__(handle, protocol=2)
@@ -95,7 +95,7 @@ def _save_legacy(contents: dict[str, Any], path: Path) -> None:
 
 
 def _save_zip(contents: dict[str, Any], path: Path) -> None:
-    """By torch itself, which leaves holes for tensors without data; then the data is put into them."""
+    """Let torch write the file with holes for tensors without data, then fill the holes with data."""
     tensors: list[torch.Tensor | Sparse] = []
 
     def fake(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""State dicts with TorchRec's names, made by plain torch; their weights are random numbers of a seed."""
+"""State dicts with TorchRec's names, made with plain torch; their weights are seeded random numbers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ V2 = Architecture((6, 5, 9), 4, (3, 8, 4), (7, 5, 1), interaction="dcn", cross_l
 
 
 def torchrec_state(shape: Architecture, prefix: str = "") -> dict[str, Tensor]:
-    """The state dict of TorchRec's model of this shape; its weights are drawn from 0 to 1."""
+    """Return the state dict of TorchRec's model of this shape, with weights drawn from 0 to 1."""
     rng = torch.Generator().manual_seed(3)
     tables = [TABLE_NAME.format(table) for table in range(shape.num_tables)]
     with torch.device("meta"):

@@ -1,4 +1,4 @@
-"""Settings by which huggingface_hub talks to the Hub of the tests, and to nothing else."""
+"""Settings that make huggingface_hub use the tests' Hub and nothing else."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.support.hub.server import TOKEN, Hub
 
 
 def use_hub(hub: Hub, cache: Path, patch: pytest.MonkeyPatch, token: str | None = TOKEN) -> None:
-    """Let the library of this process use a Hub with a cache and a token of its own."""
+    """Let the library of this process use a Hub, with its own cache and token."""
     path = constants.HUGGINGFACE_CO_URL_TEMPLATE.removeprefix(constants.ENDPOINT)
     patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + path)
     patch.setattr(constants, "ENDPOINT", hub.url)
@@ -26,7 +26,7 @@ def use_hub(hub: Hub, cache: Path, patch: pytest.MonkeyPatch, token: str | None 
 
 
 def environment(hub: Hub, cache: Path, **more: str) -> dict[str, str]:
-    """The same for a process of its own."""
+    """Return the same settings as environment variables for another process."""
     return {
         "HF_ENDPOINT": hub.url,
         "HF_HOME": str(cache),

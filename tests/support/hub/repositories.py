@@ -1,4 +1,4 @@
-"""Repositories of models in memory: commits of files, branches, large files by their checksum."""
+"""Model repositories in memory: commits of files, branches, and large files by their checksum."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class HubRefusalError(Exception):
-    """A request that the Hub refuses, with the status and the code of its answer."""
+    """A request that the Hub refuses, with the status and error code of its response."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -19,7 +19,7 @@ class HubRefusalError(Exception):
 
 @dataclass(frozen=True)
 class Blob:
-    """A file; a large one is known by its SHA-256, another one by git's hash."""
+    """A file; large ones are identified by their SHA-256, others by git's hash."""
 
     content: bytes
     large: bool
@@ -71,15 +71,15 @@ class Repository:
         return self.commits[self.resolve(revision)]
 
     def names(self, revision: str = "main") -> set[str]:
-        """All files but the one that every repository begins with."""
+        """Return all files except the one with which every repository begins."""
         return self.tree(revision).keys() - {".gitattributes"}
 
     def write(self, name: str, content: bytes) -> None:
-        """Commit a file, as somebody else would."""
+        """Commit a file as another user would."""
         self.add(self.tree() | {name: Blob(content, False)}, f"write {name}", "main")
 
     def commit(self, revision: str, lines: list[dict[str, Any]], stored: dict[str, bytes], as_pr: bool) -> str:
-        """Carry out the lines of a request to commit."""
+        """Execute the lines of a commit request."""
         parent = self.resolve(revision)
         head = next(line["value"] for line in lines if line["key"] == "header")
         if head.get("parentCommit") not in (None, parent):

@@ -1,4 +1,4 @@
-"""The HTTP interface of the Hugging Face Hub, as far as huggingface_hub calls it to upload and download a model."""
+"""The part of the Hugging Face Hub's HTTP interface that huggingface_hub uses to upload and download a model."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ class Hub(ThreadingHTTPServer):
 
     @property
     def cdn_url(self) -> str:
-        """Another host, as large files have, so that what the Hub itself says of them is read from the redirect."""
+        """Another host, as for large files, so that the Hub's own statements about them are read from the redirect."""
         return f"http://localhost:{self.server_port}"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that ends a download early is no error."""
+        """A client that ends a download early is not an error."""
 
     def uploaded(self) -> bool:
-        """Whether anything was sent that stays."""
+        """Tell whether anything was permanently uploaded."""
         return any(re.match(r"(PUT|POST .*/(commit|branch)/|POST /api/repos)", request) for request in self.requests)
 
 
@@ -189,7 +189,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._json({"transfer": "basic", "objects": [self._upload_of(one) for one in json.loads(self.body)["objects"]]})
 
     def _upload_of(self, wanted: dict[str, Any]) -> dict[str, Any]:
-        """Where to send a large file, unless it is there."""
+        """Return where to upload a large file, unless it already exists."""
         oid, size = wanted["oid"], wanted["size"]
         if oid in self.server.stored:
             return {"oid": oid, "size": size}

@@ -1,4 +1,4 @@
-"""Columns of any kind, random records of them, and dataset folders."""
+"""Columns of any kind, random records for them, and dataset folders."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MIXED = Columns(
         SparseColumn(name="seen", kind="integer", ids="modulo", rows=7, at_most=3),
     ),
 )
-"""Each transform, kind, way to ids and kind of list."""
+"""Every transform, kind, id method and kind of list."""
 
 
 @st.composite
@@ -55,12 +55,12 @@ def any_columns(draw: st.DrawFn) -> Columns:
 
 
 def sizes_of(columns: Columns, size: int = 6) -> list[int]:
-    """Numbers of rows of the tables, where the columns do not state them."""
+    """Return the tables' numbers of rows, for columns that do not state them."""
     return [column.rows or size for column in columns.sparse]
 
 
 def random_records(columns: Columns, rows: int, seed: int = 0) -> Records:
-    """Records as preprocessing could have written them."""
+    """Return records that preprocessing could have written."""
     rng = np.random.default_rng(seed)
     records = np.empty((rows, columns.record_ints), np.int32)
     records[:, 0] = rng.integers(0, 2, rows)
@@ -78,7 +78,7 @@ def random_records(columns: Columns, rows: int, seed: int = 0) -> Records:
 
 
 def write_dataset(folder: Path, columns: Columns, rows: int = 300) -> DatasetFolder:
-    """A dataset folder with random records and dictionaries."""
+    """Write a dataset folder with random records and dictionaries."""
     folder.mkdir(exist_ok=True)
     values: list[Any] = []
     for column, size in zip(columns.sparse, sizes_of(columns), strict=True):

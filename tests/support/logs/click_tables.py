@@ -1,4 +1,4 @@
-"""Small click logs as CSV, Parquet and Arrow files: one in the shape of Avazu's, and one with lists, floats and texts.
+"""Small click logs as CSV, Parquet and Arrow files: one shaped like Avazu's, one with lists, floats and strings.
 
 Clicks depend on the features, so that a model can learn something from a few thousand rows.
 """
@@ -33,7 +33,7 @@ SHOP = Columns(
         SparseColumn(name="slot", kind="integer", ids="modulo", rows=7),
     ),
 )
-"""The columns of ``shop_table``: two of them lists, and each way to ids once."""
+"""The columns of ``shop_table``: two of them are lists, and each id method occurs once."""
 
 _OF_AVAZU = Columns.read("avazu")
 AVAZU = Columns(
@@ -58,7 +58,7 @@ TAGS = ["new", "sale", "größer", "скидка", "特価", "خصم", "🔥", "
 
 
 def avazu_table(rows: int, seed: int = 1, first_day: int = 21) -> pa.Table:
-    """A day of clicks with the columns of Avazu's challenge of 2014, and one more; ``hour`` is YYMMDDHH."""
+    """A day of clicks with the columns of Avazu's challenge of 2014 and one more; ``hour`` is YYMMDDHH."""
     rng = np.random.default_rng(seed)
     sites, apps, models = rng.integers(0, 60, rows), rng.integers(0, 25, rows), rng.integers(0, 90, rows)
     position = rng.choice([0, 1, 2, 7], rows, p=[0.7, 0.25, 0.03, 0.02])
@@ -100,7 +100,7 @@ def avazu_table(rows: int, seed: int = 1, first_day: int = 21) -> pa.Table:
 
 
 def shop_table(rows: int, seed: int = 1, day: int = 1) -> pa.Table:
-    """A day of clicks with the columns of ``SHOP`` and a time; every column but the label has missing values."""
+    """A day of clicks with the columns of ``SHOP`` and a time; all columns but the label have missing values."""
     rng = np.random.default_rng(seed)
     city, product = rng.integers(0, len(CITIES), rows), rng.integers(-30, 30, rows)
     price, age = rng.normal(50, 20, rows).astype(np.float32), rng.integers(-1, 90, rows)
@@ -133,7 +133,7 @@ def shop_table(rows: int, seed: int = 1, day: int = 1) -> pa.Table:
 
 
 def write_csv(table: pa.Table, path: Path, delimiter: str = ",") -> Path:
-    """A text file with a header; missing values are empty fields, and an empty text is ``""``."""
+    """Write a text file with a header; missing values are empty fields, and an empty string is ``""``."""
     options = pyarrow.csv.WriteOptions(delimiter=delimiter, quoting_style="needed")
     with pa.CompressedOutputStream(str(path), "gzip") if path.suffix == ".gz" else path.open("wb") as file:
         pyarrow.csv.write_csv(table, file, options)
@@ -141,7 +141,7 @@ def write_csv(table: pa.Table, path: Path, delimiter: str = ",") -> Path:
 
 
 def write_parquet(tables: list[pa.Table], folder: Path, rows_a_group: int = 1000) -> Path:
-    """A folder with one file a table, in the order of their names."""
+    """Write a folder with one file per table, named in order."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, table in enumerate(tables):
         pyarrow.parquet.write_table(table, folder / f"part-{number:03d}.parquet", row_group_size=rows_a_group)
@@ -149,7 +149,7 @@ def write_parquet(tables: list[pa.Table], folder: Path, rows_a_group: int = 1000
 
 
 def write_arrow(tables: list[pa.Table], folder: Path) -> Path:
-    """The same as Arrow files."""
+    """Write the same as Arrow files."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, table in enumerate(tables):
         pyarrow.feather.write_feather(table, str(folder / f"part-{number:03d}.arrow"), compression="zstd")

@@ -16,7 +16,7 @@ ROWS = (30, 41, 27)
 
 @dataclass(frozen=True)
 class DaysWritten:
-    """What the files of a folder hold, of each day.
+    """The contents of a folder's files, for each day.
 
     Attributes:
         dense: float32 ``[n, N]``.
@@ -40,7 +40,7 @@ def write_days(
     num_dense: int = 3,
     seed: int = 0,
 ) -> DaysWritten:
-    """Write days with single ids, which go beyond the tables; or with bags, which do not."""
+    """Write days with single ids, which exceed the table sizes, or with bags, which do not."""
     folder.mkdir(parents=True, exist_ok=True)
     rng, written = np.random.default_rng(seed), DaysWritten([], [], [], [])
     for day, count in enumerate(rows):

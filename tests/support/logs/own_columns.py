@@ -1,4 +1,4 @@
-"""Logs of other columns than Criteo's, and what the commands make of them."""
+"""Logs with columns other than Criteo's, and the results of the commands for them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.commands import run, write_config
 
 @dataclass(frozen=True)
 class Log:
-    """Files of clicks, one table a day, and the folder of what is made of them."""
+    """Files of clicks, one table per day, and the folder for the results."""
 
     raw: Path
     columns: Path
@@ -53,10 +53,10 @@ def preprocess(log: Log, output: Path, *options: object) -> None:
 
 
 def fit(log: Log) -> None:
-    """Train and quantize; so few rows may leave the certificate undecided."""
+    """Train and quantize; with so few rows the certificate may be undecided."""
     write_config(log.folder, log.dataset, criterion={"relative": 0.2}, max_trials=2, with_vocabulary=True)
     settings = yaml.safe_load(log.config.read_text())
-    # 0: the number of dense columns, whatever it is. Adagrad learns from a few thousand rows.
+    # 0 stands for the number of dense columns. Adagrad can learn from a few thousand rows.
     settings["model"] |= {"bottom_mlp": [0, 16, 8], "optimizer": "adagrad", "learning_rate": 0.05}
     log.config.write_text(yaml.safe_dump(settings))
     before = Path.cwd()
@@ -68,7 +68,7 @@ def fit(log: Log) -> None:
 
 
 def plain(columns: Columns) -> dict[str, Any]:
-    """Columns as the slow reference takes them."""
+    """Return columns in the form that the slow reference takes."""
     return {
         "label": columns.label,
         "dense": [asdict(column) for column in columns.dense],
@@ -77,7 +77,7 @@ def plain(columns: Columns) -> dict[str, Any]:
 
 
 def expected_records(columns: Columns, days: list[pa.Table], train_only: bool = False, least: int = 1) -> list[Any]:
-    """The records of each day, value by value, and the values of each table."""
+    """Return the records of each day, computed value by value, and the values of each table."""
     stated = plain(columns)
     rows = [day.to_pylist() for day in days]
     seen = [row for day in (rows[:-1] if train_only else rows) for row in day]

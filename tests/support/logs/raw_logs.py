@@ -1,4 +1,4 @@
-"""Raw logs for tests: lines of every legal form, and files of days."""
+"""Raw logs for tests: lines of every legal form, and day files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dlrm_pl.data.preprocessing.options import PreprocessOptions
 
 GOOD = b"1\t" + b"\t".join([b"5"] * 13) + b"\t" + b"\t".join([b"0a1b2c3d"] * 26)
 
-# Many chunks, checkpoints and buckets on little data.
+# Many chunks, checkpoints and buckets from little data.
 MANY = PreprocessOptions(memory_bytes=16 << 20, checkpoint_bytes=150_000, workers=16)
 
 _dense = st.one_of(st.just(b""), st.integers(-3, 2**31 - 1).map(lambda value: str(value).encode()))
@@ -32,7 +32,7 @@ line = _row.map(lambda parts: b"\t".join([parts[0], *parts[1], *parts[2]]))
 
 
 def write_days(folder: Path, days: list[list[bytes]], newline: bytes = b"\n", compress: bool = False) -> Path:
-    """Day files, every other one with a last newline; returns their prefix."""
+    """Write day files, every other one with a final newline; returns their prefix."""
     folder.mkdir(exist_ok=True)
     for number, lines in enumerate(days):
         text = newline.join(lines) + (newline if number % 2 else b"")
@@ -42,7 +42,7 @@ def write_days(folder: Path, days: list[list[bytes]], newline: bytes = b"\n", co
 
 
 def random_lines(rows: int, seed: int, values: int = 200) -> list[bytes]:
-    """Lines with some fields missing; column C26 tells every row from every other of the same seed."""
+    """Return lines with some fields missing; column C26 differs in every line of the same seed."""
     rng = np.random.default_rng(seed)
     labels, dense = rng.random(rows) < 0.3, rng.integers(-2, 5000, (rows, 13))
     sparse = rng.integers(0, values, (rows, 26)) * 7919
@@ -62,12 +62,12 @@ def random_lines(rows: int, seed: int, values: int = 200) -> list[bytes]:
 
 
 def read(folder: Path) -> dict[str, list[list[int]]]:
-    """The records of each split."""
+    """Return the records of each split."""
     return {name: open_records(folder / split_file_name(name)).tolist() for name in ("train", "test", "val")}  # type: ignore[arg-type]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """All files of a dataset but for the times in zip archives: the arrays of those, the bytes of others."""
+    """Return all files of a dataset without times: the arrays of zip archives, the bytes of others."""
     found = {}
     for path in sorted(folder.iterdir()):
         if path.suffix == ".npz":
@@ -79,5 +79,5 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def use_engine(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let ``preprocess`` parse with the ``numpy`` engine, or with the ``native`` one where it is built."""
+    """Let ``preprocess`` parse with the ``numpy`` engine, or with the ``native`` one if it is built."""
     monkeypatch.setattr(log_run, "engine", numpy_engine.NumPyEngine if name == "numpy" else numpy_engine.engine)

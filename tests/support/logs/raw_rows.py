@@ -1,4 +1,4 @@
-"""Rows of plain values as a source would give them."""
+"""Rows of plain values in the form that a source returns."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from dlrm_pl.data.lookup.strings import Strings
 
 
 def raw_rows(columns: Columns, rows: Sequence[Sequence[Any]]) -> RawRows:
-    """Rows of (label, dense values, sparse values); None is a missing value, and lists are lists."""
+    """Return rows of (label, dense values, sparse values); None is a missing value, and lists are lists."""
     label = np.array([row[0] for row in rows], np.int32)
     fields = list(zip(*(row[1:] for row in rows), strict=True))
     dense, sparse = [], []
     for column, values in zip(columns.dense, fields, strict=False):
         dtype = np.float32 if column.type == "float" else np.int64
-        array = np.array([77 if value is None else value for value in values], dtype)  # 77 means nothing.
+        array = np.array([77 if value is None else value for value in values], dtype)  # 77 is arbitrary.
         dense.append(RawDense(array, _missing(values)))
     for spec, values in zip(columns.sparse, fields[columns.num_dense :], strict=True):
         offsets, elements = None, list(values)

@@ -1,4 +1,4 @@
-"""A dataset of columns of many kinds, and raw values of rows for them."""
+"""A dataset with many kinds of columns, and raw values of rows for it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ VALUES: dict[str, list[Any]] = {
 
 
 def write_folder(folder: Path, columns: Columns = COLUMNS, tables: Sequence[Any] = TABLES) -> DatasetFolder:
-    """A dataset of these columns, with two rows in each split."""
+    """Write a dataset with these columns and two rows in each split."""
     folder.mkdir()
     Vocabulary(tables, columns).save(folder)
     for split in SPLITS:

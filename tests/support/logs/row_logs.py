@@ -1,4 +1,4 @@
-"""Small logs of files with named columns: options of ``preprocess``, and comparison with the reference."""
+"""Small logs in files with named columns: options of ``preprocess``, and comparison with the reference."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from tests.support.logs.click_tables import SHOP
 FEW = PreprocessOptions(
     columns=SHOP, split_by="time", vocabulary="train_only", min_count=2, bad_rows=0.01, workers=1, subsample_rate=0.1
 )
-"""One thread, and no checkpoint."""
+"""One thread and no checkpoint."""
 
 MANY = replace(FEW, memory_bytes=16 << 20, checkpoint_bytes=40_000, workers=3)
-"""The same dataset, with many checkpoints and buckets on little data."""
+"""The same dataset with many checkpoints and buckets from little data."""
 
 
 def plain(columns: Columns) -> dict[str, Any]:
-    """Columns as the reference takes them."""
+    """Return columns in the form that the reference takes."""
     return asdict(columns)
 
 
 def split_rows(folder: DatasetFolder, split: Split) -> list[list[int]]:
-    """The records of a split."""
+    """Return the records of a split."""
     return open_records(folder.split_path(split), folder.columns).tolist()  # type: ignore[no-any-return]
 
 
 def values_of(folder: DatasetFolder) -> list[list[Any] | None]:
-    """The values of each table; None for one without a dictionary."""
+    """Return the values of each table; None for one without a dictionary."""
     return [
         values.to_list() if isinstance(values, Strings) else None if values is None else values.tolist()
         for values in folder.vocabulary().values
@@ -42,7 +42,7 @@ def values_of(folder: DatasetFolder) -> list[list[Any] | None]:
 
 
 def check(folder: DatasetFolder, days: Sequence[Sequence[dict[str, Any]]], options: PreprocessOptions) -> None:
-    """Compare a dataset with what the reference makes of its rows."""
+    """Compare a dataset with the reference's result for its rows."""
     train = [row for day in days[:-1] for row in day]
     last = list(days[-1])
     only_train = options.vocabulary == "train_only"

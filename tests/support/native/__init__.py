@@ -1,1 +1,1 @@
-"""What the native engines take, and what other libraries make of it."""
+"""Inputs of the native engines, and reference results of other libraries."""

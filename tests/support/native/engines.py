@@ -1,4 +1,4 @@
-"""Trainings by each engine, and what they leave."""
+"""Trainings with each engine, and their results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ needs_native = pytest.mark.skipif(not levels("fp32"), reason="the native trainin
 
 
 class Seen(pl.Callback):
-    """The loss, the learning rate and the counters after each batch."""
+    """Records the loss, the learning rate and the counters after each batch."""
 
     def __init__(self) -> None:
         self.losses: list[float] = []
@@ -34,7 +34,7 @@ class Seen(pl.Callback):
 def trained(
     engine: str, *, module: dict[str, Any] | None = None, batches: Any = None, **options: Any
 ) -> tuple[DLRMModule, Seen]:
-    """Train a small module by an engine under Lightning's own Trainer."""
+    """Train a small module with an engine under Lightning's own Trainer."""
     seen, made = Seen(), make_module(engine=engine, **module or {})
     callbacks = [seen, *options.pop("callbacks", [])]
     make_trainer(callbacks=callbacks, **options).fit(made, loader(make_batches(12) if batches is None else batches))
@@ -42,6 +42,6 @@ def trained(
 
 
 def assert_close(one: DLRMModule, other: DLRMModule, *, rtol: float = 1e-4, atol: float = 1e-6) -> None:
-    """The weights of two modules agree to the order of sums."""
+    """Check that the weights of two modules agree up to the order of sums."""
     for (name, a), (_, b) in zip(one.state_dict().items(), other.state_dict().items(), strict=True):
         torch.testing.assert_close(a, b, rtol=rtol, atol=atol, msg=lambda text, name=name: f"{name}: {text}")

@@ -1,4 +1,4 @@
-"""Chains of Linears and lookups as the kernels take them, with what NumPy makes of them."""
+"""Chains of Linears and lookups in the form that the kernels take, with NumPy's results."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SLOW_CHECKS = settings(
 
 
 class Chain:
-    """Random layers, for the op and for the reference."""
+    """Random layers for the op and for the reference."""
 
     def __init__(self, widths: list[int], seed: int) -> None:
         rng = np.random.default_rng(seed)
@@ -50,7 +50,7 @@ class Chain:
 
 
 class Crossed:
-    """Random lookups with a cross network behind them, for the op and for the reference."""
+    """Random lookups followed by a cross network, for the op and for the reference."""
 
     def __init__(self, lookups: Lookups, layers: int, rank: int, seed: int) -> None:
         rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""Native training steps of small models, and the same steps by torch in float64."""
+"""Native training steps of small models, and the same steps with torch in float64."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def linears(mlp: nn.Module) -> list[nn.Linear]:
 def a_batch(
     architecture: Architecture, size: int, seed: int, *, multi_hot: bool = False, longest: int = 3
 ) -> ClickBatch:
-    """A batch with duplicates in every table, and empty bags and some of ``longest`` rows if multi-hot."""
+    """Return a batch with duplicates in every table; multi-hot: also empty bags and some of ``longest`` rows."""
     rng = torch.Generator().manual_seed(seed)
     dense = torch.rand(size, architecture.bottom_mlp[0], generator=rng)
     labels = (torch.rand(size, generator=rng) < 0.4).float()

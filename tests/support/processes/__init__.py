@@ -1,1 +1,1 @@
-"""What several processes do together, and what is killed in the middle."""
+"""Tests of several processes, and of processes that are killed."""

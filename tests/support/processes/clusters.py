@@ -1,4 +1,4 @@
-"""A cluster in this process: its tasks run one after the other, in another order than they were started in."""
+"""A cluster in this process: its tasks run one after the other, but not in the order in which they were started."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dlrm_pl.data.preprocessing.cluster.ray_cluster import Machine, Note
 
 
 class ClusterHere:
-    """Stands for ``RayCluster``.
+    """A stand-in for ``RayCluster``.
 
     Args:
         machines: number of machines.
@@ -39,7 +39,7 @@ class ClusterHere:
     ) -> int:
         handle = len(self.names)
         self.names.append(name)
-        # As the tasks of a cluster get them.
+        # In the form that the tasks of a cluster get them.
         self._started[handle] = name, pickle.dumps((function, arguments))
         return handle
 

@@ -1,4 +1,4 @@
-"""Import what programs need, then fork a process for each: run as a program itself, see ``forked``."""
+"""Import what programs need, then fork a process for each; runs as a program itself, see ``forked``."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _report(waiting: selectors.BaseSelector, key: selectors.SelectorKey) -> None
 
 
 def run(program: dict[str, Any]) -> None:
-    """Be the program: its environment, folder, arguments and code."""
+    """Become the program: set its environment, folder and arguments, and run its code."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(program["environment"])

@@ -1,4 +1,4 @@
-"""Programs that begin with torch, Lightning and the package already imported.
+"""Programs that start with torch, Lightning and the package already imported.
 
 A process that imports them takes about six seconds of the processor before its first line, twice what most of them
 take for what they are tested for. Here one process imports them, once for all tests of a run, and each program is a
@@ -33,7 +33,7 @@ _SHARDED = ["torchrec", "dlrm_pl.distributed.strategy"]
 
 
 class Forked:
-    """A program that was started, with the methods of ``subprocess.Popen`` that tests need."""
+    """A started program, with the methods of ``subprocess.Popen`` that tests need."""
 
     def __init__(
         self,
@@ -62,36 +62,36 @@ class Forked:
         self.pid: int = STATUS.unpack(server.recv(STATUS.size))[0]
 
     def poll(self) -> int | None:
-        """The status, once the program has ended."""
+        """Return the status once the program has ended."""
         return self._status(0)
 
     def wait(self, timeout: float) -> int:
-        """Wait for the program; returns its status, minus the signal's number if one ended it."""
+        """Wait for the program; returns its status, or minus the signal's number if a signal ended it."""
         status = self._status(timeout)
         if status is None:
             raise subprocess.TimeoutExpired("a forked program", timeout)
         return status
 
     def communicate(self, timeout: float) -> tuple[str, str]:
-        """Wait for the program; returns what it wrote to stdout and to stderr."""
+        """Wait for the program; returns its stdout and stderr."""
         self.wait(timeout)
         return self.output(), self.errors()
 
     def output(self) -> str:
-        """What it has written to stdout until now."""
+        """Return its stdout so far."""
         return self._text(0)
 
     def errors(self) -> str:
-        """What it has written to stderr until now."""
+        """Return its stderr so far."""
         return self._text(1)
 
     def send_signal(self, number: int) -> None:
-        """Send it a signal, if it has not ended."""
+        """Send a signal if it has not ended."""
         if self.poll() is None:
             os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """Kill it, if it has not ended."""
+        """Kill it if it has not ended."""
         self.send_signal(signal.SIGKILL)
 
     def _status(self, timeout: float) -> int | None:
@@ -117,7 +117,7 @@ def forked_command(*arguments: object, environment: Mapping[str, str] | None = N
 
 
 def torchrun_environments(count: int) -> list[dict[str, str]]:
-    """The variables by which torchrun tells each of ``count`` processes of its others."""
+    """Return the variables by which torchrun tells each of ``count`` processes about the others."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
@@ -138,7 +138,7 @@ def torchrun_environments(count: int) -> list[dict[str, str]]:
 
 @cache
 def _server() -> socket.socket:
-    """The connection to the process that forks: the processes of one run of xdist share it."""
+    """Return the connection to the forking process, which all processes of one xdist run share."""
     name = f"\0programs of {os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}"
     while True:
         started = None

@@ -1,4 +1,4 @@
-"""Runs of preprocessing that end at a checkpoint as if they were killed."""
+"""Runs of preprocessing that end at a checkpoint as if they had been killed."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from dlrm_pl.data.preprocessing.checkpoint import CheckpointFolder
 
 
 class Killed(BaseException):
-    """Stands for a signal that nobody survives."""
+    """A stand-in for a signal that kills the process."""
 
 
 @contextmanager
 def killed_at_checkpoint(number: int, *, before: bool) -> Iterator[None]:
-    """End the run inside a ``with`` block before or after one of its checkpoints, and tidy nothing up."""
+    """End the run inside a ``with`` block before or after one of its checkpoints, without any cleanup."""
     commits = itertools.count()
     real = CheckpointFolder.commit
 

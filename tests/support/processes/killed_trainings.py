@@ -1,4 +1,4 @@
-"""Trainings that are killed again and again, and go on each time from their last checkpoint.
+"""Trainings that are killed repeatedly, and resume each time from their last checkpoint.
 
 Run as a program, which imports what takes seconds once, and makes a child for each training. It prints how many times
 it killed one, and fails if the weights, the optimizer's state, the losses or the metrics are not, bit for bit, those of
@@ -32,7 +32,7 @@ from tests.support.training import click_module, quiet_trainer
 
 @dataclass(frozen=True)
 class Training:
-    """What is trained, and how its checkpoints are saved."""
+    """The training's settings, and how its checkpoints are saved."""
 
     engine: str = "torch"
     optimizer: str = "sgd"
@@ -49,7 +49,7 @@ class Training:
     kills: int = 3
 
     def fit(self, data: Path, folder: Path, *callbacks: pl.Callback) -> None:
-        """Train from the last checkpoint, if there is one, and leave the result in ``result.pt``."""
+        """Train from the last checkpoint, if there is one, and save the result in ``result.pt``."""
         every: dict[str, Any] = {"every_n_train_steps": 5}
         if self.by_time:
             every = {"train_time_interval": timedelta(milliseconds=60)}
@@ -98,7 +98,7 @@ class Losses(pl.Callback):
 
 
 class KillAt(pl.Callback):
-    """Kill this process in a hook of a batch."""
+    """Kill this process in a batch hook."""
 
     def __init__(self, batches: int, hook: str) -> None:
         self.left, self.hook = batches, hook
@@ -114,12 +114,12 @@ class KillAt(pl.Callback):
 
 
 def die() -> None:
-    """End this process and its children as `kill -9` does."""
+    """End this process and its children like `kill -9`."""
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
 def kill_in_write(number: int) -> None:
-    """Kill this process while it writes the n-th checkpoint, which is cut into small slices."""
+    """Kill this process while it writes the n-th checkpoint in small slices."""
     real = native.Job.write
 
     def write(self: native.Job) -> bool:
@@ -134,7 +134,7 @@ def kill_in_write(number: int) -> None:
 
 
 def kill_after_fork(number: int) -> None:
-    """Kill this process, and with it the child that writes the n-th checkpoint, or the parent alone."""
+    """Kill this process and the child that writes the n-th checkpoint, or only the parent."""
     real = native.Job.fork
 
     def fork(self: native.Job, *paths: Path) -> int:
@@ -151,7 +151,7 @@ def kill_after_fork(number: int) -> None:
 
 
 def in_child(action: Callable[[], None]) -> int:
-    """Run an action in a child with a process group of its own; return its exit status, negative for a signal."""
+    """Run an action in a child with its own process group; return its exit status, negative for a signal."""
     child = os.fork()
     if not child:
         status = 1
@@ -193,7 +193,7 @@ def killed(training: Training, data: Path, folder: Path, dice: random.Random) ->
 
 
 def check(training: Training, data: Path, folder: Path, seed: int) -> int:
-    """Compare a training that is killed with one that is not; return how many times it was killed."""
+    """Compare a training that is killed with one that is not; return how often it was killed."""
     whole, broken = folder / "whole", folder / "broken"
     for place in (whole, broken):
         place.mkdir(parents=True)
@@ -207,7 +207,7 @@ def check(training: Training, data: Path, folder: Path, seed: int) -> int:
         wait_for_writers(broken)
         for path in broken.glob("*.ckpt"):
             read_checkpoint(path, whole=True)
-        if status == 0:  # It ended before the moment came: begin again.
+        if status == 0:  # It ended before that moment: begin again.
             for path in broken.iterdir():
                 path.unlink()
     losses = [Losses(broken / "losses.txt")] if training.hooks else []
@@ -217,7 +217,7 @@ def check(training: Training, data: Path, folder: Path, seed: int) -> int:
 
 
 def wait_for_writers(folder: Path) -> None:
-    """Wait for a child that writes on after its parent was killed."""
+    """Wait for a child that keeps writing after its parent was killed."""
     for _ in range(500):
         alive = [path for path in folder.glob(".*.tmp") if any(same_file(path, file) for file in open_files())]
         if not alive:
@@ -227,7 +227,7 @@ def wait_for_writers(folder: Path) -> None:
 
 
 def same_file(one: Path, other: Path) -> bool:
-    """Whether both are one file; no, if either has got another name meanwhile."""
+    """Tell whether both are the same file; false if either was renamed meanwhile."""
     try:
         return one.samefile(other)
     except FileNotFoundError:
@@ -235,7 +235,7 @@ def same_file(one: Path, other: Path) -> bool:
 
 
 def open_files() -> list[Path]:
-    """Return the files that processes with our name for a writer have open."""
+    """Return the files that processes with our writers' name have open."""
     found = []
     for name in Path("/proc").glob("[0-9]*/comm"):
         try:

@@ -1,4 +1,4 @@
-"""Run a script on several processes that train with sharded tables, as torchrun starts them."""
+"""Runs a script on several processes that train with sharded tables, as torchrun starts them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def train(
     trainer.fit(module, datamodule=data, ckpt_path=ckpt_path)
     return trainer, module
 """
-"""Program that defines ``train``, for the beginning of a script of ``run_sharded``."""
+"""Defines ``train`` at the beginning of a script for ``run_sharded``."""
 
 _PROLOGUE = """
 import os, sys, logging, warnings
@@ -70,5 +70,5 @@ def start_sharded(script: str, folder: Path, count: int = 2) -> list[Forked]:
 
 
 def end_sharded(processes: list[Forked]) -> list[tuple[int, str]]:
-    """Wait for processes; returns the status of each, and what it wrote to stderr."""
+    """Wait for processes; returns the status and stderr of each."""
     return [(process.wait(timeout=250), process.errors()) for process in processes]

@@ -1,4 +1,4 @@
-"""Trainings that several processes with sharded tables, and one process, do alike."""
+"""Trainings that several processes with sharded tables and one process perform alike."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COLUMNS = {
     "sparse": [
         {"name": "campaign", "kind": "hex", "ids": "hash", "rows": 50},
         {"name": "shop", "kind": "integer", "ids": "hash", "rows": 7},
-        # On four processes two have no row of a table with two: in front of other tables, and behind them.
+        # On four processes, two have no row of a table with two rows, whether other tables follow or not.
         {"name": "country", "kind": "integer", "ids": "hash", "rows": 2},
         {"name": "sizes", "kind": "integer", "ids": "hash", "rows": 40, "bag": 3},
         {"name": "viewed", "kind": "integer", "ids": "hash", "rows": 300, "at_most": 10},
@@ -27,7 +27,7 @@ COLUMNS = {
         {"name": "currency", "kind": "integer", "ids": "hash", "rows": 2},
     ],
 }
-"""Columns with several ids a row, summed and averaged, some of them none."""
+"""Columns with several ids per row, summed and averaged, some of them empty."""
 
 ONE_HOT: dict[str, Any] = {
     "label": "click",
@@ -37,7 +37,7 @@ ONE_HOT: dict[str, Any] = {
         for number, rows in enumerate((100, 53, 2, 31, 7, 64), start=1)
     ],
 }
-"""Columns with one id a row, with tables of many rows and of few."""
+"""Columns with one id per row, with large and small tables."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Trained:
-    """Weights after a training: whole tables, and the parameters of the MLPs by name."""
+    """Weights after a training: whole tables, and the MLPs' parameters by name."""
 
     tables: list[Tensor]
     dense: dict[str, Tensor]
@@ -85,14 +85,14 @@ for name, case in json.loads((folder / "cases.json").read_text()).items():
 
 
 def write_multi_hot(folder: Path) -> Path:
-    """Write a dataset of the columns with several ids a row."""
+    """Write a dataset with the multi-hot columns."""
     columns = Columns.of_statement(COLUMNS, "columns")
     dlrm_pl.synthesize(folder, rows=8_000, days=3, seed=1, label_rate=0.2, best_auroc=0.85, columns=columns)
     return folder
 
 
 def write_one_hot(folder: Path, *, more_rows: int = 0) -> Path:
-    """Write a dataset of the columns with one id a row; 8,000 of its rows are to train on.
+    """Write a dataset with the one-hot columns and 8,000 training rows.
 
     Args:
         folder: the new folder.
@@ -122,7 +122,7 @@ def train(case: Case, data: str, processes: int, shares: int, strategy: Any = "a
 
 
 def untrained(case: Case, data: str) -> dlrm_pl.DLRMModule:
-    """Make the module of a case, with the weights that its training begins with."""
+    """Make the module of a case, with the initial weights of its training."""
     torch.manual_seed(3)
     datamodule = _data(data)
     return dlrm_pl.DLRMModule(
@@ -136,7 +136,7 @@ def _data(data: str) -> dlrm_pl.DLRMDataModule:
 
 
 def train_sharded(cases: dict[str, Case], data: dict[str, str], folder: Path, *, processes: int, shares: int) -> None:
-    """Train cases on so many processes, all in one run, and write their weights into a folder."""
+    """Train cases on that many processes, all in one run, and write their weights into a folder."""
     import json
 
     (folder / "data.json").write_text(json.dumps([data, shares]))
@@ -145,7 +145,7 @@ def train_sharded(cases: dict[str, Case], data: dict[str, str], folder: Path, *,
 
 
 def read(folder: Path, name: str, processes: int) -> Trained:
-    """Put the parts of all processes together; each has the same MLPs."""
+    """Assemble the parts of all processes; each has the same MLPs."""
     saved = [torch.load(folder / f"{name}-{rank}.pt") for rank in range(processes)]
     sizes: dict[int, list[int]] = {}
     for parts, _ in saved:
@@ -168,7 +168,7 @@ def of_module(module: dlrm_pl.DLRMModule) -> Trained:
 
 
 def largest_difference(one: Trained, other: Trained) -> float:
-    """Return the largest difference of two weights; NaN where one is missing."""
+    """Return the largest difference between two sets of weights; NaN if one is missing."""
     assert len(one.tables) == len(other.tables)
     assert one.dense.keys() == other.dense.keys()
     pairs = [*zip(one.tables, other.tables, strict=True), *((one.dense[name], other.dense[name]) for name in one.dense)]

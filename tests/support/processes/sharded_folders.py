@@ -15,32 +15,32 @@ from dlrm_pl.torch_file.file_tensor import FileTensor
 from dlrm_pl.torch_file.writer import write_torch_file
 
 Cut = Callable[[int, int, int], list[tuple[int, int, int, int]]]
-"""Number of a table, its rows and its columns -> first row, first column, rows and columns of each piece."""
+"""Maps a table's number, rows and columns to the first row, first column, rows and columns of each piece."""
 
 
 def by_rows(table: int, rows: int, columns: int) -> list[tuple[int, int, int, int]]:
-    """Two pieces of rows."""
+    """Cut into two pieces by rows."""
     half = -(-rows // 2)
     return [(0, 0, half, columns), (half, 0, rows - half, columns)]
 
 
 def by_columns(table: int, rows: int, columns: int) -> list[tuple[int, int, int, int]]:
-    """Two pieces of columns."""
+    """Cut into two pieces by columns."""
     return [(0, 0, rows, columns // 2), (0, columns // 2, rows, columns - columns // 2)]
 
 
 def by_tables(table: int, rows: int, columns: int) -> list[tuple[int, int, int, int]]:
-    """A whole table."""
+    """Keep a table whole."""
     return [(0, 0, rows, columns)]
 
 
 def mixed(table: int, rows: int, columns: int) -> list[tuple[int, int, int, int]]:
-    """Tables in turn by rows, by columns and whole."""
+    """Cut tables by rows, by columns and not at all, in turn."""
     return (by_rows, by_columns, by_tables)[table % 3](table, rows, columns)
 
 
 class _Part:
-    """A piece of a tensor of another file, as a source."""
+    """A piece of a tensor of another file, used as a source."""
 
     crc32 = None
 
@@ -49,7 +49,7 @@ class _Part:
         self._whole, self._start = whole, start
 
     def blocks(self) -> Any:
-        """Yield the rows of the piece that each block of the tensor has."""
+        """Yield the part of each block of the tensor that belongs to the piece."""
         (row, column), done = self._start, 0
         for block in self._whole.blocks():
             part = block[max(row - done, 0) : max(row + self.shape[0] - done, 0)]
@@ -91,7 +91,7 @@ def write_sharded(
 
 
 def same_contents(one: Any, other: Any) -> bool:
-    """Whether two loaded checkpoints are equal, tensors bit by bit."""
+    """Tell whether two loaded checkpoints are equal, with tensors compared bit by bit."""
     if isinstance(one, torch.Tensor):
         return isinstance(other, torch.Tensor) and torch.equal(one, other)
     if isinstance(one, dict):

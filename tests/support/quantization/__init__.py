@@ -1,1 +1,1 @@
-"""Searches, trials and reports made up, and what quantization is compared with."""
+"""Made-up searches, trials and reports, and references for quantization."""

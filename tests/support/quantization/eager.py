@@ -1,4 +1,4 @@
-"""What torch.ao makes of a recipe, as plain tensors: the oracle of ``dlrm_pl.quantization.ptq.quantize_linear``."""
+"""torch.ao's result for a recipe as plain tensors: the oracle of ``dlrm_pl.quantization.ptq.quantize_linear``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PARTS = ("bottom_mlp", "top_mlp")
 
 
 def quantized_by_torch_ao(model: DLRM, recipe: Recipe, batches: Sequence[ClickBatch]) -> Int8DLRM:
-    """Convert with what observers of an all-int8 model saw of the rows."""
+    """Convert with the ranges that an all-int8 model's observers saw for the rows."""
     seen = prepare(
         model,
         replace(Recipe.all_float(model.architecture, linears="int8"), observer=recipe.observer),
@@ -62,13 +62,13 @@ def quantized_by_torch_ao(model: DLRM, recipe: Recipe, batches: Sequence[ClickBa
 
 
 def observers(segment: nn.Module) -> list[nn.Module]:
-    """Those of activations, in order; DeQuantStub has none."""
+    """Return the observers of activations in order; DeQuantStub has none."""
     found = [getattr(part, "activation_post_process", None) for part in segment.children()]
     return [observer for observer in found if hasattr(observer, "min_val")]  # type: ignore[misc]
 
 
 def plain_layers(mlp: nn.Module) -> list[Int8Linear | FloatLinear]:
-    """Converted segments -> layers of plain tensors."""
+    """Turn converted segments into layers of plain tensors."""
     layers: list[Int8Linear | FloatLinear] = []
     for segment in mlp.children():
         if isinstance(segment, FloatLinear):

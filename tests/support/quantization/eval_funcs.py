@@ -1,4 +1,4 @@
-"""Scores of a user's own, for configurations that name them by class path."""
+"""Users' own scores, for configurations that name them by class path."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 
 
 class PenaltyForTop:
-    """A score of the user's own, by class path: every int8 Linear of the top MLP costs the same."""
+    """A user's score: every int8 Linear of the top MLP costs the same."""
 
     def __init__(self, cost: float) -> None:
         self.cost = cost

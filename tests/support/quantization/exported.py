@@ -1,4 +1,4 @@
-"""Models and batches that every format of an export is tested with."""
+"""Models and batches with which every export format is tested."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Case = tuple[Int8DLRM, ClickBatch]
 _ODD = replace(tiny.ARCHITECTURE, embedding_dim=7, bottom_mlp=(13, 16, 7))
 _MEAN = replace(tiny.ARCHITECTURE, pooling=("mean", "sum", "mean"))
 _SELF = replace(tiny.ARCHITECTURE, self_interaction=True, loss_threshold=0.01)
-# Sums of 600 products may exceed what float32 holds exactly.
+# Sums of 600 products may exceed what float32 represents exactly.
 _WIDE = replace(tiny.ARCHITECTURE, bottom_mlp=(13, 600, 8), top_mlp=(600, 1))
 # Tracing takes seconds for each table.
 _SMALL = Architecture(table_sizes=(9, 7), embedding_dim=4, bottom_mlp=(13, 4), top_mlp=(1,), pooling=("mean", "sum"))

@@ -1,4 +1,4 @@
-"""Int8 models made of small float ones."""
+"""Int8 models made from small float models."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support import tiny
 def lowered(
     architecture: Architecture = tiny.ARCHITECTURE, ops: Mapping[str, str] = MappingProxyType({}), **start: object
 ) -> Int8DLRM:
-    """Quantize a model; ``ops`` have other dtypes than ``start`` gives them."""
+    """Quantize a model; ``ops`` override the dtypes of ``start``."""
     model = tiny.model(0, architecture)
     recipe = Recipe.starting_from(RecipeStart(**start), architecture)  # type: ignore[arg-type]
     for op, dtype in ops.items():

@@ -1,4 +1,4 @@
-"""A report made up: many trials, drops by op, hostile names."""
+"""A made-up report: many trials, drops by op, hostile names."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.quantization.searches import verdict
 
 
 def trials(architecture: Architecture = tiny.ARCHITECTURE, count: int = 30, seed: int = 1) -> list[Trial]:
-    """The start, then its ops one by one in another dtype; the smaller the model the larger the drop."""
+    """Return the start, then recipes with one op each in another dtype; smaller models have larger drops."""
     rng = np.random.default_rng(seed)
     recipe = Recipe.starting_from(RecipeStart(), architecture)
     found = []
@@ -58,7 +58,7 @@ def histograms(seed: int = 2) -> tuple[ScoreHistogram, ScoreHistogram]:
 
 
 def report_data(manifest: Manifest, certificate: Certificate, **changes: Any) -> ReportData:
-    """A report of an artifact, with trials made up for its architecture."""
+    """Return the report of an artifact, with made-up trials for its architecture."""
     architecture = Architecture.from_dict(manifest.architecture)
     tried = trials(architecture)
     ops = tried[0].recipe.ops

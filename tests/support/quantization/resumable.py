@@ -1,4 +1,4 @@
-"""A search that takes all of its steps, to be stopped and taken up again."""
+"""A search that takes all of its steps, to be stopped and resumed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def data(tuning_rows: str = "abc") -> RowSets:
 
 
 def summary(outcome: Outcome) -> dict[str, object]:
-    """All that must not depend on whether the search was killed: everything but times."""
+    """Return everything that must not depend on whether the search was killed: all but times."""
     timed = {"seconds", "elapsed_s", "samples_per_s"}
     tuning = outcome.tuning
     trials = [{k: v for k, v in trial.to_dict().items() if k not in timed} for trial in tuning.trials]

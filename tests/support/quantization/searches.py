@@ -1,4 +1,4 @@
-"""Searches and trials made up for tests of strategies and of what shows them."""
+"""Made-up searches and trials for tests of strategies and of their displays."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support import tiny
 
 
 def context(start: Recipe | None = None, **changes: object) -> SearchContext:
-    """What a strategy is given, of the tiny model."""
+    """Return a strategy's input for the tiny model."""
     model = tiny.model()
     criterion = Criterion(relative=0.01, first_block=500)
     values = {
@@ -59,7 +59,7 @@ def verdict(drop: float, tolerance: float = 0.008, **changes: object) -> Verdict
 
 
 def trial(recipe: Recipe, drop: float | None, number: int = 1, tolerance: float = 0.008) -> Trial:
-    """A trial with that drop; failed when None."""
+    """Return a trial with that drop; it failed if None."""
     if drop is None:
         return Trial(number, recipe, None, None, 0, 1.0, 0.0, 0, error="made up")
     size = recipe_bytes(recipe, tiny.ARCHITECTURE)
@@ -67,11 +67,11 @@ def trial(recipe: Recipe, drop: float | None, number: int = 1, tolerance: float 
 
 
 Rule = Callable[[dict[str, str]], float | None]
-"""Dtype by op -> drop; None: the trial fails."""
+"""Maps dtypes by op to a drop; None: the trial fails."""
 
 
 def follow(strategy: Strategy, context: SearchContext, rule: Rule, limit: int = 10_000) -> list[Trial]:
-    """The trials of a search whose judge is a rule, as the tuning loop runs it; the log's trials are not judged again.
+    """Return a search's trials as the tuning loop runs it, judged by a rule; trials in the log are not judged again.
 
     A strategy that goes on proposing what it proposed before is stopped by an error.
     """
@@ -100,5 +100,5 @@ def follow(strategy: Strategy, context: SearchContext, rule: Rule, limit: int = 
 
 
 def fallen(recipe: Recipe) -> dict[str, str]:
-    """The ops that are not as in the usual start, with their dtypes."""
+    """Return the ops that differ from the usual start, with their dtypes."""
     return {op: dtype for op, dtype in recipe.ops.items() if dtype != "int8"}

@@ -35,7 +35,7 @@ ENCODER = RowEncoder(COLUMNS, Vocabulary(TABLES, COLUMNS))
 
 
 def build(output: Path, seed: int = 0, relative: float = 0.5) -> Path:
-    """An artifact of the model of a seed, with dictionaries; accepted if the tolerance is not next to nothing."""
+    """Build an artifact of a seeded model, with dictionaries; accepted unless the tolerance is tiny."""
     vocabulary = ENCODER.vocabulary
     fingerprint = DictionaryChecksums.of_tables(vocabulary.sizes, vocabulary.values, COLUMNS).fingerprint
     rows = data(columns=COLUMNS, dataset_fingerprint=fingerprint)
@@ -46,7 +46,7 @@ def build(output: Path, seed: int = 0, relative: float = 0.5) -> Path:
 
 
 def random_rows(count: int, seed: int = 0) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """Dense values and ids of rows, some values missing."""
+    """Return dense values and ids of rows, with some values missing."""
     rng = np.random.default_rng(seed)
     dense = rng.integers(0, 50, (count, NUM_DENSE)).astype(np.float32)
     dense[rng.random(dense.shape) < 0.1] = np.nan
@@ -55,7 +55,7 @@ def random_rows(count: int, seed: int = 0) -> tuple[npt.NDArray[np.float32], npt
 
 
 def random_fields(count: int, seed: int = 0) -> dict[str, list[Any]]:
-    """Raw values of rows, some of them missing or not in the dictionaries."""
+    """Return raw values of rows, some of them missing or not in the dictionaries."""
     rng = np.random.default_rng(seed)
     frame: dict[str, list[Any]] = {
         f"n{number}": [None if value < 3 else int(value) for value in rng.integers(0, 50, count)]

@@ -1,4 +1,4 @@
-"""Calls of the application in this process, without a socket; and bodies of requests, as clients write them."""
+"""Calls of the application in this process without a socket, and request bodies as clients write them."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ class Answer:
 
     @property
     def error(self) -> str:
-        """The message of an error, which is all that its body has."""
+        """Return the message of an error, which is the only field of its body."""
         assert self.status >= 400, self
         contents = self.contents
         assert list(contents) == ["error"]
         return str(contents["error"])
 
     def values(self, name: str = "probability") -> npt.NDArray[np.float32]:
-        """An output, whose values stand in the JSON or follow it."""
+        """Return an output whose values are in the JSON or follow it."""
         assert self.status == 200, self.body
         length = self.headers.get("inference-header-content-length")
         head = json.loads(self.body if length is None else self.body[: int(length)])
@@ -62,7 +62,7 @@ class Answer:
 
 
 class Caller:
-    """An application and the event loop that it runs in."""
+    """An application and its event loop."""
 
     def __init__(
         self,
@@ -95,12 +95,12 @@ class Caller:
         return self.runner.run(call(self.application, "POST", path, body, headers or {}))
 
     def infer(self, request: tuple[bytes, Headers] | bytes, name: str = NAME) -> Answer:
-        """Answer a body, with the headers that ``binary`` gives or with none."""
+        """Post a body, with the headers from ``binary`` or with none."""
         body, headers = request if isinstance(request, tuple) else (request, {})
         return self.post(f"/v2/models/{name}/infer", body, headers)
 
     def infer_all(self, requests: Sequence[tuple[bytes, Headers] | bytes], name: str = NAME) -> list[Answer]:
-        """Answer requests that arrive at the same time."""
+        """Post requests that arrive at the same time."""
 
         async def answer() -> list[Answer]:
             pairs = [request if isinstance(request, tuple) else (request, {}) for request in requests]
@@ -139,29 +139,29 @@ async def call(
 
 
 def text(inputs: Iterable[Mapping[str, Any]], **more: Any) -> bytes:
-    """The body of a request whose values stand in the JSON."""
+    """Return the body of a request whose values are in the JSON."""
     return json.dumps({"inputs": list(inputs)} | more).encode()
 
 
 def tensor(name: str, datatype: str, values: Any, shape: Sequence[int] | None = None) -> dict[str, Any]:
-    """A tensor for ``text``; NaN becomes null."""
+    """Return a tensor for ``text``; NaN becomes null."""
     array = np.asarray(values)
     data = [None if value != value else value for value in array.reshape(-1).tolist()]
     return {"name": name, "datatype": datatype, "shape": list(array.shape if shape is None else shape), "data": data}
 
 
 def rows_text(dense: Any, ids: Any, **more: Any) -> bytes:
-    """The body of a request of rows, as JSON."""
+    """Return the body of a request of rows, as JSON."""
     return text([tensor("dense", "FP32", dense), tensor("indices", "INT64", ids)], **more)
 
 
 def rows_binary(dense: Any, ids: Any, **more: Any) -> tuple[bytes, dict[str, str]]:
-    """The body of a request of rows as binary tensors, and its header."""
+    """Return the body of a request of rows as binary tensors, and its header."""
     return binary({"dense": ("FP32", dense), "indices": ("INT64", ids)}, **more)
 
 
 def binary(tensors: Mapping[str, tuple[str, Any]], **more: Any) -> tuple[bytes, dict[str, str]]:
-    """The body of a request with binary tensors, and its header."""
+    """Return the body of a request with binary tensors, and its header."""
     inputs, parts = [], []
     for name, (datatype, values) in tensors.items():
         if datatype == "BYTES":

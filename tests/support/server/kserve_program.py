@@ -1,4 +1,4 @@
-"""Ask a server with the client that KServe publishes; run by the Python of ``make kserve``, which has no ``dlrm_pl``.
+"""Ask a server with KServe's published client; run by the Python of ``make kserve``, which has no ``dlrm_pl``.
 
 python kserve_program.py URL MODEL < rows.json > answers.json
 """

@@ -1,4 +1,4 @@
-"""A real server on a free port of loopback, in a thread of this process."""
+"""A real server on a free loopback port, in a thread of this process."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def running(
         loading=loading or LoadSettings(poll_s=0),
     )
     sock = listen(settings.host, settings.port)
-    # As little as the system allows, and not the megabytes that it takes for loopback, before a server has to wait.
+    # The system's minimum, rather than loopback's default of megabytes, before a server has to wait.
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     port = sock.getsockname()[1]
     metrics = Metrics()

@@ -1,4 +1,4 @@
-"""HTTP by hand: bytes to a socket, and answers from it."""
+"""Plain HTTP: bytes to a socket, and answers from it."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from tests.support.server.running import Running
 
 
 def message(path: str, body: bytes, headers: Mapping[str, str], method: str = "POST") -> bytes:
-    """A request."""
+    """Return the bytes of a request."""
     lines = [f"{method} {path} HTTP/1.1", "Host: x", f"Content-Length: {len(body)}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
 
 
 def read_answer(sock: socket.socket) -> Answer:
-    """The next answer of a connection."""
+    """Read the next answer of a connection."""
     found = _next(sock, b"")
     assert found is not None, "the connection was closed without an answer"
     return found[0]
 
 
 def answers(server: Running, sent: bytes, *, stop: bool = False) -> list[Answer]:
-    """All answers to some bytes until the server closes the connection; ``stop``: the client sends nothing more."""
+    """Return all answers to some bytes until the server closes the connection; ``stop``: the client sends no more."""
     found = []
     with server.connect() as sock:
-        # It may be closed meanwhile, which is as good an end as any after an answer.
+        # It may be closed meanwhile, which is a valid end after an answer.
         with contextlib.suppress(ConnectionResetError, BrokenPipeError):
             sock.sendall(sent)
         if stop:
