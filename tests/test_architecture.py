@@ -1,4 +1,4 @@
-"""Imports go one way, and a few libraries are touched in one place alone; read from the sources with ast."""
+"""Imports go one way, and some libraries are used in only one place; read from the sources with ast."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ ONLY_IN = {
 
 
 def part_of(module: str) -> str | None:
-    """The most exact part that holds a module: ``quantization.search.tune`` -> ``quantization/search/tune``."""
+    """Return the most specific part with a module: ``quantization.search.tune`` -> ``quantization/search/tune``."""
     path = module.replace(".", "/")
     while path and path not in RANK:
         path = path.rpartition("/")[0]
@@ -222,14 +222,14 @@ def part_of(module: str) -> str | None:
 
 
 def module_of(path: Path) -> str:
-    """``data/formats/vocabulary.py`` -> ``data.formats.vocabulary``; of ``__init__.py`` the folder's."""
+    """Map ``data/formats/vocabulary.py`` to ``data.formats.vocabulary``, and ``__init__.py`` to its folder's name."""
     parts = path.relative_to(PACKAGE).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 @cache
 def imported(source: str) -> tuple[str, ...]:
-    """Absolute names of all imports, wherever they stand."""
+    """Return the absolute names of all imports, wherever they are."""
     names: list[str] = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -241,7 +241,7 @@ def imported(source: str) -> tuple[str, ...]:
 
 
 def violations(module: str, source: str) -> list[str]:
-    """The imports of a module's source that go against the order."""
+    """Return the imports of a module's source that violate the order."""
     part, found = part_of(module), []
     for name in imported(source):
         target = part_of(name.removeprefix("dlrm_pl.")) if name.startswith("dlrm_pl.") else None
@@ -261,7 +261,7 @@ def test_every_part_is_there() -> None:
 
 
 def test_imports_go_from_left_to_right() -> None:
-    """But for the public names, which come from everywhere, and only when asked for."""
+    """Except for the public names, which come from everywhere, and only when they are used."""
     others = [path for path in FILES if path != PACKAGE / "__init__.py"]
     found = {module_of(path): violations(module_of(path), path.read_text()) for path in others}
     assert {module: wrong for module, wrong in found.items() if wrong} == {}
@@ -299,7 +299,7 @@ def test_frames_and_files_are_read_by_one_library_in_one_folder() -> None:
 
 
 def test_no_test_imports_a_test() -> None:
-    """Not the programs in its strings either: what two tests need stands in tests/support or in a conftest.py."""
+    """Nor do the programs in its strings: code that two tests need belongs in tests/support or a conftest.py."""
     for path in TESTS.rglob("*.py"):
         if path == Path(__file__):
             continue
@@ -308,7 +308,7 @@ def test_no_test_imports_a_test() -> None:
 
 
 def calls(path: Path, mentions: str) -> Iterator[ast.Call]:
-    """The calls in a source, if it mentions what is looked for at all: most do not, and need not be parsed."""
+    """Return the calls in a source that mentions the pattern: most do not, and need not be parsed."""
     text = path.read_text()
     if re.search(mentions, text):
         yield from (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call))
@@ -327,7 +327,7 @@ def test_json_and_yaml_are_read_with_limits_alone() -> None:
         if not path.is_relative_to(PACKAGE / "documents"):
             for node in calls(path, "json|yaml"):
                 called = ast.unparse(node)
-                # A value as it will be read back is no file of anybody's.
+                # A value converted for comparison does not come from a file.
                 if not called.startswith("json.loads(json.dumps("):
                     reader = re.match(r"(json\.loads?|yaml\.(safe_|full_|unsafe_)?load(_all)?)\(", called)
                     assert reader is None, f"{path}:{node.lineno} reads with {called}, not by dlrm_pl.documents"

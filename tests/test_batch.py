@@ -1,4 +1,4 @@
-"""ClickBatch from the arrays, frames and jagged tensors that people hold."""
+"""ClickBatch from the arrays, frames and jagged tensors that users have."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def frame() -> dict[str, np.ndarray]:
 
 
 class Frame:
-    """What pandas and polars have in common."""
+    """The common interface of pandas and polars."""
 
     class Column:
         def __init__(self, values: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""Batches that were read together are those that are read alone, as views and by their addresses."""
+"""Batches that are read together equal those read alone, as views and by their addresses."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHAPE = Architecture((30, 4, 1000), 16, (13, 40, 16), (50, 33, 1))
 
 
 def joined(batches: list[ClickBatch]) -> BatchGroup:
-    """The group of batches whose values are put one after the other."""
+    """Concatenate batches into a group."""
     parts = [[value for value in values if value is not None] for values in zip(*batches, strict=True)]
     dense, indices, offsets, labels = ([value.reshape(-1) for value in values] for values in parts)
     bags = torch.cat(offsets) if offsets else None
@@ -77,7 +77,7 @@ def test_addresses_of_a_group_are_those_of_its_batches(multi_hot: bool) -> None:
 
 
 @needs_native
-def test_group_that_does_not_fit_the_model_is_left_to_what_says_why() -> None:
+def test_group_that_does_not_fit_the_model_is_left_to_the_usual_checks() -> None:
     group = joined(made(multi_hot=False))
     assert Trained(DLRM(Architecture((30, 4), 16, (13, 16), (1,)))).native.packed_group(group) is None
     assert Trained(DLRM(Architecture((30, 4, 9), 16, (12, 16), (1,)))).native.packed_group(group) is None

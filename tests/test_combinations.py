@@ -1,4 +1,4 @@
-"""The marker ``each_value`` leaves out combinations, and no value."""
+"""The marker ``each_value`` leaves out combinations, but no value."""
 
 from __future__ import annotations
 

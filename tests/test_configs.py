@@ -29,7 +29,7 @@ GROUPS = {
 }
 
 
-# What print_config() has read.
+# The output of print_config().
 _PRINTED: dict[tuple[str, ...], str] = {}
 
 
@@ -45,7 +45,7 @@ def print_config(capsys: pytest.CaptureFixture[str], *args: object) -> dict[str,
 
 
 def arguments(path: Path) -> list[str]:
-    """A whole run with this file in its place; a data file where the model alone would be incomplete."""
+    """Return a complete run that includes this file, with a data file if the model alone would be incomplete."""
     group = path.parent.name
     base = [] if group == "experiment" else ["-c", str(CONFIGS / "experiment" / "quickstart.yaml")]
     return ["fit", *base, *GROUPS[group], str(path)]
@@ -68,7 +68,7 @@ def test_config_starts_with_its_command(path: Path) -> None:
         assert (CONFIGS.parent / name).is_file(), name
 
 
-# An experiment names the files that it is made of, and is read with them.
+# An experiment names the files that it consists of, and is parsed with them.
 PARTS = {
     (path.parent / str(value)).resolve()
     for path in FILES
@@ -158,7 +158,7 @@ def test_mlperf_v2_model_has_the_reference_models_parameters(capsys: pytest.Capt
 
 @pytest.mark.parametrize("name", ["quickstart", "kaggle", "terabyte", "mlperf_v2"])
 def test_runs_of_an_experiment_have_logs_of_their_own(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """With a fixed version, Lightning's CSVLogger deletes what an earlier run, or `fit` before `test`, logged."""
+    """With a fixed version, Lightning's CSVLogger deletes the log of an earlier run, or of `fit` before `test`."""
     config = print_config(capsys, "fit", "-c", CONFIGS / "experiment" / f"{name}.yaml")
     assert config["trainer"]["logger"]["init_args"]["version"] is None  # type: ignore[index]
 
@@ -174,7 +174,7 @@ def test_settings_of_the_lpot_example_are_those_of_its_conf_yaml(capsys: pytest.
 
 
 def of_callback(init_args: str) -> str:
-    """YAML that appends a quantization with these arguments."""
+    """Return YAML that appends a quantization with these arguments."""
     class_path = "dlrm_pl.callbacks.quantization.QuantizationCallback"
     return f"trainer: {{callbacks+: [{{class_path: {class_path}, init_args: {init_args}}}]}}"
 
@@ -222,7 +222,7 @@ def test_value_that_is_none_of_several_kinds_is_named_with_what_there_is(
 
 
 def refusal(folder: Path, text: str, capsys: pytest.CaptureFixture[str]) -> str:
-    """The one line that a configuration is refused with."""
+    """Return the single line with which a configuration is refused."""
     path = folder / "wrong.yaml"
     path.write_text(text)
     assert cli.main(["fit", "-c", str(CONFIGS / "experiment" / "quickstart.yaml"), "-c", str(path)]) == 2
@@ -240,8 +240,8 @@ def test_small_log_trains_and_certifies_a_log_of_any_size(
     small_log = str(CONFIGS / "experiment" / "small_log.yaml")
     options = ["--rows", str(rows), "--label_rate", str(label_rate), "--days", "3"]
     assert cli.main(["synthesize", "--output", "datasets/small_log", *options]) == 0
-    # 4: undecided, for lack of clicks.
+    # 4: undecided, because there are too few clicks.
     assert cli.main(["fit", "-c", small_log]) in ((0,) if rows == 60_000 else (0, 3, 4))
     certificate = json.loads((tmp_path / "artifacts" / "small_log" / "certificate.json").read_text())
     if rows == 60_000:
-        assert certificate["fp32"]["auroc"] > 0.75  # SGD at the reference's rate comes to 0.72.
+        assert certificate["fp32"]["auroc"] > 0.75  # SGD at the reference's rate reaches 0.72.

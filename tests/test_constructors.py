@@ -1,4 +1,4 @@
-"""Wrong values are refused where an object is made: before the training that it would have come after."""
+"""Wrong values are refused when an object is made, before any training."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_a_wrong_value_is_refused_by_name(kind: type, name: str, value: object, 
 
 
 @pytest.mark.parametrize("kind", WRONG)
-def test_every_value_that_can_be_given_is_tried(kind: type, synthetic_folder: Path) -> None:
+def test_every_possible_argument_is_tried(kind: type, synthetic_folder: Path) -> None:
     made = kind(**needed(kind, synthetic_folder))
     names = set(kind.__init__.__annotations__) - {"return"}  # type: ignore[misc]
     assert made is not None

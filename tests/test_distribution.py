@@ -1,4 +1,4 @@
-"""What is built of the sources works without them: a source distribution, a wheel of it, installed somewhere else."""
+"""Built packages work without the sources: a source distribution, and a wheel made from it and installed elsewhere."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SOURCES = (
 
 
 def build(what: str, sources: Path, target: Path) -> Path:
-    """One of setuptools' hooks, as pip calls it."""
+    """Call one of setuptools' hooks, as pip does."""
     program = f"from setuptools import build_meta; print('built', build_meta.build_{what}({str(target)!r}))"
     ended = subprocess.run([sys.executable, "-c", program], cwd=sources, check=True, capture_output=True, text=True)
     return target / ended.stdout.split()[-1]
@@ -61,11 +61,11 @@ def test_wheel_of_the_source_distribution_runs_where_there_are_no_sources(tmp_pa
         if path.is_file() and ".egg-info" not in str(path) and "build" not in path.parts:
             assert (unpacked / path.relative_to(sources)).is_file(), path
     wheel = build("wheel", unpacked, tmp_path)
-    # Nothing in it depends on the version of Python.
+    # Nothing in it depends on the Python version.
     assert "-py3-none-" in wheel.name
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
     (packages,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
-    # After its own, those of this environment: what it depends on need not be downloaded.
+    # This environment's packages come after its own, so its dependencies need not be downloaded.
     (packages / "others.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")) + "\n")
     pip = [tmp_path / "venv" / "bin" / "pip", "install", "--quiet", "--no-deps", "--no-index", wheel]
     subprocess.run(pip, check=True, capture_output=True)

@@ -1,4 +1,4 @@
-"""The fuzzer of native code: that it runs, and that it finds what differs. ``make fuzz`` runs it for longer."""
+"""The fuzzer of native code runs, and finds differences. ``make fuzz`` runs it for longer."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_it():
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("arguments", [["-P", "-c", f"{LIE}\ntest_it()"], ["-m", "pytest"]], ids=["fuzz", "pytest"])
 def test_a_write_behind_an_array_is_seen(arguments: list[str], tmp_path: Path) -> None:
-    """The sanitizers watch: a call that lies about its memory ends with their report."""
+    """The sanitizers are active: a call that lies about its memory ends with their report."""
     environment = os.environ | {"BIN": str(Path(sys.executable).parent)}
     command = [str(ROOT / "tests/fuzz/sanitized.sh"), sys.executable, *arguments]
     if "pytest" in arguments:

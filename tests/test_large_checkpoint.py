@@ -86,7 +86,7 @@ assert main(["verify", "--artifact", artifact, "--data", data, "--ckpt_path", ch
 
 
 def failure(steps: Sequence[str], folder: Path, kind: str = "zip") -> str:
-    """Run each step in a process of its own until one fails; returns what that one wrote to stderr."""
+    """Run each step in its own process until one fails; returns that one's stderr."""
     for step in steps:
         program = Forked(_SETUP + step, [BENCHMARKS, folder, kind])
         if program.wait(timeout=250):
@@ -121,5 +121,5 @@ def test_sharded_checkpoint_larger_than_the_memory_is_merged_quantized_and_verif
 
 
 def test_the_limit_is_one_that_a_copy_of_the_tables_would_pass(tmp_path: Path) -> None:
-    """What the tests above would miss if the system did not keep its limits."""
+    """The tests above would be meaningless if the system did not enforce its limits."""
     assert "allocate memory" in failure(["limit_memory(); torch.ones(200_000_000 // 4)"], tmp_path)

@@ -1,4 +1,4 @@
-"""The sources of native code are compiled at the same time."""
+"""Sources of native code are compiled in parallel."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from setuptools import Distribution
 from native_build import BuildNative, BuildWheel, at_once
 
 
-def test_sources_are_compiled_at_the_same_time_and_linked_in_order() -> None:
+def test_sources_are_compiled_in_parallel_and_linked_in_order() -> None:
     both = Barrier(2)
 
     def compile_sources(sources: list[str], **options: Any) -> list[str]:
@@ -29,7 +29,7 @@ def test_sources_are_compiled_at_the_same_time_and_linked_in_order() -> None:
     assert objects == ["out/a.o", "out/b.o", "out/c.o"]
 
 
-def test_error_of_one_source_is_the_error_of_all() -> None:
+def test_error_of_one_source_fails_the_build() -> None:
     def compile_sources(sources: list[str]) -> list[str]:
         if sources == ["b.cpp"]:
             raise RuntimeError("b.cpp does not compile")

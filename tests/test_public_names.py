@@ -1,4 +1,4 @@
-"""The names that the package and its folders export: all there, each imported when it is first used."""
+"""The names that the package and its folders export all exist, and each is imported at first use."""
 
 import subprocess
 import sys
@@ -26,7 +26,7 @@ def test_every_public_name_can_be_imported(package: str) -> None:
     module = import_module(package)
     assert sorted(module.__all__) == sorted(dir(module))
     for name in module.__all__:
-        # A file of the folder by the same name would take the place of the name once it is imported.
+        # A file of the folder with the same name would replace the name once it is imported.
         assert not isinstance(getattr(module, name), ModuleType)
         assert not (Path(*module.__path__) / f"{name}.py").exists()
         assert not (Path(*module.__path__) / name).exists()

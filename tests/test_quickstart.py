@@ -1,4 +1,4 @@
-"""The quick start as a user runs it, whole: minutes, so `make test-slow` runs it."""
+"""The whole quick start as a user runs it. This takes minutes, so `make test-slow` runs it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def run(folder: Path, *arguments: str) -> str:
     return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
 
 
-def test_quick_start_reaches_what_it_promises_and_does_so_twice(tmp_path: Path) -> None:
+def test_quick_start_reaches_its_stated_results_and_repeats_them(tmp_path: Path) -> None:
     certificates = []
     for _ in range(2):
         run(tmp_path, "cli.py", "synthesize", "--output", "datasets/quickstart")

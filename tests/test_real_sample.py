@@ -1,4 +1,4 @@
-"""The first 1,000 lines of the real Terabyte logs go the whole way.
+"""The first 1,000 lines of the real Terabyte logs go through all commands.
 
 The file lies beside the checkout, where there is one: its licence (CC BY-NC-SA) is not that of this package.
 """
@@ -30,8 +30,8 @@ def test_sample_is_the_one_that_is_meant() -> None:
     assert hashlib.sha256(SAMPLE.read_bytes()).hexdigest() == SHA256
 
 
-# One file, cut into days as the Kaggle logs are; or day files, one for each day, as the Terabyte logs come. The cuts
-# leave clicks on either side: 21 lines of the thousand are clicked.
+# One file that is cut into days like the Kaggle logs, or one file per day like the Terabyte logs. The cuts leave
+# clicks on both sides: 21 of the thousand lines are clicked.
 @pytest.mark.parametrize("layout", ["kaggle", "terabyte"])
 def test_sample_goes_the_whole_way(layout: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, artifact, run_folder = tmp_path / "data", tmp_path / "artifact", tmp_path / "run"
@@ -48,7 +48,7 @@ def test_sample_goes_the_whole_way(layout: str, tmp_path: Path, capsys: pytest.C
         assert open_records(data / split_file_name(split))[:, 0].tolist() == expected  # type: ignore[arg-type]
 
     config = write_config(tmp_path, data, criterion={"relative": 0.2, "confidence": None}, max_trials=3)
-    # 3 when so few rows show a drop by chance; the best model is there all the same.
+    # 3 if so few rows happen to show a drop; the best model is saved all the same.
     assert run("fit", "-c", config) in (0, 3, 4)
     checkpoint = ("--ckpt_path", run_folder / "model.ckpt")
     assert run("quantize", "-c", config, *checkpoint, "--output", artifact) in (0, 3, 4)
@@ -61,8 +61,8 @@ def test_sample_goes_the_whole_way(layout: str, tmp_path: Path, capsys: pytest.C
     common = ("predict", "--artifact", artifact, "--data", data)
     assert run(*common, "--output", tmp_path / "split.npy") == 0
     assert run(*common, "--raw", SAMPLE, "--output", tmp_path / "raw.npy") == 0
-    # What it was preprocessed to and the log itself give the same probabilities, but for the last bit: a row's place
-    # in its batch decides whether its sigmoid is computed with others or alone.
+    # The preprocessed rows and the log itself give the same probabilities, except for the last bit: a row's position
+    # in its batch determines whether its sigmoid is vectorized.
     raw_rows, split_rows = np.load(tmp_path / "raw.npy")[500:750], np.load(tmp_path / "split.npy")
     np.testing.assert_allclose(raw_rows, split_rows, rtol=4 * np.finfo(np.float32).eps)
     assert "not in the vocabulary" not in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Click probabilities for whatever rows a person holds."""
+"""Click probabilities for rows of every kind that users have."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_rows_of_any_kind_get_the_same_probabilities_in_order(model: DLRM, expec
     for batch_size in (8192, 3):
         found = model.predict(rows, batch_size=batch_size)
         assert (found.dtype, found.shape) == (np.float32, (20,))
-        # Blocks of other sizes are added up in another order.
+        # Blocks of other sizes are summed in another order.
         np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 

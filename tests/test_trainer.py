@@ -63,7 +63,7 @@ def test_training_goes_on_in_a_map_as_in_memory(
 def test_an_epoch_that_was_cut_short_goes_on_with_the_rows_that_are_left(
     data: DLRMDataModule, tmp_path: Path, limits: dict[str, int]
 ) -> None:
-    """Lightning takes it for done: it would train nothing more, or go on with the order of the next epoch."""
+    """Lightning considers it finished: it would train nothing more, or continue with the next epoch's order."""
     folder = str(data.folder.path)
     first = trainer(**limits)
     first.fit(click_module(data), datamodule=DLRMDataModule(folder, batch_size=500))
@@ -78,7 +78,7 @@ def test_an_epoch_that_was_cut_short_goes_on_with_the_rows_that_are_left(
 
 
 class _Stop(Callback):
-    """Stops within an epoch."""
+    """Stops the training within an epoch."""
 
     def on_train_batch_end(self, trainer: object, *_: object) -> None:
         trainer.should_stop = trainer.global_step >= 2  # type: ignore[attr-defined]
@@ -99,7 +99,7 @@ class _Stop(Callback):
 def test_a_resumed_run_is_one_that_was_not_interrupted(
     data: DLRMDataModule, tmp_path: Path, at: int, saved_by: str, limits: dict[str, int]
 ) -> None:
-    """Lightning ends a finished epoch twice where max_steps is given, and keeps its order of rows for the next."""
+    """With max_steps, Lightning ends a finished epoch twice, and keeps its order of rows for the next."""
     options: dict[str, dict[str, object]] = {
         "max_epochs": {"max_epochs": 1},
         "max_steps": {"max_steps": at},
@@ -168,7 +168,7 @@ def pack_in_place(loaded: DLRMModule, data: DLRMDataModule) -> None:
 def test_weights_that_were_loaded_to_be_scored_may_be_written_to(
     data: DLRMDataModule, saved: Path, write: Callable[[DLRMModule, DLRMDataModule], None]
 ) -> None:
-    """What a read-only map would end the process for; the file stays as it is."""
+    """With a read-only map, this would end the process; the file does not change."""
     loaded, content = click_module(data), saved.read_bytes()
     trainer().validate(loaded, datamodule=data, ckpt_path=str(saved), verbose=False)
     before = {name: tensor.clone() for name, tensor in loaded.state_dict().items()}
@@ -189,7 +189,7 @@ def test_weights_that_were_loaded_to_be_scored_may_be_written_to(
 def test_a_checkpoint_by_name_that_is_not_there_is_refused(
     data: DLRMDataModule, tmp_path: Path, command: str, name: str, reason: str
 ) -> None:
-    """Lightning would train from scratch, and what is no file would be left out by quantize."""
+    """Lightning would train from scratch, and quantize would ignore a path that is not a file."""
     saving = trainer(default_root_dir=tmp_path, enable_checkpointing=True, callbacks=[ModelCheckpoint(tmp_path)])
     message = f"ckpt_path='{name}': no such checkpoint: {reason.format(folder=tmp_path)}"
     with pytest.raises(ConfigurationError, match=message):
@@ -262,7 +262,7 @@ def test_numbers_that_lightning_stumbles_over_are_refused(name: str, value: floa
 
 @pytest.mark.slow
 def test_ranks_score_what_one_process_scores(data: DLRMDataModule, saved: Path, tmp_path: Path) -> None:
-    """Lightning gives the first rank's weights to the others: in place, which a read-only map ended the process for."""
+    """Lightning copies the first rank's weights to the others in place, which a read-only map would not survive."""
     scores = []
     for stage in ("validate", "test"):
         scores += getattr(trainer(), stage)(click_module(data), datamodule=data, ckpt_path=str(saved), verbose=False)
@@ -273,7 +273,7 @@ def test_ranks_score_what_one_process_scores(data: DLRMDataModule, saved: Path, 
 
 @pytest.mark.slow
 def test_a_model_larger_than_memory_is_scored(tmp_path: Path) -> None:
-    """Under a limit of memory that is a twentieth of the tables, which are a sparse file."""
+    """Under a memory limit of a twentieth of the tables, which are a sparse file."""
     (tmp_path / "program.py").write_text(_LARGE)
     subprocess.run([sys.executable, tmp_path / "program.py", tmp_path], check=True, timeout=600)
 

@@ -20,7 +20,7 @@ def test_the_interval_is_that_of_a_paired_t_test(count: int) -> None:
     interval = stats.ttest_rel(best, given).confidence_interval(0.95)
     assert compared.gain == pytest.approx(np.mean(best - given))
     assert compared.gain - compared.half_width <= interval.low + 1e-6
-    # The table of quantiles ends at 10 degrees of freedom, and is a little wide above.
+    # The table of quantiles ends at 10 degrees of freedom; beyond that the interval is a little too wide.
     assert compared.half_width == pytest.approx((interval.high - interval.low) / 2, rel=1e-3 if count <= 11 else 0.1)
     assert compared.exceeds_noise == (compared.gain - compared.half_width > 0)
     assert compared.noise == pytest.approx(np.std(given, ddof=1))

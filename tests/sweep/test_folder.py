@@ -1,4 +1,4 @@
-"""Who may write the folder of a sweep."""
+"""Which process may write the folder of a sweep."""
 
 from __future__ import annotations
 

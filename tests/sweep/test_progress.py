@@ -1,4 +1,4 @@
-"""How long a trial is, and when it is scored."""
+"""The length of a trial, and when it is scored."""
 
 from __future__ import annotations
 

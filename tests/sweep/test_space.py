@@ -1,4 +1,4 @@
-"""What a space may state, and what is refused, with the reason."""
+"""Valid search spaces, and those that are refused with the reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is proposed and pruned depends on the trials that have ended, and on nothing else."""
+"""Proposals and pruning depend only on the trials that have ended."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def ended(number: int, values: dict[str, Any], scores: Sequence[float], state: S
 
 
 def filled(study: Study, trials: int) -> list[dict[str, Any]]:
-    """Let a study propose trials, whose scores follow from their values."""
+    """Let a study propose trials whose scores follow from their values."""
     proposed = []
     for number in range(len(study.trials) + 1, trials + 1):
         values = study.propose()
@@ -66,7 +66,7 @@ def test_a_study_that_is_opened_again_goes_on_as_if_it_had_not_been_closed(tmp_p
     whole = filled(make("whole"), 16)
     assert all(MIXED.contains(values) for values in whole)
     parts = filled(make("parts"), 5)
-    # Killed while it wrote a trial, with the lock of the file held.
+    # Killed while it wrote a trial and held the file's lock.
     with (tmp_path / "parts").open("a") as handle:
         handle.write('{"op_code": 4, "stud')
     (tmp_path / "parts.lock").symlink_to(tmp_path / "parts")
@@ -116,7 +116,7 @@ def test_what_lies_outside_the_space_is_kept_and_proposals_go_on(tmp_path: Path)
 
 
 def test_pruning_decides_by_the_scores_after_the_same_share_of_rows(tmp_path: Path) -> None:
-    """A trial that is better than all others were then goes on, however good they became; and the other way round."""
+    """A trial that is then better than all others continues, however good those became later; and vice versa."""
     study = Study(tmp_path / "j", RATES, settings(pruner="median"))
     for number in range(1, 6):
         study.add(ended(number, {"model.learning_rate": 0.1 * number}, [0.50, 0.55, 0.60, 0.80]))

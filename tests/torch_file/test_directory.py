@@ -1,4 +1,4 @@
-"""Files of torch, opened without torch.load: what plain torch.save wrote is read, all else is refused by name."""
+"""Torch files opened without torch.load: what plain torch.save wrote is read, all else is refused by name."""
 
 import collections
 import os
@@ -58,7 +58,7 @@ def test_a_map_outlives_the_file_and_its_name(tmp_path: Path) -> None:
 
 def test_data_that_is_not_aligned_is_read_but_not_mapped(tmp_path: Path) -> None:
     aligned = 0
-    for length in range(4):  # Of a text before the data, so that one of four begins at a multiple of 4.
+    for length in range(4):  # Of a text before the data; one length aligns the data to 4 bytes.
         save_sparse({"text": "a" * length, "x": torch.ones(2)}, tmp_path / "x.pt", "legacy")
         stored = TorchFile.open(tmp_path / "x.pt").contents["x"]
         assert torch.equal(stored.read(), torch.ones(2))

@@ -1,4 +1,4 @@
-"""Small files that ask for gigabytes or hours: refused in seconds, by one message."""
+"""Small files that ask for gigabytes or hours are refused in seconds, with one message."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ DOUBLES = (
 
 
 def bytes_of(size: int) -> bytes:
-    """Of Python 3's protocol, which torch's own files have too."""
+    """Pickle bytes by Python 3's protocol, which torch's own files also contain."""
     return b"B" + struct.pack("<I", size) + b"a" * size
 
 
@@ -61,7 +61,7 @@ def tensor(shape: int, stride: int) -> bytes:
     return START + FLOATS + b"0" + DATA + b"0" + REBUILD + arguments + b"R."
 
 
-# Of each: its pickle, and the message.
+# The pickle and the message of each.
 COPIES = "its pickle makes values of more than 33,554,432 bytes"
 SIZE = 4 << 20
 CASES = {
@@ -98,7 +98,7 @@ CASES = {
     "a negative stride": (tensor(1, -1), "no valid shape and stride"),
     "a stride beyond the data": (tensor(2, 1), r"shape \[2\] needs 2 elements, but its data '0' has 1"),
 }  # fmt: skip
-# Told only by the limit of steps, which takes a second or two.
+# Only caught by the limit of steps, which takes a second or two.
 MANY_STEPS = {
     "empty sets": START + b"(" + b"\x8f" * 1_100_000 + b"l.",
     "empty dicts": START + b"(" + b"}" * 1_100_000 + b"l.",
@@ -139,7 +139,7 @@ def test_a_version_that_is_no_number_is_refused(tmp_path: Path) -> None:
 def test_entries_with_the_same_bytes_are_refused(tmp_path: Path) -> None:
     path = archive(tmp_path / "x.pt", START + b"}.", {"archive/data/0": b"abcd", "archive/data/1": b"efgh"})
     content = bytearray(path.read_bytes())
-    # In the directory at the end, the second entry's header is now the first's.
+    # In the directory at the end, the second entry's header offset is now the first's.
     second, third = (content.rfind(b"archive/data/%d" % key) for key in (0, 1))
     content[third - 4 : third] = content[second - 4 : second]
     path.write_bytes(content)

@@ -1,4 +1,4 @@
-"""Pickles that would run something, cost gigabytes or never end are refused."""
+"""Pickles that would run code, cost gigabytes or never end are refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.files.pickles import FORMATS, WRITERS, in_legacy, save
 
 
 def nested(hostile: Callable[[str], bytes]) -> Callable[[str], bytes]:
-    """The same inside lists, a dict, a tuple and the arguments of an allowed call."""
+    """Return the pickle inside lists, a dict, a tuple and the arguments of an allowed call."""
 
     def inside(proof: str) -> bytes:
         body = hostile(proof)[:-1]
@@ -48,7 +48,7 @@ def test_a_hostile_pickle_is_refused_by_name_and_not_run(tmp_path: Path, kind: s
 
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("system", [b"magic", b"keys"])
-def test_the_small_pickles_of_a_file_are_no_way_in_either(tmp_path: Path, kind: str, system: bytes) -> None:
+def test_the_small_pickles_of_a_file_are_checked_too(tmp_path: Path, kind: str, system: bytes) -> None:
     hostile = global_text(str(tmp_path / "proof"))
     if system == b"magic":
         (tmp_path / "x.pt").write_bytes(hostile)
@@ -143,7 +143,7 @@ def test_what_is_shared_is_read_once_and_counted_as_often_as_it_is_met(tmp_path:
         content = b"\x80\x02]q\x00" + b"".join(
             b"]q" + bytes([level]) + (b"h" + bytes([level - 1]) + b"a") * 10 for level in range(1, levels)
         )
-        # Only the last list stays; those below it are dropped from the stack, not from the memo.
+        # Only the last list is kept; those below it are dropped from the stack, but not from the memo.
         return content + b"q\x63" + b"0" * levels + b"h\x63."
 
     contents = TorchFile.open(WRITERS[kind](tmp_path / "x.pt", shared(6))).contents
@@ -169,7 +169,7 @@ def test_what_is_shared_is_read_once_and_counted_as_often_as_it_is_met(tmp_path:
 def test_a_claim_of_gigabytes_costs_nothing(tmp_path: Path, kind: str, content: bytes) -> None:
     path = WRITERS[kind](tmp_path / "x.pt", content)
     tracemalloc.start()
-    with contextlib.suppress(CheckpointError):  # A large number in the memo is odd, but harmless.
+    with contextlib.suppress(CheckpointError):  # A large memo number is odd, but harmless.
         TorchFile.open(path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

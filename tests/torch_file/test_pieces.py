@@ -1,4 +1,4 @@
-"""Tensors that lie in pieces in several files: mapped, read, checked and refused as one."""
+"""Tensors stored as pieces in several files are mapped, read, checked and refused as one tensor."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PAGE = mmap.ALLOCATIONGRANULARITY
 
 
 def piece(folder: Path, table: Tensor, start: tuple[int, ...], shape: tuple[int, ...], gap: int = 0) -> Piece:
-    """Write a piece to a file of its own, as far from a page as it lies in the table, and ``gap`` bytes more."""
+    """Write a piece to its own file, at the same offset within a page as in the table, plus ``gap`` bytes."""
     part = table[tuple(slice(first, first + size) for first, size in zip(start, shape, strict=True))].contiguous()
     data = part.reshape(-1).view(torch.uint8).numpy().tobytes()
     row_bytes = table.stride(0) * table.element_size()

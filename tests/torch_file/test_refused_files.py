@@ -143,7 +143,7 @@ def test_another_number_of_elements_is_refused(tmp_path: Path) -> None:
 def test_flipped_bits_are_refused_or_read(tmp_path: Path, kind: str, places: list[tuple[float, int]]) -> None:
     values = {"state_dict": state(), "test_acc": np.float64(0.5), "array": np.arange(3)}
     content = bytearray(save(values, tmp_path / "x.pt", kind).read_bytes())
-    # Half of the flips go to where the structure is, which is small.
+    # Half of the flips go to the structure, which is small.
     for index, (share, flip) in enumerate(places):
         content[int(share * (len(content) if index % 2 else min(len(content), 2500)))] ^= flip
     path = tmp_path / "flipped.pt"

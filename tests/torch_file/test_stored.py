@@ -1,4 +1,4 @@
-"""Rows of a tensor in a file, read without the rest."""
+"""Rows of a tensor in a file, read without the other rows."""
 
 from __future__ import annotations
 

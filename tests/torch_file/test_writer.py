@@ -1,4 +1,4 @@
-"""Written files: torch reads them, they appear whole or not at all, and memory stays bounded."""
+"""Torch reads the written files, which appear whole or not at all, using bounded memory."""
 
 import collections
 import os
@@ -124,7 +124,7 @@ def test_progress_counts_all_bytes(tmp_path: Path) -> None:
 
 
 class Failing:
-    """A source that stops in the middle."""
+    """A source that fails in the middle."""
 
     dtype = torch.float32
     shape = (4, 2)
@@ -204,7 +204,7 @@ write_torch_file(Path(sys.argv[2]), contents)
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["zip", "legacy"])
 def test_five_gigabytes_are_copied_in_200_megabytes(tmp_path: Path, kind: str) -> None:
-    """More than 4 GiB, for sizes and offsets of 64 bits; both files as torch reads them."""
+    """More than 4 GiB, which requires 64-bit sizes and offsets; both files as torch reads them."""
     rows = {0: torch.arange(64.0), 17_000_000: torch.ones(64), 19_999_999: torch.full((64,), 2.0)}
     given = {"big": Sparse((20_000_000, 64), rows), "small": torch.arange(5.0)}
     source = save_sparse(given, tmp_path / "a.pt", kind)

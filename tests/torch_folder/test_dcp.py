@@ -1,4 +1,4 @@
-"""Distributed checkpoints of torch: what their directory states is checked, and nothing in it is run."""
+"""Distributed checkpoints of torch: their directories are checked, and nothing in them is run."""
 
 import contextlib
 import pickle
@@ -72,7 +72,7 @@ def test_what_one_process_saved_is_read(
     folder = tmp_path_factory.mktemp("dcp")
     tensor = torch.arange(torch.Size(shape).numel()).reshape(shape).to(kind)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # That there is one process, and of a deprecated type of storage.
+        warnings.simplefilter("ignore")  # Warnings about a single process and a deprecated storage.
         dcp.save({"x": tensor, "y": {"z": [tensor, 3]}}, checkpoint_id=folder, no_dist=True)
     found = open_all(folder)
     assert set(found) == {"x", "y.z.0"}
@@ -81,7 +81,7 @@ def test_what_one_process_saved_is_read(
 
 
 def part(metadata: Any, name: str, number: int = 0) -> Any:
-    """The key of a part's place."""
+    """Return the key of a part's position."""
     return [index for index in metadata.storage_data if index.fqn == name][number]
 
 

@@ -1,4 +1,4 @@
-"""Snapshots of torchsnapshot: what their directory states is checked."""
+"""Snapshots of torchsnapshot: their directories are checked."""
 
 import contextlib
 import json
@@ -48,7 +48,7 @@ def test_yaml_of_older_versions_is_read(folder: Path) -> None:
 
 
 def test_files_of_their_own_and_chunks_are_read(folder: Path) -> None:
-    """As they are written without batching, and for tensors of more than half a gigabyte."""
+    """Written without batching, and for tensors of more than half a gigabyte."""
     expected, contents = open_all(folder), stated(folder)
     tensor = entry(contents, DENSE)
     begin, end = tensor.pop("byte_range")
@@ -76,7 +76,7 @@ def change_shard(**fields: Any) -> Callable[[dict[str, Any]], None]:
 
 
 def drop_rank(contents: dict[str, Any]) -> None:
-    """Leave out what the first process states, whose rows come first."""
+    """Remove the statements of the first process, whose rows come first."""
     del contents["manifest"][f"0/model/{ROWS.removeprefix('model.')}"]
 
 

@@ -1,4 +1,4 @@
-"""Arguments of the Trainer that would fail, or train nothing, only later."""
+"""Trainer arguments that would fail only later, or train nothing."""
 
 from typing import Any
 

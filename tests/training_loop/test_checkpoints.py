@@ -1,4 +1,4 @@
-"""Checkpoints of a Trainer: one write for two names, the last K, and a folder for one training at a time."""
+"""Checkpoints of a Trainer: one write for two names, the last K, and one training at a time in a folder."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_last_checkpoint_is_a_second_name(tmp_path: Path, asynchronous: bool, sa
 
 
 def test_last_checkpoint_of_a_training_that_goes_on_keeps_its_name(tmp_path: Path) -> None:
-    """The first checkpoint of a training does not know of the last one, which gets its name later."""
+    """A training's first checkpoint does not know of the last one, which gets its name later."""
     fit(tmp_path, save_last=True, save_top_k=-1)
     fit(tmp_path, save_last=True, save_top_k=-1, ckpt_path=tmp_path / "step=2.ckpt")
     assert [name for name in names(tmp_path) if "last" in name] == ["last.ckpt"]
@@ -74,7 +74,7 @@ def test_last_three_are_kept(tmp_path: Path, asynchronous: bool) -> None:
     assert [read_checkpoint(path, whole=True)["global_step"] for path in sorted(tmp_path.iterdir())] == [4, 6, 8]
 
 
-def test_first_three_are_not_what_anybody_wants(tmp_path: Path) -> None:
+def test_keeping_the_first_three_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"mode='min': this keeps the first checkpoints.*Set mode: max"):
         fit(tmp_path, monitor="step", mode="min", save_top_k=3)
 

@@ -1,4 +1,4 @@
-"""Batches that are taken past Lightning's fetcher, which must not notice."""
+"""Taking batches past Lightning's fetcher without disturbing it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dlrm_pl.training_loop.fetching import Batches
 
 
 class Loader:
-    """Hands out numbers; one of them may be an error."""
+    """Yields numbers, one of which may be an error."""
 
     def __init__(self, count: int, wrong: int | None = None) -> None:
         self.count, self.wrong = count, wrong

@@ -1,4 +1,4 @@
-"""A training that is killed with -9, again and again, ends with the bits of one that is not."""
+"""A training that is repeatedly killed with -9 ends with the same bits as one that is not."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.processes.forked import Forked
 
-# Engines, optimizers, precisions, orders, workers; in the middle of an epoch and of an accumulation; while it writes.
+# Engines, optimizers, precisions, orders, workers; in the middle of an epoch, of an accumulation, or of a write.
 TRAININGS: list[dict[str, Any]] = [
     {"engine": "native", "optimizer": "adagrad", "shuffle": "row"},
     {"engine": "native", "asynchronous": True, "accumulate": 3, "by_time": True},
@@ -32,7 +32,7 @@ runpy.run_module("tests.support.processes.killed_trainings", run_name="__main__"
 
 
 def kill(trainings: list[dict[str, Any]], data: Path, folder: Path) -> int:
-    """Run the trainings in a program of their own; return how many times one was killed."""
+    """Run the trainings in a separate program; return how often one was killed."""
     program = Forked(_PROGRAM, [data, folder, json.dumps(trainings)])
     assert program.wait(timeout=280) == 0, program.errors()[-4000:]
     return int(program.output().split()[-1])

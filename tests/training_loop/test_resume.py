@@ -1,4 +1,4 @@
-"""A training goes on from a checkpoint as if it had never been interrupted, or says why it would not."""
+"""A training resumes from a checkpoint as if it had never been interrupted, or says why it cannot."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 
 class Losses(pl.Callback):
-    """The loss of each batch, by the number of the epoch and of the batch."""
+    """Records the loss of each batch, by the numbers of epoch and batch."""
 
     def __init__(self) -> None:
         self.of: dict[tuple[int, int], float] = {}
@@ -35,7 +35,7 @@ class Losses(pl.Callback):
 
 
 class Rates(pl.Callback):
-    """The learning rate of each optimizer step, by its number from 1."""
+    """Records the learning rate of each optimizer step, by its number from 1."""
 
     def __init__(self) -> None:
         self.of: dict[int, float] = {}
@@ -45,7 +45,7 @@ class Rates(pl.Callback):
 
 
 class SaveAfter(pl.Callback):
-    """Save a checkpoint after a batch, as ModelCheckpoint does."""
+    """Saves a checkpoint after a batch, as ModelCheckpoint does."""
 
     def __init__(self, path: Path, batch: int) -> None:
         self.path, self.batch = path, batch

@@ -1,4 +1,4 @@
-"""Runs of batches without hooks leave what Lightning's own loop leaves."""
+"""Runs of batches without hooks have the same results as Lightning's own loop."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ pytestmark = [
 
 @pytest.fixture
 def unseen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The numbers of batches that were allowed to be trained without hooks."""
+    """The numbers of batches that could be trained without hooks."""
     found: list[int] = []
     train = RunsLoop._train_unseen
 
@@ -52,7 +52,7 @@ def unseen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def fit(
     kind: type[pl.Trainer], folder: Path, *, module: dict[str, Any] | None = None, count: int = 40, **options: Any
 ) -> tuple[DLRMModule, pl.Trainer]:
-    """Train by the native engine for two epochs, with validation and a log."""
+    """Train with the native engine for two epochs, with validation and a log."""
     made = make_module(engine="native", **module or {})
     quiet: dict[str, Any] = {"accelerator": "cpu", "enable_progress_bar": False, "enable_model_summary": False}
     defaults: dict[str, Any] = {
@@ -69,7 +69,7 @@ def fit(
 
 
 def state(trainer: pl.Trainer) -> dict[str, Any]:
-    """What a checkpoint says of the progress, the schedule and the optimizer's rates."""
+    """Return a checkpoint's progress, schedule and optimizer rates."""
     saved = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
     names = ("loops", "lr_schedulers", "global_step", "epoch")
     groups = [
@@ -80,7 +80,7 @@ def state(trainer: pl.Trainer) -> dict[str, Any]:
 
 
 def log_of(folder: Path, kind: type[pl.Trainer]) -> list[dict[str, str]]:
-    """The rows of the log, without those that only have the speed."""
+    """Return the rows of the log, except those that contain only the speed."""
     with (folder / "log" / kind.__name__ / "metrics.csv").open() as handle:
         rows = [{name: value for name, value in row.items() if value} for row in csv.DictReader(handle)]
     return [row for row in rows if "samples_per_s" not in row]
@@ -154,7 +154,7 @@ def test_hooks_of_the_users_module_are_called_for_each_batch(unseen: list[int]) 
 
 
 class Epochs(pl.Callback):
-    """The hooks of epochs and validation, with the step at which they are called."""
+    """Records the hooks of epochs and validation, with the steps at which they are called."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, int]] = []
@@ -245,7 +245,7 @@ def test_time_ends_a_run_where_the_bar_is_drawn(
 
 
 def spoiled(what: str) -> list[ClickBatch]:
-    """Batches of which number 27 cannot be trained on."""
+    """Return batches of which number 27 cannot be trained on."""
     batches = make_batches(40)
     dense, indices, _, labels = batches[27]
     if what == "infinite":
@@ -289,7 +289,7 @@ def test_error_in_a_run_names_its_step_and_leaves_what_lightnings_loop_leaves(
 
 
 class OtherSchedule(DLRMModule):
-    """A schedule whose next rates are not known before."""
+    """A schedule whose next rates are not known in advance."""
 
     def configure_optimizers(self) -> Any:
         found = super().configure_optimizers()
@@ -340,7 +340,7 @@ def test_callback_that_says_when_it_looks_sees_what_lightnings_loop_shows(unseen
 
 
 class SwitchIntervals(pl.Callback):
-    """Notes how soon threads let others go on; stops with an error if it is told to."""
+    """Records Python's thread switch interval; stops with an error if told to."""
 
     def __init__(self, *, fails: bool) -> None:
         self.found: list[float] = []
@@ -356,7 +356,7 @@ class SwitchIntervals(pl.Callback):
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_threads_let_a_step_go_on_soon_and_as_usual_afterwards(tmp_path: Path, *, fails: bool) -> None:
+def test_threads_switch_sooner_during_a_training_and_as_usual_afterwards(tmp_path: Path, *, fails: bool) -> None:
     usual, seen = sys.getswitchinterval(), SwitchIntervals(fails=fails)
     with pytest.raises(KeyError) if fails else nullcontext():
         fit(DLRMTrainer, tmp_path, count=3, callbacks=[seen])
@@ -375,19 +375,19 @@ def test_bar_is_not_drawn_for_each_step_that_is_logged(
     drawn: list[int] = []
     monkeypatch.setattr("pytorch_lightning.callbacks.progress.tqdm_progress._update_n", lambda _, n: drawn.append(n))
     limits: dict[str, Any] = {"log_every_n_steps": 5, "val_check_interval": 24, "max_epochs": 1}
-    callbacks = [TQDMProgressBar(refresh_rate=1), LearningRateMonitor()]  # Of these, one looks at every such step.
+    callbacks = [TQDMProgressBar(refresh_rate=1), LearningRateMonitor()]  # One of these looks at every such step.
     fit(DLRMTrainer, tmp_path, callbacks=callbacks, enable_progress_bar=True, **limits)
     assert unseen
     logged = {5, 10, 15, 20, 25, 30, 35, 40}
     assert (logged <= set(drawn)) == (run_s == 0.0)
-    assert {5, 24, 40} <= set(drawn)  # The first that is logged, what a validation follows, and the last.
+    assert {5, 24, 40} <= set(drawn)  # The first logged step, the one before a validation, and the last.
     assert (run_s == 0.0) or not (logged - {5, 40}) & set(drawn)
     rows = [row["step"] for row in log_of(tmp_path, DLRMTrainer) if "train_loss" in row]
     assert rows == ["4", "9", "14", "19", "24", "29", "34", "39"]
 
 
 class Rows(Logger):
-    """A logger of the user's that keeps what it is given, and how many rows it had when it was asked to write."""
+    """A user's logger that keeps its rows, and how many it had whenever it was asked to write."""
 
     name, version = "rows", 0
 
@@ -419,7 +419,7 @@ def test_rows_of_steps_without_hooks_are_those_of_lightnings_loop(
     monkeypatch.setattr("dlrm_pl.training_loop.runs._RUN_S", 3600.0)
     ours, theirs = Rows(), Rows()
     for kind, logger in ((DLRMTrainer, ours), (pl.Trainer, theirs)):
-        monitor = [ThroughputMonitor()] if kind is pl.Trainer else []  # DLRMTrainer has one.
+        monitor = [ThroughputMonitor()] if kind is pl.Trainer else []  # DLRMTrainer already has one.
         fit(kind, tmp_path, logger=logger, log_every_n_steps=every, callbacks=monitor)
     assert without_speed(ours.rows) == without_speed(theirs.rows)
     assert [(sorted(row), step) for row, step in ours.rows] == [(sorted(row), step) for row, step in theirs.rows]
@@ -448,7 +448,7 @@ def test_file_of_the_log_is_written_once_for_a_run(
     assert len([row for row in log_of(tmp_path, DLRMTrainer) if "train_loss" in row]) == 80
 
 
-def test_row_of_a_step_is_written_where_a_later_one_of_its_call_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_before_a_failing_step_of_a_call_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RunsLoop, "_batches_of_a_call", 64)
     module, logger = make_module(engine="native"), Rows()
     trainer = quiet_trainer(max_epochs=1, logger=logger, log_every_n_steps=5, enable_checkpointing=False)
@@ -459,7 +459,7 @@ def test_row_of_a_step_is_written_where_a_later_one_of_its_call_fails(monkeypatc
 
 
 class LogsMore(DLRMModule):
-    """Logs something else beside the loss."""
+    """Logs something else besides the loss."""
 
     def log_loss(self, loss: torch.Tensor, samples: int) -> None:
         super().log_loss(loss, samples)
@@ -467,7 +467,7 @@ class LogsMore(DLRMModule):
 
 
 class HidesLoss(DLRMModule):
-    """Shows the loss in the progress bar, and does not log it."""
+    """Shows the loss in the progress bar, but does not log it."""
 
     def log_loss(self, loss: torch.Tensor, samples: int) -> None:
         self.log("train_loss", loss, prog_bar=True, logger=False, batch_size=samples)

@@ -1,4 +1,4 @@
-"""A small dataset and a module for it."""
+"""A small dataset and a module that fits it."""
 
 from tests.support.fixtures import data as data
 from tests.support.fixtures import module as module

@@ -1,4 +1,4 @@
-"""Rows of any columns, with lists and floats, through training, quantization and verification."""
+"""Rows with any columns, with lists and floats, through training, quantization and verification."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def checkpoint(folder: Path) -> Path:
-    """Trained a little, so that nothing is at its initial value."""
+    """Trained briefly, so that nothing has its initial value."""
     data = DLRMDataModule(folder, batch_size=128)
     torch.manual_seed(0)
     options = {"embedding_dim": 8, "bottom_mlp": (0, 16, 8), "top_mlp": (8, 1), "optimizer": "adagrad"}
@@ -50,7 +50,7 @@ def test_an_artifact_is_made_verified_and_timed(folder: Path, checkpoint: Path, 
     assert module.columns == MIXED
     assert module.architecture.pooling == ("sum", "mean", "sum", "sum", "sum")
     guard = dlrm_pl.WorstSlice(by="user", tolerance=0.9, slices=4)
-    # With float Linears: of values up to 1,000 beside some below 1, as the test's columns have, 8 bits lose the latter.
+    # With float Linears: with values up to 1,000 beside some below 1, as in the test's columns, 8 bits lose the latter.
     chosen = settings(recipe=dlrm_pl.RecipeStart(linears="fp32"))
     chosen = dataclasses.replace(chosen, criterion=dataclasses.replace(chosen.criterion, worst_slice=guard))
     outcome = dlrm_pl.quantize(module, data, tmp_path / "int8", settings=chosen)
@@ -107,7 +107,7 @@ def test_a_dataset_of_other_columns_is_refused_by_the_difference(checkpoint: Pat
 
 
 class Unnamed:
-    """The rows of a dataset, without a word on which it is."""
+    """The rows of a dataset that does not state its identity."""
 
     def __init__(self, folder: Path) -> None:
         self.data = DLRMDataModule(folder)

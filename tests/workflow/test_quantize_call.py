@@ -1,4 +1,4 @@
-"""``quantize`` without a Trainer, and that no quantization changes what it is given."""
+"""``quantize`` without a Trainer, and that no quantization changes its arguments."""
 
 from __future__ import annotations
 

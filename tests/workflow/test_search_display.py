@@ -1,4 +1,4 @@
-"""What a search shows while it runs: a table on a terminal, lines of the log elsewhere, scalars in loggers."""
+"""The display of a running search: a table on a terminal, log lines elsewhere, scalars in loggers."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_terminal_gets_the_table_and_not_the_lines_as_well(
         other.error("another line")
         display.on_trial_end(searches.trial(START, 0.001, 1), resumed=False)
     assert "+0.001000" in written.getvalue()
-    assert "another line" in written.getvalue()  # Above the table, and not through it.
+    assert "another line" in written.getvalue()  # Above the table, rather than through it.
     assert "a line of a trial" not in written.getvalue() + capsys.readouterr().err
     assert handler.stream is stream
     assert not trials.disabled
