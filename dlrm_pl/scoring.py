@@ -126,7 +126,7 @@ class Scorer:
             yield from rows.batches(batch_size)
         elif isinstance(rows, Mapping) and {"dense", "sparse"} <= rows.keys():
             yield from self._of_arrays(rows["dense"], rows["sparse"], batch_size)
-        elif isinstance(rows, Mapping) or hasattr(rows, "columns") or hasattr(rows, "__arrow_c_stream__"):
+        elif isinstance(rows, Mapping) or hasattr(type(rows), "columns") or hasattr(rows, "__arrow_c_stream__"):
             yield from self._of_raw_frame(rows, batch_size) if raw else self._of_frame(rows, batch_size)
         elif _are_arrays(rows):
             if len(rows) not in (2, 3):

@@ -275,8 +275,9 @@ def load_dictionary(path: Path, column: SparseColumn) -> Values | None:
         return None
     if column.kind != "string":
         return load_array(path, "unique")
+    texts = Strings(load_array(path, "offsets"), _load(path, "data", np.uint8))
     try:
-        return checked_texts(Strings(load_array(path, "offsets"), _load(path, "data", np.uint8)), path)
+        return checked_texts(texts, path)
     except DataFormatError as error:
         raise DataFormatError(f"{error} Preprocess the raw log again.") from error
 

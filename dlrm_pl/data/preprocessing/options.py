@@ -130,7 +130,7 @@ class PreprocessOptions:
         if self.vocabulary_from is not None and self.vocabulary != "reference":
             raise ConfigurationError("vocabulary_from takes the ids as they are: remove --vocabulary and --min_count.")
         if self.workers < 1:
-            raise ConfigurationError(f"workers={self.workers} must be at least 1.")
+            raise ConfigurationError(f"workers={self.workers} (--threads) must be at least 1.")
         if self.memory_bytes < _LEAST_MEMORY:
             raise ConfigurationError(
                 f"memory={format_bytes(self.memory_bytes)} must be at least {format_bytes(_LEAST_MEMORY)}."

@@ -77,8 +77,9 @@ class Plan:
     def __str__(self) -> str:
         """Return the plan as one line."""
         minutes = f"{self.seconds / 60:.0f} minutes" if self.seconds >= 90 else f"{max(self.seconds, 1):.0f} s"
+        days = f"{self.days} day{'s'[: self.days != 1]}"
         return (
-            f"plan: {self.days} days, about {self.rows:,} rows ({format_bytes(self.text_bytes)}); disk "
+            f"plan: {days}, about {self.rows:,} rows ({format_bytes(self.text_bytes)}); disk "
             f"{format_bytes(self.disk_bytes)} at the peak, {format_bytes(self.output_bytes)} at the end; memory up to "
             f"{format_bytes(self.memory_bytes)} ({format_bytes(self.budget_bytes)} by --memory, the vocabulary "
             f"{format_bytes(self.vocabulary_bytes)}, the program {format_bytes(self.program_bytes)}); about {minutes} "

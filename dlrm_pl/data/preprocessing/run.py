@@ -76,7 +76,8 @@ class PreprocessReport:
     def __str__(self) -> str:
         """The rows, tables and data report of the dataset, as text."""
         rows = sum(split.records for split in self.folder.splits.values())
-        days = f" of {len(self.rows_by_day)} days" if self.rows_by_day else ""
+        count = len(self.rows_by_day)
+        days = f" of {count} day{'s'[: count != 1]}" if count else ""
         speed = "" if self.seconds is None or self.resumed else f", {rows / self.seconds:,.0f} rows/s"
         lines = [f"{self.folder.path}: {rows:,} rows{days}{speed}"]
         if self.seconds is None:

@@ -22,6 +22,10 @@ remainder; ``category``: it is not hexadecimal; ``text``: it is not UTF-8; ``len
 """
 
 
+_MISSING = tuple(shown(text) for text in ("null", "na", "n/a", "nan", "none", "nil", r"\n", "-", "?"))
+"""Texts that other programs write for missing numbers, in lower case as messages show them."""
+
+
 class BadRow(NamedTuple):
     """The first fault of a row.
 
@@ -44,7 +48,10 @@ class BadRow(NamedTuple):
         """The fault in words, without the place of the row."""
         if not self.column:
             return f"the row has {self.value}; expected {self.expected}"
-        return f"column {self.column} is {self.value}; expected {self.expected}"
+        advice = ""
+        if self.kind in ("integer", "float", "nan", "category") and self.value.lower() in _MISSING:
+            advice = "; a missing value is an empty field"
+        return f"column {self.column} is {self.value}; expected {self.expected}{advice}"
 
 
 class Faults:

@@ -51,7 +51,8 @@ def _by_rows(source: Source, days: int) -> Days:
     counts = [_counted(source, file) if rows is None else rows for file, rows in enumerate(source.file_rows)]
     total = sum(counts)
     if total < days:
-        raise DataFormatError(f"{source.path}: {total:,} rows are too few for {days} days.")
+        rows = f"{total:,} rows are" if total != 1 else "1 row is"
+        raise DataFormatError(f"{source.path}: {rows} too few for {days} days.")
     lengths = [total // days + (day < total % days) for day in range(days)]
     ends = list(accumulate(counts))
     starts, names = [], []

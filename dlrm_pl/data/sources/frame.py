@@ -80,13 +80,20 @@ def names_of(frame: Any) -> list[str]:
     elif hasattr(frame, "columns"):
         names = frame.columns
     elif hasattr(frame, "__arrow_c_stream__"):
-        names = arrow().RecordBatchReader.from_stream(frame).schema.names
+        try:
+            names = arrow().RecordBatchReader.from_stream(frame).schema.names
+        except arrow().ArrowInvalid:  # A stream of one column, such as a series.
+            raise _no_frame(frame) from None
     else:
-        raise DataFormatError(
-            f"{shown(type(frame).__name__)} is no frame. Give a frame of pandas, polars or Arrow, or a dictionary of "
-            "columns."
-        )
+        raise _no_frame(frame)
     return [str(name) for name in names]
+
+
+def _no_frame(frame: Any) -> DataFormatError:
+    return DataFormatError(
+        f"{shown(type(frame).__name__)} is no frame. Give a frame of pandas, polars or Arrow, or a dictionary of "
+        "columns."
+    )
 
 
 def _table(frame: Any, wanted: Sequence[str]) -> pa.Table:

@@ -58,7 +58,7 @@ def test_one_day_is_enough_with_given_ids(whole: Path, dictionaries: Path, tmp_p
     assert rows[0] + rows[1] == read(whole)["test"] + read(whole)["val"]  # The same day with the same ids.
     assert not list((tmp_path / "out").glob("*train*"))
     assert report.folder.fingerprint == DatasetFolder.open(whole).fingerprint
-    assert "301 rows of 1 days" in str(report)
+    assert "301 rows of 1 day," in str(report)
     assert "train" not in inspection.describe(tmp_path / "out", full=True).replace("day_", "")
     data = DLRMDataModule(str(tmp_path / "out"))
     data.setup("test")

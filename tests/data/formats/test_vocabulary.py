@@ -114,6 +114,16 @@ def test_texts_whose_bounds_are_wrong_are_rejected(tmp_path: Path, offsets: list
         Vocabulary.load(tmp_path, COLUMNS)
 
 
+def test_damaged_dictionary_of_texts_is_told_with_one_piece_of_advice(tmp_path: Path) -> None:
+    Vocabulary(VALUES, COLUMNS).save(tmp_path)
+    (tmp_path / dictionary_name(2)).write_bytes(b"PK")
+    with pytest.raises(DataFormatError, match=r"npz file with the array 'offsets' \(.*\)\. Preprocess[^.]*\.$"):
+        Vocabulary.load(tmp_path, COLUMNS)
+    (tmp_path / dictionary_name(2)).unlink()
+    with pytest.raises(DataFormatError, match=r"is missing\. Preprocess[^.]*\.$"):
+        Vocabulary.load(tmp_path, COLUMNS)
+
+
 def test_dictionary_of_another_kind_is_rejected(tmp_path: Path) -> None:
     Vocabulary(VALUES, COLUMNS).save(tmp_path)
     (tmp_path / dictionary_name(2)).write_bytes((tmp_path / dictionary_name(1)).read_bytes())

@@ -16,7 +16,7 @@ from dlrm_pl.errors import ConfigurationError
         ({"min_count": 2}, "min_count=2 needs --vocabulary train_only"),
         ({"min_count": 0}, "min_count=0 must be at least 1"),
         ({"subsample_rate": 1.0}, "subsample_rate=1.0 must be"),
-        ({"workers": 0}, "workers=0"),
+        ({"workers": 0}, r"workers=0 \(--threads\) must be at least 1"),
         ({"workers": 1.5}, "workers=1.5 must be a whole number"),
         ({"seed": -1}, "seed=-1 must lie between 0 and"),
         ({"bad_rows": 2}, "bad_rows=2 must lie between 0 and 1"),

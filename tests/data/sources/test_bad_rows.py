@@ -255,3 +255,12 @@ def test_long_lists_can_be_cut_and_are_counted(tmp_path: Path) -> None:
     assert chunk.cut_lists == 1  # Only those of good rows.
     (chunk,) = open_source(tmp_path / "a.parquet", LISTS).chunks()
     assert [bad.kind for bad in chunk.bad] == ["length", "label"]
+
+
+@pytest.mark.parametrize("text", ["NULL", "NaN", "n/a", r"\N"])
+def test_what_other_programs_write_for_a_missing_number_is_told_from_other_texts(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"click,age,price,site,hash,zone,user\n0,{text},1,a,1,1,1\n0,1,{text},a,1,1,1\n0,x,1,a,1,1,1\n")
+    (chunk,) = open_source(path, COLUMNS).chunks()
+    advice = ["; a missing value is an empty field" in fault.reason for fault in chunk.bad]
+    assert advice == [True, True, False]

@@ -46,7 +46,7 @@ def integers(array: pa.Array, field: Field, low: int, high: int) -> tuple[Intege
     if pa.types.is_null(array.type):
         return np.zeros(len(array), np.int64), np.ones(len(array), np.bool_)
     given = array
-    expected = f"an integer from {low} to {high}"
+    expected = _between(low, high)
     if is_text(array.type):
         try:
             array = array.cast(pa.int64())
@@ -126,6 +126,11 @@ def _of_floats(given: pa.Array, array: pa.Array, field: Field, low: int, high: i
     return np.where(usable, numbers, 0).astype(np.int64), missing
 
 
+def _between(low: int, high: int) -> str:
+    text = f"an integer from {low} to {high}"
+    return text if high < _INT64.max else f"{text}; larger ones can be texts, with kind: string"
+
+
 def _has_x(array: pa.Array) -> pa.Array:
     """Return which texts may be hexadecimal numbers."""
     return arrow().compute.match_substring_regex(array, "[xX]")
@@ -159,7 +164,7 @@ def _one_by_one(
         else:
             values[place] = number
     field.refuse(wrong, "integer", _WHOLE, array)
-    field.refuse(outside, "range", f"an integer from {low} to {high}", array)
+    field.refuse(outside, "range", _between(low, high), array)
     return values, missing if missing.any() else None
 
 
