@@ -20,7 +20,7 @@ TESTS = Path(__file__).parent
 PACKAGE = TESTS.parent / "dlrm_pl"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-# A part is a folder or a file; a file belongs to the most exact one that is named here, and imports from it or from one
+# A part is a folder or a file. A file belongs to the most specific part named here, and imports from it or from one
 # above.
 RANKS = [
     {"errors", "program", "version"},

@@ -1,6 +1,6 @@
 """The first 1,000 lines of the real Terabyte logs go through all commands.
 
-The file lies beside the checkout, where there is one: its licence (CC BY-NC-SA) is not that of this package.
+The file, if present, lies beside the checkout: its licence (CC BY-NC-SA) differs from this package's.
 """
 
 from __future__ import annotations

@@ -61,8 +61,8 @@ def run_page(blocks: list[Block], slow: bool, allowed: frozenset[int] = frozense
 
     Args:
         blocks: the page's, in order.
-        slow: run the blocks that are marked ``slow`` as well; otherwise they are checked without being run.
-        allowed: exit statuses of a command that runs.
+        slow: also run the blocks that are marked ``slow``; otherwise they are only checked.
+        allowed: exit statuses that commands may return.
     """
     with _server_stopped():
         return _run_blocks(_with_port(blocks, _free_port()), slow, allowed)

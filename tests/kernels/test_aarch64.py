@@ -1,6 +1,6 @@
 """The native code for aarch64: compiled by a cross compiler, and the int8 kernels run by an emulator.
 
-On Debian, ``apt install g++ g++-aarch64-linux-gnu qemu-user`` has all that these tests need.
+On Debian, ``apt install g++ g++-aarch64-linux-gnu qemu-user`` installs everything that these tests need.
 """
 
 from __future__ import annotations

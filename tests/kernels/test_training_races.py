@@ -1,6 +1,6 @@
 """The threads of a training step share their memory without races: its code runs under ThreadSanitizer.
 
-On Debian, ``apt install g++`` has all that these tests need.
+On Debian, ``apt install g++`` installs everything that these tests need.
 """
 
 from __future__ import annotations

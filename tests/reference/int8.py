@@ -80,8 +80,8 @@ def cross_net(
 ) -> Array:
     """One sample: the float output of a cross network on its dense vector and the sums of its bags.
 
-    ``inputs`` has scale and zero point of the bytes that each V reads, ``layers`` (weight, multiplier, bias) of V and W
-    of the first layer, then of the second, and so on.
+    ``inputs`` contains scale and zero point of the bytes that each V reads; ``layers`` contains (weight, multiplier,
+    bias) of V and W of the first layer, then of the second, and so on.
     """
     means = is_mean or [False] * len(bags)
     vectors = [(bag_mean if mean else bag_sum)(*bag, len(dense)) for bag, mean in zip(bags, means, strict=True)]

@@ -11,6 +11,6 @@ PROFILES = {"few": 20, "many": 500}
 def examples(count: int) -> int:
     """Return the number of examples for a test that needs ``count``: all in a thorough run, otherwise two fifths.
 
-    Every run draws others, so that few of them find in many runs what many find in one.
+    Every run draws different examples, so many runs with few examples find as much as one run with many.
     """
     return count if settings.default.max_examples == PROFILES["many"] else max(2, count * 2 // 5)

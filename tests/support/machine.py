@@ -10,8 +10,8 @@ from functools import cache
 def spare() -> None:
     """Look up the installed packages only once, and never wait for the disk.
 
-    Every Trainer reads the entry points of all installed packages, which no test changes. Files that are synchronized
-    outlast a machine that loses its power, which no test does; a process that is killed leaves the same files.
+    Every Trainer reads the entry points of all installed packages, which no test changes. Synchronizing files only
+    protects them against a power failure, which no test has; a killed process leaves the same files without it.
     """
     importlib.metadata.entry_points = cache(importlib.metadata.entry_points)  # type: ignore[assignment]
     os.fsync = lambda descriptor: None  # type: ignore[assignment]

@@ -16,8 +16,8 @@ def made_once(folders: pytest.TempPathFactory, name: str, make: Callable[[Path],
 
     Args:
         folders: the temporary folders of this process.
-        name: name of the folder, of no other one that is made once.
-        make: makes the folder, whose path it is given; its contents may name the path.
+        name: name of the folder, which must be unique among them.
+        make: makes the folder at the given path; its contents may contain the path.
     """
     base = folders.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:

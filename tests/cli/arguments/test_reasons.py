@@ -1,6 +1,6 @@
 """Errors in options are explained in plain words, for each kind of value that options have.
 
-The errors of jsonargparse are texts: when another version words one of them otherwise, these tests say so.
+jsonargparse's errors are plain texts; these tests fail if another version words one of them differently.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from dlrm_pl.data.preprocessing.threads import run_threads
 
 @dataclass
 class Chunks:
-    """Steps that note what happens, and check who has which memory.
+    """Steps that record what happens, and check which chunk uses which memory.
 
     Attributes:
         total: number of chunks.

@@ -1,6 +1,6 @@
 """Good rows keep their values and bad ones are named, wherever they are and however a file is cut into chunks.
 
-Each value comes with what it should become: its number or text, None for a missing one, or ``Fault``.
+Each value comes with the expected result: its number or text, None for a missing one, or ``Fault``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The site, built once for the tests that read it, which are slow: the build takes fifteen seconds.
 
-The fast tests read the pages as they are in the repository: their links, their places in the navigation, the
-messages and the names that they are made of.
+The fast tests read the pages in the repository: their links, their places in the navigation, and the messages and
+names from which they are generated.
 """
 
 from __future__ import annotations

@@ -67,8 +67,8 @@ def save_sparse(contents: dict[str, Any], path: Path, kind: str) -> Path:
     """Write dicts of plain values, contiguous float32 tensors of one or two dimensions, and ``Sparse``.
 
     Args:
-        contents: of the file.
-        path: to write.
+        contents: contents of the file.
+        path: file to write.
         kind: ``zip`` or ``legacy``.
     """
     (_save_legacy if kind == "legacy" else _save_zip)(contents, path)

@@ -22,13 +22,13 @@ class Hub(ThreadingHTTPServer):
     """A Hub whose only user is ``me``.
 
     Attributes:
-        repositories: by name.
-        stored: large files that were uploaded, by their SHA-256.
+        repositories: repositories by name.
+        stored: uploaded large files, by their SHA-256.
         requests: method and path of each request, in order.
-        before_commit: called when a commit arrives, before it is carried out.
-        alter: changes what a download of a file sends.
-        failures: statuses to answer the next requests to a path with, by a pattern of ``METHOD /path``.
-        part_bytes: size of the parts that large files are uploaded in; None: whole.
+        before_commit: called when a commit arrives, before it is executed.
+        alter: changes the contents that a download of a file sends.
+        failures: statuses for the next requests to a path, by a pattern of ``METHOD /path``.
+        part_bytes: size of the parts in which large files are uploaded; None: whole.
     """
 
     daemon_threads = True

@@ -21,8 +21,8 @@ class DaysWritten:
     Attributes:
         dense: float32 ``[n, N]``.
         labels: int32 ``[n, 1]``.
-        ids: single ids ``[n, T]``; empty where there are bags.
-        bags: of each table int32 ``[n, width]``; empty where there are single ids.
+        ids: single ids ``[n, T]``; empty if there are bags.
+        bags: int32 ``[n, width]`` for each table; empty if there are single ids.
     """
 
     dense: list[Any]

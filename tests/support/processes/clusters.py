@@ -19,8 +19,8 @@ class ClusterHere:
 
     Args:
         machines: number of machines.
-        before_task: called with the name of each task before it runs; what it raises is an error of the cluster.
-        times: how often each task runs, as after a machine that was thought to be lost.
+        before_task: called with the name of each task before it runs; its exceptions count as errors of the cluster.
+        times: how often each task runs; more than once if a machine was thought to be lost.
     """
 
     def __init__(self, machines: int, before_task: Callable[[str], None] = lambda name: None, times: int = 1) -> None:

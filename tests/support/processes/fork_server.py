@@ -24,10 +24,10 @@ def serve(listening: socket.socket) -> dict[str, Any] | None:
     """Fork for each request, and report how each process ended.
 
     Args:
-        listening: where pytest's processes connect; each is sent a byte once it is connected.
+        listening: socket to which pytest's processes connect; each gets a byte once it is connected.
 
     Returns:
-        In a forked process what it is to run; in the server None, once nobody is connected any more.
+        In a forked process, the request to run; in the server, None once no process is connected any more.
     """
     connected = 0
     with selectors.DefaultSelector() as waiting:

@@ -1,9 +1,8 @@
 """Programs that start with torch, Lightning and the package already imported.
 
-A process that imports them takes about six seconds of the processor before its first line, twice what most of them
-take for what they are tested for. Here one process imports them, once for all tests of a run, and each program is a
-fork of it: a process of its own, with its own signals, environment, folder and output. What is tested is
-not the start of a program, nor how much memory it takes: such tests use ``subprocess``.
+Importing them takes about six seconds of processor time, twice as long as what most of these programs are tested for.
+Here one process imports them once for all tests of a run, and each program is a fork of it: a separate process, with
+its own signals, environment, folder and output. Tests of a program's start or its memory use ``subprocess`` instead.
 """
 
 from __future__ import annotations

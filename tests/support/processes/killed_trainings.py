@@ -1,8 +1,8 @@
 """Trainings that are killed repeatedly, and resume each time from their last checkpoint.
 
-Run as a program, which imports what takes seconds once, and makes a child for each training. It prints how many times
-it killed one, and fails if the weights, the optimizer's state, the losses or the metrics are not, bit for bit, those of
-a training that was never interrupted.
+As a program, it imports slow packages once and forks a child for each training. It prints how often it killed one,
+and fails unless the weights, the optimizer's state, the losses and the metrics equal those of an uninterrupted
+training bit for bit.
 """
 
 from __future__ import annotations

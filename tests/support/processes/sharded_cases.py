@@ -47,8 +47,8 @@ class Case:
     Attributes:
         strategy: arguments of the ShardedStrategy.
         data: ``one-hot`` or ``multi-hot``.
-        accumulated: batches whose gradients are added up.
-        precision: the Trainer's.
+        accumulated: number of batches whose gradients are accumulated.
+        precision: precision of the Trainer.
         options: arguments of the DLRMModule.
         dim: width of an embedding; parts of a row have at least 4 columns.
     """
@@ -96,7 +96,7 @@ def write_one_hot(folder: Path, *, more_rows: int = 0) -> Path:
 
     Args:
         folder: the new folder.
-        more_rows: by how many rows each of its tables is larger than ``ONE_HOT`` says.
+        more_rows: number of additional rows in each table, beyond ``ONE_HOT``.
     """
     sparse = [column | {"rows": column["rows"] + more_rows} for column in ONE_HOT["sparse"]]
     columns = Columns.of_statement(ONE_HOT | {"sparse": sparse}, "columns")

@@ -1,6 +1,6 @@
 """Checkpoints that TorchRec and torchsnapshot wrote, sharded by two processes: imported models give TorchRec's logits.
 
-``golden/make.py`` made the files, and says with which versions.
+``golden/make.py`` made the files, and states the versions it used.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Makes the files beside it: checkpoints of small models of TorchRec, written by two processes, and their logits.
+"""Makes the files beside it: checkpoints of small TorchRec models, written by two processes, and their logits.
 
 Run with torch 2.13.0, torchrec 1.8.0, fbgemm-gpu 1.8.0 and torchsnapshot 0.1.0, from this folder:
 
