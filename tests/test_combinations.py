@@ -26,7 +26,7 @@ def test_values_that_never_meet_are_all_kept() -> None:
 
 
 class TestMarked:
-    """What is collected of this class shows what the hook in ``conftest.py`` does."""
+    """The tests collected from this class show the effect of the hook in ``conftest.py``."""
 
     @pytest.mark.each_value
     @pytest.mark.parametrize("second", [[1], [2], [3]], ids=str)

@@ -213,7 +213,7 @@ def test_rows_without_clicks_are_refused_before_training_and_search(
 
 
 def test_only_the_rows_that_are_scored_need_clicks(dataset_copy: Path) -> None:
-    """Calibration reads no labels; ``max_rows`` limits the tuning rows; an eval_func reads rows of its own."""
+    """Calibration reads no labels, ``max_rows`` limits the tuning rows, and an eval_func has rows of its own."""
     data = without_clicks(dataset_copy, "val", 0, 300)
     data.require_quantizable(tuning=True, max_rows=None)
     with pytest.raises(DatasetError, match="all 100 labels of the tuning rows, 200 to 300 of val"):

@@ -60,7 +60,7 @@ def test_output_that_is_full_is_told_in_a_line() -> None:
 
 
 def test_output_that_is_closed_is_none(tmp_path: Path) -> None:
-    """No file of the program's gets the number of the closed output."""
+    """No file that the program opens gets the number of the closed output."""
     command = f"exec {' '.join(PROGRAM)} configs copy --output {tmp_path / 'configs'} >&-"
     ended = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False, timeout=100)
     assert (ended.returncode, ended.stderr) == (0, "")

@@ -99,7 +99,7 @@ def test_both_make_the_same_artifact(
 def test_parts_of_a_configuration_may_be_other_files(
     command: tuple[object, ...], fitted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The parser stores each part's file in its values, where it is not a setting."""
+    """The parser adds each part's file name to its values, although it is not a setting."""
     config = yaml.safe_load((tmp_path / "config.yaml").read_text())
     for part in ("data", "trainer"):
         (tmp_path / f"{part}.yaml").write_text(yaml.safe_dump(config[part]))

@@ -125,7 +125,7 @@ def test_walk_through_asks_for_what_the_server_has(tmp_path: Path) -> None:
 
 
 def test_walk_through_updates_a_model_and_rolls_it_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs its own commands, while the server checks the folder after each."""
+    """Runs the page's own commands; the server checks the folder after each."""
     monkeypatch.chdir(tmp_path)
     with_dictionaries.build(tmp_path / "artifacts" / "quickstart")
     ran = [

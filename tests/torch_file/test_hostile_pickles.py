@@ -37,8 +37,8 @@ def test_a_hostile_pickle_is_refused_by_name_and_not_run(tmp_path: Path, kind: s
     for _ in range(depth):
         make = nested(make)
     content = make(str(tmp_path / "proof"))
-    if name in ("REDUCE", "STACK_GLOBAL", "INST", "OBJ"):  # It is what it claims to be.
-        with contextlib.suppress(TypeError):  # Of an OrderedDict made of what mkdir returns.
+    if name in ("REDUCE", "STACK_GLOBAL", "INST", "OBJ"):  # Python really runs it.
+        with contextlib.suppress(TypeError):  # From an OrderedDict made of mkdir's result.
             pickle.loads(content)
         (tmp_path / "proof").rmdir()
     with pytest.raises(CheckpointError, match=rf"x\.pt: holds {message}"):

@@ -50,7 +50,7 @@ def test_an_artifact_is_made_verified_and_timed(folder: Path, checkpoint: Path, 
     assert module.columns == MIXED
     assert module.architecture.pooling == ("sum", "mean", "sum", "sum", "sum")
     guard = dlrm_pl.WorstSlice(by="user", tolerance=0.9, slices=4)
-    # With float Linears: with values up to 1,000 beside some below 1, as in the test's columns, 8 bits lose the latter.
+    # Float Linears: if values up to 1,000 are beside some below 1, as in the test's columns, 8 bits lose the latter.
     chosen = settings(recipe=dlrm_pl.RecipeStart(linears="fp32"))
     chosen = dataclasses.replace(chosen, criterion=dataclasses.replace(chosen.criterion, worst_slice=guard))
     outcome = dlrm_pl.quantize(module, data, tmp_path / "int8", settings=chosen)

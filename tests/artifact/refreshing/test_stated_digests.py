@@ -92,7 +92,7 @@ def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_rows_of_other_blocks_are_not_read(made: Made, tmp_path: Path, unchecked: None) -> None:
-    """One of them is damaged here, which is not noticed, because its packed row comes from the base."""
+    """One of these rows is damaged here, which is not noticed, because its packed row comes from the base."""
     path = saved(changed(made.model, runs), tmp_path / "a.ckpt")
     damage(path, 0, 700)
     packed = packer_of(loaded(path), made, tmp_path).packed(["int8"] * 3)

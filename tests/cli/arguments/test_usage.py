@@ -86,7 +86,7 @@ def make(kind: Any, value: object) -> None:
     ("name", "message"), [("NeedsAPackage", "No module named 'no_such_package'"), ("Refuses", "a limit of 0 is none")]
 )
 def test_what_a_class_refuses_is_one_line(kind: Any, name: str, message: str) -> None:
-    """And not the parser's message, which lists all types and values."""
+    """Unlike the parser's message, which lists all types and values."""
     name = f"tests.cli.arguments.test_usage.{name}"
     for value in [{"class_path": name}, [{"class_path": name}]][: 1 + (kind == list[Part] | Part | None)]:
         with pytest.raises(ConfigurationError) as caught, own_errors():

@@ -193,7 +193,7 @@ def test_folders_in_the_place_of_a_checkpoint_are_explained(capsys: pytest.Captu
         assert re.search(rf"{folder}: is a folder of torch.distributed.* Import it first", capsys.readouterr().err)
 
 
-# At size.
+# Large checkpoints.
 
 
 def large(path: Path, kind: str) -> dict[int, torch.Tensor]:

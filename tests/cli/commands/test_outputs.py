@@ -25,7 +25,7 @@ def test_output_that_holds_something_else(capsys: pytest.CaptureFixture[str], fi
 def test_finished_work_is_replaced_only_when_asked(
     capsys: pytest.CaptureFixture[str], fitted: Path, synthetic_folder: Path, tmp_path: Path
 ) -> None:
-    """`fit` refuses before it works, in the same words, to replace its checkpoint or only its artifact."""
+    """Refused before the work and in the same words, by `fit` both for its checkpoint and for its artifact alone."""
     checkpoint, artifact = fitted / "run" / "model.ckpt", fitted / "artifact"
     before = {path: path.stat().st_mtime_ns for path in (checkpoint, *artifact.iterdir(), *synthetic_folder.iterdir())}
     end = ".*give --overwrite to replace it"

@@ -58,7 +58,7 @@ def test_many_rows_are_told_apart_by_sample_size_time_and_what_is_stated(
     monkeypatch.setattr(row_identity, "MOST_BYTES", 1000)
     monkeypatch.setattr(row_identity, "NUM_SAMPLES", 4)
     path = Path(shutil.copy2(synthetic_folder / split_file_name("train"), tmp_path / "rows"))
-    # As many rows as the test needs blocks, without writing a gigabyte.
+    # Enough rows for three blocks, without writing a gigabyte.
     path.write_bytes((path.read_bytes() * 4)[: 3 * BLOCK_BYTES])
     found = [identity_of_rows(path, 0, 3 * 8192, "stated")]
     found.append(identity_of_rows(path, 0, 3 * 8192, "else"))

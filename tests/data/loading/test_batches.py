@@ -127,7 +127,7 @@ def test_batches_are_the_same_however_many_are_taken_together(
         taken += rows_of(together)
     assert taken == one_by_one[first:]
     assert next(selections, None) is None
-    assert rows_of(sampler) == one_by_one  # From its beginning again.
+    assert rows_of(sampler) == one_by_one  # Again from the beginning.
 
 
 def test_ranges_are_slices() -> None:

@@ -249,7 +249,7 @@ def test_guards_of_a_log_of_format_3_are_read(tmp_path: Path) -> None:
     head = {"kind": "search", "format": 3, "identity": json.loads(json.dumps(IDENTITY))}
     sealed_by = seal(head["identity"])
     path.write_bytes(sealed(head, 1, sealed_by) + b"\n" + sealed(trial, 2, sealed_by) + b"\n")
-    for _ in range(2):  # As it was, and as it was written in this format.
+    for _ in range(2):  # First the old file, then the one rewritten in the current format.
         found = TrialLog(path, IDENTITY).find(START)
         assert found is not None
         assert found.verdict is not None

@@ -62,7 +62,7 @@ def test_tables_are_drawn_once(tmp_path: Path) -> None:
 
 
 def test_several_processes_draw_once(tmp_path: Path) -> None:
-    """As ranks of a training do that start together."""
+    """The ranks of a training start together and do this."""
     folders: list[BagTables] = []
     threads = [
         threading.Thread(target=lambda: folders.append(open_or_draw(tmp_path / "tables", SETTINGS))) for _ in range(3)

@@ -21,22 +21,22 @@ LOOK = machines.look
 
 
 def look_of_other(token: Path, files: Any) -> Seen:
-    """What a machine with an older version sees."""
+    """The report of a machine with an older version."""
     return replace(LOOK(token, files), version="0.0.1")
 
 
 def look_without_output(token: Path, files: Any) -> Seen:
-    """What a machine sees that does not share the output's folder."""
+    """The report of a machine that does not share the output's folder."""
     return LOOK(token.parent / "elsewhere" / token.name, files)
 
 
 def look_without_logs(token: Path, files: Any) -> Seen:
-    """What a machine sees that does not share the logs' folder."""
+    """The report of a machine that does not share the logs' folder."""
     return LOOK(token, [(f"/elsewhere{path}", size) for path, size in files])
 
 
 def look_of_small(token: Path, files: Any) -> Seen:
-    """What a machine with little memory sees."""
+    """The report of a machine with little memory."""
     return replace(LOOK(token, files), memory_bytes=20 << 20)
 
 
