@@ -1,4 +1,4 @@
-"""DLRM on PyTorch Lightning, from raw click logs to an int8 model whose drop of AUROC is certified.
+"""DLRM on PyTorch Lightning, from raw click logs to an int8 model with a certified AUROC drop.
 
 The public names are listed in the stub file beside this one. Each is imported when it is first used, so that
 ``import dlrm_pl`` takes no time.

@@ -1,4 +1,4 @@
-"""Tensors for a batch from NumPy arrays, tensors of any number type, and the columns of a frame."""
+"""Convert NumPy arrays, tensors of any number type and frame columns to the tensors of a batch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _IDS = (
 
 
 def dense_tensor(values: Any, columns: Columns | None, take_log: bool) -> Tensor:
-    """Convert dense features to what a model reads.
+    """Convert dense features to the tensor that a model reads.
 
     Args:
         values: array or tensor of numbers, ``[B, N]``.
@@ -38,7 +38,7 @@ def dense_tensor(values: Any, columns: Columns | None, take_log: bool) -> Tensor
     """
     array = _numbers(values, "dense", "iufb", "numbers").astype(np.float32)
     if array.ndim != 2:
-        raise ShapeError(f"dense has the shape {list(array.shape)}, but [B, N] is needed: one row per sample.")
+        raise ShapeError(f"dense has shape {list(array.shape)}, but must be [B, N]: one row per sample.")
     if columns is not None:
         return torch.from_numpy(_transformed(array, columns))
     if take_log:
@@ -60,7 +60,7 @@ def _transformed(array: npt.NDArray[np.float32], columns: Columns) -> npt.NDArra
 
 
 def id_tensor(values: Any) -> Tensor:
-    """Convert ids of categories to the indices of a one-hot batch.
+    """Convert category ids to the indices of a one-hot batch.
 
     Args:
         values: array or tensor of any integer type, ``[B, T]``.
@@ -74,7 +74,7 @@ def id_tensor(values: Any) -> Tensor:
     """
     array = _numbers(values, "sparse", "iu", _IDS)
     if array.ndim != 2:
-        raise ShapeError(f"sparse has the shape {list(array.shape)}, but [B, T] is needed: one row per sample.")
+        raise ShapeError(f"sparse has shape {list(array.shape)}, but must be [B, T]: one row per sample.")
     return torch.from_numpy(np.array(array.T, dtype=np.int64, order="C"))
 
 
@@ -87,22 +87,23 @@ def label_tensor(values: Any) -> Tensor:
     """
     array = _numbers(values, "labels", "iufb", "0 or 1").astype(np.float32)
     if array.ndim != 1:
-        raise ShapeError(f"labels has the shape {list(array.shape)}, but [B] is needed: one label per sample.")
+        raise ShapeError(f"labels has shape {list(array.shape)}, but must be [B]: one label per sample.")
     if (wrong := array[(array != 0) & (array != 1)]).size:
-        raise ConfigurationError(f"labels holds {wrong[0]}, but a label is 0 or 1.")
+        raise ConfigurationError(f"labels contains {wrong[0]}, but every label must be 0 or 1.")
     return torch.from_numpy(array)
 
 
 def frame_column(frame: Any, name: str, *, ids: bool = False) -> npt.NDArray[Any]:
-    """Read one column of numbers from a frame or from a mapping of names to arrays; ids as int64.
+    """Read one numeric column from a frame or a mapping of names to arrays; ids as int64.
 
     Raises:
         ConfigurationError: there is no column of this name, or it does not hold numbers (integers, for ids).
     """
     if name not in column_names(frame):
         raise ConfigurationError(
-            f"The frame has no column {name!r}. Columns are named as in the Criteo log: I1, I2, ... for dense features "
-            "and C1, C2, ... for the ids of categories. A frame with raw values needs source, which has the vocabulary."
+            f"The frame has no column {name!r}. Columns are named as in the Criteo log: I1, I2, ... for dense "
+            "features and C1, C2, ... for the ids of categories. For a frame with raw values, pass source, which has "
+            "the vocabulary."
         )
     if ids:
         return _numbers(frame[name], f"column {name}", "iu", _IDS).astype(np.int64)
@@ -110,7 +111,7 @@ def frame_column(frame: Any, name: str, *, ids: bool = False) -> npt.NDArray[Any
 
 
 def column_names(frame: Any) -> list[str]:
-    """Names of the columns of a frame, or the keys of a mapping."""
+    """Return the names of a frame's columns, or the keys of a mapping."""
     if hasattr(frame, "column_names"):  # Arrow's tables, whose columns are arrays.
         return list(frame.column_names)
     return list(frame.columns if hasattr(frame, "columns") else frame)
@@ -126,5 +127,5 @@ def _numbers(values: Any, name: str, kinds: str, words: str) -> npt.NDArray[Any]
     if array.dtype == object:  # What pandas makes of nullable integers; text stays text.
         array = np.asarray(array.tolist())
     if array.dtype.kind not in kinds:
-        raise ConfigurationError(f"{name} has the dtype {array.dtype}, but must hold {words}.")
+        raise ConfigurationError(f"{name} has dtype {array.dtype}, but must hold {words}.")
     return array  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""ClickBatch, which data and model share, and the shape legend.
+"""ClickBatch, which data and model share, and the legend of shapes.
 
 Shape letters in docstrings and comments, everywhere in the package:
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class ClickBatch(NamedTuple):
-    """One batch of click samples, as a tuple, which Lightning moves to a device and pins.
+    """One batch of click samples: a tuple, which Lightning can move to a device and pin.
 
     The constructor takes tensors as they are and checks nothing. ``from_arrays``, ``from_frame`` and ``from_kjt``
     convert and check.
@@ -58,7 +58,7 @@ class ClickBatch(NamedTuple):
 
     @property
     def known_labels(self) -> Tensor:
-        """The labels of a batch that must have them.
+        """Labels of a batch that must have them.
 
         Raises:
             ShapeError: the batch has none.
@@ -100,8 +100,8 @@ class ClickBatch(NamedTuple):
         batch = cls(inputs, indices, None, None if labels is None else label_tensor(labels))
         if batch.num_samples != indices.shape[1]:
             raise ShapeError(
-                f"dense has {batch.num_samples} rows and sparse {indices.shape[1]}, but both have one row per sample: "
-                "[B, N] and [B, T]."
+                f"dense has {batch.num_samples} rows and sparse has {indices.shape[1]}, but both must have one row "
+                "per sample: [B, N] and [B, T]."
             )
         return batch._with_checked_labels()
 
@@ -115,7 +115,7 @@ class ClickBatch(NamedTuple):
         num_dense: int | None = None,
         num_sparse: int | None = None,
     ) -> Self:
-        """Make a batch from a frame of pandas, polars or Arrow, or a dict of columns.
+        """Make a batch from a pandas, polars or Arrow frame, or a dict of columns.
 
         With ``source`` the frame holds raw values, under the names of the columns that the source states: numbers,
         texts and lists, as in a log. They get the ids that its vocabulary gives; values that it does not have are
@@ -152,7 +152,9 @@ class ClickBatch(NamedTuple):
         """
         if source is not None:
             if num_dense is not None or num_sparse is not None:
-                raise ConfigurationError("num_dense and num_sparse are for frames of ids: source states its columns.")
+                raise ConfigurationError(
+                    "num_dense and num_sparse are for frames of ids only: with source, the columns are known."
+                )
             return cls._from_raw(frame, source, truncate_lists)
         import numpy as np
 
@@ -181,7 +183,7 @@ class ClickBatch(NamedTuple):
     def from_kjt(
         cls, dense: Any, sparse: Any, labels: Any = None, *, columns: Columns | None = None, take_log: bool = True
     ) -> Self:
-        """Make a multi-hot batch from dense features and a KeyedJaggedTensor of TorchRec, whose layout is the same.
+        """Make a multi-hot batch from dense features and a TorchRec KeyedJaggedTensor, which has the same layout.
 
         Args:
             dense: values of the dense features, ``[B, N]``.
@@ -198,7 +200,7 @@ class ClickBatch(NamedTuple):
         from dlrm_pl.arrays import dense_tensor, label_tensor
 
         if getattr(sparse, "weights_or_none", lambda: None)() is not None:
-            raise ConfigurationError("The KeyedJaggedTensor has weights, but DLRM sums its bags without weights.")
+            raise ConfigurationError("The KeyedJaggedTensor has weights, but DLRM pools bags without weights.")
         offsets = sparse.offsets().long()
         batch = cls(
             dense_tensor(dense, columns, take_log),
@@ -210,7 +212,7 @@ class ClickBatch(NamedTuple):
         if offsets.numel() != needed:
             raise ShapeError(
                 f"The KeyedJaggedTensor has {offsets.numel()} offsets, but {len(sparse.keys())} keys and "
-                f"{batch.num_samples} rows of dense need {needed}."
+                f"{batch.num_samples} rows of dense require {needed}."
             )
         return batch._with_checked_labels()
 
@@ -254,7 +256,7 @@ def first_samples(batch: ClickBatch, count: int) -> ClickBatch:
 
 
 def samples(batch: ClickBatch, start: int, stop: int, num_tables: int) -> ClickBatch:
-    """Return some samples of a batch, one-hot ones without a copy.
+    """Return some samples of a batch; for a one-hot batch, without a copy.
 
     Args:
         batch: the batch, whose offsets are not checked here.
@@ -277,7 +279,7 @@ def samples(batch: ClickBatch, start: int, stop: int, num_tables: int) -> ClickB
 
 
 def pinned(batch: ClickBatch) -> ClickBatch:
-    """Return a batch in memory that is pinned for a copy to a CUDA device."""
+    """Return a batch in pinned memory, for a copy to a CUDA device."""
     dense, indices, offsets, labels = batch
     return ClickBatch(
         dense.pin_memory(),
@@ -288,7 +290,7 @@ def pinned(batch: ClickBatch) -> ClickBatch:
 
 
 def bags_of_tables(indices: Tensor, offsets: Tensor, num_tables: int) -> list[tuple[Tensor, Tensor]]:
-    """Cut the lookups of a multi-hot batch, which are not checked here, into those of each table.
+    """Split the lookups of a multi-hot batch, which are not checked here, by table.
 
     Args:
         indices: rows of the tables, ``[L]``.

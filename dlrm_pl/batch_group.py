@@ -1,4 +1,4 @@
-"""BatchGroup: batches that were read together, whose values lie one after the other in memory."""
+"""BatchGroup: batches that were read together, whose values are contiguous in memory."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Places = npt.NDArray[np.int64]
-"""Where the batches of a group are, ``[batches, 7]``: where each begins in ``dense``, ``indices``, ``offsets`` and
+"""Positions of a group's batches, ``[batches, 7]``: where each begins in ``dense``, ``indices``, ``offsets`` and
 ``labels``; samples between the lookups of two tables, 0 with offsets; lookups; and samples."""
 
 _DENSE, _INDICES, _OFFSETS, _LABELS, _STRIDE, _LOOKUPS, _SIZE = range(7)
 
 
 class BatchGroup(Sequence[ClickBatch]):
-    """Consecutive batches in shared tensors: a batch is made when it is asked for, and a part of a group costs nothing.
+    """Consecutive batches in shared tensors; a batch is made on demand, and slicing a group costs nothing.
 
     Cutting tensors into views takes longer than to read the values of a small batch. What takes many batches at a time
     needs none of the views, only their addresses. ``of`` makes a group.
@@ -57,7 +57,7 @@ class BatchGroup(Sequence[ClickBatch]):
         ids: int,
         lookups: npt.NDArray[np.int64],
     ) -> BatchGroup:
-        """Return a group of batches that lie one after the other.
+        """Return a group of contiguous batches.
 
         Args:
             tensors: dense inputs ``[rows, N]``, indices, offsets if the batches have some, and labels, contiguous.
@@ -86,7 +86,7 @@ class BatchGroup(Sequence[ClickBatch]):
 
     @property
     def num_samples(self) -> int:
-        """Number of samples of all batches."""
+        """Number of samples in all batches."""
         places = self.places
         return int(places[-1, _DENSE] + places[-1, _SIZE] - places[0, _DENSE]) if len(places) else 0
 

@@ -2,7 +2,7 @@
 
 
 class DLRMError(Exception):
-    """Base class of all errors caused by wrong use or wrong input; the command line exits with code 2.
+    """Base class of all errors caused by wrong use or wrong input; the command line exits with status 2.
 
     Example:
         >>> from dlrm_pl import DLRMError, load_checkpoint
@@ -72,11 +72,11 @@ class VerificationError(DLRMError):
 
 
 class HubError(DLRMError):
-    """The Hugging Face Hub refuses a request or cannot be reached, or what was asked for is not in its cache."""
+    """The Hugging Face Hub refuses a request or cannot be reached, or the requested files are not in its cache."""
 
 
 class ClusterError(DLRMError):
-    """A machine of a cluster is missing or lost, or differs from the others in what it has installed or sees."""
+    """A machine of a cluster is missing or lost, or has another installation or sees other files than the rest."""
 
 
 class OutputError(DLRMError):
@@ -84,4 +84,4 @@ class OutputError(DLRMError):
 
 
 class ProcessError(DLRMError):
-    """Another process of a training on several did not come up, has ended, or does not answer."""
+    """Another process of a multi-process training run did not start, has ended, or does not respond."""

@@ -1,4 +1,4 @@
-"""Packages that only some things need, which are installed with an extra of this one."""
+"""Optional packages, which are installed with an extra of this one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from dlrm_pl.errors import ConfigurationError
 
 FBGEMM = {"2.13": "1.8.0", "2.14": "1.9.0"}
-"""Version of FBGEMM by that of torch, whose symbols its library was linked with."""
+"""Version of FBGEMM for each version of torch that its library was linked with."""
 
 
 def missing_extra(what: str, extra: str, error: ImportError) -> ConfigurationError:
@@ -45,7 +45,7 @@ def quiet_optuna(optuna: Any) -> Iterator[None]:
 
 
 def require_fbgemm() -> None:
-    """Check that FBGEMM is installed in the version that fits torch. No extra can name it, since that depends on torch.
+    """Check that FBGEMM is installed in the version that fits torch, on which it depends, so that no extra can name it.
 
     Raises:
         ConfigurationError: it is missing, or does not fit.
@@ -65,7 +65,7 @@ def require_fbgemm() -> None:
 
 
 def installed_version(*names: str) -> str:
-    """Return the version of the first of some packages that is installed; "" where none is."""
+    """Return the version of the first of some packages that is installed; "" if none is."""
     for name in names:
         try:
             return version(name)

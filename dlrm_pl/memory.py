@@ -1,4 +1,4 @@
-"""How much memory this process may still take."""
+"""Memory that this process may still use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _GROUPS = Path("/sys/fs/cgroup")
 
 
 def available_bytes() -> int:
-    """Return the bytes that can be taken without an end by the system: of the machine, and of each control group.
+    """Return how many bytes this process can take before the system ends it, given the machine and each control group.
 
     A container's limit is that of a control group (cgroup v2, or the memory controller of v1). File contents that the
     system keeps in memory count as available, and free swap does too.
@@ -25,7 +25,7 @@ def available_bytes() -> int:
 
 
 def require_memory(needed_bytes: int, needed: str, advice: str) -> None:
-    """Check that memory is there before it is taken: afterwards the system would end the process.
+    """Check that memory is available before it is taken; otherwise the system would end the process.
 
     Args:
         needed_bytes: memory that will be taken.
@@ -38,8 +38,8 @@ def require_memory(needed_bytes: int, needed: str, advice: str) -> None:
     available = available_bytes()
     if needed_bytes > available:
         raise ConfigurationError(
-            f"{needed} will need {format_bytes(needed_bytes)} of memory, but {format_bytes(available)} are available. "
-            f"{advice}"
+            f"{needed} will need {format_bytes(needed_bytes)} of memory, but only {format_bytes(available)} are "
+            f"available. {advice}"
         )
 
 

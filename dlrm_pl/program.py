@@ -1,4 +1,4 @@
-"""Name the program, its exit statuses, and how much it tells."""
+"""Name of the program, its exit statuses, and how much it prints."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CHECKOUT = Path(__file__).parents[1] / "cli.py"
 
 
 def program_name() -> str:
-    """Return the name that the program was started by; in other programs, the one that it can be started by."""
+    """Return the name that the program was started by; in other programs, one that it can be started by."""
     started = Path(sys.argv[0]).name
     if started == "dlrm-pl" or (started != "cli.py" and not _CHECKOUT.is_file()):
         return "dlrm-pl"
@@ -28,19 +28,19 @@ def program_name() -> str:
 
 
 def is_quiet() -> bool:
-    """Tell whether `--quiet` was given: no progress is shown then."""
+    """Return whether `--quiet` was given: then no progress is shown."""
     return logging.getLogger("dlrm_pl").level >= logging.WARNING
 
 
 def is_first_process() -> bool:
-    """Tell whether this is the first of the processes that train together, or the only one, by their launcher."""
+    """Return whether this is the first, or only, training process, according to the launcher."""
     machine = os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0"))
     return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0" and machine == "0"
 
 
 @contextmanager
 def threads_switching_soon(seconds: float = _SWITCH_S) -> Iterator[None]:
-    """Let a thread that waits for Python go on soon, in all threads of the process.
+    """Make all threads of this process hand over the interpreter soon when another one waits for it.
 
     Args:
         seconds: time for which a thread goes on with Python while another one waits; usually it is 5 ms.

@@ -1,4 +1,4 @@
-"""Click probabilities of a model, for whatever rows a caller holds."""
+"""Click probabilities of a model for rows in any form that a caller has."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Probabilities = npt.NDArray[np.float32]
 
 ROWS_AT_A_TIME = 8192
-"""Rows of arrays and frames that are scored at a time, unless the caller says otherwise."""
+"""Number of rows of arrays and frames that are scored at a time, unless the caller states another."""
 
 # torch computes the values of a tensor in vectors of up to 32 floats and what is left one by one, by another exp with
 # other last bits; and it shares the values out between threads from twice this many on.
@@ -149,7 +149,7 @@ class Scorer:
         encoder = encoder_of_columns(self._columns) if self._encoder is None else self._encoder()
         if encoder is None:
             raise ConfigurationError(
-                "The frame holds raw values, but this model has no vocabulary that turns them into ids. Make batches "
+                "The frame holds raw values, but this model has no vocabulary that maps them to ids. Make batches "
                 "with ClickBatch.from_frame(frame, folder), where folder is its dataset folder."
             )
         records, _ = records_of_frame(frame, encoder, labels="absent")
@@ -168,8 +168,8 @@ class Scorer:
             return
         if len(dense) != len(sparse):
             raise ShapeError(
-                f"dense has {len(dense)} rows and sparse {len(sparse)}, but both have one row per sample: [B, N] and "
-                "[B, T]."
+                f"dense has {len(dense)} rows and sparse has {len(sparse)}, but both must have one row per sample: "
+                "[B, N] and [B, T]."
             )
         for start in range(0, len(dense), batch_size):
             part = slice(start, start + batch_size)
@@ -177,7 +177,7 @@ class Scorer:
 
 
 def probabilities_of(logits: Tensor) -> Probabilities:
-    """Return the probability of each logit, which does not depend on the other logits or on their number.
+    """Return the probability of each logit, independent of the other logits and of their number.
 
     Args:
         logits: float32 ``[B]``.

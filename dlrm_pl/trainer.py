@@ -1,4 +1,4 @@
-"""DLRMTrainer: Lightning's Trainer with what a click model needs beyond it. The docstrings are the --help text."""
+"""DLRMTrainer: Lightning's Trainer with what a click model needs in addition. The docstrings are the --help text."""
 
 from __future__ import annotations
 
@@ -48,20 +48,20 @@ class DLRMTrainer(pl.Trainer):
     """Lightning's Trainer with ``quantize`` and atomic checkpoints.
 
     Args:
-        async_checkpoints: write checkpoints in a second process while training goes on, from a snapshot of the memory.
-            Training then waits for milliseconds, not until gigabytes are on the disk; memory grows by the pages that it
-            changes before they are written.
+        async_checkpoints: write checkpoints in a second process while training continues, from a snapshot of the
+            memory. Training is then interrupted for milliseconds instead of until gigabytes are on disk; memory grows
+            by the pages that training changes before they are written.
         use_distributed_sampler: let Lightning replace the sampler on several ranks. It is not needed: the data module
             gives each rank its own rows.
         kwargs: arguments of Lightning's Trainer.
 
     Attributes:
-        outcome: result of the last ``quantize``; None before.
-        predicted_rows: number of rows that the last ``predict`` wrote to its ``output``; on the first process.
+        outcome: result of the last ``quantize``; None before that.
+        predicted_rows: number of rows that the last ``predict`` wrote to its ``output``, on the first process.
         overwrite: whether the running ``fit`` may overwrite what an earlier run left, which callbacks read.
 
     Raises:
-        ConfigurationError: an argument out of range that Lightning itself would accept.
+        ConfigurationError: an argument is out of range, even if Lightning itself would accept it.
 
     Example:
         >>> import dlrm_pl
@@ -103,12 +103,12 @@ class DLRMTrainer(pl.Trainer):
             train_dataloaders: training batches, instead of those of the data module.
             val_dataloaders: validation batches, instead of those of the data module.
             datamodule: data module with the train and val splits.
-            ckpt_path: checkpoint to resume from, also from within an epoch; hyperparameters that are not given are
-                those of the checkpoint.
+            ckpt_path: checkpoint to resume from, even in the middle of an epoch; hyperparameters that are not given are
+                taken from the checkpoint.
             weights_only: load tensors and plain types only, and run no code from a checkpoint.
             overwrite: overwrite the checkpoints and the artifact of an earlier run.
             override: continue from ``ckpt_path`` even if hyperparameters, the batch size, the order of the rows, the
-                precision or the like differ from those that it was saved with; later checkpoints say so.
+                precision or similar settings differ from those it was saved with; later checkpoints record this.
 
         Raises:
             ConfigurationError: the checkpoint does not exist or was saved with other settings, or a callback monitors
@@ -151,7 +151,8 @@ class DLRMTrainer(pl.Trainer):
             verbose: print the metrics.
             datamodule: data module with the val split.
             weights_only: load tensors and plain types only, and run no code from a checkpoint.
-            force: score rows of another dataset than the model was trained on, if none of its tables is larger.
+            force: score rows of a dataset other than the one that the model was trained on, if none of its tables is
+                larger.
         """
         ckpt_path = self._load(model, ckpt_path, force)
         return super().validate(model, dataloaders, ckpt_path, verbose, datamodule, weights_only)
@@ -175,7 +176,8 @@ class DLRMTrainer(pl.Trainer):
             verbose: print the metrics.
             datamodule: data module with the test split.
             weights_only: load tensors and plain types only, and run no code from a checkpoint.
-            force: score rows of another dataset than the model was trained on, if none of its tables is larger.
+            force: score rows of a dataset other than the one that the model was trained on, if none of its tables is
+                larger.
         """
         ckpt_path = self._load(model, ckpt_path, force)
         return super().test(model, dataloaders, ckpt_path, verbose, datamodule, weights_only)
@@ -213,12 +215,12 @@ class DLRMTrainer(pl.Trainer):
 
         Args:
             model: trained module, or one to be loaded from ``ckpt_path``.
-            datamodule: data module with the rows that calibrate, tune and certify, see ``QuantizationData``.
+            datamodule: data module with the rows for calibration, tuning and certification, see ``QuantizationData``.
             ckpt_path: checkpoint to load; its hyperparameters override those of files and flags.
             lpot_conf: conf.yaml of LPOT; it overrides the settings of the callback, and the other options override
                 it.
-            force: use another dataset than the model was trained on, if none of its tables is larger; the
-                certificate says so.
+            force: use a dataset other than the one that the model was trained on, if none of its tables is larger; the
+                certificate records this.
             weights_only: always true; accepted so that configurations saved by `fit` can be used.
             until: earlier name of ``stop_at``.
         """
@@ -276,15 +278,17 @@ class DLRMTrainer(pl.Trainer):
             model: module to score rows with.
             dataloaders: batches to score, instead of those of the data module.
             datamodule: data module with the rows: ``data.predict_split``, or ``data.predict_raw`` for a raw log.
-            return_predictions: return the probabilities of this process, which are kept in memory; the default without
-                ``output``.
+            return_predictions: return this process's probabilities, which are kept in memory; this is the default
+                without ``output``.
             ckpt_path: checkpoint to load; its hyperparameters override those of files and flags.
             weights_only: load tensors and plain types only, and run no code from a checkpoint.
             output: file for the click probabilities, one per row in order, and the columns of ``data.predict_keep``:
-                .csv, .npy, .parquet, a pipe, or `-` for the program's output. One process writes them as it goes; of
-                several the first keeps those of all in memory, and writes them at the end.
-            force: score rows of another dataset than the model was trained on, if none of its tables is larger.
-            overwrite: overwrite an earlier file ``output``.
+                .csv, .npy, .parquet, a pipe, or `-` for standard output. A single process writes them as they are
+                computed; with several processes, the first one collects all of them in memory and writes them at the
+                end.
+            force: score rows of a dataset other than the one that the model was trained on, if none of its tables is
+                larger.
+            overwrite: overwrite an existing file ``output``.
         """
         path = None if output is None else output_path(output)
         keeps = bool(getattr(datamodule, "predict_keep", ()))
@@ -314,7 +318,7 @@ class DLRMTrainer(pl.Trainer):
         return predictions
 
     def checkpoint_file(self, ckpt_path: str | os.PathLike[str]) -> str:
-        """Find the file of one of Lightning's names for a checkpoint: best, last, hpc; return any other path unchanged.
+        """Resolve Lightning's checkpoint names (best, last, hpc) to a file; return any other path unchanged.
 
         Raises:
             ConfigurationError: there is no such checkpoint. Lightning would train from scratch if "last" is missing.
@@ -359,5 +363,7 @@ class DLRMTrainer(pl.Trainer):
         unchecked = load_into(model, Path(ckpt_path).expanduser())
         log.info("%s: loaded (tables are memory-mapped)", ckpt_path)
         if unchecked and not reads_all:
-            log.info("%s: not compared with its checksums: %s; `inspect --full` does it", ckpt_path, unchecked)
+            log.info(
+                "%s: not compared with its checksums: %s; `inspect --full` compares everything", ckpt_path, unchecked
+            )
         return None

@@ -1,4 +1,4 @@
-"""The version of the installed package; pyproject.toml states it."""
+"""Version of the installed package, as stated in pyproject.toml."""
 
 from importlib.metadata import version
 

@@ -101,7 +101,7 @@ def test_a_keyed_jagged_tensor_is_a_multi_hot_batch() -> None:
     values, offsets = torch.tensor([4, 5, 6, 7], dtype=torch.int32), torch.tensor([0, 2, 3, 3, 4], dtype=torch.int32)
     batch = ClickBatch.from_kjt(torch.zeros(2, 13), Jagged(2, values, offsets), [0, 1])
     assert_same(batch, ClickBatch(torch.zeros(2, 13), values.long(), offsets.long(), torch.tensor([0.0, 1.0])))
-    with pytest.raises(ShapeError, match="has 5 offsets, but 3 keys and 2 rows of dense need 7"):
+    with pytest.raises(ShapeError, match="has 5 offsets, but 3 keys and 2 rows of dense require 7"):
         ClickBatch.from_kjt(torch.zeros(2, 13), Jagged(3, values, offsets))
     with pytest.raises(ConfigurationError, match="has weights"):
         ClickBatch.from_kjt(torch.zeros(2, 13), Jagged(2, values, offsets, torch.ones(4)))
@@ -110,14 +110,14 @@ def test_a_keyed_jagged_tensor_is_a_multi_hot_batch() -> None:
 @pytest.mark.parametrize(
     ("dense", "ids", "labels", "error", "message"),
     [
-        (DENSE, IDS.T, None, ShapeError, "dense has 5 rows and sparse 26"),
-        (DENSE[0], IDS, None, ShapeError, r"dense has the shape \[13\], but \[B, N\]"),
-        (DENSE, IDS[0], None, ShapeError, r"sparse has the shape \[26\], but \[B, T\]"),
+        (DENSE, IDS.T, None, ShapeError, "dense has 5 rows and sparse has 26"),
+        (DENSE[0], IDS, None, ShapeError, r"dense has shape \[13\], but must be \[B, N\]"),
+        (DENSE, IDS[0], None, ShapeError, r"sparse has shape \[26\], but must be \[B, T\]"),
         (DENSE, IDS, LABELS[:3], ShapeError, "3 labels for 5 samples"),
-        (DENSE, IDS, LABELS[:, None], ShapeError, r"labels has the shape \[5, 1\]"),
-        (DENSE, IDS, LABELS + 1, ConfigurationError, "labels holds 2.0, but a label is 0 or 1"),
-        (DENSE, IDS.astype(float), None, ConfigurationError, r"sparse has the dtype float64.* integer ids"),
-        (DENSE.astype(str), IDS, None, ConfigurationError, "dense has the dtype <U"),
+        (DENSE, IDS, LABELS[:, None], ShapeError, r"labels has shape \[5, 1\]"),
+        (DENSE, IDS, LABELS + 1, ConfigurationError, "labels contains 2.0, but every label must be 0 or 1"),
+        (DENSE, IDS.astype(float), None, ConfigurationError, r"sparse has dtype float64.* integer ids"),
+        (DENSE.astype(str), IDS, None, ConfigurationError, "dense has dtype <U"),
     ],
 )
 def test_arrays_that_make_no_batch_are_refused(
@@ -130,7 +130,7 @@ def test_arrays_that_make_no_batch_are_refused(
 def test_a_column_that_is_missing_or_text_is_refused_by_name() -> None:
     with pytest.raises(ConfigurationError, match=r"no column 'C26'.*I1, I2"):
         ClickBatch.from_frame({name: column for name, column in frame().items() if name != "C26"})
-    with pytest.raises(ConfigurationError, match=r"column C3 has the dtype <U8.*predict --raw"):
+    with pytest.raises(ConfigurationError, match=r"column C3 has dtype <U8.*predict --raw"):
         ClickBatch.from_frame(frame() | {"C3": np.array(["68fd1e64"] * 5)})
 
 

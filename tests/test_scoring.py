@@ -94,9 +94,9 @@ def test_rows_of_another_kind_are_refused(model: DLRM) -> None:
 
 
 def test_rows_that_do_not_fit_the_model_are_refused(model: DLRM) -> None:
-    with pytest.raises(ShapeError, match="dense has 20 rows and sparse 3"):
+    with pytest.raises(ShapeError, match="dense has 20 rows and sparse has 3"):
         model.predict((DENSE, SPARSE.T))
-    with pytest.raises(ShapeError, match=r"3 tables need indices \[T, B\], got \[2, 20\]"):
+    with pytest.raises(ShapeError, match=r"3 tables need indices of shape \[T, B\], got \[2, 20\]"):
         model.predict((DENSE, SPARSE[:, :2]))
     with pytest.raises(ShapeError, match="takes 13 dense features"):
         model.predict((DENSE[:, :5], SPARSE))

@@ -1,4 +1,4 @@
-"""The columns that an artifact states, and whether they fit its model."""
+"""Columns stated by an artifact, and whether they fit its model."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ def stated_columns(statement: Mapping[str, Any], architecture: Architecture, whe
         return None if architecture.misfit(criteo) else criteo
     columns = Columns.of_statement(statement, f"{where}: columns", ArtifactError, "Quantize again.")
     if wrong := architecture.misfit(columns):
-        raise ArtifactError(f"{where}: {wrong}. One of the two was changed after it was written; quantize again.")
+        raise ArtifactError(f"{where}: {wrong}. One of the two files was changed after it was written; quantize again.")
     return columns
 
 
 def check_encoder(encoder: RowEncoder, columns: Columns | None, architecture: Architecture) -> None:
-    """Check that dictionaries give the ids of a model.
+    """Check that dictionaries give the ids that a model expects.
 
     Raises:
         ConfigurationError: they are of other columns, or have other sizes; names the first difference.
     """
     if columns is None:
-        raise ConfigurationError("The columns of the model are not known, so its artifact cannot hold dictionaries.")
+        raise ConfigurationError("The model's columns are not known, so its artifact cannot hold dictionaries.")
     if other := difference("the dictionaries", encoder.columns, "the model", columns):
-        raise ConfigurationError(f"The dictionaries are not those of the model: {other}.")
+        raise ConfigurationError(f"The dictionaries do not belong to the model: {other}.")
     for table, (size, rows) in enumerate(zip(encoder.vocabulary.sizes, architecture.table_sizes, strict=True)):
         if size != rows:
             raise ConfigurationError(
-                f"The dictionaries are not those of the model: table {table} has {rows:,} rows, and its dictionary "
+                f"The dictionaries do not belong to the model: table {table} has {rows:,} rows, and its dictionary "
                 f"{size:,} values."
             )

@@ -1,4 +1,4 @@
-"""``digests.safetensors``: digests of the blocks of the float weights, by which ``--refresh`` finds changed rows.
+"""``digests.safetensors``: digests of blocks of the float weights, by which ``--refresh`` finds changed rows.
 
 The checksum of the weights in the manifest is made from them, so it tells whether they are damaged. Nothing else needs
 the file: an artifact without it scores as well.
@@ -22,7 +22,7 @@ DIGESTS_NAME = "digests.safetensors"
 
 
 def save_digests(checksums: Mapping[str, ParameterChecksum], folder: Path) -> None:
-    """Write the digests of all parameters, which were all read.
+    """Write the digests of all parameters, all of which have been read.
 
     Raises:
         OSError: the file cannot be written.

@@ -1,4 +1,4 @@
-"""Where the files of an artifact lie, and whether they are those of its manifest."""
+"""Locate the files of an artifact, and check that they are those of its manifest."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _SMALL_BYTES = 2**24
 
 
 def table_names(manifest: Manifest) -> list[str]:
-    """Return the names of the files of the packed tables, in order."""
+    """Return the file names of the packed tables, in order."""
     count = sum(name.startswith("tables.") for name in manifest.ops)
     return [file_name(index, manifest.ops[f"tables.{index}"]["dtype"]) for index in range(count)]
 
 
 def shareable_names(manifest: Manifest) -> set[str]:
-    """Return the names of the files that a delta leaves out where they are those of its base."""
+    """Return the names of the files that a delta omits if they equal those of its base."""
     return {*table_names(manifest), *manifest.patch_names, VOCABULARY_NAME}
 
 
 def places_of(folder: Path, manifest: Manifest, bases: Sequence[Path] = ()) -> dict[str, Path]:
-    """Find the files of an artifact: in its folder, or, where a delta leaves them out, in another artifact's.
+    """Find the files of an artifact: in its folder, or, if a delta omits them, in another artifact's folder.
 
     Args:
         folder: the artifact folder.
@@ -51,15 +51,15 @@ def places_of(folder: Path, manifest: Manifest, bases: Sequence[Path] = ()) -> d
     if not bases:
         raise ArtifactError(
             f"{folder / missing[0]}: is missing. If {folder} is a delta, copy its files over a copy of the artifact "
-            "that it changes, or give that one to load_artifact as one of its bases; otherwise quantize again."
+            "that it updates, or pass that artifact to load_artifact as one of its bases; otherwise quantize again."
         )
     stated = {base: _stated_files(base) for base in bases}
     for name in missing:
         there = [base for base in bases if stated[base].get(name) == manifest.files[name] and (base / name).is_file()]
         if not there:
             raise ArtifactError(
-                f"{folder}: is a delta for another artifact than {', '.join(map(str, bases))}: no {name} with the "
-                f"checksum {manifest.files[name][:12]}... is there. Apply it to the artifact that it was made from."
+                f"{folder}: is a delta, but not of {', '.join(map(str, bases))}: there is no {name} with checksum "
+                f"{manifest.files[name][:12]}... there. Apply it to the artifact that it was made from."
             )
         places[name] = there[0] / name
     return places
@@ -75,7 +75,7 @@ def _stated_files(base: Path) -> dict[str, str]:
 
 
 def large_files(places: Mapping[str, Path]) -> dict[str, int]:
-    """Return the sizes of the files that take long to read; empty where all files together are quick to read."""
+    """Return the sizes of the files that take long to read; empty if all files together are quick to read."""
     sizes = {name: path.stat().st_size for name, path in places.items()}
     if sum(sizes.values()) <= _QUICK_BYTES:
         return {}
@@ -96,6 +96,6 @@ def check_files(places: Mapping[str, Path], manifest: Manifest, without: Collect
     for name, expected in manifest.files.items():
         if name not in without and file_sha256(places[name]) != expected:
             raise ArtifactError(
-                f"{places[name]}: checksum mismatch with {FILE_NAME} (sha256 {expected[:12]}...): the file was "
+                f"{places[name]}: checksum mismatch with {FILE_NAME} (sha256 {expected[:12]}...): The file was "
                 "modified or corrupted. Copy the artifact again, or quantize again."
             )

@@ -71,7 +71,7 @@ class Manifest:
 
     @property
     def patch_names(self) -> list[str]:
-        """Names of the files of all patches."""
+        """File names of all patches."""
         return [name for patches in self.patches.values() for name in patches]
 
     def __repr__(self) -> str:
@@ -97,7 +97,7 @@ class Manifest:
         path = folder / FILE_NAME
         if not path.exists():
             raise ArtifactError(
-                f"{folder}: not an artifact, {FILE_NAME} is missing. Give a folder that `quantize` wrote."
+                f"{folder}: not an artifact: {FILE_NAME} is missing. Give a folder that `quantize` wrote."
             )
         contents = read_json(path, ArtifactError, "Quantize again.")
         number = contents.get("format") if isinstance(contents, dict) else None
@@ -109,23 +109,25 @@ class Manifest:
         stated = contents.pop("checksum", None)
         if stated != _checksum(contents):
             raise ArtifactError(
-                f"{path}: its checksum does not match: the file was modified or corrupted. Copy the artifact again, or "
-                "quantize again."
+                f"{path}: its checksum does not match. The file was modified or corrupted. Copy the artifact again, "
+                "or quantize again."
             )
         del contents["format"]
         make(StatedManifest, contents, str(path), ArtifactError, "Quantize again.")
         manifest = make(cls, contents, str(path), ArtifactError, "Quantize again.")
         check_ops(manifest.ops, f"{path}: ops")
         if strange := [name for name in manifest.files if Path(name).name != name]:
-            raise ArtifactError(f"{path}: files: {shown(strange[0])} is no name of a file there. Quantize again.")
+            raise ArtifactError(
+                f"{path}: files: {shown(strange[0])} is not a file name in the artifact's folder. Quantize again."
+            )
         for op in manifest.patches:
             if not op.startswith("tables.") or op not in manifest.ops:
-                raise ArtifactError(f"{path}: patches: {shown(op)} is no table of the model. Quantize again.")
+                raise ArtifactError(f"{path}: patches: {shown(op)} is not a table of the model. Quantize again.")
         return manifest
 
 
 def file_sha256(path: Path) -> str:
-    """Return the sha256 of a file, read in bounded memory."""
+    """Return the SHA-256 of a file, read in bounded memory."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 

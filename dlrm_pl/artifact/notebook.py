@@ -1,4 +1,4 @@
-"""The one-line ``repr`` and the HTML table of an artifact, or of the outcome of a quantization, for notebooks."""
+"""One-line ``repr`` and HTML table of an artifact, or of a quantization's outcome, for notebooks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dlrm_pl.files.sizes import format_bytes
 
 
 def html_table(caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], note: str = "") -> str:
-    """Write a table as HTML; every text is escaped.
+    """Write a table as HTML, with all texts escaped.
 
     Args:
         caption: stands above the table.

@@ -1,4 +1,4 @@
-"""The fields that a manifest and a certificate must have, with their types.
+"""Fields that a manifest and a certificate must have, with their types.
 
 A checksum shows that a file is unchanged, but not that its contents are valid: their types are checked as well.
 """
@@ -113,7 +113,7 @@ class _RowRanges(Partial):
 
 @dataclass(frozen=True)
 class StatedManifest(Partial):
-    """The parts of ``manifest.json`` that its dataclass leaves open."""
+    """Parts of ``manifest.json`` whose types its dataclass leaves open."""
 
     fp32_bytes: Positive
     int8_bytes: Count
@@ -124,7 +124,7 @@ class StatedManifest(Partial):
 
 @dataclass(frozen=True)
 class StatedCertificate(Partial):
-    """The parts of ``certificate.json`` that its dataclass leaves open."""
+    """Parts of ``certificate.json`` whose types its dataclass leaves open."""
 
     fp32: _BaseMetrics
     int8: _Metrics

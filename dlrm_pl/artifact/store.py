@@ -46,7 +46,7 @@ Checksums = Literal["auto", "always", "never"]
 
 @dataclass(frozen=True)
 class Artifact:
-    """The contents of an artifact folder: a quantized model with its manifest and certificate.
+    """Contents of an artifact folder: a quantized model with its manifest and certificate.
 
     Attributes:
         path: the folder.
@@ -74,12 +74,12 @@ class Artifact:
 
     @cached_property
     def columns(self) -> Columns | None:
-        """Columns of the rows that the model scores; None for a model whose data had none."""
+        """Columns of the rows that the model scores; None if the model's data had none."""
         return stated_columns(self.manifest.columns, self.model.architecture, str(self.path))
 
     @cached_property
     def encoder(self) -> RowEncoder:
-        """Turns rows with raw values into records, by the artifact's own dictionaries, read at the first access.
+        """Encoder of rows with raw values into records, using the artifact's own dictionaries; read on first access.
 
         Raises:
             ConfigurationError: it needs dictionaries and has none; see ``with_vocabulary`` of ``quantize``.
@@ -112,7 +112,7 @@ class Artifact:
         checksums: Checksums = "always",
         pages: Pages = "mapped",
     ) -> Self:
-        """Download an artifact from the Hugging Face Hub, or take it from the cache, check it and load it.
+        """Download an artifact from the Hugging Face Hub, or take it from the cache; then check it and load it.
 
         Where the Hub is, the token and the cache are settings of huggingface_hub (``HF_ENDPOINT``, ``hf auth login`` or
         ``HF_TOKEN``, ``HF_HOME``). With ``HF_HUB_OFFLINE=1`` the cache alone is used.
@@ -146,7 +146,7 @@ class Artifact:
             loaded = load_artifact(folder, checksums, pages)
         except ArtifactError as error:
             raise ArtifactError(
-                f"{error} It was downloaded from {repo_id}: give force_download=True to download it again."
+                f"{error} It was downloaded from {repo_id}: pass force_download=True to download it again."
             ) from error
         return cls(loaded.path, loaded.model, loaded.manifest, loaded.certificate, loaded.watch)
 
@@ -310,7 +310,7 @@ def load_model(
     *,
     patched: Mapping[int, Tensor] | None = None,
 ) -> Int8DLRM:
-    """Load the model alone, from files that were just written, or whose checksums were compared before.
+    """Load only the model, from files that were just written or whose checksums have been checked.
 
     Args:
         places: the files by name, as ``places_of`` finds them.

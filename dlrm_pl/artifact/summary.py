@@ -1,4 +1,4 @@
-"""The result of a quantization as a table and a few lines: fp32 and int8, drop, guards, outcome."""
+"""Result of a quantization as a table and a few lines: fp32 and int8, drop, guards, outcome."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Row = tuple[str, str, str, str]
 
 
 def comparison(manifest: Manifest, certificate: Certificate) -> list[Row]:
-    """Rows of (what, fp32, int8, difference), ready to print."""
+    """Return rows of (quantity, fp32, int8, difference), ready to print."""
     fp32, int8 = certificate.fp32, certificate.int8
     rows = [
         _metric("AUROC", fp32["auroc"], int8["auroc"], 6),
@@ -40,7 +40,7 @@ def comparison(manifest: Manifest, certificate: Certificate) -> list[Row]:
 
 
 def drop_line(certificate: Certificate) -> str:
-    """The AUROC drop with the bound that decides, its tolerance and the result, in one line."""
+    """Return the AUROC drop with the bound that decides, its tolerance and the result, in one line."""
     if not certificate.rows:
         return "AUROC drop unknown: the certification rows could not be scored"
     drop = describe_drop(certificate)
@@ -51,7 +51,7 @@ def drop_line(certificate: Certificate) -> str:
 
 
 def guards_line(certificate: Certificate) -> str:
-    """The guards, each with its change, tolerance and result, in one line."""
+    """Return the guards, each with its change, tolerance and result, in one line."""
     if not certificate.guards:
         return "guards: unknown"
     texts = []
@@ -64,7 +64,7 @@ def guards_line(certificate: Certificate) -> str:
 
 
 def slice_line(certificate: Certificate) -> str:
-    """The worst slice of the certification rows in one line; "" where no column was named."""
+    """Return the worst slice of the certification rows in one line; "" if no column was named."""
     stated = certificate.worst_slice
     if stated is None:
         return ""
@@ -84,7 +84,7 @@ def slice_line(certificate: Certificate) -> str:
 
 
 def verdict_line(certificate: Certificate) -> str:
-    """The outcome in one line, with the number of rows that would decide it where it is undecided."""
+    """Return the outcome in one line; if it is undecided, with the number of rows that would decide it."""
     if certificate.outcome != "undecided":
         return certificate.outcome.replace("not", "NOT")
     needed = certificate.rows_needed

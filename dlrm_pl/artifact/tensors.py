@@ -63,14 +63,20 @@ def from_tensors(
             layers[name.partition(".")[0]].append(_layer(name, ops, tensors, widths))
         _refuse_others(architecture, ops)
         if len(tables) != architecture.num_tables:
-            raise ArtifactError(f"The manifest states {architecture.num_tables} tables, but dtypes for {len(tables)}.")
+            raise ArtifactError(
+                f"The manifest states {architecture.num_tables} tables, but has dtypes for {len(tables)}."
+            )
         dtypes = [ops[f"tables.{index}"]["dtype"] for index in range(architecture.num_tables)]
         for index, (table, rows) in enumerate(zip(tables, architecture.table_sizes, strict=True)):
             if table.shape[0] != rows:
-                raise ArtifactError(f"table {index}: the manifest says {rows} rows, the file has {table.shape[0]}.")
+                raise ArtifactError(
+                    f"table {index}: the manifest states {rows} rows, but the file has {table.shape[0]}."
+                )
         packed = PackedTables(tables, dtypes, architecture.embedding_dim, architecture.is_mean)
     except KeyError as error:
-        raise ArtifactError(f"The artifact lacks {error.args[0]!r}. It is incomplete; quantize again.") from error
+        raise ArtifactError(
+            f"{error.args[0]!r} is missing from the artifact. It is incomplete; quantize again."
+        ) from error
     except ShapeError as error:
         raise ArtifactError(f"The weights do not fit the manifest: {error}") from error
     interaction: InteractionDtype = ops["interaction"]["dtype"]
@@ -93,13 +99,15 @@ def _layer(
 ) -> Int8Linear | FloatLinear:
     op, weight = ops[name], tensors[f"{name}.weight"]
     if tuple(weight.shape) != widths[::-1]:
-        raise ArtifactError(f"{name}: the manifest says {list(widths[::-1])}, the weights are {list(weight.shape)}.")
+        raise ArtifactError(
+            f"{name}: the manifest states shape {list(widths[::-1])}, but the weights have {list(weight.shape)}."
+        )
     bias = _finite(tensors, f"{name}.bias", widths[1])
     if op["dtype"] == "int8":
         scale = _finite(tensors, f"{name}.weight_scale", widths[1])
         return Int8Linear(weight, scale, bias, **{key: op[key] for key in _NUMBERS})
     if weight.dtype != {"bf16": torch.bfloat16, "fp32": torch.float32}[op["dtype"]]:
-        raise ArtifactError(f"{name}: the manifest says {op['dtype']}, the weights are {weight.dtype}.")
+        raise ArtifactError(f"{name}: the manifest states {op['dtype']}, but the weights are {weight.dtype}.")
     return FloatLinear(weight, bias, relu=op["relu"], dtype=op["dtype"])
 
 

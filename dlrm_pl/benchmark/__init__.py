@@ -1,1 +1,1 @@
-"""Measure models side by side: float, compiled, eager int8 and the int8 artifact, in one process, in turn."""
+"""Benchmark models side by side: float, compiled, eager int8 and the int8 artifact, taking turns in one process."""

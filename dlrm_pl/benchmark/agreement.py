@@ -1,4 +1,4 @@
-"""Does a contender compute the same model? Asked before it is timed: a benchmark of the wrong object is a defect."""
+"""Check that a contender computes the same model before it is timed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dlrm_pl.errors import VerificationError
 
 
 def sqnr_db(expected: Tensor, found: Tensor) -> float:
-    """Variance of the expected logits over the mean squared error, in dB; inf when equal."""
+    """Return the variance of the expected logits over the mean squared error, in dB; inf if they are equal."""
     error = (found.double() - expected.double()).square().mean()
     return float(10 * torch.log10(expected.double().var(correction=0) / error)) if error else math.inf
 
@@ -28,8 +28,8 @@ def check_agreement(contender: Contender, expected: Tensor, found: Tensor) -> fl
     """
     if found.shape != expected.shape or not bool(torch.isfinite(found).all()):
         raise VerificationError(
-            f"{contender.label}: gave {list(found.shape)} logits, finite: {bool(torch.isfinite(found).all())}; "
-            f"fp32 gives {list(expected.shape)}. It is not the same model, and is not timed."
+            f"{contender.label}: gave {list(found.shape)} logits, finite: {bool(torch.isfinite(found).all())}; fp32 "
+            f"gives {list(expected.shape)}. It is not the same model, so it is not timed."
         )
     reference = expected.double()
     error = float((found.double() - reference).square().mean().sqrt())
@@ -39,6 +39,6 @@ def check_agreement(contender: Contender, expected: Tensor, found: Tensor) -> fl
     if error > allowed:
         raise VerificationError(
             f"{contender.label}: its logits differ from those of fp32 by {error:.3g} (root mean square), "
-            f"{allowed:.3g} is what its dtypes explain. It is not the same model, and is not timed."
+            f"{allowed:.3g} is what its dtypes explain. It is not the same model, so it is not timed."
         )
     return sqnr_db(expected, found)

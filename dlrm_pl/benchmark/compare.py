@@ -55,9 +55,11 @@ def compare(
     """
     for name, numbers in (("batch_sizes", batch_sizes), ("threads", threads)):
         if not numbers or min(numbers) < 1:
-            raise ConfigurationError(f"{name}={list(numbers)} must be one or more whole numbers of at least 1.")
+            raise ConfigurationError(
+                f"{name}={list(numbers)} must be a list of one or more whole numbers, each at least 1."
+            )
     if seconds <= 0:
-        raise ConfigurationError(f"seconds={seconds} must be more than 0.")
+        raise ConfigurationError(f"seconds={seconds} must be above 0.")
     run = _Run(list(contenders.available), dict(contenders.unavailable), progress, clock)
     baseline, cells = run.present[0].name, []
     with torch.inference_mode():
@@ -103,7 +105,7 @@ class _Run:
         """Return what to time, by name."""
         scorers = {}
         for contender in tuple(self.present):
-            self.progress(f"{where}: {contender.label}, prepare")
+            self.progress(f"{where}: preparing {contender.label}")
             try:
                 scorers[contender.name] = contender.prepare(example)
             except UnavailableError as error:
@@ -135,7 +137,7 @@ class _Run:
     ) -> dict[str, Timing]:
         """Time all in turn; again without the one that fails meanwhile."""
         while True:
-            self.progress(f"{where}: time {len(scorers)} contenders")
+            self.progress(f"{where}: timing {len(scorers)} contenders")
             try:
                 baseline = self.present[0].name
                 return time_in_turn(scorers, batches, baseline=baseline, seconds=seconds, clock=self.clock)
@@ -146,7 +148,7 @@ class _Run:
 
     def _drop(self, contender: Contender, error: Exception, where: str) -> None:
         reason = str(error).removeprefix(f"{contender.label}: ")
-        log.warning("%s is left out, %s: %s", contender.label, where, reason)
+        log.warning("%s is left out for %s: %s", contender.label, where, reason)
         self.unavailable[contender.label] = f"{where}: {reason}"
         self.present.remove(contender)
 

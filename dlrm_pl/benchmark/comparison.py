@@ -1,4 +1,4 @@
-"""The result of a comparison: timings by contender, and a figure of them for a notebook."""
+"""Result of a comparison: timings by contender, and a figure of them for notebooks."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def colour_of(name: str, labels: dict[str, str]) -> str:
 
 @dataclass(frozen=True)
 class Cell:
-    """The timings at one batch size with one number of threads, by name of the contender."""
+    """Timings at one batch size with one number of threads, by contender name."""
 
     threads: int
     batch_size: int
@@ -43,7 +43,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class BestRival:
-    """The fastest of the contenders that do not serve the artifact, at one batch size and number of threads.
+    """The fastest contender that does not serve the artifact, at one batch size and number of threads.
 
     Attributes:
         name: name of the contender.
@@ -58,7 +58,7 @@ class BestRival:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The result of a comparison.
+    """Result of a comparison.
 
     Attributes:
         labels: label of each contender, by name.
@@ -77,7 +77,7 @@ class Comparison:
     rivals: tuple[str, ...] = ()
 
     def best_rival(self, cell: Cell) -> BestRival | None:
-        """Find the fastest rival in a cell; None where the artifact ran without any."""
+        """Return the fastest rival in a cell; None if the artifact ran alone."""
         ratios = {name: cell.timings[name].ratio for name in self.rivals if name in cell.timings}
         if not ratios or INT8 not in cell.timings:
             return None
@@ -99,13 +99,13 @@ class Comparison:
 
     @property
     def is_alone(self) -> bool:
-        """Whether a single contender ran, so that there is no ratio to show."""
+        """Whether only one contender ran, so that there is no ratio to show."""
         return len(self.labels) - len(set(self.unavailable) & set(self.labels.values())) == 1
 
     @property
     def unit(self) -> str:
-        """What a bar shows."""
-        return "samples a second" if self.is_alone else f"times {self.labels[self.baseline]}"
+        """Unit of the bars."""
+        return "samples per second" if self.is_alone else f"times {self.labels[self.baseline]}"
 
     def bar(self, timing: Timing, cell: Cell) -> tuple[float, float, float]:
         """Return the height of a bar and the ends of its interval."""
@@ -115,7 +115,7 @@ class Comparison:
         return timing.samples_per_s, 1e3 * cell.batch_size / high, 1e3 * cell.batch_size / low
 
     def plot(self) -> tuple[Figure, list[Axes]]:
-        """Draw speed-ups over the baseline, or samples a second where a single contender ran.
+        """Draw speed-ups over the baseline, or samples per second if only one contender ran.
 
         Returns:
             The figure and its panels, one for each number of threads.
@@ -126,7 +126,7 @@ class Comparison:
         return figure, _draw_panels(figure, self)
 
     def to_dict(self) -> dict[str, Any]:
-        """Convert to plain JSON types; equal logits have no finite ratio to their error and give null."""
+        """Convert to plain JSON types; for equal logits the ratio to their error is infinite and becomes null."""
         values = asdict(self)
         for cell, stored in zip(self.cells, values["cells"], strict=True):
             best = self.best_rival(cell)

@@ -1,4 +1,4 @@
-"""Float models as torch.compile is fastest with them: constants frozen, lookups by ``F.embedding``."""
+"""Float models in the form in which torch.compile makes them fastest: frozen constants, lookups by ``F.embedding``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dlrm_pl.model.dlrm import DLRM
 
 
 class Float(nn.Module):
-    """A float DLRM in its own dtype, float32 dense features in."""
+    """A float DLRM in its own dtype that takes float32 dense features."""
 
     def __init__(self, model: DLRM) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class Float(nn.Module):
         self.dtype = next(model.parameters()).dtype
 
     def forward(self, batch: ClickBatch) -> Tensor:
-        """Logits ``[B]``, float32."""
+        """Compute the logits ``[B]``, float32."""
         logits: Tensor = self.model(batch._replace(dense=batch.dense.to(self.dtype)))
         return logits
 
@@ -48,7 +48,7 @@ class FloatForCompiler(Float):
         self.register_buffer("pairs", row * vectors + column)
 
     def forward(self, batch: ClickBatch) -> Tensor:
-        """Logits ``[B]``, float32."""
+        """Compute the logits ``[B]``, float32."""
         if batch.offsets is not None or not self._plain:
             return super().forward(batch)
         tables = list(self.model.embedding_bags.parameters())
@@ -64,7 +64,7 @@ class CompilationError(UnavailableError):
 
 
 def compile_for(model: nn.Module, batch: ClickBatch, *, max_autotune: bool = False) -> Scorer:
-    """Compile a model for one batch size and the threads that are set now, and run it once.
+    """Compile a model for one batch size and the current number of threads, and run it once.
 
     Args:
         model: its forward pass is compiled; its parameters are referenced.
@@ -81,7 +81,7 @@ def compile_for(model: nn.Module, batch: ClickBatch, *, max_autotune: bool = Fal
 def compile_module(
     model: nn.Module, *inputs: Any, fullgraph: bool = True, max_autotune: bool = False
 ) -> Callable[..., Any]:
-    """Compile a module for the shapes of its inputs and the threads that are set now, and run it once.
+    """Compile a module for the shapes of its inputs and the current number of threads, and run it once.
 
     Call it in inference mode: only then are parameters frozen, that is, packed once for the kernels that read them.
 
@@ -112,7 +112,7 @@ def compile_module(
         # The first line only says which backend raised.
         lines = [line.strip() for line in str(error).splitlines() if line.strip() and "raised:" not in line]
         reason = lines[0] if lines else type(error).__name__
-        raise CompilationError(f"torch.compile failed, it needs a working C++ compiler: {reason}") from error
+        raise CompilationError(f"torch.compile failed; it needs a working C++ compiler: {reason}") from error
     return compiled
 
 

@@ -1,4 +1,4 @@
-"""The contenders of a benchmark: each way to serve a DLRM on a CPU, built from one float model."""
+"""Contenders of a benchmark: ways to serve a DLRM on a CPU, all built from one float model."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Contenders:
 
 
 def float_contenders(model: DLRM, calibration: Iterable[ClickBatch]) -> Contenders:
-    """Make the float contenders, and int8 MLPs by torch.ao: fp32, bf16 and ``eager_int8``.
+    """Make the float contenders, and int8 MLPs with torch.ao: fp32, bf16 and ``eager_int8``.
 
     Args:
         model: float32, in evaluation mode; its tables are referenced, and copied once for bf16.
@@ -112,7 +112,7 @@ def float_baselines(model: DLRM) -> Contenders:
 
 
 def int8_contender(model: Int8DLRM) -> Contender:
-    """Make a contender of an artifact's model, or of one that ``quantize`` just made."""
+    """Make a contender from an artifact's model, or from one that ``quantize`` just made."""
     return _Int8(INT8, "int8", model, is_own=True)
 
 
@@ -129,7 +129,7 @@ class _Int8(Contender):
 
 
 def as_bfloat16(model: DLRM) -> DLRM:
-    """Copy a model to bfloat16, table by table: there is never a second fp32 copy."""
+    """Copy a model to bfloat16 table by table, so that there is never a second fp32 copy."""
     architecture = model.architecture
     tables = EmbeddingBags((1,) * architecture.num_tables, architecture.embedding_dim, architecture.is_mean)
     for bag, weight in zip(tables.tables, _tables(model), strict=True):
@@ -140,7 +140,7 @@ def as_bfloat16(model: DLRM) -> DLRM:
 
 
 def eager_int8(model: DLRM, calibration: Iterable[ClickBatch]) -> DLRM:
-    """Quantize as Intel's LPOT example did: int8 Linears by torch.ao in eager mode, tables and interaction in fp32."""
+    """Quantize as Intel's LPOT example did: int8 Linears by torch.ao in eager mode, fp32 tables and interaction."""
     start = RecipeStart(linears="int8", tables="fp32")
     recipe = Recipe.starting_from(start, model.architecture)
     return eager_int8_model(model, recipe, model.embedding_bags, calibration)

@@ -1,4 +1,4 @@
-"""Exported models as contenders of a benchmark, each in the program that its format is for."""
+"""Exported models as contenders of a benchmark, each run by the program that its format is for."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ExportedContender(Contender):
 
 
 def exported_contenders(folders: Sequence[Path], artifact: Artifact) -> tuple[Contender, ...]:
-    """Make contenders of exported models.
+    """Make contenders from exported models.
 
     Args:
         folders: folders that ``export`` wrote, of different formats.
@@ -53,15 +53,15 @@ def exported_contenders(folders: Sequence[Path], artifact: Artifact) -> tuple[Co
         settings = None if found is None else found.settings
         target = TARGETS.get((settings or {}).get("target", ""))
         if settings is None or target is None:
-            raise ConfigurationError(f"{folder}: is no exported model. Give a folder that `export` wrote.")
+            raise ConfigurationError(f"{folder}: is not an exported model. Give a folder that `export` wrote.")
         if settings.get("weights") != artifact.manifest.files[WEIGHTS_NAME]:
             raise ConfigurationError(
-                f"{folder}: was exported from another artifact than {artifact.path}. Export it again."
+                f"{folder}: was exported from an artifact other than {artifact.path}. Export it again."
             )
         target.require()
         name = f"exported_{target.name}"
         if name in contenders:
-            raise ConfigurationError(f"{folder}: is a second export to {target.name}. Give one of each format.")
+            raise ConfigurationError(f"{folder}: is a second export to {target.name}. Give one folder of each format.")
         contenders[name] = ExportedContender(
             name, f"exported, {target.name}", nn.Identity(), folder=folder, target=target, is_own=True
         )

@@ -1,4 +1,4 @@
-"""Bytes that a model reads for a sample and for a batch, counted from its shapes."""
+"""Bytes that a model reads per sample and per batch, computed from its shapes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dlrm_pl.runtime.tables import TableDtype, row_bytes
 
 
 def lookups_per_sample(batch: ClickBatch) -> tuple[float, ...]:
-    """Count the rows of each table that a sample of a batch reads, on average."""
+    """Return the average number of rows of each table that a sample of a batch reads."""
     if batch.offsets is None:
         return (1.0,) * len(batch.indices)
     ends = batch.offsets[:: batch.num_samples]
@@ -20,7 +20,7 @@ def lookups_per_sample(batch: ClickBatch) -> tuple[float, ...]:
 
 
 def float_row_bytes(architecture: Architecture, bytes_per_value: int, lookups: Sequence[float] = ()) -> int:
-    """Count the table bytes that a sample reads from a float model.
+    """Return the table bytes that a sample reads from a float model.
 
     Args:
         architecture: shape of the model.
@@ -32,14 +32,14 @@ def float_row_bytes(architecture: Architecture, bytes_per_value: int, lookups: S
 
 
 def int8_row_bytes(model: Int8DLRM, lookups: Sequence[float] = ()) -> int:
-    """Count the table bytes that a sample reads from a quantized model, scales included; see ``float_row_bytes``."""
+    """Return the table bytes that a sample reads from a quantized model, including scales; see ``float_row_bytes``."""
     dtypes = [dtype for op, dtype in model.op_dtypes.items() if op.startswith("tables.")]
     sizes = [row_bytes(cast(TableDtype, dtype), model.architecture.embedding_dim) for dtype in dtypes]
     return round(sum(rows * size for rows, size in zip(lookups or [1] * len(sizes), sizes, strict=True)))
 
 
 def int8_weight_bytes(model: Int8DLRM) -> int:
-    """Count the bytes of everything but the tables; each batch reads them once."""
+    """Return the bytes of everything except the tables; each batch reads them once."""
     return model.model_bytes - model.table_bytes
 
 

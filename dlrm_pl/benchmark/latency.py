@@ -1,4 +1,4 @@
-"""Time the trials of a search in turn with the float models that would be served instead."""
+"""Time the trials of a search in turn with the float models that could be served instead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The comparison as one SVG: a panel for each number of threads, a group of bars for each batch size."""
+"""The comparison as one SVG: a panel per number of threads, a group of bars per batch size."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _STYLE = """
 
 
 def render(comparison: Comparison, description: str) -> str:
-    """Draw the times.
+    """Draw the comparison.
 
     Args:
-        comparison: bars are speed-ups over the baseline, or samples a second where there is a single contender.
+        comparison: bars are speed-ups over the baseline, or samples per second where there is a single contender.
         description: machine and rows, one line.
     """
     threads = sorted({cell.threads for cell in comparison.cells})

@@ -24,14 +24,14 @@ def show(report: Report, console: Console) -> None:
     for label, reason in comparison.unavailable.items():
         console.print(f"not available: {label}: {reason}", soft_wrap=True, markup=False)
     if len(comparison.labels) == 1:
-        console.print("Only the artifact was timed: give --ckpt_path to compare it with the float model.")
+        console.print("Only the artifact was timed. Give --ckpt_path to compare it with the float model.")
     console.print(report.describe(), soft_wrap=True, highlight=False, markup=False)
     ops = ", ".join(f"{count} {op}" for op, count in report.int8_ops.items())
     console.print(f"integer ops of one forward pass, counted: {ops}", soft_wrap=True, highlight=False)
     read = ", ".join(
         f"{dtype} {report.row_bytes[dtype]:,} + {report.weight_bytes[dtype]:,}" for dtype in report.row_bytes
     )
-    console.print(f"bytes read, table rows a sample + weights a batch: {read}", soft_wrap=True, highlight=False)
+    console.print(f"bytes read (table rows per sample + weights per batch): {read}", soft_wrap=True, highlight=False)
 
 
 def show_mlperf(report: MLPerfReport, console: Console) -> None:
@@ -55,7 +55,9 @@ def show_mlperf(report: MLPerfReport, console: Console) -> None:
             f"AUROC {accuracy.auroc:.6f}, {accuracy.share:.4%} of fp32's {accuracy.fp32_auroc:.6f}: {verdict}",
         )
         comparison = "has at least" if accuracy.reaches_mlperf else "has less than"
-        table.add_row("", f"{comparison} the {accuracy.mlperf_auroc:.6f} that is asked of MLPerf's own model and rows")
+        table.add_row(
+            "", f"{comparison} the {accuracy.mlperf_auroc:.6f} that MLPerf requires of its own model and rows"
+        )
     console.print(table)
 
 

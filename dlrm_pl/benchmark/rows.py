@@ -1,4 +1,4 @@
-"""The rows that contenders are timed on: random ones, or those of a dataset."""
+"""Rows that contenders are timed on: random ones, or those of a dataset."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dlrm_pl.data.loading.dataset import ClickDataset
 from dlrm_pl.model.architecture import Architecture
 
 Source = Callable[[int], Sequence[ClickBatch]]
-"""Batch size -> batches of that size, to be walked through again and again."""
+"""Batch size -> batches of that size, to be iterated over repeatedly."""
 
 # So many samples look up more bytes than caches hold, whatever the batch size.
 _SAMPLES = 2**18
@@ -21,12 +21,12 @@ _MAX_BATCHES = 512
 
 
 def random_rows(architecture: Architecture, seed: int = 0, columns: Columns | None = None) -> Source:
-    """Uniform over each table: the hardest case for caches, since real logs repeat their rows."""
+    """Return random rows, uniform over each table: the hardest case for caches, since real logs repeat their rows."""
     return lambda size: [random_batch(architecture, size, seed + number, columns) for number in range(_count(size))]
 
 
 def random_batch(architecture: Architecture, size: int, seed: int, columns: Columns | None = None) -> ClickBatch:
-    """Make a batch with dense features as the logarithm of counts, and uniform indices; the seed decides.
+    """Make a random batch from a seed: dense features like logarithms of counts, and uniform indices.
 
     Args:
         architecture: shape of the model.
@@ -56,7 +56,7 @@ def random_batch(architecture: Architecture, size: int, seed: int, columns: Colu
 
 
 def dataset_rows(dataset: ClickDataset) -> Source:
-    """Rows of a dataset, in order; from its beginning again where a batch size needs more than there are."""
+    """Return rows of a dataset in order, starting over if a batch size needs more than there are."""
 
     def batches(size: int) -> list[ClickBatch]:
         # As many as the dataset fills once; a smaller one repeats rows inside a batch and needs no second.

@@ -74,11 +74,11 @@ class Report:
     comparison: Comparison
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
+        """Convert to plain JSON types."""
         return {"format": FORMAT} | asdict(self) | {"comparison": self.comparison.to_dict()}
 
     def write(self, folder: Path, planned: PlannedOutput) -> None:
-        """Write ``benchmark.json``, ``benchmark.svg`` and ``benchmark.html``, all or none.
+        """Write ``benchmark.json``, ``benchmark.svg`` and ``benchmark.html``, all or none of them.
 
         Args:
             folder: to write.
@@ -100,7 +100,7 @@ class Report:
 
 
 def recognize_benchmark(folder: Path) -> FinishedOutput | None:
-    """Read how a folder of `benchmark` was made; None for other folders."""
+    """Read how the contents of a `benchmark` folder were made; None for other folders."""
     for what, name, others in (
         ("a benchmark", FILE_NAME, (PLOT_NAME, PAGE_NAME)),
         ("a run of MLPerf", MLPERF_FILE_NAME, MLPERF_LOGS),
@@ -123,7 +123,7 @@ def benchmark_artifact(
     progress: Callable[[str], None] = lambda what: None,
     announce: Callable[[str], None] = lambda what: None,
 ) -> Report:
-    """Time an artifact, and the float model that it was made from if its checkpoint is given.
+    """Time an artifact, and the float model that it was made from if that checkpoint is given.
 
     Args:
         artifact: as ``load_artifact`` returns it.
@@ -144,7 +144,7 @@ def benchmark_artifact(
         ConfigurationError: rivals without a checkpoint.
     """
     if rivals and ckpt_path is None:
-        raise ConfigurationError("The rivals serve the float model. Give its checkpoint with --ckpt_path.")
+        raise ConfigurationError("Rivals serve the float model. Give its checkpoint with --ckpt_path.")
     model = artifact.model
     source, calibration, rows = _rows(artifact, data)
     first = next(iter(calibration))
@@ -156,7 +156,7 @@ def benchmark_artifact(
     row_bytes, weight_bytes = {"int8": int8_row_bytes(model, lookups)}, {"int8": int8_weight_bytes(model)}
     contenders = Contenders((int8_contender(model),), {})
     if ckpt_path is not None:
-        log.info("%s: reading the whole checkpoint to compare its weights with those of the artifact", ckpt_path)
+        log.info("%s: reading the whole checkpoint to compare its weights with the artifact's", ckpt_path)
         progress("build the float contenders")
         float_dlrm = float_model(ckpt_path, artifact.certificate)
         floats = with_rivals(float_contenders(float_dlrm, calibration), float_dlrm, calibration, rivals)
@@ -191,7 +191,7 @@ def _expected(contenders: Contenders, cells: int, seconds: float) -> str:
     duration = f"{whole // 60} min {whole % 60} s" if whole >= 120 else f"{whole} s"
     more = f", and {compiled * cells} compilations of about ten seconds each" if compiled else ""
     return (
-        f"benchmark: {present} contenders, {cells} pairs of batch size and threads, {seconds:g} s for each: "
+        f"benchmark: {present} contenders, {cells} combinations of batch size and threads, {seconds:g} s for each: "
         f"{duration} of timing{more}"
     )
 

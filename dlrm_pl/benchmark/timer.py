@@ -1,4 +1,4 @@
-"""Time several functions in turn: warm-up, slices, percentiles, and intervals that assume no distribution."""
+"""Time several functions in turn: warm-up, slices, percentiles, and distribution-free intervals."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def time_in_turn(
     seconds: float,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Timing]:
-    """Time contenders in rounds, a slice for each, so that whatever slows the machine slows all of them.
+    """Time contenders in rounds, one slice each, so that whatever slows the machine down affects all of them.
 
     Args:
         contenders: what to call, by name; the order changes from round to round.
@@ -100,7 +100,7 @@ def time_in_turn(
 
 
 def median_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
-    """Return an interval of the median of the distribution that the values come from; their range where there are few.
+    """Return a confidence interval of the median of the values' distribution; their range if there are few.
 
     Source: order statistics and the binomial distribution, e.g. David and Nagaraja, Order Statistics, 7.1.
     """

@@ -1,4 +1,4 @@
-"""Why a contender cannot be timed."""
+"""Reasons why a contender cannot be timed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class UnavailableError(Exception):
 
 
 def missing_memory(what: str, needed: int) -> str:
-    """Return why something does not fit into the available memory; empty if it does.
+    """Return why something does not fit into the available memory; empty if it fits.
 
     Args:
         what: what needs memory, as the beginning of a sentence.

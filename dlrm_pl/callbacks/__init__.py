@@ -1,1 +1,1 @@
-"""Lightning hooks, a few lines each."""
+"""Lightning callbacks, each a thin layer of hooks."""

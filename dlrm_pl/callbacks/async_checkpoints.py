@@ -1,4 +1,4 @@
-"""Let the ModelCheckpoints of a Trainer work with checkpoints that are still being written."""
+"""Make a Trainer's ModelCheckpoints work with checkpoints that are still being written."""
 
 from __future__ import annotations
 
@@ -15,41 +15,41 @@ from dlrm_pl.callbacks.checkpoint_io import AtomicCheckpointIO, link
 
 
 class Saving(Protocol):
-    """What writes checkpoints while training goes on: ``AtomicCheckpointIO``, or a strategy of several processes."""
+    """Writer of checkpoints that runs during training: ``AtomicCheckpointIO``, or a multi-process strategy."""
 
     @property
     def pending(self) -> Path | None:
-        """The checkpoint that is being written now."""
+        """Path of the checkpoint that is being written now."""
 
     def poll(self) -> None:
-        """Do, between two steps, what a checkpoint that is being written asks for."""
+        """Do, between two steps, what a checkpoint that is being written needs."""
 
     def finish(self) -> None:
         """Wait for a checkpoint that is being written."""
 
     def after_writing(self, action: Callable[[], None]) -> None:
-        """Call a function when the checkpoint that is being written is whole; at once if there is none."""
+        """Call a function once the checkpoint that is being written is complete; at once if there is none."""
 
 
 def saving_of(trainer: pl.Trainer) -> Saving | None:
-    """Return what writes the checkpoints of a Trainer; None if it is a plugin of the user's."""
+    """Return what writes the checkpoints of a Trainer; None if it is a user's plugin."""
     of_strategy: Saving | None = getattr(trainer.strategy, "saving", None)
     plugin = trainer.strategy.checkpoint_io
     return of_strategy or (plugin if isinstance(plugin, AtomicCheckpointIO) else None)
 
 
 class AsyncCheckpoints(pl.Callback):
-    """Look after a checkpoint that is being written, between two steps."""
+    """Callback that looks after a checkpoint that is being written, between two steps."""
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Notice its end or its failure, and that training needs too much memory meanwhile."""
+        """Detect that writing has finished or failed, or that training needs too much memory meanwhile."""
         saving = saving_of(trainer)
         assert saving is not None
         saving.poll()
 
 
 def link_checkpoint(trainer: pl.Trainer, filepath: str, linkpath: str) -> None:
-    """Take the place of ``ModelCheckpoint._link_checkpoint``: link whole files only.
+    """Replace ``ModelCheckpoint._link_checkpoint``: link only complete files.
 
     Lightning removes an earlier link before it makes a new one, whose file may not be there yet: a run that is killed
     in between would have no last checkpoint.
@@ -70,7 +70,7 @@ def link_checkpoint(trainer: pl.Trainer, filepath: str, linkpath: str) -> None:
 
 
 def file_exists(callback: ModelCheckpoint, filepath: str | os.PathLike[str], trainer: pl.Trainer) -> bool:
-    """Take the place of ``ModelCheckpoint.file_exists``: a file that is being written counts.
+    """Replace ``ModelCheckpoint.file_exists``: a file that is being written counts as existing.
 
     Otherwise the next checkpoint would take the same name. The last checkpoint in the folder that the training goes on
     from does not count: it is this training's own, also where the one that it goes on from was saved before any last.

@@ -1,4 +1,4 @@
-"""Plugin of Lightning's Trainer that writes checkpoints atomically and reads them through a memory map."""
+"""Trainer plugin that writes checkpoints atomically and reads them through a memory map."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Write checkpoints from where the tensors are to a temporary file and rename it; read them through a memory map.
+    """Write checkpoints directly from the tensors' memory to a temporary file and rename it; read through a memory map.
 
     Lightning's own plugin first makes a copy in memory, which may not fit for large tables. It then copies the file
     from the system's folder of temporary files, so that a full disk leaves a partial file in place of an earlier
@@ -37,11 +37,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     second name is a hard link to the same file, where the file system has those.
 
     Args:
-        asynchronous: write in a child process, which has a snapshot of the memory, while training goes on. What
-            depends on the file, as the removal of an earlier one, waits until it is whole.
+        asynchronous: write in a child process, which has a snapshot of the memory, while training goes on. What depends
+            on the file, such as removing an earlier one, waits until it is complete.
 
     Attributes:
-        asynchronous: whether checkpoints are written so.
+        asynchronous: whether checkpoints are written this way.
 
     Raises:
         ConfigurationError: ``asynchronous`` without the native code that it needs.
@@ -51,8 +51,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         super().__init__()
         if asynchronous and not can_write():
             raise ConfigurationError(
-                "trainer.async_checkpoints=true needs native code that was not built. Install again where there is a "
-                "C++ compiler, or leave it at false."
+                "trainer.async_checkpoints=true needs native code, which was not built. Install again with a C++ "
+                "compiler available, or leave it at false."
             )
         self.asynchronous = asynchronous
         self._writer: Writer | None = None
@@ -122,11 +122,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     @property
     def pending(self) -> Path | None:
-        """The file that a child process is writing now."""
+        """File that a child process is writing now."""
         return None if self._writer is None else self._writer.path
 
     def poll(self) -> None:
-        """Do, between two steps, what an asynchronous checkpoint asks for; without one this does nothing.
+        """Do, between two steps, what an asynchronous checkpoint needs; nothing if there is none.
 
         Raises:
             NonFiniteError: a weight in the checkpoint is NaN or infinite; an earlier one of this name is kept.
@@ -137,7 +137,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             if self._writer.ended:
                 self.finish()
             elif self._writer.needs_memory:
-                log.warning("%s: training waits until it is written, to leave memory free", self._writer.path)
+                log.warning("%s: training waits until it is written, because memory is short", self._writer.path)
                 self.finish()
         elif self._pages is not None and not self._pages.restore():
             self._pages = None
@@ -157,14 +157,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             action()
 
     def after_writing(self, action: Callable[[], None]) -> None:
-        """Call a function when the checkpoint that is being written is whole; at once if there is none."""
+        """Call a function once the checkpoint that is being written is complete; at once if there is none."""
         if self._writer is None:
             action()
         else:
             self._afterwards.append(action)
 
     def remove_checkpoint(self, path: str | Path) -> None:
-        """Remove a checkpoint, as soon as the one that replaces it is whole."""
+        """Remove a checkpoint once the one that replaces it is complete."""
         self.after_writing(lambda: super(AtomicCheckpointIO, self).remove_checkpoint(path))
 
     def teardown(self) -> None:
@@ -191,7 +191,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def link(first: Path, path: Path) -> bool:
-    """Give a file a second name, in place of an earlier file of that name; it is there whole at every moment.
+    """Give a file a second name, replacing an earlier file of that name; a complete file has that name at every moment.
 
     A checkpoint of several processes, which is a folder, is moved away first.
 
@@ -227,7 +227,7 @@ def _save_by_torch(checkpoint: dict[str, Any], path: Path) -> None:
 
 
 def resume_in_epoch(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """Correct the progress in a checkpoint: an interrupted epoch continues, one whose last batch is trained is done.
+    """Correct a checkpoint's progress: an interrupted epoch continues, and one whose last batch was trained is done.
 
     Lightning counts an epoch that ``max_steps`` or a callback has stopped as done. A resumed run of one epoch would
     then train nothing, and a run of several epochs would read the remaining rows in the order of the next epoch: some

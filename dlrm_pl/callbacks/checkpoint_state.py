@@ -1,4 +1,4 @@
-"""The state of a training in a checkpoint: whether two are of the same moment, and which tensors are weights."""
+"""State of training in a checkpoint: whether two are of the same moment, and which tensors are weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _OF_OTHERS = ("callbacks",)  # ModelCheckpoint notes its last file here, so this
 
 
 def same_state(checkpoint: dict[str, Any]) -> bytes | None:
-    """Return what is equal for two checkpoints of the same moment of a training, and differs for others.
+    """Return a value that is equal for two checkpoints of the same moment in training, and differs for others.
 
     Tensors are compared by where they lie. Within a training, weights change only together with the progress of the
     loops, or by functions of torch, which count the changes of a tensor.
@@ -37,7 +37,7 @@ def _place(tensor: Tensor) -> Any:
 
 
 def names_of_weights(checkpoint: dict[str, Any]) -> dict[int, str]:
-    """Return the tensors of a checkpoint of this package whose values must be finite: id -> name for an error.
+    """Return the tensors of one of our checkpoints whose values must be finite: id -> name for an error.
 
     These are the weights and the optimizer's state, except for tables that were imported with values that are not.
     """

@@ -1,4 +1,4 @@
-"""Checkpoints of an earlier run, which a new run would overwrite."""
+"""Protect the checkpoints of an earlier run from being overwritten by a new one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dlrm_pl.files.destinations import resolved
 
 
 def check_earlier_checkpoints(callbacks: Iterable[Checkpoint], default_folder: Path | None) -> None:
-    """Check before a training that it would not overwrite the checkpoints of an earlier one.
+    """Check, before training, that it would not overwrite the checkpoints of an earlier run.
 
     Lightning appends a number to a file name that is taken, unless ``enable_version_counter: false`` asks for one name.
 

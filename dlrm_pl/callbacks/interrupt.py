@@ -1,4 +1,4 @@
-"""Keep a checkpoint of a training that ctrl-C ends, from which it goes on as if it had never been interrupted."""
+"""Save a checkpoint when ctrl-C ends a training run, so that it can continue as if it had not been interrupted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NOTE = (
 
 
 class TrainingInterrupted(KeyboardInterrupt):
-    """Ctrl-C ended a training, and a checkpoint was saved.
+    """Ctrl-C ended a training run, and a checkpoint was saved.
 
     Args:
         checkpoint: the file.
@@ -32,7 +32,7 @@ class TrainingInterrupted(KeyboardInterrupt):
 
 
 class QuantizationInterrupted(KeyboardInterrupt):
-    """Ctrl-C ended the quantization behind a training, whose weights were saved.
+    """Ctrl-C ended the quantization that follows training; the trained weights were saved.
 
     Args:
         trained: checkpoint of the training, from which `quantize` goes on.
@@ -44,7 +44,7 @@ class QuantizationInterrupted(KeyboardInterrupt):
 
 
 class InterruptCheckpoint(pl.Callback):
-    """Let the first ctrl-C of a training end it between two batches, with a checkpoint.
+    """Make the first ctrl-C end training between two batches, with a checkpoint.
 
     In the middle of a batch the weights may be those of one step and the counters those of another; a checkpoint that
     is saved there repeats a step or leaves one out. The second ctrl-C does what the first one does without this
@@ -60,7 +60,7 @@ class InterruptCheckpoint(pl.Callback):
         self._earlier: Any = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take over ctrl-C; one that ended an earlier training at once does not count for this one."""
+        """Take over ctrl-C; one that ended an earlier training run does not count for this one."""
         self._interrupted = False
         off = not trainer.checkpoint_callbacks or trainer.fast_dev_run  # type: ignore[attr-defined]
         if off or not callable(signal.getsignal(signal.SIGINT)):
@@ -73,7 +73,7 @@ class InterruptCheckpoint(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save the checkpoint, if ctrl-C was pressed.
+        """Save the checkpoint if ctrl-C was pressed.
 
         Raises:
             TrainingInterrupted: it was.
@@ -82,7 +82,7 @@ class InterruptCheckpoint(pl.Callback):
             self._save(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save the checkpoint, if ctrl-C was pressed after the last batch, and give ctrl-C back.
+        """Save the checkpoint if ctrl-C was pressed after the last batch, and restore the handling of ctrl-C.
 
         Raises:
             TrainingInterrupted: it was.
@@ -92,7 +92,7 @@ class InterruptCheckpoint(pl.Callback):
         self._give_back()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Give ctrl-C back; Lightning has switched it off where it was what ended the training."""
+        """Restore the handling of ctrl-C, which Lightning has switched off if it ended training."""
         if not isinstance(exception, KeyboardInterrupt):
             self._give_back()
         self._earlier = None

@@ -53,7 +53,7 @@ class _StrictFileHandler(logging.FileHandler):
 
 
 class MLPerfLogging(pl.Callback):
-    """Write the events that MLPerf's training rules ask for, on rank zero.
+    """Write the events that MLPerf's training rules require, on rank zero.
 
     For DLRM the rules are those of MLPerf training 2.1, the last version with this model: a run with MLPerf's layers
     and SGD whose AUROC reaches 0.8025 passes their compliance checker in the closed division. For a model with a cross
@@ -86,7 +86,7 @@ class MLPerfLogging(pl.Callback):
         super().__init__()
         check_arguments(MLPerfLogging.__init__, locals())
         if not 0 < auroc_threshold < 1:
-            raise ConfigurationError(f"auroc_threshold={auroc_threshold} must lie between 0 and 1.")
+            raise ConfigurationError(f"auroc_threshold={auroc_threshold} must be between 0 and 1.")
         for name, value in {"path": path, "org": org, "platform": platform}.items():
             if not value:
                 raise ConfigurationError(f"MLPerfLogging: {name} is empty. Give a value, or leave it out.")

@@ -1,4 +1,4 @@
-"""Check the metrics that callbacks monitor, so that a wrong name or mode is found before the training."""
+"""Check the metrics that callbacks monitor, so that a wrong name or mode is found before training."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _OF_LIGHTNING = ("epoch", "step")  # Names that Lightning fills into the name of
 
 
 def check_monitors(module: pl.LightningModule, callbacks: Iterable[pl.Callback], *, validates: bool) -> None:
-    """Check the metrics that EarlyStopping and ModelCheckpoint monitor, and those in the names of checkpoints.
+    """Check the metrics that EarlyStopping and ModelCheckpoint monitor, and those in checkpoint file names.
 
     Lightning itself checks a monitored metric after the first epoch, and writes ``val_auc=0.000`` into the name of a
-    checkpoint. A module or a callback of the user's may log metrics that are unknown here; then unknown names are left
-    to Lightning.
+    checkpoint. A user's module or callback may log metrics that are unknown here; then unknown names are left to
+    Lightning.
 
     Args:
         module: module to be trained.
@@ -60,11 +60,11 @@ def check_monitors(module: pl.LightningModule, callbacks: Iterable[pl.Callback],
 def _check_mode(who: str, name: str, mode: str, better: str) -> None:
     if better not in ("", mode):
         what = (
-            "this would stop as soon as the model improves"
+            "this mode would stop as soon as the model improves"
             if who == "EarlyStopping"
-            else "this keeps the first checkpoints, not the last"
+            else "this mode keeps the first checkpoints, not the last"
             if name in _OF_LIGHTNING
-            else "this keeps the worst model"
+            else "this mode keeps the worst model"
         )
         raise ConfigurationError(f"{who}: monitor={name!r} with mode={mode!r}: {what}. Set mode: {better}.")
 
@@ -72,7 +72,7 @@ def _check_mode(who: str, name: str, mode: str, better: str) -> None:
 def _no_such(name: str, known: Mapping[str, str], validates: bool) -> str:
     close = difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    why = "" if validates else " Validation is off (limit_val_batches: 0), so no metrics of val are logged."
+    why = "" if validates else " Validation is off (limit_val_batches: 0), so no val metrics are logged."
     return f"unknown metric.{hint} Training logs {', '.join(known)}.{why}"
 
 

@@ -1,4 +1,4 @@
-"""Write predictions while they are made, so that they need not fit into memory."""
+"""Write predictions as they are made, so that they need not fit into memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dlrm_pl.serving.output import PredictionsFile
 
 
 class WritePredictions(pl.Callback):
-    """Write the probabilities of each batch to an open file, on one process.
+    """Write the probabilities of each batch to an open file, in one process.
 
     Args:
         file: the file.

@@ -1,4 +1,4 @@
-"""Quantize the model when training ends: thin glue between Lightning and ``quantize_module``."""
+"""Quantize the model when training ends: a thin layer between Lightning and ``quantize_module``."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from dlrm_pl.workflow.trial_scalars import TrialScalars
 
 @describes_arguments_by(TuningSettings, QuantizationConfig)
 class QuantizationCallback(pl.Callback):
-    """Quantize the model to a certified int8 artifact at the end of ``fit``, or on a loaded one by ``quantize``.
+    """Quantize the model to a certified int8 artifact at the end of ``fit``, or a loaded model with ``quantize``.
 
     Args:
         recipe: recipe that the search begins with.
@@ -46,11 +46,11 @@ class QuantizationCallback(pl.Callback):
 
     Attributes:
         config: all arguments in one frozen object.
-        listeners: objects that are told of each trial; append your own.
-        outcome: result of the quantization; None before.
+        listeners: objects that are notified of each trial; append your own.
+        outcome: result of the quantization; None before it.
 
     Raises:
-        ConfigurationError: a value is of a wrong type, or two exclude each other; raised before the training.
+        ConfigurationError: a value has the wrong type, or two are mutually exclusive; raised before training.
 
     Example:
         >>> import dlrm_pl
@@ -113,7 +113,7 @@ class QuantizationCallback(pl.Callback):
         return f"QuantizationCallback({str(self.config.output)!r}, strategy={self.config.tuning.strategy!r})"
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Check before the training that the artifact can be written and the search can begin."""
+        """Check, before training, that the artifact can be written and that the search can start."""
         if stage != "fit" or not trainer.is_global_zero:
             return
         config = self._config_of(trainer)
@@ -134,7 +134,7 @@ class QuantizationCallback(pl.Callback):
                 criterion.worst_slice.check(pl_module.model.architecture, columns)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Quantize the trained model on rank zero, for which the other ranks wait.
+        """Quantize the trained model on rank zero, while the other ranks wait.
 
         Raises:
             QuantizationInterrupted: ctrl-C was pressed, and the training left a checkpoint.

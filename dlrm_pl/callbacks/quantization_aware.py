@@ -1,4 +1,4 @@
-"""Train a model with the rounding of its int8 model: thin glue between Lightning and ``quantization/aware``."""
+"""Train a model with the rounding of its int8 model: a thin layer between Lightning and ``quantization/aware``."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ log = logging.getLogger(__name__)
 
 
 class QuantizationAwareTraining(pl.Callback):
-    """Train with the rounding of the int8 model, so that the weights come to terms with it (``fit`` only).
+    """Train with the rounding of the int8 model, so that the weights adapt to it (``fit`` only).
 
     From ``first_step`` on, training and validation compute what the int8 model of ``recipe`` computes, in floats: rows
     of the tables, weights, activations and dot products are rounded to its values, and gradients pass the rounding
-    unchanged. The ranges of activations are those that ``recipe.observer`` finds on the calibration rows, found anew
-    from time to time; the last ones stay in the checkpoint. ``quantize`` then begins with this recipe and these ranges,
-    without a correction of the bias, and makes the model that was trained. Steps are computed by torch in float32,
+    unchanged. The activation ranges are those that ``recipe.observer`` finds on the calibration rows; they are found
+    again from time to time, and the last ones stay in the checkpoint. ``quantize`` then starts with this recipe and
+    these ranges, without bias correction, and makes the model that was trained. Steps are computed by torch in float32,
     whatever ``trainer.precision`` says, and take longer than those of a float model.
 
     Args:
-        recipe: dtypes that the model is trained for; its ``bias_correction`` is not used.
+        recipe: dtypes that the model is trained for; ``bias_correction`` is not used.
         first_step: optimizer step at which rounding begins; before it, the float model is trained.
-        observe_every_n_steps: number of optimizer steps after which the ranges of activations are found again.
+        observe_every_n_steps: number of optimizer steps after which the activation ranges are found again.
 
     Raises:
-        ConfigurationError: a value is of a wrong type, or out of range.
+        ConfigurationError: a value has the wrong type or is out of range.
 
     Example:
         >>> import dlrm_pl
@@ -49,7 +49,7 @@ class QuantizationAwareTraining(pl.Callback):
         QuantizationAwareTraining(tables='int4', first_step=5000)
     """
 
-    needs_torch = "trains what torch's autograd differentiates"
+    needs_torch = "trains through torch's autograd"
     """Why the native engine cannot train, after the name of the class."""
 
     def __init__(
@@ -74,7 +74,7 @@ class QuantizationAwareTraining(pl.Callback):
         return f"QuantizationAwareTraining(tables={self.recipe.tables!r}, first_step={self.first_step})"
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Check before the training that there is a model to round, and rows to observe activations on."""
+        """Check, before training, that there is a model to round, and rows to observe activations on."""
         if stage != "fit":
             return
         self._observed_at = -1  # An earlier training's; that of a checkpoint is loaded after this.
@@ -84,28 +84,28 @@ class QuantizationAwareTraining(pl.Callback):
             )
         if isinstance(pl_module.model.embedding_bags, WeightedBags):
             raise ConfigurationError(
-                "QuantizationAwareTraining rounds the rows of the tables, and not their products with the weights that "
-                "weighted_pooling='learned' trains. Train without it, or quantize after training."
+                "QuantizationAwareTraining rounds the rows of the tables, but not their products with the weights "
+                "that weighted_pooling='learned' trains. Train without it, or quantize after training."
             )
         if pl_module.hparams["table_format"] != "fp32":
             raise ConfigurationError(
-                "QuantizationAwareTraining rounds the rows of the tables by its recipe, and table_format='split' in "
-                "another way. Train with table_format='fp32'."
+                "QuantizationAwareTraining rounds the rows of the tables according to its recipe, but "
+                "table_format='split' rounds them in another way. Train with table_format='fp32'."
             )
         if isinstance(trainer.strategy, ShardsTables):
             raise ConfigurationError(
-                "QuantizationAwareTraining rounds rows of the tables, and with trainer.strategy=sharded no process has "
-                "all of them. Train without it, or on one process."
+                "QuantizationAwareTraining rounds rows of the tables, but with trainer.strategy=sharded no process "
+                "has all of them. Train without it, or on one process."
             )
         rows = getattr(trainer.datamodule, "calibration_dataloader", None)  # type: ignore[attr-defined]
         if self._recipe_of(pl_module).has_int8_linears and not callable(rows):
             raise ConfigurationError(
-                "QuantizationAwareTraining observes activations on calibration rows, and the data module has no "
-                "calibration_dataloader. Use a DLRMDataModule, or give yours that method, see QuantizationData."
+                "QuantizationAwareTraining observes activations on calibration rows, but the data module has no "
+                "calibration_dataloader. Use a DLRMDataModule, or add that method to yours (see QuantizationData)."
             )
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Go on with the rounding of the checkpoint that training continues from, if it has one.
+        """Continue with the rounding of the checkpoint that training resumes from, if it has any.
 
         Raises:
             ConfigurationError: the checkpoint was trained with another recipe.
@@ -117,15 +117,15 @@ class QuantizationAwareTraining(pl.Callback):
         wanted = self._recipe_of(pl_module)
         if trained.recipe != wanted:
             raise ConfigurationError(
-                f"The checkpoint was trained with the recipe {trained.recipe.describe()}, but the one of "
-                f"QuantizationAwareTraining is {wanted.describe()}. Give the checkpoint's recipe."
+                f"The checkpoint was trained with the recipe {trained.recipe.describe()}, but "
+                f"QuantizationAwareTraining has {wanted.describe()}. Give the checkpoint's recipe."
             )
         pl_module.rounded_forward = RoundedForward(pl_module.model, trained)
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: ClickBatch, batch_idx: int
     ) -> None:
-        """Find the ranges of activations anew before the steps at which that is due."""
+        """Find the activation ranges again before the steps at which that is due."""
         step = trainer.global_step - self.first_step
         if step < 0 or step % self.observe_every_n_steps or trainer.global_step == self._observed_at:
             return
@@ -163,7 +163,7 @@ class QuantizationAwareTraining(pl.Callback):
         module.model.trained_quantization = None  # Else its ranges would be kept.
         rows = trainer.datamodule.calibration_dataloader()  # type: ignore[attr-defined]
         ranges = ActivationRanges(module.model, _Moved(rows, module.device)).observed_by(recipe.observer)
-        log.info("step %s: ranges of activations found on the calibration rows", f"{trainer.global_step:,}")
+        log.info("step %s: activation ranges found on the calibration rows", f"{trainer.global_step:,}")
         return TrainedQuantization(recipe, ranges)
 
 

@@ -1,4 +1,4 @@
-"""ThroughputMonitor: how fast a training is, how long it waits for data, and how long it will take."""
+"""ThroughputMonitor: training speed, time spent waiting for data, and time left."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ log = logging.getLogger(__name__)
 
 
 class ThroughputMonitor(pl.Callback):
-    """Report samples per second, the share of time that the training waits for data, and the time that is left.
+    """Report samples per second, the share of time that training waits for data, and the time left.
 
     ``fit`` has one by default. A line is written to the log at the end of each epoch and every ``every_s`` seconds, on
     rank zero; above the progress bar where one is drawn on a terminal. Loggers get ``samples_per_s`` and, with the
     loaders of ``DLRMDataModule``, ``data_wait_share`` at each step that is logged. The time of validations is not
-    counted, that of checkpoints is. Works under a plain ``pl.Trainer`` too. Other loaders do not say how many samples
-    they have handed out: then batches are counted, of the mean size of those that the callback sees.
+    counted, but that of checkpoints is. The callback also works with a plain ``pl.Trainer``. Other loaders do not
+    report how many samples they have handed out; with them, batches are counted at the mean size of those that the
+    callback sees.
 
     Args:
-        every_s: seconds between two lines within an epoch; 0 writes none, and none at the end of epochs.
+        every_s: seconds between two lines within an epoch; 0 writes no lines, not even at the end of epochs.
 
     Raises:
         ConfigurationError: ``every_s`` is negative or not a number.
@@ -53,22 +54,22 @@ class ThroughputMonitor(pl.Callback):
         return f"ThroughputMonitor(every_s={self._every_s:g})"
 
     def steps_until_seen(self, trainer: pl.Trainer) -> float:
-        """Return after how many steps the hooks must be called, which is never."""
+        """Return the number of steps after which the hooks must be called: never."""
         return math.inf
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin to count; a training that is resumed within an epoch does not start the epoch again."""
+        """Start counting; a run that is resumed within an epoch does not start the epoch again."""
         self._clock.start()
         self._begin(trainer)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin to count anew."""
+        """Restart the count."""
         self._begin(trainer)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Report, if a step is logged or it is time for a line."""
+        """Report if a step is logged or a line is due."""
         self._clock.see(batch)
         now = self._clock.read(trainer)
         if trainer._logger_connector.should_update_logs:
@@ -82,7 +83,7 @@ class ThroughputMonitor(pl.Callback):
             self._shown = now
 
     def values_to_log(self, trainer: pl.Trainer) -> dict[str, float]:
-        """Return speed and waiting since the last time that this was called; nothing if no samples were trained."""
+        """Return the speed and waiting share since the last call; nothing if no samples were trained on."""
         return self._values(trainer, self._clock.read(trainer))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -98,7 +99,7 @@ class ThroughputMonitor(pl.Callback):
         self._clock.stop()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Let the clock run on."""
+        """Restart the clock."""
         self._clock.go_on()
 
     def _begin(self, trainer: pl.Trainer) -> None:
@@ -131,7 +132,7 @@ def add_throughput_monitor(trainer: pl.Trainer) -> None:
 
 
 def format_seconds(seconds: float) -> str:
-    """Return a time in two units at most: ``0.4 s``, ``12 s``, ``3 min 20 s``, ``5 h 10 min``."""
+    """Format a time in at most two units: ``0.4 s``, ``12 s``, ``3 min 20 s``, ``5 h 10 min``."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     if seconds < 119.5:

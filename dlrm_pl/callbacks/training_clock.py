@@ -1,4 +1,4 @@
-"""How many samples a training has taken, and in what time."""
+"""Number of samples trained on, and the time taken."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dlrm_pl.data.loading.read_ahead import Waiting
 
 @dataclass(frozen=True)
 class Reading:
-    """What was trained up to a moment.
+    """What was trained on up to a moment.
 
     Attributes:
         seconds: time, without that of validations.
@@ -29,7 +29,7 @@ class Reading:
 
 
 class TrainingClock:
-    """Reads time and samples, whether or not each batch is seen.
+    """Measures time and samples, whether or not every batch is seen.
 
     The loaders of ``DLRMDataModule`` say how many rows they have handed out. With others batches are counted, of the
     mean size of those that were seen.
@@ -41,27 +41,27 @@ class TrainingClock:
         self._seen_samples = self._seen_batches = 0
 
     def start(self) -> None:
-        """Forget what an earlier training has stopped."""
+        """Reset the state that an earlier training run has left."""
         self._stopped_at, self._stopped_s = None, 0.0
 
     def stop(self) -> None:
-        """Stop while something runs that is no training."""
+        """Stop while something other than training runs."""
         self._stopped_at = time.perf_counter()
 
     def go_on(self) -> None:
-        """Run on after ``stop``."""
+        """Continue after ``stop``."""
         if self._stopped_at is not None:
             self._stopped_s += time.perf_counter() - self._stopped_at
             self._stopped_at = None
 
     def see(self, batch: object) -> None:
-        """Take notice of the size of a batch."""
+        """Note the size of a batch."""
         if isinstance(batch, ClickBatch):
             self._seen_samples += batch.num_samples
             self._seen_batches += 1
 
     def read(self, trainer: pl.Trainer) -> Reading:
-        """Return what was trained up to now."""
+        """Return what was trained on up to now."""
         waiting, seconds = _waiting(trainer), time.perf_counter() - self._stopped_s
         batches = trainer.fit_loop.total_batch_idx + 1
         if waiting is None:
@@ -71,7 +71,7 @@ class TrainingClock:
 
 
 def samples_per_s(trainer: pl.Trainer, before: Reading, now: Reading) -> float:
-    """Return samples per second of all ranks, which take equal shares."""
+    """Return samples per second over all ranks, which get equal shares."""
     return (now.samples - before.samples) * trainer.world_size / max(now.seconds - before.seconds, 1e-9)
 
 

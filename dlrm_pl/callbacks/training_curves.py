@@ -1,4 +1,4 @@
-"""TrainingCurves: what a training does over its steps, kept in its checkpoints, and drawn when it ends."""
+"""TrainingCurves: metrics over the steps of a training run, kept in its checkpoints and drawn when it ends."""
 
 from __future__ import annotations
 
@@ -27,33 +27,34 @@ FILE_NAME = "training.png"
 """Name of the picture in the folder of a run."""
 
 _SPEED_S = 0.1
-"""Time over which a speed is measured at least."""
+"""Minimum time over which a speed is measured."""
 
 _SEEN_EVERY = 8
-"""A hook has to be called after a share of 1 in so many of the steps so far: at steps 1 to 16, 18, 20, ..., 90, 101."""
+"""Hooks are called again after 1 in this many of the steps so far: at steps 1 to 16, 18, 20, ..., 90, 101."""
 
 _RATES_EVERY = 128
-"""The same for the learning rates, where hooks are called more often."""
+"""The same for the learning rates, when hooks are called more often."""
 
 
 class TrainingCurves(pl.Callback):
-    """Record loss, validations, learning rates and speed of a training, and draw them when it ends.
+    """Record loss, validations, learning rates and speed of a training run, and draw them when it ends.
 
-    The command ``fit`` has one by default. The picture has a panel for each quantity over the optimizer steps. It lies
-    beside the run's log, or in ``trainer.default_root_dir`` where there is no log, and is drawn as well when the
-    training is interrupted or fails. The record takes bounded memory, however long the training is, and is a part of
-    every checkpoint, so that a training that is continued draws the whole curve. It does not need a logger.
+    The command ``fit`` has one by default. The picture has a panel for each quantity over the optimizer steps. It is
+    written next to the run's log, or to ``trainer.default_root_dir`` if there is no log, even if training is
+    interrupted or fails. The record takes bounded memory, however long training takes, and is part of every checkpoint,
+    so a continued run draws the whole curve. No logger is needed.
 
-    With the loss of ``DLRMModule`` every batch counts, also those that the native engine trains without calling hooks.
+    With the loss of ``DLRMModule`` every batch counts, including those that the native engine trains without calling
+    hooks.
 
     Args:
-        path: file of the picture, a .png; None: ``training.png`` in the run's folder, with a number where that is
+        path: file of the picture, a .png; None: ``training.png`` in the run's folder, with a number if that name is
             taken.
-        draw: whether a picture is drawn; the record is kept in any case.
+        draw: whether a picture is drawn; the record is kept either way.
 
     Attributes:
         record: what was recorded.
-        picture: the file that was written; None before.
+        picture: the file that was written; None before that.
 
     Raises:
         ConfigurationError: the path does not end in .png.
@@ -84,7 +85,7 @@ class TrainingCurves(pl.Callback):
         return f"TrainingCurves({None if self._path is None else str(self._path)!r}, draw={self._draw})"
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Begin anew, unless the Trainer goes on; check before the training that the picture can be written.
+        """Start over, unless the Trainer continues; check, before training, that the picture can be written.
 
         Raises:
             OutputError: the path is a folder, or a file that may not be replaced.
@@ -98,23 +99,23 @@ class TrainingCurves(pl.Callback):
             check_file(self._path, getattr(trainer, "overwrite", False) or goes_on)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the record, for a checkpoint; nothing before the training has begun."""
+        """Return the record for a checkpoint; nothing before training has started."""
         return {} if self.record.is_empty else self.record.to_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over the record of a checkpoint; one that is damaged costs the earlier part of the curves alone."""
+        """Take over a checkpoint's record; if it is damaged, only the earlier part of the curves is lost."""
         try:
             self.record = TrainingRecord.of_dict(state_dict, "TrainingCurves in the checkpoint")
         except CheckpointError as error:
-            log.warning("%s The curves begin where the training goes on.", error)
+            log.warning("%s The curves begin where training resumes.", error)
             self.record = TrainingRecord()
 
     def steps_until_seen(self, trainer: pl.Trainer) -> float:
-        """Return after how many steps the hooks must be called: seldom enough to cost nothing."""
+        """Return the number of steps after which the hooks must be called: rare enough to cost nothing."""
         return max(1, self._next_seen - trainer.global_step) if self._is_first else math.inf
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin to listen to the losses of batches."""
+        """Start listening to the batch losses."""
         folder = trainer.log_dir or trainer.default_root_dir  # On all processes, which ask the first one for it.
         self._is_first = trainer.is_global_zero and not trainer.fast_dev_run  # type: ignore[attr-defined]
         self._is_over = False
@@ -138,13 +139,13 @@ class TrainingCurves(pl.Callback):
         self._begin(trainer)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin a new stretch for the speed, since the time between epochs is none of training."""
+        """Start a new interval for the speed, since the time between epochs is not training."""
         self._begin(trainer)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Note what it is time for."""
+        """Record what is due."""
         if not self._is_first:
             return
         self._clock.see(batch)
@@ -164,7 +165,7 @@ class TrainingCurves(pl.Callback):
             self._clock.stop()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Note the metrics, and let the clock run on."""
+        """Record the metrics, and restart the clock."""
         if not self._is_first or self._is_over or trainer.sanity_checking:
             return
         self._clock.go_on()
@@ -175,13 +176,13 @@ class TrainingCurves(pl.Callback):
                 self.record.validations.add(trainer.global_step, values)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Draw the curves of a training that has ended by its limits."""
+        """Draw the curves of a run that has reached its limits."""
         if self._is_first and not self._is_over:
             self._end(trainer, pl_module)
             self._write("")
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Draw the curves of a training that was interrupted or has failed."""
+        """Draw the curves of a run that was interrupted or has failed."""
         if not self._is_first or self._is_over:
             return
         self._end(trainer, pl_module)
@@ -191,7 +192,7 @@ class TrainingCurves(pl.Callback):
         self._write(how)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Listen no longer."""
+        """Stop listening."""
         self._stop_listening(pl_module)
         self._is_first = False
 
@@ -248,7 +249,7 @@ class TrainingCurves(pl.Callback):
         """Draw the picture, unless nothing was trained.
 
         Args:
-            how: what the training has done, if it has not ended by its limits.
+            how: how the run ended, if not by reaching its limits.
         """
         if not self._draw or self.record.is_empty:
             return
@@ -261,17 +262,17 @@ class TrainingCurves(pl.Callback):
         try:
             write_png(path, training_figures(self.record), title=title, note=f"{said}{words}", columns=2)
         except (OSError, OutputError) as error:
-            log.warning("%s: the curves of the training could not be drawn: %s", path, error)
+            log.warning("%s: the training curves could not be drawn: %s", path, error)
             return
         self.picture = path
         if how:
-            log.warning("curves of the training up to step %s: %s", f"{self.record.step:,}", path)
+            log.warning("training curves up to step %s: %s", f"{self.record.step:,}", path)
         else:
-            log.info("curves of the training: %s", path)
+            log.info("training curves: %s", path)
 
 
 def add_training_curves(trainer: pl.Trainer) -> None:
-    """Give a Trainer curves, unless the user gave it some; before the callbacks that save checkpoints."""
+    """Give a Trainer curves, unless the user did; they go before the callbacks that save checkpoints."""
     callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
     if curves_of(trainer) is None:
         callbacks.insert(0, TrainingCurves())

@@ -1,4 +1,4 @@
-"""List the commands: what each one does, an example, and the function of those that need no Trainer."""
+"""List the commands: a description, an example, and the function of those that need no Trainer."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ LIGHT: dict[str, Callable[..., Report | None]] = {
     "from-dlrm-flags": from_dlrm_flags,
     "configs": configs,
 }
-"""Commands that need no Trainer. `predict --artifact` is one as well."""
+"""Commands that need no Trainer; `predict --artifact` needs none either."""
 
 PREDICT_WITH_ARTIFACT = predict_with_artifact
 
@@ -50,7 +50,7 @@ TRAINER = {
     "test": "Score a checkpoint on the test split.",
     "predict": "Score rows with a checkpoint, or with an int8 artifact (`predict --artifact`).",
     "quantize": "Turn a trained model into a certified int8 artifact.",
-    "sweep": "Search over the settings of a training: many short trainings, compared by their AUROC on val.",
+    "sweep": "Search for better training settings: many short training runs, compared by their AUROC on val.",
 }
 """Commands with a Trainer, and the first lines of their docstrings: importing those for the help would take seconds."""
 
@@ -102,4 +102,4 @@ EXAMPLES = {
     "configs": "copy --output configs",
     "completion": "bash > ~/.local/share/bash-completion/completions/dlrm-pl",
 }
-"""The options of one sensible run of each command."""
+"""Options of a typical run of each command."""

@@ -1,4 +1,4 @@
-"""Print a script that completes the program's commands, options and files in a shell."""
+"""Print a shell script that completes the program's commands, options and files."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def completion(shell: Literal["bash", "zsh"]) -> Report:
     """Print a script for tab completion of commands, options, choices, configuration names and files.
 
     For bash: `dlrm-pl completion bash > ~/.local/share/bash-completion/completions/dlrm-pl`; for zsh, write it to a
-    file `_dlrm-pl` in a folder of `$fpath`. The script needs no Python when it completes. Needs shtab:
-    `pip install "dlrm-pl[completion]"`.
+    file `_dlrm-pl` in a folder of `$fpath`. The script does not start Python to complete. Needs shtab: `pip install
+    "dlrm-pl[completion]"`.
 
     Args:
         shell: bash or zsh.

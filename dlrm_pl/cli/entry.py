@@ -1,4 +1,4 @@
-"""Where the program starts and ends: ctrl-C and closed pipes leave no traceback, from its first line to its last."""
+"""Entry point of the program: ctrl-C and closed pipes leave no traceback, from its first line to its last."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE, what shells see of a program whose read
 
 
 def program() -> int:
-    """The command line as a process of its own; returns the exit status."""
+    """Run the command line as a process of its own; returns the exit status."""
     _open_what_is_closed()
     interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if interruptible:

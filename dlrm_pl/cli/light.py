@@ -1,4 +1,4 @@
-"""Run the commands that need no Trainer: the parameters of a function are its options."""
+"""Run the commands that need no Trainer: a function's parameters are the command's options."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dlrm_pl.program import program_name
 def run_light(
     name: str, function: Callable[..., Report | None], args: list[str], verbatim: dict[str, list[str]] | None = None
 ) -> Report | None:
-    """Parse the options of a function, call it, and return what it reports.
+    """Parse the options of a function, call it, and return its report.
 
     Args:
         name: the command.
@@ -59,7 +59,7 @@ def _adding_to_lists(args: list[str], function: Callable[..., Report | None]) ->
 def parser_of(
     name: str, function: Callable[..., Report | None], skip: Collection[str] = ()
 ) -> tuple[ArgumentParser, list[str]]:
-    """Return the parser of a command, and the names of its function's parameters in it."""
+    """Return the parser of a command, and the names that its function's parameters have in it."""
     description = (inspect.getdoc(function) or "").split("Args:")[0].strip()
     parser = ArgumentParser(
         prog=f"{program_name()} {name}", description=description, exit_on_error=False, allow_abbrev=False

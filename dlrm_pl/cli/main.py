@@ -1,4 +1,4 @@
-"""The command line: find the command, run it, turn its errors into one message and an exit status.
+"""Command line: find the command, run it, and turn its errors into one message and an exit status.
 
 Exit status: 0 success; 2 usage or input error; 3 ``quantize`` found no model within tolerance; 4 too few test
 rows to decide; 130 interrupted; 141 output pipe closed, see ``entry``.
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 def program() -> int:
-    """Run ``main`` for a process of its own, which starts and ends sooner, see ``garbage``."""
+    """Run ``main`` for a process of its own, with faster start-up and exit, see ``garbage``."""
     garbage.pause()
     try:
         return main()
@@ -78,13 +78,13 @@ def _run_to_status(args: list[str], verbosity: Verbosity) -> int:
             report.print(verbosity.json)
         return status
     except DLRMError as error:
-        log.debug("The error comes from here:", exc_info=True)
+        log.debug("The error was raised here:", exc_info=True)
         return EXIT_WRONG_INPUT if error.on_all_processes and not is_first_process() else _fail(str(error))
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return _fail(f"{_full(error)}. No output is half-written; free some space and run again.")
+            return _fail(f"{_full(error)}. No partial output was left; free some space and run again.")
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            return _fail(f"Not allowed to write or read{_of(error)} ({error.strerror}). Choose another folder.")
+            return _fail(f"No permission to read or write{_of(error)} ({error.strerror}). Choose another folder.")
         raise
     except KeyboardInterrupt as interrupt:
         return _interrupted(args, interrupt)
@@ -115,7 +115,7 @@ def _remembered_interrupts() -> Iterator[list[int]]:
 
 
 def overview() -> str:
-    """The text of ``--help``."""
+    """Return the text of ``--help``."""
     lines = [
         f"usage: {program_name()} COMMAND [OPTION ...]",
         "",
@@ -214,7 +214,7 @@ def _run_from_dlrm_flags(args: list[str]) -> Report | None:
 
 def _full(error: OSError) -> str:
     # What is printed has no name.
-    return f"The disk is full: {error.filename}" if error.filename else "The disk is full, or the output's device is"
+    return f"The disk is full: {error.filename}" if error.filename else "The disk or the output device is full"
 
 
 def _of(error: OSError) -> str:
@@ -229,18 +229,18 @@ def _fail(message: str) -> int:
 def _interrupted(args: list[str], interrupt: KeyboardInterrupt | None = None) -> int:
     checkpoint = getattr(interrupt, "checkpoint", None)
     if checkpoint is not None:
-        what = f"Give the same command with --ckpt_path {checkpoint} to continue."
+        what = f"Run the same command with --ckpt_path {checkpoint} to continue."
     elif (trained := getattr(interrupt, "trained", None)) is not None:
         what = (
-            f"The training had ended, and its model is in {trained}. To quantize it, give `quantize` the same "
+            f"Training had finished, and its model is in {trained}. To quantize it, run `quantize` with the same "
             f"configuration and --ckpt_path {trained}."
         )
     elif args[0] == "sweep":
-        what = "The trials that have ended are kept; run the same command again to continue."
+        what = "Finished trials are kept; run the same command again to continue."
     elif args[0] == "fit":
         what = (
-            "No partial output was left. To continue, give the same command with --ckpt_path and a checkpoint that was "
-            "saved before; to start again, give it with --overwrite."
+            "No partial output was left. To continue, run the same command with --ckpt_path and an earlier "
+            "checkpoint; to start over, run it with --overwrite."
         )
     else:
         what = "No partial output was left; run the same command again to continue."

@@ -1,4 +1,4 @@
-"""Say how much a command tells, and print what it reports as text or as one JSON document."""
+"""Set how much a command prints, and print its report as text or as one JSON document."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ QUIET, VERBOSE, JSON = ("-q", "--quiet"), ("-v", "--verbose"), ("--json",)
 
 @dataclass(frozen=True)
 class Report:
-    """What a command reports.
+    """Report of a command.
 
     Attributes:
         data: for ``--json``, documented in the command's help.
@@ -31,7 +31,7 @@ class Report:
     error: Exception | None = None
 
     def print(self, as_json: bool) -> None:
-        """Print it to the output.
+        """Print the report to standard output.
 
         Raises:
             Exception: ``error``, once everything is printed.
@@ -48,7 +48,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Verbosity:
-    """How much is told, and in which form.
+    """How much is printed, and in which form.
 
     Attributes:
         quiet: results, warnings and errors only.
@@ -62,18 +62,18 @@ class Verbosity:
 
     @property
     def level(self) -> int:
-        """Return the level of the log."""
+        """Return the log level."""
         return logging.WARNING if self.quiet else logging.DEBUG if self.verbose else logging.INFO
 
     @contextlib.contextmanager
     def output(self) -> Iterator[None]:
-        """Send what is printed to the error output, where the output is for the JSON document alone."""
+        """Redirect what is printed to standard error if standard output is reserved for the JSON document."""
         with contextlib.redirect_stdout(sys.stderr) if self.json else contextlib.nullcontext():
             yield
 
 
 def take_verbosity(args: Sequence[str]) -> tuple[list[str], Verbosity]:
-    """Take the options that every command has out of a command line; what follows `--` is left alone."""
+    """Remove the options that every command has from a command line; what follows `--` is left alone."""
     end = args.index("--") if "--" in args else len(args)
     known = {*QUIET, *VERBOSE, *JSON}
     given = {arg for arg in args[:end] if arg in known}
@@ -83,7 +83,7 @@ def take_verbosity(args: Sequence[str]) -> tuple[list[str], Verbosity]:
 
 
 def plain(value: Any) -> Any:
-    """Turn a value into what JSON has; numbers that are not finite become null."""
+    """Convert a value to JSON types; numbers that are not finite become null."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):

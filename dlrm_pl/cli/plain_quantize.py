@@ -1,4 +1,4 @@
-"""`quantize` without a Trainer, where nothing in its configuration needs one.
+"""`quantize` without a Trainer, if nothing in its configuration needs one.
 
 Lightning, and the parser of its command line, take three seconds of the processor, longer than packing the rows that
 changed since an earlier artifact. This reads the same configuration with a parser of the same kind, and does the same

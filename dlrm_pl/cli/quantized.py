@@ -1,4 +1,4 @@
-"""What `quantize` reports."""
+"""Report of `quantize`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def quantized_report(outcome: Outcome) -> Report:
-    """Report what was made."""
+    """Return the report on what was made."""
 
     def show() -> None:
         from rich.console import Console
@@ -24,6 +24,6 @@ def quantized_report(outcome: Outcome) -> Report:
 
 
 def data_of(outcome: Outcome) -> dict[str, Any]:
-    """Return what became of a quantization, for JSON."""
+    """Return the outcome of a quantization, for JSON."""
     certificate = outcome.certificate
     return {"output": outcome.path, "outcome": certificate.outcome, "certificate": certificate}

@@ -73,7 +73,7 @@ class DenseColumn:
 
     @property
     def holds_float(self) -> bool:
-        """Whether a record has the bits of a float32 and not an integer."""
+        """Whether a record holds the bits of a float32 instead of an integer."""
         return self.type == "float" or self.transform == "standardize"
 
     @property
@@ -125,29 +125,27 @@ class SparseColumn:
         check_name(self.name)
         if self.ids == "vocabulary" and self.rows is not None:
             raise ConfigurationError(
-                f"Column {self.name}: rows={self.rows} needs ids=hash or ids=modulo; a vocabulary has as many rows as "
-                "there are values."
+                f"Column {self.name}: rows={self.rows} needs ids=hash or ids=modulo; with a vocabulary, the number "
+                "of rows is the number of values."
             )
         if self.ids != "vocabulary" and self.rows is None:
             raise ConfigurationError(f"Column {self.name}: ids={self.ids} needs rows, the number of ids.")
         if self.rows is not None and not 2 <= self.rows <= MOST_ROWS:
-            raise ConfigurationError(f"Column {self.name}: rows={self.rows} must lie between 2 and {MOST_ROWS:,}.")
+            raise ConfigurationError(f"Column {self.name}: rows={self.rows} must be between 2 and {MOST_ROWS:,}.")
         if self.ids == "modulo" and self.kind == "string":
             raise ConfigurationError(
-                f"Column {self.name}: strings have no remainder: choose ids=vocabulary or ids=hash."
+                f"Column {self.name}: ids=modulo does not work for strings. Choose ids=vocabulary or ids=hash."
             )
         if self.at_most is not None and self.bag != 1:
             raise ConfigurationError(
-                f"Column {self.name}: bag={self.bag} and at_most={self.at_most} exclude each other: bag is for lists "
-                "that all have the same length."
+                f"Column {self.name}: bag={self.bag} and at_most={self.at_most} are mutually exclusive: bag is for "
+                "lists that all have the same length. Give one of them."
             )
         if not 1 <= self.width <= MOST_ELEMENTS:
             field = "bag" if self.at_most is None else "at_most"
-            raise ConfigurationError(
-                f"Column {self.name}: {field}={self.width} must lie between 1 and {MOST_ELEMENTS}."
-            )
+            raise ConfigurationError(f"Column {self.name}: {field}={self.width} must be between 1 and {MOST_ELEMENTS}.")
         if self.pooling == "mean" and not self.is_list:
-            raise ConfigurationError(f"Column {self.name}: pooling=mean needs a list: give bag or at_most.")
+            raise ConfigurationError(f"Column {self.name}: pooling=mean needs a column of lists. Give bag or at_most.")
 
     @property
     def width(self) -> int:
@@ -168,6 +166,6 @@ def check_name(name: str) -> None:
     """
     if not name or len(name) > _MOST_NAME or not name.isprintable() or name != name.strip():
         raise ConfigurationError(
-            f"{shown(name)} is not a name of a column: it needs 1 to {_MOST_NAME} printable characters, without spaces "
-            "at its ends. Rename the column."
+            f"{shown(name)} cannot be the name of a column: a name has 1 to {_MOST_NAME} printable characters and no "
+            "space at either end. Rename the column."
         )

@@ -1,4 +1,4 @@
-"""The columns of a click log, and the layout of records that follows from them. Needs neither NumPy nor torch."""
+"""Columns of a click log, and the layout of records that follows from them. Needs neither NumPy nor torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dlrm_pl.documents.yaml_text import read_yaml
 from dlrm_pl.errors import ConfigurationError, DLRMError
 
 FOLDER = Path(__file__).parents[1] / "configs" / "columns"
-"""Folder of the files that come with the program; in a checkout a part of the top folder's configs."""
+"""Folder of the included files; in a checkout, it is part of configs in the top folder."""
 
 RECORD_ITEM_BYTES = 4
 _MOST_RECORD_INTS = 1 << 16
@@ -58,7 +58,7 @@ class Columns:
         check_name(self.label)
         for name, columns in (("dense", self.dense), ("sparse", self.sparse)):
             if not columns:
-                raise ConfigurationError(f"{name} columns: there are none, but DLRM needs at least one.")
+                raise ConfigurationError(f"{name} columns: there are none, but DLRM needs at least one. Add one.")
         seen: set[str] = set()
         for name in self.names:
             if is_range(name):
@@ -77,12 +77,12 @@ class Columns:
 
     @classmethod
     def criteo(cls) -> Columns:
-        """Return the columns of Criteo's logs, which a dataset without a statement has."""
+        """Return the columns of Criteo's logs, which a dataset without a columns statement has."""
         return _criteo()
 
     @classmethod
     def read(cls, source: str | os.PathLike[str]) -> Columns:
-        """Read columns from a YAML file, or from one that comes with the program by its name, such as ``avazu``.
+        """Read columns from a YAML file, given by its path or, if it is included, by its name, such as ``avazu``.
 
         Raises:
             ConfigurationError: there is no such file, or it states no columns; names the value.
@@ -98,12 +98,12 @@ class Columns:
         if not path.is_file():
             if name not in known:
                 near = difflib.get_close_matches(name, known, 1)
-                hint = f" Did you mean {near[0]}?" if near else f" The program comes with {', '.join(known)}."
-                raise ConfigurationError(f"{source}: there is no such file of columns.{hint}")
+                hint = f" Did you mean {near[0]}?" if near else f" The included ones are {', '.join(known)}."
+                raise ConfigurationError(f"{source}: there is no such columns file.{hint}")
             path = known[name]
         values = read_yaml(path, ConfigurationError, _ADVICE)
         if values is None:
-            raise ConfigurationError(f"{path}: is empty, but needs label, dense and sparse. {_ADVICE}")
+            raise ConfigurationError(f"{path}: is empty, but must state label, dense and sparse. {_ADVICE}")
         return cls.of_statement(values, str(path))
 
     @classmethod
@@ -149,7 +149,7 @@ class Columns:
 
     @property
     def num_sparse(self) -> int:
-        """Number of sparse columns, and so of tables, T."""
+        """Number of sparse columns, and therefore of tables, T."""
         return len(self.sparse)
 
     @property
@@ -174,17 +174,17 @@ class Columns:
 
     @property
     def dense_fields(self) -> slice:
-        """Places of the dense values in a record."""
+        """Positions of the dense values in a record."""
         return slice(1, 1 + self.num_dense)
 
     @property
     def sparse_fields(self) -> slice:
-        """Places of all ids in a record."""
+        """Positions of all ids in a record."""
         return slice(1 + self.num_dense, self.record_ints)
 
     @cached_property
     def table_fields(self) -> tuple[slice, ...]:
-        """Places of each table's ids in a record."""
+        """Positions of each table's ids in a record."""
         return tuple(self._table_fields())
 
     def _table_fields(self) -> Iterator[slice]:
@@ -195,13 +195,13 @@ class Columns:
 
     @cached_property
     def id_fields(self) -> tuple[slice, ...]:
-        """Places of each table's ids among the ids of a record."""
+        """Positions of each table's ids among the ids of a record."""
         first = 1 + self.num_dense
         return tuple(slice(fields.start - first, fields.stop - first) for fields in self.table_fields)
 
     @cached_property
     def dense_runs(self) -> tuple[slice, ...]:
-        """Places of neighbouring dense columns with the same transform and form in records, among the dense columns."""
+        """Ranges of adjacent dense columns with the same transform and record format, among the dense columns."""
         runs, first = [], 0
         for _, run in groupby(self.dense, key=lambda column: (column.holds_float, column.transform)):
             last = first + len(tuple(run))
@@ -211,7 +211,7 @@ class Columns:
 
     @cached_property
     def sparse_runs(self) -> tuple[slice, ...]:
-        """Places of neighbouring sparse columns without lists, and of each column with lists, in their order."""
+        """Ranges of adjacent sparse columns without lists, and single columns with lists, in order."""
         runs: list[slice] = []
         for table, column in enumerate(self.sparse):
             if runs and not column.is_list and not self.sparse[table - 1].is_list:
@@ -232,12 +232,12 @@ class Columns:
 
     @cached_property
     def has_hex_vocabulary(self) -> bool:
-        """Whether some column has hexadecimal values in a dictionary, which ``max_ind_range`` applies to."""
+        """Whether some column has hexadecimal values in a dictionary, to which ``max_ind_range`` applies."""
         return any(column.kind == "hex" and column.ids == "vocabulary" for column in self.sparse)
 
     @cached_property
     def not_raw_text(self) -> str:
-        """Name of the first column that raw logs as Criteo's cannot have; "" if rows can be lines of such a log.
+        """Name of the first column that Criteo-style raw logs cannot have; "" if rows can be lines of such a log.
 
         Their dense columns are integers with ``log1p``, their sparse ones hexadecimal values with a vocabulary.
         """
@@ -251,11 +251,11 @@ class Columns:
 
     @property
     def has_raw_text(self) -> bool:
-        """Whether rows can be lines of a raw log as Criteo's: integers and hexadecimal values between tabs."""
+        """Whether rows can be lines of a Criteo-style raw log: tab-separated integers and hexadecimal values."""
         return not self.not_raw_text
 
     def find(self, name: str) -> tuple[Literal["dense", "sparse"], int]:
-        """Return the kind of a feature and its number among those of the kind, from 0.
+        """Return the kind of a feature and its index among those of its kind, from 0.
 
         Raises:
             ConfigurationError: there is no such feature; names the nearest.
@@ -269,7 +269,7 @@ class Columns:
         raise ConfigurationError(f"{name!r} is not a column. {nearest_name(name, self.feature_names)}")
 
     def require_computed(self) -> None:
-        """Check that all numbers of the transforms are known, so that a model can be given values.
+        """Check that all numbers of the transforms are known, so that values can be transformed for a model.
 
         Raises:
             ConfigurationError: mean and deviation of a column are not; names it.
@@ -278,11 +278,11 @@ class Columns:
             if not column.computed:
                 raise ConfigurationError(
                     f"Column {column.name}: mean and deviation of transform=standardize are not known. Take the "
-                    "columns from a dataset, where `preprocess` has computed them."
+                    "columns from a dataset, for which `preprocess` has computed them."
                 )
 
     def with_statistics(self, statistics: Mapping[str, tuple[float, float]]) -> Columns:
-        """Return the columns with mean and deviation of the dense columns that are standardized, by name."""
+        """Return the columns with the mean and deviation of the standardized dense columns, given by name."""
         dense = (
             replace(column, mean=statistics[column.name][0], deviation=statistics[column.name][1])
             if column.name in statistics
@@ -298,7 +298,7 @@ def _criteo() -> Columns:
 
 
 def nearest_name(name: str, names: tuple[str, ...]) -> str:
-    """Return a sentence that names the most similar of some names, or lists them."""
+    """Return a sentence with the most similar of some names, or with a list of them."""
     near = difflib.get_close_matches(name, names, 1, 0.5)
     if near:
         return f"Did you mean {near[0]}?"

@@ -1,4 +1,4 @@
-"""Columns in a few lines: those that are alike share one."""
+"""Description of columns in a few lines: similar columns share a line."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def column_lines(columns: Columns) -> list[tuple[str, str]]:
 
 
 class ColumnGroup(NamedTuple):
-    """Columns that are alike.
+    """Columns that differ only in their names.
 
     Attributes:
         kind: ``dense`` or ``sparse``.
@@ -43,7 +43,7 @@ class ColumnGroup(NamedTuple):
 
 
 def column_groups(columns: Columns) -> list[ColumnGroup]:
-    """Return the columns in groups of those that are alike, dense ones first."""
+    """Return the columns in groups that differ only in their names, dense ones first."""
     dense = _grouped("dense", ((column, describe_dense(column)) for column in columns.dense))
     return dense + _grouped("sparse", ((column, describe_sparse(column)) for column in columns.sparse))
 

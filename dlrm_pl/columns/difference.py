@@ -1,4 +1,4 @@
-"""The first difference between the columns of two things, in words."""
+"""Description of the first difference between two sets of columns."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dlrm_pl.columns.columns import Columns
 
 
 def difference(name: str, columns: Columns, other_name: str, other: Columns) -> str:
-    """Describe the first difference of columns, in the order label, dense, sparse; "" if they are equal.
+    """Describe the first difference between columns, in the order label, dense, sparse; "" if they are equal.
 
     Args:
         name: what has ``columns``, as in "the dataset".

@@ -15,7 +15,7 @@ from dlrm_pl.documents.fields import make
 from dlrm_pl.errors import ConfigurationError, DLRMError
 
 MOST_COLUMNS = 10_000
-"""Largest number of columns of a schema."""
+"""Maximum number of columns in a schema."""
 
 _RANGE = re.compile(r"(?P<head>[^{}]*)\{(?P<first>[0-9]{1,9})\.\.(?P<last>[0-9]{1,9})\}(?P<tail>[^{}]*)")
 _NUMBERED = re.compile(r"(?P<head>.*?)(?P<number>0|[1-9][0-9]{0,8})(?P<tail>[^0-9]*)", re.DOTALL)
@@ -35,7 +35,7 @@ class _Stated:
 def from_statement(
     values: Any, where: str, error: type[DLRMError], advice: str = ""
 ) -> tuple[str, tuple[DenseColumn, ...], tuple[SparseColumn, ...]]:
-    """Return the label, the dense and the sparse columns that plain values state.
+    """Return the label and the dense and sparse columns that plain values state.
 
     Args:
         values: what ``to_statement`` returned, or a YAML document had.
@@ -58,12 +58,12 @@ def from_statement(
 
 
 def to_statement(label: str, dense: Sequence[DenseColumn], sparse: Sequence[SparseColumn]) -> dict[str, Any]:
-    """Return columns as plain values, without those that are the default, and with ranges of names."""
+    """Return columns as plain values, without default values, and with ranges of names."""
     return {"label": label, "dense": _compact(dense), "sparse": _compact(sparse)}
 
 
 def is_range(name: str) -> bool:
-    """Return whether a name has the form of a range, as ``I{1..4}``."""
+    """Return whether a name has the form of a range, such as ``I{1..4}``."""
     return _RANGE.fullmatch(name) is not None
 
 
@@ -73,7 +73,7 @@ def _expanded(name: str) -> list[str]:
         return [name]
     first, last = int(match["first"]), int(match["last"])
     if not first <= last < first + MOST_COLUMNS:
-        raise ConfigurationError(f"{name} must count upwards, over at most {MOST_COLUMNS:,} columns.")
+        raise ConfigurationError(f"{name} must count upwards, and name at most {MOST_COLUMNS:,} columns.")
     return [f"{match['head']}{number}{match['tail']}" for number in range(first, last + 1)]
 
 

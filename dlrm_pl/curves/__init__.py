@@ -1,1 +1,1 @@
-"""Curves of a training in bounded memory: what is recorded, how it is kept in a checkpoint, and how it is drawn."""
+"""Training curves in bounded memory: what is recorded, how it is kept in a checkpoint, and how it is drawn."""

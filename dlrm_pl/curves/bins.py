@@ -1,4 +1,4 @@
-"""Means of consecutive values in a bounded number of bins, with the smallest and the largest value of each."""
+"""Means of consecutive values in a bounded number of bins, with each bin's smallest and largest value."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 MOST_BINS = 512
-"""Bins that are kept at most; a picture is not wider in pixels."""
+"""Maximum number of bins that are kept; no picture is wider than that in pixels."""
 
 _JOINED: tuple[tuple[str, Callable[[list[float]], float]], ...] = (
     ("totals", sum),
@@ -36,7 +36,7 @@ class Bin(NamedTuple):
 
 @dataclass
 class Bins:
-    """Consecutive values, of which means, extremes and steps are kept in at most ``MOST_BINS`` bins.
+    """Consecutive values, reduced to means, extremes and steps in at most ``MOST_BINS`` bins.
 
     Every bin but the last has the same number of values. When there are too many bins, adjoining ones are joined in
     pairs, so that the curve is thinned evenly, and no extreme is lost.
@@ -76,11 +76,11 @@ class Bins:
         return len(self.steps)
 
     def add(self, value: float, step: float, weight: float = 1.0) -> None:
-        """Add a value of a step; its weight is positive."""
+        """Add the value of a step; its weight is positive."""
         self._add(1, value * weight, weight, value, value, step)
 
     def extend(self, values: Sequence[float], first: float, last: float) -> None:
-        """Add values of equal weight, the first of them of the step ``first``, the last of ``last``."""
+        """Add values of equal weight: the first one is of the step ``first``, the last one of ``last``."""
         done, count = 0, len(values)
         while done < count:
             room = self.width - self.filled or self.width
@@ -110,7 +110,7 @@ class Bins:
             column.append(value)
 
     def at_most(self, count: int) -> Bins:
-        """Return bins joined to a smaller number; what does not fill one is joined to the last that is full."""
+        """Return bins merged to a smaller number; a remainder is merged into the last full bin."""
         joined = Bins(**self.to_dict())
         joined._join_last(1 if joined.filled < joined.width else 0)
         while len(joined) > count:

@@ -1,4 +1,4 @@
-"""The curves of a training as a figure of a page."""
+"""Training curves as a figure on a page."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from dlrm_pl.pages.figures.chart import Chart, figure
 from dlrm_pl.pages.figures.scale import Scale, short
 
 MOST_BINS = 128
-"""Bins that are drawn: of more the means would differ by chance alone."""
+"""Number of bins that are drawn: with more, their means would differ by chance alone."""
 
 _TRAIN, _VAL = "sixth", "first"
 _HEIGHT = 110.0
 _FEW = 50
-"""Points that are marked, since a line through one point is not seen."""
+"""Number of points up to which they are marked, since a line through one point is invisible."""
 
 _LEAST_AUROCS = 0.01
-"""Range of AUROC that is drawn at least, so that a single validation has a sensible axis."""
+"""Smallest range of AUROC that is drawn, so that a single validation has a sensible axis."""
 
 _Drawn = tuple[str, Chart]
 
 
 def training_figures(record: TrainingRecord) -> list[str]:
-    """Draw what was recorded over the optimizer steps: loss, AUROC, learning rate, speed; what is there of them.
+    """Draw what was recorded over the optimizer steps: loss, AUROC, learning rate and speed, as far as available.
 
     Returns:
         An ``<svg>`` element for each quantity.
@@ -33,7 +33,7 @@ def training_figures(record: TrainingRecord) -> list[str]:
 
 
 def charts(record: TrainingRecord) -> list[tuple[str, Chart]]:
-    """Return a chart for each quantity that was recorded, with what it shows in words."""
+    """Return a chart for each recorded quantity, with a description of it."""
     steps = _steps(record)
     made = [drawn for draw in (_loss, _log_loss, _auroc, _rates, _speed) if (drawn := draw(record, steps)) is not None]
     for number, (_, chart) in enumerate(made):
@@ -46,7 +46,7 @@ def charts(record: TrainingRecord) -> list[tuple[str, Chart]]:
 
 
 def describe_training(record: TrainingRecord) -> str:
-    """Return what became of the training, in sentences."""
+    """Describe how training went, in sentences."""
     said = [f"{record.step:,} optimizer step{'s'[: record.step != 1]}."]
     if len(record.validations):
         (best, step), last = best_validation(record), record.validations.rows[-1][0]
@@ -90,7 +90,7 @@ def _loss(record: TrainingRecord, steps: Scale) -> _Drawn | None:
         _curve(chart, [bin.step for bin in bins], means, _TRAIN, name, words)
     if of_val:
         _curve(chart, validations.steps, of_val, _VAL, "val", "val: log loss of all rows")
-    return _between("Loss of the training and log loss on val", [*means, *of_val]), chart
+    return _between("Training loss, and log loss on val", [*means, *of_val]), chart
 
 
 def _log_loss(record: TrainingRecord, steps: Scale) -> _Drawn | None:

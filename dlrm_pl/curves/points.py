@@ -1,4 +1,4 @@
-"""Values at some steps, in a bounded number of points, with the extremes among them."""
+"""Values at some steps, in a bounded number of points that include the extremes."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MOST_POINTS = 512
-"""Points that are kept at most, beside those that are extremes."""
+"""Maximum number of points that are kept, in addition to the extremes."""
 
 
 @dataclass
 class Points:
-    """Values at steps, of which every one is kept at first, then every second, every fourth, and so on.
+    """Values at steps: every one is kept at first, then every second, every fourth, and so on.
 
     The first point, the last one, and those with the smallest and the largest value of each column are always kept.
 
@@ -41,11 +41,11 @@ class Points:
         return len(self.steps)
 
     def column(self, place: int) -> list[float]:
-        """Return a value of each point."""
+        """Return one value of each point."""
         return [row[place] for row in self.rows]
 
     def add(self, step: float, values: tuple[float, ...] | list[float]) -> None:
-        """Add a point; its values are finite, and as many as those of the others."""
+        """Add a point, with as many values as the others, all finite."""
         if self.numbers and self.numbers[-1] % self.every and self.numbers[-1] not in self._extremes():
             self._keep(range(len(self.numbers) - 1))  # It was kept only because it was the last.
         self.numbers.append(self.added)

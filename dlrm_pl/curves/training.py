@@ -1,4 +1,4 @@
-"""What a training recorded of itself: loss, validations, learning rates and speed over its steps."""
+"""What a training run records of itself: loss, validations, learning rates and speed over its steps."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ STATE = "TrainingCurves"
 
 _MOST_RESUMED = 64
 MOST_GROUPS = 256
-"""Groups of parameters whose learning rates are recorded at most."""
+"""Maximum number of parameter groups whose learning rates are recorded."""
 
 
 @dataclass
 class TrainingRecord:
-    """Curves of a training, over its optimizer steps.
+    """Curves of a training run over its optimizer steps.
 
     Attributes:
         loss: name of the loss that was trained: bce, wbce or mse; empty where it is not known.
@@ -58,11 +58,11 @@ class TrainingRecord:
 
     @property
     def trains_log_loss(self) -> bool:
-        """Whether the loss of the training and the log loss on val are the same quantity."""
+        """Whether the training loss and the log loss on val are the same quantity."""
         return self.loss in ("", "bce")
 
     def note_resumed(self, step: int) -> None:
-        """Note that the training goes on at a step."""
+        """Note that training resumes at a step."""
         self.resumed = [*self.resumed, step][-_MOST_RESUMED:]
         self.step = step
 
@@ -74,7 +74,7 @@ class TrainingRecord:
 
     @classmethod
     def of_checkpoint(cls, checkpoint: Mapping[str, Any], where: str) -> TrainingRecord | None:
-        """Return the record of the training that saved a checkpoint; None if it has none.
+        """Return the record of the run that saved a checkpoint; None if it has none.
 
         Args:
             checkpoint: contents of the checkpoint.
@@ -103,5 +103,5 @@ class TrainingRecord:
         parts = (record.losses, record.speeds, record.rates, record.validations)
         sound = all(part.is_sound() for part in parts) and all(len(row) == 2 for row in record.validations.rows)
         if not sound or len(width) > 1 or len(record.resumed) > _MOST_RESUMED or len(record.groups) > MOST_GROUPS:
-            raise CheckpointError(f"{where}: the curves of the training contradict themselves: they are damaged.")
+            raise CheckpointError(f"{where}: the training curves are inconsistent, so they are damaged.")
         return record

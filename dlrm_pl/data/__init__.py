@@ -1,4 +1,4 @@
-"""From raw click logs to batches."""
+"""Path from raw click logs to batches."""
 
 import lazy_loader
 

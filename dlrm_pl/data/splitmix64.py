@@ -1,4 +1,4 @@
-"""The finalizer of the splitmix64 generator: a cheap bijection of 64-bit numbers that mixes all their bits."""
+"""Finalizer of the splitmix64 generator: a cheap bijection of 64-bit numbers that mixes all their bits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 
 def splitmix64(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """Mix the bits of 64-bit numbers of any shape; products wrap, as they are meant to.
+    """Mix the bits of 64-bit numbers of any shape; products wrap around, as intended.
 
     Source: Steele, Lea, Flood 2014, "Fast Splittable Pseudorandom Number Generators", variant 13 of Stafford's mixers.
     """

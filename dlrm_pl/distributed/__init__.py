@@ -1,1 +1,1 @@
-"""Training on several processes or machines with the tables sharded between them, by TorchRec."""
+"""Training on several processes or machines, with the tables sharded between them by TorchRec."""

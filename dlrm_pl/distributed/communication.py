@@ -1,4 +1,4 @@
-"""Types of the values that processes send each other: embeddings forth, and their gradients back."""
+"""Dtypes in which processes send each other embeddings, and their gradients back."""
 
 from __future__ import annotations
 
@@ -15,19 +15,24 @@ _GRADIENT_SCALE = 1024.0
 
 
 def check_communication(communication: Communication, shardings: Iterable[str], device: str) -> None:
-    """Check that TorchRec sends values of a type for all shardings of a model; some it would replace by others.
+    """Check that TorchRec can send a dtype for all of a model's shardings; it would silently replace some.
 
     Raises:
         ConfigurationError: it does not; names the sharding.
     """
     if communication == "fp8":
-        _refuse(communication, "TorchRec has it for some shardings on GPUs alone, and sends fp16 for the others")
+        _refuse(
+            communication,
+            "TorchRec supports it only on GPUs and only for some shardings, and sends fp16 for the others",
+        )
     if communication == "bf16" and device == "cpu":
         _refuse(communication, "TorchRec would send fp16 between processes on the CPU")
     if communication == "int8":
         for sharding in shardings:
             if sharding in ("row_wise", "table_row_wise"):
-                _refuse(communication, f"TorchRec cannot add up the parts of bags as integers, as {sharding} does")
+                _refuse(
+                    communication, f"{sharding} adds up partial sums of bags, which TorchRec cannot do with integers"
+                )
 
 
 def _refuse(communication: Communication, reason: str) -> None:
@@ -38,12 +43,12 @@ def _refuse(communication: Communication, reason: str) -> None:
 
 
 def sendable(communication: Communication, rows: int) -> int:
-    """Return the rows that a batch is filled up to: int8 is sent 32 values at a time, and a row has a multiple of 4."""
+    """Return the rows that a batch is padded to: int8 is sent 32 values at a time, and a row has a multiple of 4."""
     return -(-rows // 8) * 8 if communication == "int8" else rows
 
 
 def codecs(communication: Communication, device: torch.device) -> dict[str, Any] | None:
-    """Return what TorchRec packs values with before they are sent; None where they are sent as they are."""
+    """Return the codecs with which TorchRec packs values for sending; None if they are sent unchanged."""
     if communication == "fp32":
         return None
     from torchrec.distributed.fbgemm_qcomm_codec import CommType, QCommsConfig, get_qcomm_codecs_registry

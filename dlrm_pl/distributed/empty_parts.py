@@ -1,4 +1,4 @@
-"""FBGEMM's lookups, for processes that have no row of a table which is divided by rows."""
+"""FBGEMM lookups for processes that have no rows of a row-wise sharded table."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 
 
 def keep_apart(lookups: Iterable[nn.Module]) -> None:
-    """Let FBGEMM know parts without rows for tables of their own.
+    """Make FBGEMM treat parts without rows as separate tables.
 
     On CPUs it tells tables apart by the number of rows before each. One without rows it takes for another feature of
     the next table, which row-wise Adagrad then updates by another loop: slower, and with the squares of a gradient

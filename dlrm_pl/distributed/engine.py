@@ -1,4 +1,4 @@
-"""TorchRec and FBGEMM, which shard tables: whether they are there, and of versions that fit torch."""
+"""TorchRec and FBGEMM, which shard tables: check that they are installed in versions that fit torch."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from dlrm_pl.extras import FBGEMM, installed_version, minor
 
 
 class Pair(NamedTuple):
-    """Versions of TorchRec and FBGEMM that fit each other; later ones with the same first two numbers do as well."""
+    """Versions of TorchRec and FBGEMM that fit each other, as do later ones with the same first two numbers."""
 
     torchrec: str
     fbgemm: str
 
 
 PAIRS = {torch: Pair(torchrec, FBGEMM[torch]) for torch, torchrec in (("2.13", "1.8.0"), ("2.14", "1.9.2"))}
-"""Pairs by the version of torch whose symbols FBGEMM's library was linked with."""
+"""Version pairs by the version of torch that FBGEMM's library was linked with."""
 
 _INSTALL = "Run `make sharded`, or `pip install --no-deps -r requirements/torchrec.txt`"
 
@@ -67,10 +67,10 @@ def fitting_pair(torch: str) -> Pair:
     pair = PAIRS.get(minor(torch))
     if pair is None:
         raise ConfigurationError(
-            f"Sharded tables need TorchRec, of which no version for torch {minor(torch)} is known: {_known()}."
+            f"Sharded tables need TorchRec, but no version of it is known for torch {minor(torch)}: {_known()}."
         )
     return pair
 
 
 def _known() -> str:
-    return "; ".join(f"torch {torch} takes torchrec {minor(pair.torchrec)}" for torch, pair in PAIRS.items())
+    return "; ".join(f"torch {torch} needs torchrec {minor(pair.torchrec)}" for torch, pair in PAIRS.items())

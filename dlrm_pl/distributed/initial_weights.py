@@ -1,4 +1,4 @@
-"""Weights of the parts of tables that a process has: those of a model that one process would have made."""
+"""Initial weights for the parts of tables on a process: those of a model that a single process would make."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BLOCK_VALUES = 1 << 22
 
 
 class Part(NamedTuple):
-    """The part of a table that lies on this process.
+    """The part of a table that is on this process.
 
     Attributes:
         table: number of the table.
@@ -33,7 +33,7 @@ class Part(NamedTuple):
 
 @torch.no_grad()
 def draw(parts: Iterable[Part], table_sizes: Sequence[int], dim: int, generator: torch.Generator) -> None:
-    """Give parts the weights that ``EmbeddingBags`` draws, in the same order, without ever having a whole table.
+    """Give parts the weights that ``EmbeddingBags`` draws, in the same order, without ever holding a whole table.
 
     All processes draw all numbers, and keep those of their parts.
 
@@ -60,7 +60,7 @@ def draw(parts: Iterable[Part], table_sizes: Sequence[int], dim: int, generator:
 
 @torch.no_grad()
 def copy(parts: Iterable[Part], tables: Sequence[Tensor | FileTensor]) -> None:
-    """Give parts the weights of whole tables, which may be memory-mapped or lie in files: only the parts are read.
+    """Give parts the weights of whole tables, which may be memory-mapped or in files: only the parts are read.
 
     Args:
         parts: parts of this process.

@@ -1,4 +1,4 @@
-"""Lookups of a batch -> TorchRec's KeyedJaggedTensor, which has the same layout."""
+"""Convert the lookups of a batch to TorchRec's KeyedJaggedTensor, which has the same layout."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def lengths_of(indices: Tensor, offsets: Tensor | None, num_tables: int) -> Tens
     """
     if offsets is None:
         if indices.dim() != 2 or indices.shape[0] != num_tables:
-            raise ShapeError(f"{num_tables} tables need indices [T, B], got {list(indices.shape)}.")
+            raise ShapeError(f"{num_tables} tables need indices of shape [T, B], got {list(indices.shape)}.")
         return torch.ones_like(indices)
     if offsets.dim() != 1 or (offsets.numel() - 1) % num_tables:
         raise ShapeError(f"{offsets.numel()} offsets do not fit {num_tables} tables: T * B + 1 are needed.")
@@ -32,7 +32,7 @@ def lengths_of(indices: Tensor, offsets: Tensor | None, num_tables: int) -> Tens
 
 
 def check_indices(indices: Tensor, lengths: Tensor, sizes: Tensor) -> None:
-    """Check that all rows are in their tables: TorchRec would read, and write, outside of its memory.
+    """Check that all indices are in their tables: otherwise TorchRec would access memory out of bounds.
 
     Args:
         indices: rows of the tables in the order of a ``ClickBatch``, ``[L]`` or ``[T, B]``.
@@ -67,7 +67,7 @@ def key_jagged(keys: Sequence[str], indices: Tensor, lengths: Tensor, size: int)
 
 
 def joined(batches: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """Join several batches to one, whose samples come in the same order.
+    """Concatenate several batches, keeping the order of samples.
 
     Args:
         batches: indices, those of table 0 first, and the lengths of bags ``[T, B]`` of each.
@@ -97,7 +97,7 @@ class _Reordered(torch.autograd.Function):
 
 
 def reordered(values: Tensor, order: Tensor) -> Tensor:
-    """Return vectors ``[B, T, D]`` in another order of the tables.
+    """Return vectors ``[B, T, D]`` with the tables in another order.
 
     Args:
         values: the vectors.

@@ -1,4 +1,4 @@
-"""The hosts and the training at hand, for a plan."""
+"""Describe the current hosts and training run, for a plan."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BATCH_SIZE = 2048
 
 
 def workload_of(module: Any) -> Workload:
-    """Return the training of a module that is attached to a Trainer.
+    """Return the workload of a module that is attached to a Trainer.
 
     Args:
         module: a ``DLRMModule``.
@@ -32,7 +32,7 @@ def workload_of(module: Any) -> Workload:
 
 
 def lookups_and_names(columns: Columns | None) -> tuple[tuple[float, ...], tuple[str, ...]]:
-    """Return the largest number of rows in a bag of each table, and the name of each.
+    """Return the maximum number of rows in a bag, and the name, of each table.
 
     Args:
         columns: columns of the data; None if they are not known, and both are empty.
@@ -42,7 +42,7 @@ def lookups_and_names(columns: Columns | None) -> tuple[tuple[float, ...], tuple
 
 
 def host_memory(processes: int, device: torch.device) -> int:
-    """Return the bytes that the processes of this host may take in all.
+    """Return the number of bytes that the processes on this host may use in total.
 
     Args:
         processes: number of processes on this host.
@@ -58,7 +58,7 @@ def host_memory(processes: int, device: torch.device) -> int:
 
 
 def memory_of_fullest_host(processes: int, device: torch.device) -> int:
-    """Return the least ``host_memory`` of all hosts; all processes must ask.
+    """Return the smallest ``host_memory`` of all hosts; all processes must call this.
 
     Args:
         processes: number of processes on each host.

@@ -1,4 +1,4 @@
-"""One optimizer for Lightning: it changes the MLPs, and its learning rates reach the tables' fused optimizers."""
+"""One optimizer for Lightning: it updates the MLPs, and its learning rates reach the tables' fused optimizers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dlrm_pl.model.training.optimizers.settings import OptimizerSettings
 
 
 def fused_parameters(settings: OptimizerSettings) -> dict[str, Any]:
-    """Return what FBGEMM is told of the tables' optimizer, which changes rows in the backward pass."""
+    """Return the arguments that configure FBGEMM's table optimizer, which updates rows in the backward pass."""
     from fbgemm_gpu.split_embedding_configs import EmbOptimType
 
     kinds = {
@@ -25,7 +25,7 @@ def fused_parameters(settings: OptimizerSettings) -> dict[str, Any]:
 
 
 class ShardedOptimizer(DLRMOptimizer):
-    """Optimizer of the MLPs and of small tables that each process has a copy of; the other tables follow its rates.
+    """Optimizer of the MLPs and of small replicated tables; the other tables follow its learning rates.
 
     Args:
         dense: parameters of the MLPs.
@@ -45,5 +45,5 @@ class ShardedOptimizer(DLRMOptimizer):
         self._set_rate = set_rate
 
     def pass_rate_on(self) -> None:
-        """Let the tables follow the learning rate of the next step: FBGEMM takes it from the lookup of a batch on."""
+        """Give the tables the learning rate of the next step: FBGEMM reads it at the lookup of a batch."""
         self._set_rate(float(self.param_groups[-1]["lr"]))

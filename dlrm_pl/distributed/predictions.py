@@ -1,4 +1,4 @@
-"""Probabilities that several processes computed -> those of all rows, in the order of the data."""
+"""Combine probabilities from several processes into those of all rows, in the order of the data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def in_order_of_rows(batches: Sequence[Tensor]) -> list[npt.NDArray[np.float32]] | None:
-    """Collect the probabilities of all processes on the first one; all of them take part.
+    """Collect the probabilities of all processes on the first one; all of them must call this.
 
     A step's rows are neighbours, of which each process scores a share, see ``EpochSampler``: so the rows of the first
     batches come first, in the order of the processes.

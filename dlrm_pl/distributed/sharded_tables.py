@@ -1,4 +1,4 @@
-"""All tables of a model behind one lookup, as ``EmbeddingBags``, but each process has a part of them."""
+"""All tables of a model behind one lookup, like ``EmbeddingBags``, but with each process holding a part of them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PREFIX, _, _SUFFIX = TABLE_KEY.removeprefix("embedding_bags.").partition("{}")
 
 
 class ShardedTables(ShardedBags):
-    """Tables on several processes, looked up and changed by TorchRec.
+    """Tables spread over several processes, looked up and updated by TorchRec.
 
     Every process must look up, and train, the same number of batches in the same order, at least one of which has
     samples; in training all of them have.
@@ -107,7 +107,7 @@ class ShardedTables(ShardedBags):
         self._kept: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def parts(self) -> list[Part]:
-        """Return the parts of tables that lie on this process; tables that all have whole are among them."""
+        """Return the parts of tables on this process, including replicated tables."""
         found = []
         for name, weight in self.dmp.state_dict().items():
             table = int(name.split(".")[-2].removeprefix("t"))
@@ -120,7 +120,7 @@ class ShardedTables(ShardedBags):
         return found
 
     def named_parts(self) -> list[tuple[str, Tensor]]:
-        """Return the parts of this process with their names in messages."""
+        """Return the parts on this process with their names in messages."""
         return [
             (f"{TABLE_KEY.format(part.table)} (rows from {part.row} on, columns from {part.column} on)", part.values)
             for part in self.parts()
@@ -158,7 +158,7 @@ class ShardedTables(ShardedBags):
         if self.failure is not None:
             return self.failure
         if trains and not lengths.shape[1]:
-            return ShapeError("the batch has no samples, so it has no mean loss. Leave such batches out of the loader.")
+            return ShapeError("the batch has no samples, so it has no mean loss. Remove such batches from the loader.")
         try:
             check_indices(indices, lengths, self._sizes)
         except LookupIndexError as error:
@@ -166,11 +166,11 @@ class ShardedTables(ShardedBags):
         return None
 
     def check_all(self, error: DLRMError | None) -> None:
-        """Raise on all processes what one of them found; all of them call this at the same point."""
+        """Raise on all processes an error that one of them found; all of them call this at the same point."""
         exchanged(0, error, self._sizes.device)
 
     def finish_step(self) -> None:
-        """Change the tables by the gradients that were kept, as those of one large batch.
+        """Update the tables with the accumulated gradients, like those of one large batch.
 
         A fused update is final: after each accumulated batch it would change rows that the next batch looks up, and
         Adagrad would add up squares of parts.

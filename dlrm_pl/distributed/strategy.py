@@ -38,21 +38,21 @@ log = logging.getLogger(__name__)
 
 
 class ShardedStrategy(WatchedStrategy, CheckpointedStrategy):
-    """Several processes that share the tables of a model; each trains on its own rows with a copy of the MLPs.
+    """Several processes that share a model's tables; each trains on its own rows with a copy of the MLPs.
 
     Args:
-        sharding: how tables are divided: auto, which lets TorchRec's planner choose for the memory of the hosts;
+        sharding: how tables are divided: auto, which lets TorchRec's planner choose according to the hosts' memory;
             table_wise, row_wise, column_wise, table_row_wise or data_parallel for all tables; or the shardings of some
-            tables by name or number, beside auto for the others.
-        memory: memory of each host that the tables may take, as 64GiB; None: what is available on the fullest host.
+            tables by name or number, with auto for the others.
+        memory: memory of each host that the tables may use, such as 64GiB; None: what is available on the fullest host.
         communication: type of the embeddings, and of their gradients, that processes send each other: fp32, which
             changes nothing; fp16, half the bytes; or int8, a quarter, for table_wise and column_wise. bf16 is for GPUs;
             fp8 is refused, since TorchRec would send something else.
-        timeout_s: seconds after which a process gives up waiting for the others.
+        timeout_s: seconds after which a process stops waiting for the others.
         kwargs: arguments of Lightning's DDPStrategy.
 
     Raises:
-        ConfigurationError: TorchRec is not installed, or does not fit the torch that is.
+        ConfigurationError: TorchRec is not installed, or does not fit the installed torch.
     """
 
     strategy_name = "sharded"
@@ -72,17 +72,17 @@ class ShardedStrategy(WatchedStrategy, CheckpointedStrategy):
         self.communication = communication
 
     def configure_ddp(self) -> None:
-        """Leave the module as it is: gradients are averaged where they are complete, see ``TrainedModule``."""
+        """Leave the module unchanged: gradients are averaged once they are complete, see ``TrainedModule``."""
 
     def shard_tables(self, module: Any) -> None:
-        """Put ``ShardedTables`` in the place of a module's tables.
+        """Replace a module's tables by ``ShardedTables``.
 
         Raises:
             ConfigurationError: the module is not a ``DLRMModule``, or has tables that cannot be sharded.
         """
         if not isinstance(module, DLRMModule):
             raise ConfigurationError(
-                f"The strategy {self.strategy_name} shards the tables of a DLRMModule, not of a module of the class "
+                f"The strategy {self.strategy_name} shards the tables of a DLRMModule, but the module is a "
                 f"{type(module).__name__}."
             )
         model = module.model
@@ -145,7 +145,7 @@ class ShardedStrategy(WatchedStrategy, CheckpointedStrategy):
         return whole_module(module, path)
 
     def training_step(self, *args: Any, **kwargs: Any) -> STEP_OUTPUT:
-        """Train on a batch; where batches are accumulated, the tables change with the last of them."""
+        """Train on a batch; with accumulation, the tables are updated at the last of the batches."""
         module = self.lightning_module
         assert isinstance(module, DLRMModule)
         tables = module.model.embedding_bags
@@ -158,7 +158,7 @@ class ShardedStrategy(WatchedStrategy, CheckpointedStrategy):
         return super().training_step(*args, **kwargs)
 
     def backward(self, closure_loss: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Compute gradients of the mean over the samples of all processes, which may have different numbers of them."""
+        """Compute gradients of the mean over all processes' samples, whose numbers may differ."""
         module = self.lightning_module
         assert isinstance(module, DLRMModule)
         tables = module.model.embedding_bags

@@ -1,4 +1,4 @@
-"""What of a training or a model cannot be done with tables that lie on several processes, and is refused."""
+"""Refuse what is not possible with tables that are spread over several processes."""
 
 from __future__ import annotations
 
@@ -26,22 +26,21 @@ def check_supported(module: DLRMModule, device: torch.device) -> None:
     if isinstance(bags, WeightedBags):
         raise ConfigurationError(
             "model.weighted_pooling=learned cannot be used with trainer.strategy=sharded: TorchRec looks up sums of "
-            "rows, and not of rows times a weight that is trained. Give none or fixed, or train on one process."
+            "rows, not of rows multiplied by a trained weight. Set it to none or fixed, or train on one process."
         )
     if not isinstance(bags, EmbeddingBags):
         raise ConfigurationError(
-            f"trainer.strategy=sharded shards the tables of EmbeddingBags, not a module of the class "
-            f"{type(bags).__name__}."
+            f"trainer.strategy=sharded shards the tables of EmbeddingBags, but the model has a {type(bags).__name__}."
         )
     if bags.trains_upper_halves:
         raise ConfigurationError(
-            "model.table_format=split cannot be used with trainer.strategy=sharded: TorchRec reads whole values. Give "
-            "fp32, or train on one process."
+            "model.table_format=split cannot be used with trainer.strategy=sharded: TorchRec reads whole values. Set "
+            "it to fp32, or train on one process."
         )
     if module.hparams["tables_on"] == "host" and device.type != "cpu":
         raise ConfigurationError(
-            "model.tables_on=host cannot be used with trainer.strategy=sharded, which puts each part of a table on the "
-            "device of its process. Give device, and more devices where the memory does not suffice."
+            "model.tables_on=host cannot be used with trainer.strategy=sharded, which puts each part of a table on "
+            "its process's device. Set it to device, and use more devices if the memory is not enough."
         )
     limit = module.trainer.gradient_clip_val
     if module.trainer.training and limit:
@@ -54,10 +53,10 @@ def check_supported(module: DLRMModule, device: torch.device) -> None:
 
 
 def remark_on_shardings(module: DLRMModule, shardings: Iterable[str]) -> str:
-    """Say what tables that are divided so train differently from those of one process; "" where nothing is."""
+    """Describe how training with these shardings differs from one process; "" if it does not."""
     if module.optimizers_chosen.optimizer == "rwsadagrad" and "column_wise" in shardings:
         return (
-            "row-wise Adagrad of tables that are divided by columns: each part of a row has a sum of its own, so that "
-            "the weights depend on the number of parts, and differ from those of one process"
+            "row-wise Adagrad on tables that are divided by columns: each part of a row has its own sum, so the "
+            "weights depend on the number of parts and differ from those of one process"
         )
     return ""

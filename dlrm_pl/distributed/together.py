@@ -1,4 +1,4 @@
-"""Steps that all processes take together: where one fails, all stop, and the message names it."""
+"""Steps that all processes take together: if one fails, all stop, and the message names it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def together(step: Callable[[], T]) -> list[T]:
 
 
 def on_first(step: Callable[[], T]) -> T:
-    """Take a step on the first process alone, and return on all processes what it returned.
+    """Run a step only on the first process, and return its result on all processes.
 
     Raises:
         DLRMError: it failed; see ``together``.
@@ -47,7 +47,7 @@ def on_first(step: Callable[[], T]) -> T:
 
 
 def exchanged(value: int, error: DLRMError | None, device: torch.device) -> list[int]:
-    """Tell all processes a number, or that this one cannot go on, in one small message.
+    """Send all processes a number, or the news that this one cannot continue, in one small message.
 
     Args:
         value: number of this process, 0 or more.
@@ -76,7 +76,7 @@ def exchanged(value: int, error: DLRMError | None, device: torch.device) -> list
 
 
 def raise_failures(failures: Mapping[int, BaseException]) -> None:
-    """Raise, on all processes, the error of the first process that failed, if one did; the message names it.
+    """Raise, on all processes, the error of the first process that failed, if any; the message names it.
 
     Args:
         failures: errors by the number of their process.

@@ -1,4 +1,4 @@
-"""The trained module with whole tables, on the first process, for work that one process does alone."""
+"""The trained module with whole tables, on the first process, for work that it does alone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PATIENCE = timedelta(days=30)
 
 @contextmanager
 def whole_module(module: DLRMModule, path: Path) -> Iterator[DLRMModule | None]:
-    """Give the first process a module with whole tables, which are memory-mapped; the others wait.
+    """Give the first process a module with whole, memory-mapped tables, while the others wait.
 
     Args:
         module: module whose tables are sharded, attached to its Trainer.

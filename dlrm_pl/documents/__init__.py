@@ -1,1 +1,1 @@
-"""Reading of untrusted JSON and YAML, with limits and field by field."""
+"""Read untrusted JSON and YAML, within limits and field by field."""

@@ -1,4 +1,4 @@
-"""Checks of arguments against their annotations when an object is made, not when it is used hours later."""
+"""Check arguments against their annotations when an object is made, not when it is used hours later."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def check_arguments(function: Callable[..., Any], values: Mapping[str, Any]) -> 
 
 
 def check_fields(made: Any) -> None:
-    """Check the fields of a dataclass, in its ``__post_init__``; numbers of NumPy or torch become Python numbers.
+    """Check a dataclass's fields, in its ``__post_init__``; NumPy and torch numbers become Python numbers.
 
     Raises:
         ConfigurationError: a value does not fit its annotation; names the field and the value.
@@ -48,7 +48,7 @@ def check_fields(made: Any) -> None:
 
 
 def plain_number(value: Any) -> Any:
-    """Return a NumPy number as Python's ``int`` or ``float``, which JSON can hold, and any other value unchanged."""
+    """Return a NumPy number as a Python ``int`` or ``float``, which JSON can hold, and other values unchanged."""
     if isinstance(value, bool | int | float) and type(value) in (bool, int, float):
         return value
     if isinstance(value, Integral):

@@ -15,12 +15,12 @@ _WIDTH = 120
 
 
 def attribute_descriptions(documented: type) -> dict[str, str]:
-    """Return the descriptions in the section ``Attributes`` of a class, by name, each on one line."""
+    """Return the descriptions in the ``Attributes`` section of a class, by name, each on one line."""
     return {name: " ".join(text.split()) for name, text in _entries(_section(documented.__doc__, "Attributes")).items()}
 
 
 def describes_arguments_by(*sources: type) -> Callable[[T], T]:
-    """Decorate a function or class: complete its ``Args`` with the descriptions of the sources' attributes.
+    """Decorate a function or class: complete its ``Args`` with the attribute descriptions of other classes.
 
     A setting that several functions and commands take is then described once, in the dataclass that has it as a field.
     The decorator changes the docstring, which ``help()`` and ``--help`` read.

@@ -1,4 +1,4 @@
-"""Conversion of values from a file to a dataclass, checked against its annotations.
+"""Convert values from a file to a dataclass, checked against its annotations.
 
 The type of a field is the only definition of its valid values; types such as ``Count`` limit a number.
 """
@@ -32,7 +32,7 @@ class Within:
 
 
 class Partial:
-    """Base of dataclasses that have only some of the fields in a file; others are ignored, not refused."""
+    """Base of dataclasses with only some of the fields in a file; other fields are ignored instead of refused."""
 
 
 Count = Annotated[int, Within(0)]
@@ -52,7 +52,7 @@ class _WrongValueError(Exception):
 
 
 def make(kind: type[T], values: Any, where: str, error: type[DLRMError], advice: str = "") -> T:
-    """Make a dataclass from values that were read from JSON, YAML or a checkpoint.
+    """Make a dataclass from values read from JSON, YAML or a checkpoint.
 
     Args:
         kind: dataclass; fields without a default are required, unknown fields allowed only in a ``Partial`` one.
@@ -79,7 +79,7 @@ def shown(value: object) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a text of any script for a terminal, with control characters and changes of direction escaped."""
+    """Return a text in any script for a terminal, with control characters and changes of direction escaped."""
     return text if text.isprintable() else "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 

@@ -1,4 +1,4 @@
-"""Strict reader of JSON, with limits on size, depth and numbers.
+"""Strict JSON reader with limits on size, depth and numbers.
 
 Python's reader accepts repeated keys, ``NaN``, numbers of any length and lone surrogates, which cause errors far from
 the file. Here all of these are errors that name the file and the place in it.
@@ -50,7 +50,7 @@ def object_in(contents: Mapping[str, Any], field: str) -> dict[str, Any] | None:
 
 
 def parse_json(text: str | bytes, where: str, error: type[DLRMError], advice: str) -> Any:
-    """Parse a JSON text; the caller has checked its size.
+    """Parse a JSON text whose size the caller has checked.
 
     Args:
         text: one JSON document.
@@ -85,13 +85,13 @@ def read_text(path: Path, error: type[DLRMError], advice: str, *, max_bytes: int
         with path.open("rb") as handle:
             data = handle.read(max_bytes + 1)
         if len(data) > max_bytes:
-            raise error(f"{path}: has more than {max_bytes:,} bytes, too many for a file of this kind. {advice}")
+            raise error(f"{path}: has more than {max_bytes:,} bytes, too many for this kind of file. {advice}")
         return data.decode("utf-8")
     except OSError as wrong:
         raise error(f"{path}: cannot be read ({wrong.strerror}). {advice}") from wrong
     except UnicodeDecodeError as wrong:
         line = data.count(b"\n", 0, wrong.start) + 1
-        raise error(f"{path}: line {line}: is not UTF-8 text ({wrong.reason}). {advice}") from wrong
+        raise error(f"{path}: line {line} is not UTF-8 text ({wrong.reason}). {advice}") from wrong
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

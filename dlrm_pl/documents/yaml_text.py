@@ -1,4 +1,4 @@
-"""Reader of YAML with limits.
+"""YAML reader with limits.
 
 Ten lines of YAML, each with ten aliases of the line before, expand to ten billion values, and lists that are nested a
 thousand deep exceed Python's recursion limit. Both are noticed in the parser's events, before any value is made. So is
@@ -30,7 +30,7 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # Uses libyaml if 
 
 
 class LimitError(yaml.YAMLError):
-    """A document beyond the limits, or with a value that YAML's syntax allows and Python cannot make."""
+    """A document beyond the limits, or with a value that YAML's syntax allows but Python cannot make."""
 
 
 @dataclass
@@ -153,7 +153,8 @@ def check_yaml(text: str) -> None:
         elif isinstance(event, yaml.AliasEvent):
             if event.anchor not in anchors:
                 raise LimitError(
-                    f"{_line(event)}: the alias *{event.anchor} refers to no earlier anchor or to a value around it"
+                    f"{_line(event)}: the alias *{event.anchor} refers to no earlier anchor, or to a value that "
+                    "encloses it"
                 )
             close(event, anchors[event.anchor], None)
 

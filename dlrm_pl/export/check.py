@@ -1,4 +1,4 @@
-"""Score the same rows with an artifact and with an exported model."""
+"""Score the same rows with an artifact and with an exported model, and compare."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from dlrm_pl.metrics.ranking import exact_auroc
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM
 
 TOLERANCE = 1e-6
-"""Largest difference of a logit, unless the user allows more."""
+"""Largest allowed difference of a logit, unless the user allows more."""
 
 _AUROC_TOLERANCE = 5e-7  # Six digits are equal.
 
 
 @dataclass(frozen=True)
 class Check:
-    """The comparison of an exported model with its artifact.
+    """Comparison of an exported model with its artifact.
 
     Attributes:
         rows: number of rows that were scored.
@@ -44,18 +44,18 @@ class Check:
 
     @property
     def failure(self) -> str:
-        """What is too far from the artifact, in a clause; "" if nothing is."""
+        """What differs too much from the artifact, as a clause; "" if nothing does."""
         if not self.largest_difference <= self.tolerance:
-            return f"a logit differs by {self.largest_difference:.3g}, and {self.tolerance:.3g} is tolerated"
+            return f"a logit differs by {self.largest_difference:.3g}, but the tolerance is {self.tolerance:.3g}"
         if self.auroc is None or self.artifact_auroc is None or self.tolerance > TOLERANCE:
             return ""
         if abs(self.auroc - self.artifact_auroc) >= _AUROC_TOLERANCE:
-            return f"the AUROC is {self.auroc:.8f}, and {self.artifact_auroc:.8f} for the artifact"
+            return f"the AUROC is {self.auroc:.8f}, but that of the artifact is {self.artifact_auroc:.8f}"
         return ""
 
     def describe(self) -> str:
-        """Say in one line how far the two are apart."""
-        auroc = "" if self.auroc is None else f"; AUROC {self.auroc:.6f}, of the artifact {self.artifact_auroc:.6f}"
+        """Describe in one line how much the two differ."""
+        auroc = "" if self.auroc is None else f"; AUROC {self.auroc:.6f}, artifact {self.artifact_auroc:.6f}"
         same = "all logits equal" if self.equal_share == 1 else f"{self.equal_share:.2%} of the logits equal"
         return (
             f"{self.rows:,} rows scored with {self.programs}: {same}, largest difference "
@@ -72,7 +72,7 @@ def check(
     programs: str,
     progress: Callable[[int], None] = lambda rows: None,
 ) -> Check:
-    """Score the rows of all batches with both models; memory is 9 bytes a row, for the AUROCs.
+    """Score the rows of all batches with both models, in 9 bytes of memory per row, for the AUROCs.
 
     Args:
         model: the artifact's model.

@@ -43,7 +43,7 @@ _OTHER_BYTES = 64 << 20  # Graph, MLPs and descriptions.
 
 @dataclass(frozen=True)
 class Exported:
-    """What was exported.
+    """Result of an export.
 
     Attributes:
         path: folder of the files.
@@ -116,14 +116,14 @@ def export_artifact(
         raise ConfigurationError(f"rows={rows} must be at least 2.")
     if not artifact.certificate.accepted and not allow_not_accepted:
         raise ConfigurationError(
-            f"{artifact.path}: was not accepted ({artifact.certificate.outcome}: {artifact.certificate.reason}). Give "
-            "--allow_not_accepted to export it all the same."
+            f"{artifact.path}: was not accepted ({artifact.certificate.outcome}: {artifact.certificate.reason}). "
+            "Give --allow_not_accepted to export it anyway."
         )
     exporter, folder = TARGETS[target], Path(output)
     exporter.require()
     numbers = numbers_of(artifact.model)
     if exporter.is_read_whole:
-        advice = "Export to onnx or openvino, whose programs map the file, or use a machine with more memory."
+        advice = "Export to onnx or openvino, whose programs memory-map the file, or use a machine with more memory."
         require_memory(numbers.table_bytes, f"Checking the tables of a {target} file", advice)
     dataset = _rows_to_score(artifact, Path(data), force)
     example = next(iter(dataset.batches(_BATCH_SIZE)))
@@ -207,7 +207,7 @@ def _metadata(artifact: Artifact, target: TargetName, result: Check) -> dict[str
         "inputs": {
             "dense": "float32 [B, N], after the transform of each column",
             "indices": "int64 [B, T], ids; or with offsets [L], the bags of the first table first",
-            "offsets": "int64 [T * B + 1], with bags alone: where each bag begins, and the last one ends",
+            "offsets": "int64 [T * B + 1], with bags only: where each bag begins, and where the last one ends",
         },
         "outputs": {"logit": "float32 [B]", "probability": "float32 [B]"},
         "columns": names,

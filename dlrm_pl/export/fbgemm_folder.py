@@ -1,4 +1,4 @@
-"""Folder of a checkpoint's tables in one of the layouts of PyTorch and FBGEMM."""
+"""Folder with a checkpoint's tables in one of the layouts of PyTorch and FBGEMM."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _DESCRIPTIONS = {
 
 
 def recognize_fbgemm_tables(folder: Path) -> FinishedOutput | None:
-    """Description of a folder that `export-tables` wrote; None for other folders."""
+    """Describe a folder that `export-tables` wrote; None for other folders."""
     contents = object_with(folder / FILE_NAME, "layout")
     files = object_in(contents, "files") if contents else None
     if contents is None or files is None:
@@ -44,7 +44,7 @@ def export_tables(
     *,
     overwrite: bool = False,
 ) -> int:
-    """Write the tables of a checkpoint as a stream, and ``tables.json``, which describes them.
+    """Write the tables of a checkpoint block by block, and ``tables.json``, which describes them.
 
     It names the column of each table, if the checkpoint knows the columns.
 

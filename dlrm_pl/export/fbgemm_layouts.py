@@ -1,4 +1,4 @@
-"""Row-wise tables in the layouts of PyTorch and FBGEMM, for programs that serve with these libraries.
+"""Row-wise tables in the layouts of PyTorch and FBGEMM, for serving programs that use these libraries.
 
 ``fused`` is the layout that both share. 8 bit: D bytes, then scale and bias as float32. 4 bit: D / 2 bytes (the first
 of two values in the low nibble), then scale and bias as float16.
@@ -57,15 +57,17 @@ class RowFormat:
         if self.alignment not in (1, 2, 4, 8, 16, 32, 64, 128):
             raise ConfigurationError(f"row_alignment={self.alignment} must be a power of 2, up to 128.")
         if self.layout == "fused" and self.alignment != 1:
-            raise ConfigurationError(f"row_alignment={self.alignment}: the fused layout has none. Set layout=tbe.")
+            raise ConfigurationError(
+                f"row_alignment={self.alignment}: the fused layout has no alignment. Set layout=tbe."
+            )
 
     @property
     def name(self) -> str:
-        """Name in the names of files, such as ``fbgemm8`` or ``tbe4``."""
+        """Name used in file names, such as ``fbgemm8`` or ``tbe4``."""
         return f"{'fbgemm' if self.layout == 'fused' else 'tbe'}{self.bits}"
 
     def row_bytes(self, embedding_dim: int) -> int:
-        """Bytes of one row.
+        """Return the size of one row in bytes.
 
         Raises:
             ConfigurationError: an odd number of 4-bit values, which neither layout can hold.
@@ -90,7 +92,9 @@ class RowFormat:
         halves = numbers.view(torch.float32).half() if self.bits == 8 else numbers.view(torch.float16)
         if not halves.isfinite().all():
             row = int(halves.isfinite().all(dim=1).logical_not().nonzero()[0])
-            raise NonFiniteError(f"row {row} needs a scale or a bias that float16 cannot hold; choose layout=fused.")
+            raise NonFiniteError(
+                f"row {row} needs a scale or a bias that float16 cannot represent; choose layout=fused."
+            )
         packed = torch.zeros(len(rows), self.row_bytes(rows.shape[1]), dtype=torch.uint8)
         packed[:, :_TBE_HEAD] = halves.contiguous().view(torch.uint8)
         packed[:, _TBE_HEAD : _TBE_HEAD + values.shape[1]] = values
@@ -98,13 +102,15 @@ class RowFormat:
 
 
 def fused_row_bytes(bits: Bits, embedding_dim: int) -> int:
-    """Bytes of one row of the fused layout.
+    """Return the size of one row in the fused layout, in bytes.
 
     Raises:
         ConfigurationError: an odd number of 4-bit values, which the layout cannot hold.
     """
     if bits == 4 and embedding_dim % 2:
-        raise ConfigurationError(f"Rows of {embedding_dim} values cannot be packed in 4 bits: the layout needs pairs.")
+        raise ConfigurationError(
+            f"Rows of {embedding_dim} values cannot be packed in 4 bits: the layout stores pairs of values."
+        )
     return embedding_dim + 8 if bits == 8 else embedding_dim // 2 + 4
 
 

@@ -1,4 +1,4 @@
-"""The numbers of a quantized model that every exported graph computes with, as NumPy arrays."""
+"""Numbers with which every exported graph of a quantized model computes, as NumPy arrays."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Chain:
 
     @property
     def inverse(self) -> np.float32:
-        """What a float input is multiplied by: one over the step, rounded once as in the kernels."""
+        """Factor for a float input: the reciprocal of the step, rounded once as in the kernels."""
         return np.float32(1.0 / self.input_scale)
 
 
@@ -73,12 +73,12 @@ class FloatLayer:
 
 
 Segments = tuple[Chain | FloatLayer, ...]
-"""Linears one after the other."""
+"""Consecutive Linears."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """An array with an entry for each row of a table, which may be larger than the memory.
+    """An array with an entry for each row of a table; it may be larger than memory.
 
     Attributes:
         name: its name.
@@ -104,7 +104,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Table:
-    """A table in parts: values, and for int8 and int4 also the scale of each row, for int4 the nibble that is 0.
+    """A table in parts: values; for int8 and int4, the scale of each row; for int4, the nibble that stands for 0.
 
     Attributes:
         dtype: as packed.
@@ -121,7 +121,7 @@ class Table:
 
     @property
     def parts(self) -> list[Part]:
-        """Those that there are."""
+        """Return the existing parts."""
         return [part for part in (self.values, self.scale, self.zero) if part is not None]
 
 
@@ -145,12 +145,12 @@ class Numbers:
 
     @property
     def table_bytes(self) -> int:
-        """Bytes of the tables as they are exported."""
+        """Size of the exported tables in bytes."""
         return sum(part.nbytes for table in self.tables for part in table.parts)
 
 
 def numbers_of(model: Int8DLRM) -> Numbers:
-    """Take a model apart.
+    """Extract the numbers from a model.
 
     Raises:
         ConfigurationError: a part of it is bf16, whose sums other programs round in other ways; names it.
@@ -159,8 +159,8 @@ def numbers_of(model: Int8DLRM) -> Numbers:
     if half:
         verb = "is" if len(half) == 1 else "are"
         raise ConfigurationError(
-            f"{', '.join(half[:5])} {verb} bf16, whose sums other programs round in other ways, so that an exported "
-            "file would give other answers. Quantize with int8 or fp32 in its place."
+            f"{', '.join(half[:5])} {verb} bf16, whose sums other programs round differently, so an exported model "
+            "would give different results. Quantize with int8 or fp32 instead."
         )
     layers = {
         part: [layer for name, layer in model.layers.items() if name.startswith(part)]
@@ -176,7 +176,7 @@ def numbers_of(model: Int8DLRM) -> Numbers:
 
 
 def table_of(index: int, packed: Tensor, dtype: TableDtype, dim: int) -> Table:
-    """Return the parts of a packed table, read from it when they are asked for."""
+    """Return the parts of a packed table, read from it on demand."""
     rows, half = packed.shape[0], (dim + 1) // 2
 
     def part(name: str, kind: type[np.generic], shape: Sequence[int], read: Callable[[Tensor], Tensor]) -> Part:

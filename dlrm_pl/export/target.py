@@ -1,4 +1,4 @@
-"""What every format that a model can be exported to has in common."""
+"""Common interface of the formats that a model can be exported to."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dlrm_pl.export.numbers import Numbers
 TargetName = Literal["onnx", "pt2", "openvino"]
 
 LogitsOf = Callable[[ClickBatch], Tensor]
-"""Scores a batch with an exported model: its logits, float32 ``[B]``."""
+"""Scores a batch with an exported model and returns its logits, float32 ``[B]``."""
 
 _FULL_BYTES = 1 << 20
 
@@ -68,7 +68,7 @@ class Target(Protocol):
         """Write metadata into the model that ``write`` wrote: JSON values."""
 
     def logits_of(self, folder: Path, threads: int) -> LogitsOf:
-        """Load the model that lies in a folder into the program that the format is for."""
+        """Load the model in a folder into the program that the format is for."""
 
     def programs(self) -> str:
         """Name the programs that wrote and ran the model, with their versions."""
@@ -76,7 +76,7 @@ class Target(Protocol):
 
 @contextmanager
 def full_disk_as_such(path: Path) -> Iterator[None]:
-    """Raise the error of a full disk where a library says only that it could not write.
+    """Raise the error of a full disk if a library only reports that it could not write.
 
     Raises:
         OSError: the disk is full.

@@ -72,13 +72,15 @@ def writing(folder: Path, planned: PlannedOutput) -> Iterator[None]:
         elif retired.exists():
             discard(retired, planned.recognize(retired))
             if retired.exists():
-                raise OutputError(f"{retired}: is in the way, left by a run that replaced {folder}. Move it away.")
+                raise OutputError(
+                    f"{retired}: was left by a run that replaced {folder}, and is in the way. Move it away."
+                )
         planned.check(folder)  # Again, since another process may have finished it meanwhile.
         yield
 
 
 def check_folder(folder: Path, planned: PlannedOutput) -> None:
-    """Check in advance that a folder may be written.
+    """Check in advance that a folder can be written.
 
     Raises:
         OutputError: see ``writing``.

@@ -1,4 +1,4 @@
-"""Changes of files, noticed at once: Linux tells of every write and cut, so nothing has to be compared.
+"""Detect changes to files immediately: Linux reports every write and truncation, so nothing has to be compared.
 
 A file that is cut short ends the process that reads a map of it, so whoever looks at mapped files often asks here
 before each look. A write that comes between the question and the look is still not seen.
@@ -15,7 +15,7 @@ _IN_MODIFY = 0x2
 
 
 class Changes:
-    """Tells whether one of some open files was written to or cut since this was made.
+    """Reports whether any of some open files has been written to or truncated since this was made.
 
     Args:
         descriptors: the open files.
@@ -37,7 +37,7 @@ class Changes:
             _checked(libc.inotify_add_watch(self._queue, path, _IN_MODIFY))
 
     def seen(self) -> bool:
-        """Return whether a file was changed; stays so, as what is told is left there. Takes half a microsecond."""
+        """Return whether a file was changed; stays true, as events are left in the queue. Takes half a microsecond."""
         return bool(self._poll.poll(0, 1))
 
     def __del__(self) -> None:

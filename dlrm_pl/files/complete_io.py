@@ -14,11 +14,11 @@ class Readable(Protocol):
     """An open file that fills memory."""
 
     def readinto(self, buffer: memoryview, /) -> int | None:
-        """Read into the buffer; returns the number of bytes, at most its size."""
+        """Read into the buffer; returns the number of bytes, at most the buffer's size."""
 
 
 def read_into(handle: Readable, view: memoryview) -> int:
-    """Fill memory with the next bytes of an open file; returns their number, less only at the file's end."""
+    """Fill memory with the next bytes of an open file; returns their number, which is less only at the file's end."""
     done = 0
     while done < len(view) and (count := handle.readinto(view[done:])):
         done += count
@@ -26,7 +26,7 @@ def read_into(handle: Readable, view: memoryview) -> int:
 
 
 def read_at(descriptor: int, view: memoryview, offset: int) -> int:
-    """Fill memory with the bytes at an offset; returns how many there were, fewer only at the file's end."""
+    """Fill memory with the bytes at an offset; returns their number, which is less only at the file's end."""
     done = 0
     while done < len(view) and (count := os.preadv(descriptor, [view[done:]], offset + done)):
         done += count
@@ -49,7 +49,7 @@ def write_at(descriptor: int, data: bytes | memoryview, offset: int) -> None:
 
 
 def sync_path(path: Path) -> None:
-    """Force the contents of a file, or the names in a folder, to the disk."""
+    """Force the contents of a file, or the names in a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -58,6 +58,6 @@ def sync_path(path: Path) -> None:
 
 
 def sync_handle(handle: IO[str] | IO[bytes]) -> None:
-    """Force all that was written to an open file to the disk."""
+    """Force everything that was written to an open file to disk."""
     handle.flush()
     os.fsync(handle.fileno())

@@ -1,4 +1,4 @@
-"""The checksum of bytes that are known by the checksums of their parts."""
+"""Checksum of bytes computed from the checksums of their parts."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ _MOST_LINKS = 40  # As many as Linux follows.
 
 
 def resolved(path: str | Path) -> Path:
-    """Return the absolute path, with ``~`` expanded and links followed, also to targets that do not exist."""
+    """Return the absolute path with ``~`` expanded and links followed, even to targets that do not exist."""
     return Path(os.path.realpath(os.path.expanduser(path)))
 
 
@@ -52,7 +52,7 @@ def kind_of(path: Path) -> Kind:
 
 
 def descriptor_of(path: Path) -> int | None:
-    """Return the number of the open file that a path like /dev/stdout or /dev/fd/63 stands for; None for others."""
+    """Return the number of the open file that a path like /dev/stdout or /dev/fd/63 refers to; None for others."""
     place = os.path.abspath(os.path.expanduser(path))
     for _ in range(_MOST_LINKS):
         folder, name = os.path.realpath(os.path.dirname(place)), os.path.basename(place)
@@ -66,7 +66,7 @@ def descriptor_of(path: Path) -> int | None:
 
 
 def check_file(path: str | Path, overwrite: bool, *, sinks: bool = False) -> None:
-    """Check in advance that a file may be written.
+    """Check in advance that a file can be written.
 
     Args:
         path: the file.
@@ -83,11 +83,11 @@ def check_file(path: str | Path, overwrite: bool, *, sinks: bool = False) -> Non
     if kind == "device" or (kind == "sink" and not sinks):
         raise OutputError(f"{path}: is {_what(path)}, not a file. Choose another name.")
     if kind == "file" and not overwrite and resolved(path).stat().st_size:
-        raise OutputError(f"{path}: exists already. Give --overwrite to replace it, or choose another name.")
+        raise OutputError(f"{path}: already exists. Give --overwrite to replace it, or choose another name.")
 
 
 def holds(path: Path, content: bytes) -> bool:
-    """Whether a path is a file with this content, so that writing it again changes nothing.
+    """Return whether a path is a file with this content, so that writing it again would change nothing.
 
     A file of another size is not read.
 
@@ -102,7 +102,7 @@ def holds(path: Path, content: bytes) -> bool:
 
 
 def check_is_no_file(folder: Path) -> None:
-    """Raise OutputError where something other than a folder stands."""
+    """Raise OutputError if something other than a folder exists at a path."""
     kind = kind_of(folder)
     if kind not in ("nothing", "folder"):
         what = "a file" if kind == "file" else _what(folder)

@@ -1,4 +1,4 @@
-"""The check that a disk has room for an output, made before the work."""
+"""Check, before the work, that a disk has space for an output."""
 
 from __future__ import annotations
 

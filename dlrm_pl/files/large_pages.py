@@ -1,4 +1,4 @@
-"""Pages of 2 MiB for large tensors whose rows are read and changed at random.
+"""2 MiB pages for large tensors whose rows are read and changed at random.
 
 With pages of 4 KiB the processor spends more time on finding a row than on reading it. Linux gives larger pages where
 ``transparent_hugepage`` is ``madvise``, the usual setting, or ``always``.
@@ -17,7 +17,7 @@ _COLLAPSE = 25  # MADV_COLLAPSE, of Linux 6.1; Python has no name for it, and ea
 
 
 def on_large_pages(tensor: Tensor) -> Tensor:
-    """Ask for pages of 2 MiB for a tensor whose memory was not touched yet; return it.
+    """Request 2 MiB pages for a tensor whose memory has not been touched yet; return it.
 
     Memory takes its pages when it is first written to, so nothing is copied. Smaller tensors, other devices and systems
     without such pages are left as they are.
@@ -29,7 +29,7 @@ def on_large_pages(tensor: Tensor) -> Tensor:
 
 
 def collapse(tensor: Tensor) -> None:
-    """Put the memory of a tensor on pages of 2 MiB, one after the other, so that no more memory is needed.
+    """Move a tensor's memory to 2 MiB pages, one after the other, so that no additional memory is needed.
 
     Measured: 3.3 GB/s, and nothing to do where the pages are large already. The memory of a mapped file stays as it is.
     """

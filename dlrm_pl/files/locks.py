@@ -1,4 +1,4 @@
-"""The exclusive right to write a folder."""
+"""Exclusive right to write a folder."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def folder_lock(folder: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout as error:
         raise InUseError(
-            f"{folder}: in use, process {_owner(path)} is writing it. Wait for it to end, or choose another folder."
+            f"{folder}: is in use: process {_owner(path)} is writing it. Wait for it to finish, or choose another "
+            "folder."
         ) from error
     except OSError as error:
         if error.errno in _NO_LOCKS:
@@ -77,4 +78,4 @@ def _no_lock(folder: Path, error: OSError) -> OutputError:
 
 def not_writable(path: Path, error: OSError) -> OutputError:
     """Return the error for an output that the operating system refuses."""
-    return OutputError(f"{path}: cannot be written ({error.strerror}). Choose a folder that you may write.")
+    return OutputError(f"{path}: cannot be written ({error.strerror}). Choose a folder that you can write to.")

@@ -1,4 +1,4 @@
-"""Tensors over a part of a file: nothing is read until it is touched, and no file is too large.
+"""Tensors over part of a file: nothing is read until it is touched, and no file is too large.
 
 Whoever holds a tensor may write to it: an optimizer, ``load_state_dict``, a strategy that gives all ranks the weights
 of the first. A read-only map would end the process there, so these are private maps: a page that is written to is
@@ -52,8 +52,8 @@ def map_elements(descriptor: int, dtype: torch.dtype, count: int, offset: int) -
         if error.errno != errno.ENOMEM:
             raise
         reason = (
-            f"the system counts {size:,} bytes of a file as memory and has not so much left; set vm.overcommit_memory "
-            "to 0 or 1, and `ulimit -d` and `ulimit -v` to unlimited"
+            f"the system counts {size:,} bytes of a file as memory, and does not have that much left; set "
+            "vm.overcommit_memory to 0 or 1, and `ulimit -d` and `ulimit -v` to unlimited"
         )
         raise OSError(errno.ENOMEM, reason) from error
     return torch.frombuffer(memory, dtype=dtype, count=count, offset=skipped)
@@ -74,7 +74,7 @@ class FileRun(NamedTuple):
 
 
 def map_runs(runs: Sequence[FileRun], dtype: torch.dtype) -> Tensor | None:
-    """Map runs of bytes of several files as one tensor, in which they follow each other; writes change no file.
+    """Map runs of bytes in several files as one contiguous tensor; writes change no file.
 
     The system maps whole pages. A page that two runs share is read into memory instead, so each run must lie as far
     from the start of a page in its file as it does in the tensor, unless it is shorter than a page.
@@ -108,7 +108,7 @@ def map_runs(runs: Sequence[FileRun], dtype: torch.dtype) -> Tensor | None:
             whole = end = last
         for begin, stop in ((first, whole), (end, last)):
             if read_at(run.descriptor, view[begin:stop], run.offset + begin - first) < stop - begin:
-                raise OSError(errno.EIO, "the file ends before its bytes do")
+                raise OSError(errno.EIO, "the file ends before the tensor's bytes do")
         if whole < end:
             _map_over(memory, whole, end - whole, run.descriptor, run.offset + whole - first)
     view.release()
@@ -140,14 +140,14 @@ def map_tensor(path: Path, dtype: torch.dtype, shape: Sequence[int], offset: int
     with path.open("rb") as handle:
         end, held = offset + count * dtype.itemsize, handle.seek(0, 2)
         if end > held:
-            raise ValueError(f"{path}: bytes {offset} to {end} were asked for, the file has {held}.")
+            raise ValueError(f"{path}: bytes {offset} to {end} were requested, but the file has {held}.")
         if not count:
             return torch.empty(*shape, dtype=dtype)
         return map_elements(handle.fileno(), dtype, count, offset).view(*shape)
 
 
 def madvise(tensor: Tensor, advice: int) -> None:
-    """Advise the system how a tensor's memory will be read, by one of ``mmap.MADV_*``; a failure is ignored."""
+    """Advise the system how a tensor's memory will be read, with one of ``mmap.MADV_*``; failures are ignored."""
     begin = tensor.data_ptr() // mmap.PAGESIZE * mmap.PAGESIZE
     end = tensor.data_ptr() + tensor.numel() * tensor.element_size()
     ctypes.CDLL(None).madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), advice)

@@ -1,4 +1,4 @@
-"""Folders of object stores and other file systems that are not mounted, by fsspec: ``s3://``, ``gs://``, ``hdfs://``."""
+"""Folders in object stores and other unmounted file systems, through fsspec: ``s3://``, ``gs://``, ``hdfs://``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TAIL_BYTES = 64 << 10
 
 
 def is_url(path: str | os.PathLike[str]) -> bool:
-    """Return whether a path is a URL, ``s3://bucket/logs/day``, and not one of this machine's file systems."""
+    """Return whether a path is a URL, such as ``s3://bucket/logs/day``, instead of a local path."""
     return _URL.fullmatch(os.fspath(path)) is not None
 
 
@@ -34,7 +34,7 @@ class RemoteFolder:
     url: str
 
     def outline(self, beginning: str, folder: Path) -> None:
-        """Make files that stand for those of this folder: of their size, with their first and last bytes alone.
+        """Make placeholder files for those in this folder, with their size and only their first and last bytes.
 
         What depends on names, sizes, times and beginnings can be known from them before the files are copied.
 

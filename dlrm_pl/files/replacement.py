@@ -1,4 +1,4 @@
-"""Which finished folders may be replaced: those of this program, made by the same command with the same settings.
+"""Finished folders that may be replaced: those of this program, made by the same command with the same settings.
 
 Others of this program are replaced when the user says so, and a folder that holds any file that this program did not
 write is not: what a command writes says itself what it is, by what it was made, and which files belong to it.
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FinishedOutput:
-    """A finished output, as it describes itself.
+    """A finished output's own description.
 
     Attributes:
         what: kind of output, with its article.
@@ -40,7 +40,7 @@ class FinishedOutput:
 
 
 Recognizer = Callable[[Path], FinishedOutput | None]
-"""Function that reads the description in a folder; returns None for a folder of another kind."""
+"""Function that reads the description in a folder; it returns None for a folder of another kind."""
 
 
 def changes_of(old: Mapping[str, Any], new: Mapping[str, Any], within: str = "") -> list[str]:
@@ -74,7 +74,7 @@ class PlannedOutput:
     changes: Callable[[Mapping[str, Any], Mapping[str, Any]], list[str]] = changes_of
 
     def check(self, folder: Path) -> None:
-        """Check, before the work, that a folder may be replaced at its end.
+        """Check, before the work, that a folder may be replaced at the end.
 
         Raises:
             OutputError: it is no folder, holds something that this program did not write, was made otherwise, or cannot
@@ -89,7 +89,7 @@ class PlannedOutput:
         held = sorted(place.iterdir())
         if not os.access(place, os.W_OK):
             # Its parent may be writable, but what it holds could not be removed.
-            raise OutputError(f"{folder}: is read-only and cannot be replaced. Choose a folder that you may write.")
+            raise OutputError(f"{folder}: is read-only and cannot be replaced. Choose a folder that you can write to.")
         if not held:
             return
         found = self.recognize(place)
@@ -118,11 +118,11 @@ class PlannedOutput:
         if before == now:
             return ""
         changes = self.changes(before, now)
-        return f"made otherwise: {_some(changes, '; ') or 'its settings cannot be read'}"
+        return f"made differently: {_some(changes, '; ') or 'its settings cannot be read'}"
 
 
 def discard(folder: Path, found: FinishedOutput | None) -> None:
-    """Delete a folder that was replaced, but nothing in it that this program did not write."""
+    """Delete a folder that was replaced, except for files that this program did not write."""
     names = found.names if found else ()
     for path in sorted(
         (path for path in folder.iterdir() if path.name in names), key=lambda path: names.index(path.name)
@@ -132,7 +132,7 @@ def discard(folder: Path, found: FinishedOutput | None) -> None:
     with suppress(OSError):
         folder.rmdir()
     if folder.exists():
-        log.warning("%s: keeps what was put into the folder while it was being replaced", folder)
+        log.warning("%s: keeps files that were put into the folder while it was being replaced", folder)
 
 
 def _is_folder(path: Path) -> bool:

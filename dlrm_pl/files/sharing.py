@@ -1,4 +1,4 @@
-"""Files that two folders have in common."""
+"""Files that two folders share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 
 def share_file(source: Path, target: Path) -> None:
-    """Give a file a second name, or copy it where the file systems do not allow that.
+    """Give a file a second name, or copy it if the file systems do not support that.
 
     Raises:
         OSError: it can be neither linked nor copied.
@@ -20,5 +20,5 @@ def share_file(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError as error:
-        log.info("%s: is copied, since it cannot be linked to %s (%s)", source, target, error.strerror)
+        log.info("%s: is copied, because it cannot be linked to %s (%s)", source, target, error.strerror)
         shutil.copyfile(source, target)

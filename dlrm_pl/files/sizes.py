@@ -1,4 +1,4 @@
-"""Formatting of byte counts for messages."""
+"""Format byte counts for messages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ GIB = 1 << 30
 
 
 def format_bytes(size_bytes: float) -> str:
-    """Return a number of bytes in the largest binary unit that it fills, with at most one decimal.
+    """Return a number of bytes in the largest fitting binary unit, with at most one decimal.
 
     Example:
         >>> format_bytes(512), format_bytes(1536), format_bytes(3 * GIB)

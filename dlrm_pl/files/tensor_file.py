@@ -1,4 +1,4 @@
-"""Small files of named tensors (safetensors), written with the mode of the user's other files."""
+"""Small files of named tensors (safetensors), with the same file mode as the user's other files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that must not change while they are used: mapped pages follow the file without notice.
+"""Files that must not change while in use: mapped pages change with the file without notice.
 
 A file that is rewritten in place changes what was read from it, and one that is cut short ends the process that reads a
 map of it. A file that another one was renamed over is not touched: who has it open goes on with it. So the file is kept
@@ -23,7 +23,7 @@ _INTERVAL_S = 1.0
 
 @dataclass(frozen=True)
 class FileState:
-    """Identity and state of a file, by which a change or another file is recognized.
+    """Identity and state of a file, by which a change or a replacement is detected.
 
     Attributes:
         device: number of its device.
@@ -80,7 +80,7 @@ class WatchedFile:
             os.close(descriptor)
 
     def check_unchanged(self) -> None:
-        """Check that the file is as it was when it was opened, whatever its name means now.
+        """Check that the file is in the state in which it was opened, whatever its name refers to now.
 
         Raises:
             DLRMError: it was changed in place.
@@ -88,13 +88,13 @@ class WatchedFile:
         now = FileState.of(self.descriptor)
         if now != self.state:
             raise self._error(
-                f"{self.path}: was changed in place while it was in use: it had {self.state}, and now has {now}. What "
-                "was read since then may be wrong: start again. Replace a file by renaming another one to its name: "
-                "whoever has the old one open then goes on with it."
+                f"{self.path}: was changed in place while it was in use: it had {self.state}, and now has {now}. "
+                "What was read since then may be wrong; start again. To replace a file, rename another one to its "
+                "name: programs that have the old file open then keep using it."
             )
 
     def check_named(self) -> None:
-        """Check that the file still has its name, and is as it was: nothing that was read by the name is of another.
+        """Check that the file is unchanged and still has its name, so that what was read by name belongs to it.
 
         Raises:
             DLRMError: it was changed, replaced or removed.
@@ -109,7 +109,7 @@ class WatchedFile:
 
 
 class Watch:
-    """Checks from time to time that files did not change.
+    """Checks from time to time that files have not changed.
 
     Args:
         files: files that must not change.
@@ -120,7 +120,7 @@ class Watch:
         self._next = 0.0
 
     def glance(self) -> None:
-        """Check the files unless that was done in the last second, so that it may be called for each batch.
+        """Check the files unless that was done in the last second, so that it can be called for each batch.
 
         Raises:
             DLRMError: a file was changed in place.
@@ -129,7 +129,7 @@ class Watch:
             self.check()
 
     def check(self) -> None:
-        """Check now; a result is not of two states of the files when this stands at its end.
+        """Check now; if this passes at the end, a result does not mix two states of the files.
 
         Raises:
             DLRMError: a file was changed in place.

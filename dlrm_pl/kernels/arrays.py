@@ -1,4 +1,4 @@
-"""Checks of the NumPy arrays whose addresses are passed to native functions, which see no type and no length."""
+"""Check NumPy arrays whose addresses are passed to native functions, which see neither dtype nor length."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dlrm_pl.errors import ShapeError
 def address(
     name: str, array: npt.NDArray[np.generic], dtype: np.dtype[np.generic], *shape: int | None, written: bool = False
 ) -> int:
-    """Address of an array, after a check of all that a native function relies on.
+    """Return the address of an array, after checking everything that a native function relies on.
 
     Args:
         name: name of the array in an error.
@@ -41,6 +41,6 @@ def address(
 
 
 def check_room(name: str, needed: int, there: int) -> None:
-    """Raise ShapeError unless ``needed`` values, 0 or more, fit into the ``there`` that exist."""
+    """Raise ShapeError unless ``needed`` values, 0 or more, fit into the ``there`` available ones."""
     if not 0 <= needed <= there:
         raise ShapeError(f"{name}: {needed:,} do not fit into {there:,}.")

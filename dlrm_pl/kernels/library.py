@@ -1,4 +1,4 @@
-"""Find a native library that the install built, or log once that it is missing."""
+"""Find a native library that was built at install time, or log once that it is missing."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Signatures = Mapping[str, tuple[Any, list[Any]]]
 log = logging.getLogger(__name__)
 
 EARLIER_ISAS = {"twin": "fallback", "portable": "generic"}
-"""Values of DLRM_PL_ISA, and of ``isa`` in an artifact, that were renamed -> their names now."""
+"""Renamed values of DLRM_PL_ISA, and of ``isa`` in an artifact -> their current names."""
 
 
 def load(name: str, version: int, folder: Path) -> ctypes.CDLL | None:
-    """Load ``_NAME`` unless DLRM_PL_ISA asks for the fallback in Python."""
+    """Load ``_NAME`` unless DLRM_PL_ISA selects the Python fallback."""
     return None if os.environ.get("DLRM_PL_ISA") in ("fallback", "twin") else load_built(name, version, folder)
 
 
@@ -42,7 +42,7 @@ def load_built(name: str, version: int, folder: Path) -> ctypes.CDLL | None:
     paths = [folder / f"_{name}{suffix}" for suffix in (".so", *importlib.machinery.EXTENSION_SUFFIXES)]
     path = next((path for path in paths if path.is_file()), None)
     if path is None:
-        log.warning("native %s code was not built (no C++ compiler at install time?): using the slower fallback", name)
+        log.warning("native %s code was not built (no C++ compiler at install time?); using the slower fallback", name)
         return None
     try:
         library = ctypes.CDLL(str(path))

@@ -1,4 +1,4 @@
-"""The exact AUROC as a metric of torchmetrics, whose import takes a second: see ``ranking`` for the function alone."""
+"""Exact AUROC as a torchmetrics Metric, whose import takes a second: see ``ranking`` for the function alone."""
 
 from __future__ import annotations
 

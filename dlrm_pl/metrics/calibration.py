@@ -1,4 +1,4 @@
-"""Log loss, normalized entropy and calibration ratio as a metric of torchmetrics; see ``calibration_sums``."""
+"""Log loss, normalized entropy and calibration ratio as a torchmetrics Metric; see ``calibration_sums``."""
 
 from __future__ import annotations
 

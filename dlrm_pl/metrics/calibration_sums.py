@@ -1,4 +1,4 @@
-"""Log loss, normalized entropy and calibration ratio of any number of rows, as sums."""
+"""Log loss, normalized entropy and calibration ratio of any number of rows, from sums."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def normalized_entropy(log_loss: float, label_rate: float) -> float:
 
 @dataclass
 class CalibrationSums:
-    """Sums over rows in float64, so that billions of them add up.
+    """Sums over rows in float64, accurate even for billions of them.
 
     Attributes:
         log_loss: sum of the log losses, in nats.
@@ -78,7 +78,7 @@ class CalibrationSums:
             MetricError: no rows, or all labels are the same.
         """
         if not self.rows:
-            raise MetricError("No rows were scored, so there is no log loss.")
+            raise MetricError("No rows were scored, so the log loss is undefined.")
         log_loss = self.log_loss / self.rows
         return {
             "log_loss": log_loss,

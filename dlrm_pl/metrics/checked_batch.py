@@ -1,4 +1,4 @@
-"""Checks of the tensors that a torchmetrics Metric takes, batch by batch."""
+"""Check the tensors that a torchmetrics Metric is given, batch by batch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dlrm_pl.metrics.rows import no_number, other_shapes, wrong_label
 
 
 def check_batch(scores: Tensor, labels: Tensor, *, finite: bool) -> None:
-    """Raise unless there are a valid score and a valid label for each row.
+    """Raise unless there is a valid score and a valid label for each row.
 
     Args:
         scores: any float dtype, ``[B]``.

@@ -31,7 +31,7 @@ def log_losses(logits: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Floats:
 
 
 def click_shares(logits: npt.NDArray[Any]) -> Floats:
-    """Return each row's share in the sum of all click probabilities, even where each is too small for float64."""
+    """Return each row's share of the sum of all click probabilities, even if each is too small for float64."""
     logs = -log_losses(logits, np.ones(len(logits)))
     weights = np.exp(logs - logs.max())
     shares: Floats = weights / weights.sum()

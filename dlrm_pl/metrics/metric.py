@@ -1,4 +1,4 @@
-"""The class of torchmetrics' metrics, without an import that takes a second: a metric exists where that was done."""
+"""The torchmetrics Metric class without its import, which takes a second: metrics only exist after that import."""
 
 from __future__ import annotations
 

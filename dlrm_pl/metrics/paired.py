@@ -1,4 +1,4 @@
-"""The difference of two models' AUROC on the same rows, with its standard error."""
+"""Difference of two models' AUROC on the same rows, with its standard error."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class PairedDifference:
     degrees_of_freedom: float = math.inf
 
     def margin(self, alpha: float) -> float:
-        """Distance to a one-sided bound of the difference that is wrong with probability ``alpha``, by Student's t."""
+        """Return the distance to a one-sided bound that is wrong with probability ``alpha``, by Student's t."""
         if math.isinf(self.standard_error):
             return math.inf
         return student_quantile(1 - alpha, self.degrees_of_freedom) * self.standard_error

@@ -1,4 +1,4 @@
-"""The relative change of a mean over paired rows, with its standard error by the delta method.
+"""Relative change of a mean over paired rows, with its standard error by the delta method.
 
 ``change_of_mean`` takes the rows themselves. ``PairedSums`` keeps sums alone, however many rows there are; it subtracts
 squares that are nearly alike, which leaves its standard error eight digits or so instead of sixteen.
@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 @dataclass
 class PairedSums:
-    """Sums over two numbers a row, in memory that does not grow with the rows.
+    """Sums of two numbers per row, in constant memory.
 
     Attributes:
         rows: number of rows added so far.
@@ -47,12 +47,12 @@ class PairedSums:
 
     @property
     def change(self) -> float:
-        """Relative change of the sum, see ``relative_change``."""
+        """Return the relative change of the sum, see ``relative_change``."""
         return relative_change(self.before, self.after)
 
     @property
     def standard_error(self) -> float | None:
-        """Standard error of the change, by the delta method: the spread of ``after - ratio * before`` over the rows.
+        """Return the change's standard error by the delta method: the spread of ``after - ratio * before``.
 
         None where the change is infinite, or so large that its square overflows.
         """
@@ -65,7 +65,7 @@ class PairedSums:
 
 
 def relative_change(before: float, after: float) -> float:
-    """Return ``after / before - 1``; from zero it is 0 where ``after`` is zero as well, else infinity."""
+    """Return ``after / before - 1``; if ``before`` is zero, 0 if ``after`` is zero as well, else infinity."""
     if before == 0:
         return 0.0 if after == 0 else math.inf
     return after / before - 1

@@ -1,4 +1,4 @@
-"""Exact AUROC of any number of rows, by sorting clicks and non-clicks apart."""
+"""Exact AUROC of any number of rows, by sorting clicks and non-clicks separately."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of what every metric takes: a score and a label for each row."""
+"""Check the input of every metric: a score and a label for each row."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def clicks(labels: npt.NDArray[Any], first_row: int = 0) -> npt.NDArray[np.bool_
 
 
 def check_scores(scores: npt.NDArray[Any], labels: npt.NDArray[Any]) -> None:
-    """Raise unless there is a score, and not NaN, for each label.
+    """Raise unless each label has a score that is not NaN.
 
     Raises:
         ShapeError: the shapes differ, or are not ``[rows]``.
@@ -64,13 +64,13 @@ def check_both_classes(clicks: int, rows: int) -> None:
 
 
 def other_shapes(scores: tuple[int, ...], labels: tuple[int, ...]) -> ShapeError:
-    """Return the error for shapes that differ, or are not ``[rows]``."""
+    """Return the error for shapes that differ or are not ``[rows]``."""
     return ShapeError(f"Scores {list(scores)} and labels {list(labels)} must have the same shape, [rows].")
 
 
 def no_number(score: object, row: int) -> NonFiniteError:
     """Return the error for a score that is not finite."""
-    return NonFiniteError(f"Row {row} scored {score}; the model's weights are not finite.")
+    return NonFiniteError(f"The score of row {row} is {score}; the model's weights are not finite.")
 
 
 def wrong_label(label: object, row: int) -> MetricError:

@@ -1,4 +1,4 @@
-"""Histogram of click probabilities and of the clicks in each bin, in memory that does not grow with the rows."""
+"""Histogram of click probabilities, with the clicks in each bin, in constant memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class ScoreHistogram:
 
     def __init__(self) -> None:
         self.edges: npt.NDArray[np.float64] = np.arange(_LOWEST, _HIGHEST + _STEP / 2, _STEP)
-        """Log odds, ``[bins + 1]``; rows beyond them are counted in the first and the last bin."""
+        """Edges of the bins in log odds, ``[bins + 1]``; rows beyond them are counted in the first or the last bin."""
         bins = len(self.edges) - 1
         self.rows: npt.NDArray[np.int64] = np.zeros(bins, np.int64)
         """Number of rows, ``[bins]``."""
@@ -34,7 +34,7 @@ class ScoreHistogram:
         self.predicted += np.bincount(place, weights=click_probabilities(logits), minlength=bins)
 
     def groups(self, count: int = 12) -> list[tuple[float, float, int]]:
-        """Join neighbouring bins into at most ``count`` groups of about equally many rows.
+        """Merge neighbouring bins into at most ``count`` groups with about equal numbers of rows.
 
         Returns:
             Mean probability, share of clicks and number of rows of each group.

@@ -1,4 +1,4 @@
-"""A paired sequential test: its interval is valid at every look while rows come in."""
+"""A paired sequential test, whose interval is valid at every look while rows come in."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.metrics.paired import PairedDifference
 
 GROWTH = 2
-"""Factor between the rows of a look and of the one before: sorting all rows again costs at most twice the last time."""
+"""Factor between the rows of a look and those of the previous one: sorting all rows again at each look costs at most
+twice the last sort."""
 
 MIN_OF_A_CLASS = 30
-"""Clicks, and non-clicks, that a look needs before it may end the test: with fewer, a sum is far from normal."""
+"""Number of clicks, and of non-clicks, that a look needs before it may end the test: with fewer, sums are far from
+normally distributed."""
 
 Decision = Literal["within", "beyond", "open"]
 
@@ -47,19 +49,19 @@ class Look:
 
     @property
     def rows_needed(self) -> int | None:
-        """About how many rows would decide if the estimate is right; None where it equals the tolerance."""
+        """Approximate number of rows that would decide if the estimate is right; None if it equals the tolerance."""
         return rows_to_decide(self.rows, self.estimate, self.high, self.tolerance)
 
 
 def side_of(low: float, high: float, tolerance: float) -> Decision:
-    """Return the side of a tolerance that a whole interval is on; ``open`` where it is on both."""
+    """Return the side of a tolerance that a whole interval is on; ``open`` if it contains the tolerance."""
     if high <= tolerance:
         return "within"
     return "beyond" if low > tolerance else "open"
 
 
 def rows_to_decide(rows: int, estimate: float, high: float, tolerance: float) -> int | None:
-    """Estimate how many rows would decide if an estimate is right; None where it (nearly) equals the tolerance.
+    """Estimate how many rows would decide if an estimate is right; None if it (nearly) equals the tolerance.
 
     A bound comes nearer to its estimate with the square root of the rows.
 
@@ -99,7 +101,7 @@ def alpha_spent(look: int, *, confidence: float, last: bool) -> float:
 def look_at(
     difference: PairedDifference, *, number: int, tolerance: float, confidence: float, last: bool, rows: int
 ) -> Look:
-    """Turn the difference on the rows so far into a look.
+    """Make a look from the difference on the rows so far.
 
     Before the last look, with few rows of a class, the bounds are infinite.
     """
@@ -112,7 +114,7 @@ def look_at(
 
 
 def next_look(rows: int, first_block: int) -> int:
-    """Return the number of rows of the next look, after one with ``rows`` (0 before the first).
+    """Return the number of rows of the next look after one with ``rows`` (0 before the first).
 
     Raises:
         ConfigurationError: a first block without rows.

@@ -1,4 +1,4 @@
-"""The confidence interval of a share, such as a click rate."""
+"""Confidence interval of a share, such as a click rate."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ Kind = Literal["auroc", "normalized_entropy", "calibration_ratio"]
 
 @dataclass(frozen=True)
 class SkillWarning:
-    """One warning about a model: the metric, what its value means and what to try."""
+    """A warning about a model: the metric, what its value means and what to try."""
 
     kind: Kind
     text: str
@@ -30,7 +30,7 @@ class SkillWarning:
 def skill_warnings(
     scores: Mapping[str, float], *, model: str, split: str, rows: int, clicks: int
 ) -> tuple[SkillWarning, ...]:
-    """Return the warnings that the metrics of a model give; unknown metrics give none.
+    """Return the warnings for the metrics of a model; unknown metrics give none.
 
     Args:
         scores: ``auroc``, ``normalized_entropy`` and ``calibration_ratio``; NaN where unknown.
@@ -51,8 +51,8 @@ def skill_warnings(
             SkillWarning(
                 "auroc",
                 f"the AUROC of {model} is {auroc:.6f} {where}: it ranks clicks no better than chance, whose AUROC is "
-                "0.5. Train longer, or with a lower learning rate if the loss does not fall, and check that the labels "
-                "belong to their rows." + (doubt if auroc > 0.5 - reach else ""),
+                "0.5. Train longer, or with a lower learning rate if the loss does not fall, and check that the "
+                "labels belong to their rows." + (doubt if auroc > 0.5 - reach else ""),
             )
         )
     if entropy >= 1:
@@ -61,9 +61,9 @@ def skill_warnings(
         warnings.append(
             SkillWarning(
                 "normalized_entropy",
-                f"the normalized entropy of {model} is {entropy:.6f} {where}: its log loss is no better "
-                "than that of predicting the click rate for every row, which has 1. Train longer, lower the learning "
-                f"rate, or stop earlier if the model overfits.{doubt}",
+                f"the normalized entropy of {model} is {entropy:.6f} {where}: its log loss is no better than that of "
+                "predicting the click rate for every row, for which it is 1. Train longer, lower the learning rate, "
+                f"or stop earlier if the model overfits.{doubt}",
             )
         )
     if abs(ratio - 1) > LARGEST_MISCALIBRATION:
@@ -75,9 +75,9 @@ def skill_warnings(
             SkillWarning(
                 "calibration_ratio",
                 f"the calibration ratio of {model} is {ratio:.4g} {where}: it predicts {expected:,.0f} clicks, so "
-                "bids that follow its probabilities are wrong by that factor. Train longer, and check that these "
-                "rows and the training rows have the same click rate, for example because both are "
-                f"sub-sampled alike.{doubt}",
+                "bids based on its probabilities are wrong by that factor. Train longer, and check that these rows "
+                "and the training rows have the same click rate, for example because both are sub-sampled in the "
+                f"same way.{doubt}",
             )
         )
     return tuple(warnings)

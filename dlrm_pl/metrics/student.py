@@ -1,4 +1,4 @@
-"""Quantiles of Student's t: critical values of bounds whose standard error is itself estimated from few rows."""
+"""Quantiles of Student's t: critical values for bounds whose standard error is itself estimated from few rows."""
 
 from __future__ import annotations
 

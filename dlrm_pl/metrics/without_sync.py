@@ -10,7 +10,7 @@ AnyMetric = TypeVar("AnyMetric", bound=Metric)
 
 
 def without_sync(metric: AnyMetric) -> AnyMetric:
-    """Keep a metric from exchanging states with other processes; returns the same metric.
+    """Keep a metric from synchronizing with other processes; returns the same metric.
 
     Quantization runs on rank zero alone, with all rows, while the other ranks wait: a metric that asked them for their
     states would wait forever.

@@ -1,1 +1,1 @@
-"""Read the configurations and command lines of the programs that this package replaces."""
+"""Read configurations and command lines of the programs that this package replaces."""

@@ -1,4 +1,4 @@
-"""The shape of a DLRM as plain numbers, which checkpoints, artifacts and certificates state."""
+"""Architecture of a DLRM as plain numbers, which checkpoints, artifacts and certificates state."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ MAX_PARTS = 10_000
 
 @dataclass(frozen=True)
 class Architecture:
-    """The shape of a DLRM, as plain numbers that are checked and cannot change.
+    """Architecture of a DLRM, as plain numbers that are checked and immutable.
 
-    Lists are taken as well as tuples, and become tuples.
+    Lists are accepted as well as tuples, and become tuples.
 
     Attributes:
         table_sizes: rows of each embedding table.
         embedding_dim: width D of an embedding.
         bottom_mlp: widths of the bottom MLP, its input included, such as 4-512-256-128; the last one is D.
         top_mlp: widths of the top MLP without its input, such as 1024-1024-512-256-1; the last one is 1.
-        interaction: how the vectors meet: ``dot`` for all pairwise dot products, ``cat`` for concatenation, ``dcn`` for
-            the cross network of DLRM v2 on their concatenation (``dlrm_pl.model.cross_net``).
+        interaction: how the vectors interact: ``dot`` for all pairwise dot products, ``cat`` for concatenation, ``dcn``
+            for the cross network of DLRM v2 on their concatenation (``dlrm_pl.model.cross_net``).
         self_interaction: include the dot product of each vector with itself.
-        loss_threshold: t keeps the probability within t and 1 - t, as upstream (facebookresearch/dlrm) does; 0 is off.
+        loss_threshold: t clamps the probability to [t, 1 - t], as upstream (facebookresearch/dlrm) does; 0 is off.
         pooling: how each table's rows of a bag become one vector, ``sum`` or ``mean``; empty: ``sum`` for all.
         cross_layers: with ``dcn``, number of layers of the cross network; else 0.
         cross_rank: with ``dcn``, rank of their weights, at most the width of the concatenation; else 0.
 
     Raises:
-        ConfigurationError: the numbers make no network; names the one that is wrong.
+        ConfigurationError: the numbers do not form a network; the message names the wrong one.
 
     Example:
         >>> from dlrm_pl import Architecture
@@ -70,7 +70,7 @@ class Architecture:
             object.__setattr__(self, "pooling", tuple(self.pooling))
         check_fields(self)
         if not self.table_sizes:
-            raise ConfigurationError("table_sizes is empty: a DLRM needs at least one table.")
+            raise ConfigurationError("table_sizes is empty, but a DLRM needs at least one table.")
         if len(self.bottom_mlp) < 2:
             raise ConfigurationError(
                 f"bottom_mlp={list(self.bottom_mlp)} must have at least two numbers: its inputs and one layer."
@@ -84,12 +84,13 @@ class Architecture:
             raise ConfigurationError(f"top_mlp={list(self.top_mlp)} must end in 1, the logit.")
         if not 0 <= self.loss_threshold < 0.5:
             raise ConfigurationError(
-                f"loss_threshold={self.loss_threshold} must be 0 (off) or below 0.5: it clamps to [t, 1 - t]."
+                f"loss_threshold={self.loss_threshold} must be 0 (off) or between 0 and 0.5: it clamps probabilities "
+                "to [t, 1 - t]."
             )
         if self.pooling and len(self.pooling) != len(self.table_sizes):
             raise ConfigurationError(
                 f"pooling has {len(self.pooling)} values, but there are {len(self.table_sizes)} tables. Give one for "
-                "each table, or none for sums."
+                "each table, or none to sum all of them."
             )
         self._check_cross_net()
         if "mean" not in self.pooling:  # Said in one way only, so that equal models are equal.
@@ -122,12 +123,12 @@ class Architecture:
 
     @property
     def is_mean(self) -> tuple[bool, ...]:
-        """Whether each table's bags are averaged, and not summed."""
+        """Whether each table's bags are averaged instead of summed."""
         return tuple(pooling == "mean" for pooling in self.pooling) or (False,) * self.num_tables
 
     @property
     def interaction_width(self) -> int:
-        """Number of inputs of the top MLP, which the interaction gives it."""
+        """Width of the interaction's output, which is the input of the top MLP."""
         vectors = self.num_tables + 1
         if self.interaction != "dot":
             return vectors * self.embedding_dim
@@ -136,7 +137,7 @@ class Architecture:
 
     @property
     def linear_shapes(self) -> dict[str, tuple[int, int]]:
-        """Inputs and outputs of each Linear by the name of its op, in the order of the computation.
+        """Inputs and outputs of each Linear by the name of its op, in the order of computation.
 
         ``bottom_mlp.0``, ..., ``cross_net.0.v``, ``cross_net.0.w``, ``cross_net.1.v``, ..., ``top_mlp.0``, ...
         """
@@ -156,7 +157,7 @@ class Architecture:
         return sum(inputs * outputs + (0 if op.endswith(".v") else outputs) for op, (inputs, outputs) in shapes.items())
 
     def misfit(self, columns: Columns, *, may_have_fewer_ids: bool = False) -> str:
-        """Say in a clause why rows with these columns cannot be scored; "" if they can.
+        """Return why rows with these columns cannot be scored, as a clause; "" if they can.
 
         Args:
             columns: columns of the rows.
@@ -168,12 +169,14 @@ class Architecture:
                 f"the number of dense columns is {columns.num_dense}, but bottom_mlp begins with {self.bottom_mlp[0]}"
             )
         if columns.num_sparse != self.num_tables:
-            return f"the number of sparse columns is {columns.num_sparse}, but that of tables {self.num_tables}"
+            return (
+                f"the number of sparse columns is {columns.num_sparse}, but the number of tables is {self.num_tables}"
+            )
         tables = zip(columns.sparse, self.table_sizes, self.is_mean, strict=True)
         for table, (column, rows, is_mean) in enumerate(tables):
             if is_mean != (column.pooling == "mean"):
                 return (
-                    f"the pooling of column {column.name} is {column.pooling}, but that of table {table} is "
+                    f"the pooling of column {column.name} is {column.pooling}, but the pooling of table {table} is "
                     f"{'mean' if is_mean else 'sum'}"
                 )
             ids = rows if column.rows is None else column.rows
@@ -182,7 +185,7 @@ class Architecture:
         return ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON types; ``pooling`` only where a table averages, those of dcn only there."""
+        """Return the fields as plain JSON types; ``pooling`` only if a table averages, dcn's fields only with dcn."""
         values = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
         for name in ("pooling", "cross_layers", "cross_rank"):
             if not values[name]:
@@ -194,7 +197,7 @@ class Architecture:
         """Make an architecture from what ``to_dict`` returned.
 
         Raises:
-            ConfigurationError: a key is missing or unknown, or the numbers make no network.
+            ConfigurationError: a key is missing or unknown, or the numbers do not form a network.
         """
         return make(cls, values, "the architecture", ConfigurationError)
 
@@ -205,11 +208,11 @@ def _whole_numbers(name: str, values: Iterable[int], largest: int) -> tuple[int,
         raise ConfigurationError(f"{name}={shown(values)} must be a list of whole numbers.")
     numbers = tuple(values)
     if len(numbers) > MAX_PARTS:
-        raise ConfigurationError(f"{name} has {len(numbers):,} numbers, but at most {MAX_PARTS:,} are possible.")
+        raise ConfigurationError(f"{name} has {len(numbers):,} numbers, but at most {MAX_PARTS:,} are allowed.")
     for index, value in enumerate(numbers):
         place = name if name == "embedding_dim" else f"{name}[{index}]"
         if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
             raise ConfigurationError(f"{place}={shown(value)} must be a whole number of at least 1.")
         if value > largest:
-            raise ConfigurationError(f"{place}={value} is too large: at most {largest:,} is possible.")
+            raise ConfigurationError(f"{place}={value} is too large: at most {largest:,} is allowed.")
     return tuple(int(value) for value in numbers)

@@ -1,4 +1,4 @@
-"""The cross network of DLRM v2: layers of low rank that multiply the vectors with themselves."""
+"""Cross network of DLRM v2: low-rank layers that multiply the vectors with themselves."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class CrossLayer(nn.Module):
 
 
 class CrossNet(nn.Sequential):
-    """The cross network: layers that each read the vectors and the output of the layer before.
+    """The cross network: layers that each read the vectors and the output of the previous layer.
 
     Args:
         layers: the layers in order; each is called as a ``CrossLayer`` is.
@@ -66,7 +66,7 @@ class CrossNet(nn.Sequential):
 
     @property
     def layers(self) -> list[CrossLayer]:
-        """The layers in order."""
+        """Layers in order."""
         return [cast(CrossLayer, layer) for layer in self.children()]
 
     def forward(self, first: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ _NO_FILE = Watch()
 
 
 class DLRM(nn.Module):
-    """The deep learning recommendation model (DLRM): a batch of clicks in, logits out.
+    """Deep learning recommendation model (DLRM): a batch of clicks in, logits out.
 
     Dense features go through ``bottom_mlp``, sparse ones through ``embedding_bags``; their interaction, with ``dcn``
     after the ``cross_net``, goes through ``top_mlp``, whose output is the logit.
@@ -34,7 +34,7 @@ class DLRM(nn.Module):
         architecture: the shape of the model. Weights are initialised as upstream (facebookresearch/dlrm) does.
 
     Raises:
-        ConfigurationError: ``architecture`` is something else.
+        ConfigurationError: ``architecture`` is not an ``Architecture``.
 
     Example:
         >>> import torch
@@ -52,14 +52,14 @@ class DLRM(nn.Module):
         super().__init__()
         if not isinstance(architecture, Architecture):
             raise ConfigurationError(
-                f"DLRM takes an Architecture, not a value of type {type(architecture).__name__}: "
-                "DLRM(Architecture(table_sizes=..., ...))."
+                "DLRM takes an Architecture, as in DLRM(Architecture(table_sizes=..., ...)), but got a "
+                f"{type(architecture).__name__}."
             )
         self.architecture = architecture
         self.weights_file: WeightsFile | None = None
-        """The file that the weights are memory-mapped from; None where they lie in memory."""
+        """The file that the weights are memory-mapped from; None if they are in memory."""
         self.trained_quantization: Mapping[str, Any] | None = None
-        """Recipe and ranges that the model was trained with, in plain types; None where it was trained in floats."""
+        """Recipe and ranges that the model was trained with, in plain types; None if it was trained in floats."""
         # Upstream initialises in this order: tables, bottom, top; TorchRec the cross network before the top.
         self.embedding_bags: nn.Module = EmbeddingBags(
             architecture.table_sizes, architecture.embedding_dim, architecture.is_mean
@@ -91,7 +91,7 @@ class DLRM(nn.Module):
         return model
 
     def draw_dense_weights(self) -> None:
-        """Make all but the tables, with weights of torch's random numbers; in a new model those follow the tables'."""
+        """Make everything except the tables, with random weights from torch; in a new model, drawn after the tables."""
         shape = self.architecture
         widths = (shape.interaction_width, *shape.top_mlp)
         self.bottom_mlp = build_mlp(shape.bottom_mlp, final_relu=True)
@@ -102,21 +102,23 @@ class DLRM(nn.Module):
 
     @property
     def watch(self) -> Watch:
-        """Watch over the file that the weights are memory-mapped from, if there is one."""
+        """Watch the file that the weights are memory-mapped from, if there is one."""
         return _NO_FILE if self.weights_file is None else self.weights_file.watch
 
     def forward(self, batch: ClickBatch) -> Tensor:
         """Score a batch.
 
         Returns:
-            Logits ``[B]``: float32, or float64 when the model is.
+            Logits ``[B]``: float32, or float64 if the model is.
 
         Raises:
             ShapeError: the batch has another number of dense features or tables than the model.
         """
         inputs = self.architecture.bottom_mlp[0]
         if batch.dense.dim() != 2 or batch.dense.shape[1] != inputs:
-            raise ShapeError(f"The bottom MLP takes {inputs} dense features [B, N], got {list(batch.dense.shape)}.")
+            raise ShapeError(
+                f"The bottom MLP takes {inputs} dense features, shape [B, {inputs}], but got {list(batch.dense.shape)}."
+            )
         dense = self.bottom_mlp(batch.dense)
         sparse = self.embedding_bags(batch.indices, batch.offsets)
         logits: Tensor = self.top_mlp(self.combine(dense, sparse)).squeeze(1)
@@ -126,7 +128,7 @@ class DLRM(nn.Module):
         return clamp_logits(logits, self.architecture.loss_threshold)
 
     def combine(self, dense: Tensor, sparse: Tensor) -> Tensor:
-        """Let the vectors interact, and run the cross network if there is one.
+        """Compute the interaction of the vectors, and run the cross network if there is one.
 
         Args:
             dense: output of the bottom MLP, float ``[B, D]``.
@@ -144,7 +146,7 @@ class DLRM(nn.Module):
     def predict(
         self, rows: Any, *, batch_size: int = ROWS_AT_A_TIME, raw: bool | None = None, columns: Columns | None = None
     ) -> Probabilities:
-        """Score rows on the device of the model, see ``Scorer.predict``.
+        """Score rows on the model's device, see ``Scorer.predict``.
 
         Args:
             rows: rows to score.
@@ -169,7 +171,7 @@ class DLRM(nn.Module):
         return logits
 
     def outside(self, batch: ClickBatch) -> str:
-        """Describe the first index that is outside its table; empty where none is."""
+        """Describe the first index that is outside its table; empty if there is none."""
         sizes, ids = self.architecture.table_sizes, list(batch.indices)
         if batch.offsets is not None:
             ids = [rows for rows, _ in split_bags(batch.indices, batch.offsets, len(sizes))]

@@ -84,11 +84,11 @@ class EmbeddingBags(nn.Module):
         count = len(self.tables)
         if self.fused is not None and self.fused.serves and not self.nonfinite_as_zero:
             if offsets is None and (indices.dim() != 2 or indices.shape[0] != count):
-                raise ShapeError(f"{count} tables need indices [T, B], got {list(indices.shape)}.")
+                raise ShapeError(f"{count} tables need indices of shape [T, B], got {list(indices.shape)}.")
             return self.fused.lookup(indices, offsets)
         if offsets is None:
             if indices.dim() != 2 or indices.shape[0] != count:
-                raise ShapeError(f"{count} tables need indices [T, B], got {list(indices.shape)}.")
+                raise ShapeError(f"{count} tables need indices of shape [T, B], got {list(indices.shape)}.")
             # For bags of one row, a plain lookup is faster than an embedding bag.
             return torch.stack(
                 [self._rows(rows, table) for rows, table in zip(indices, self.parameters(), strict=True)], dim=1
@@ -135,6 +135,7 @@ def split_bags(indices: Tensor, offsets: Tensor, num_tables: int) -> list[tuple[
     first, last = int(offsets[0]), int(offsets[-1])
     if indices.dim() != 1 or first != 0 or last != indices.numel():
         raise ShapeError(
-            f"Offsets from {first} to {last} do not fit indices {list(indices.shape)}: they run from 0 to L."
+            f"Offsets from {first} to {last} do not fit indices of shape {list(indices.shape)}: they must run from 0 "
+            "to L."
         )
     return [(rows, bounds[:-1]) for rows, bounds in bags_of_tables(indices, offsets, num_tables)]

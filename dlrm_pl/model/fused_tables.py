@@ -16,11 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 UpdateRows = Callable[[Tensor, Tensor], None]
-"""Called with rows of the storage, int64 ``[L]``, of which some may be equal, and the gradient of each, ``[L, D]``."""
+"""Called with rows of the storage, int64 ``[L]``, possibly with duplicates, and the gradient of each, ``[L, D]``."""
 
 
 class FusedTables:
-    """The storage of a model's tables.
+    """Common storage of a model's tables.
 
     Args:
         owner: module whose parameters are the tables, float ``[rows, D]`` each, on one device. They become views of
@@ -47,12 +47,12 @@ class FusedTables:
 
     @property
     def serves(self) -> bool:
-        """Whether ``lookup`` does what is asked for now; without ``update_rows`` it gives tables no gradients."""
+        """Whether ``lookup`` does what is needed now; without ``update_rows`` it gives tables no gradients."""
         return self.rows is not None and (self.update_rows is not None or not torch.is_grad_enabled())
 
     @torch.no_grad()
     def fill(self, device: torch.device | None = None) -> None:
-        """Copy the tables into the storage, one after the other, so that no device holds all of them twice.
+        """Copy the tables into the storage one after the other, so that no device holds all of them twice.
 
         Args:
             device: of the storage; None: that of the tables.
@@ -63,7 +63,7 @@ class FusedTables:
         self.rows = joined([table.data for table in self.tables], device, self._attach)
 
     def move(self, function: Callable[[Tensor], Tensor]) -> None:
-        """Do with the tables what ``nn.Module._apply`` does: move them to a device, or convert them.
+        """Apply ``nn.Module._apply`` to the tables: move them to a device, or convert them.
 
         Raises:
             TypeError: the function changes their dtype, which a training with one storage does not.
@@ -152,7 +152,7 @@ class _Rows(torch.autograd.Function):
 
 
 def joined(parts: Sequence[Tensor], device: torch.device, attach: Callable[[int, Tensor], None]) -> Tensor:
-    """Copy tensors of equal width into one, and free each as soon as it is copied.
+    """Copy tensors of equal width into one, freeing each as soon as it is copied.
 
     Args:
         parts: tensors ``[rows, ...]``. Where they are on the device already, they go by way of the host.

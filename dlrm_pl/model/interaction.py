@@ -1,4 +1,4 @@
-"""The interaction of the dense vector and the embeddings: pairwise dot products, or concatenation."""
+"""Interaction of the dense vector and the embeddings: pairwise dot products, or concatenation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dlrm_pl.model.architecture import Architecture
 
 
 def interact(dense: Tensor, sparse: Tensor, architecture: Architecture) -> Tensor:
-    """Combine the dense vector and the embeddings in the way that an architecture names.
+    """Combine the dense vector and the embeddings with the interaction that an architecture names.
 
     With ``dcn`` they are concatenated, and the cross network follows.
 

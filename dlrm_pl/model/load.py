@@ -125,7 +125,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> DLRMModule:
         with torch.device("meta"):
             module = DLRMModule(**(saved | stated))
     except (TypeError, ConfigurationError) as error:
-        raise CheckpointError(f"{path}: the hyperparameters do not make a DLRMModule ({error}).") from error
+        raise CheckpointError(f"{path}: no DLRMModule can be made from the hyperparameters ({error}).") from error
     _assign(module, checkpoint["state_dict"], path)
     module.model.weights_file = _weights_file(opened, path)
     module.model.trained_quantization = checkpoint.get(QUANTIZATION_KEY)
@@ -133,7 +133,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> DLRMModule:
 
 
 def load_dlrm(path: Path) -> DLRM:
-    """Make the bare model of a checkpoint, with memory-mapped tensors and without module and hyperparameters.
+    """Make only the model of a checkpoint, with memory-mapped tensors, without module and hyperparameters.
 
     Weights of rows are multiplied into the tables, which then take memory.
 
@@ -144,7 +144,7 @@ def load_dlrm(path: Path) -> DLRM:
 
 
 def checkpoint_model(opened: dict[str, Any], path: Path) -> CheckpointModel:
-    """Make what a quantization needs of a checkpoint, as ``load_into`` would, without Lightning.
+    """Make from a checkpoint what quantization needs, as ``load_into`` would, without Lightning.
 
     Args:
         opened: what ``open_checkpoint`` returned.

@@ -11,7 +11,7 @@ from dlrm_pl.model.dlrm import DLRM
 
 
 class OfDataset:
-    """What holds a model, and knows the dataset that it was made for.
+    """An object that holds a model, and knows the dataset that it was made for.
 
     Attributes:
         model: the model.
@@ -26,17 +26,17 @@ class OfDataset:
 
     @property
     def architecture(self) -> Architecture:
-        """Shape of the model."""
+        """Architecture of the model."""
         return self.model.architecture
 
     @property
     def contract(self) -> CheckpointContract:
-        """Architecture, dataset and columns that go into a checkpoint."""
+        """Architecture, dataset and columns that are written into a checkpoint."""
         return CheckpointContract(self.architecture, self.dataset_fingerprint, self._columns)
 
     @property
     def columns(self) -> Columns | None:
-        """Columns of the rows that the model scores; None where they are not known."""
+        """Columns of the rows that the model scores; None if they are not known."""
         return self.contract.columns
 
     def check_dataset(

@@ -26,7 +26,7 @@ from dlrm_pl.errors import CheckpointError, ConfigurationError
 from dlrm_pl.model.architecture import Architecture, Interaction
 
 WEIGHT_KEY = "embedding_bags.row_weights.{}.weight"
-"""Name of the weights of a table's rows in the state dict of a ``DLRM``, with the number of the table left open."""
+"""Name of a table's row weights in the state dict of a ``DLRM``, with a placeholder for the table's number."""
 
 _NUMBER = r"(?:0|[1-9]\d*)"
 _EVEN = r"(?:[02468]|[1-9]\d*[02468])"
@@ -64,12 +64,12 @@ def is_upstream_checkpoint(checkpoint: Mapping[Any, Any]) -> bool:
 
 
 def without_wrapper(name: str) -> str:
-    """Remove what DataParallel around the model, or DistributedDataParallel around an MLP, adds to a name."""
+    """Remove the prefix that DataParallel (model) or DistributedDataParallel (MLP) adds to a name."""
     return re.sub(r"^(bot_l|top_l)\.module\.", r"\1.", name.removeprefix("module."))
 
 
 def row_weights_of(state_dict: Mapping[str, HasShape]) -> dict[str, str]:
-    """Map upstream's name of each table to that of the weights of its rows, which belong to its weighted pooling.
+    """Map upstream's name of each table to the name of its row weights, which belong to weighted pooling.
 
     Args:
         state_dict: state dict with upstream's names.
@@ -81,15 +81,15 @@ def row_weights_of(state_dict: Mapping[str, HasShape]) -> dict[str, str]:
     tables = {name for name in state_dict if _UPSTREAM_TABLE.fullmatch(name)}
     if weights and (odd := sorted(weights.keys() ^ tables)):
         raise CheckpointError(
-            f"{odd[0]} has no weights of its rows, and other tables have them: the checkpoint is incomplete."
+            f"{odd[0]} has no row weights, but other tables do: the checkpoint is incomplete."
             if odd[0] in tables
-            else f"{weights[odd[0]]!r} belongs to no table: the checkpoint is incomplete."
+            else f"{weights[odd[0]]!r} does not belong to any table: the checkpoint is incomplete."
         )
     return weights
 
 
 def own_row_weights_of(state_dict: Mapping[str, Any]) -> dict[str, str]:
-    """Map our name of each table in a state dict to that of the weights of its rows; empty where there are none."""
+    """Map our name of each table in a state dict to the name of its row weights; empty if there are none."""
     tables = (match for match in map(_OUR_TABLE.fullmatch, state_dict) if match)
     names = {match[0]: WEIGHT_KEY.format(match[1]) for match in tables}
     return {table: weights for table, weights in names.items() if weights in state_dict}
@@ -191,7 +191,7 @@ def architecture_of(
                 self_interaction=itself,
             )
         except ConfigurationError as error:
-            raise CheckpointError(f"The shapes in the checkpoint are not those of a DLRM: {error}") from error
+            raise CheckpointError(f"The shapes in the checkpoint do not form a DLRM: {error}") from error
         if candidate.interaction_width == top[0]:
             fitting.append(candidate)
     if not fitting:
@@ -202,7 +202,7 @@ def architecture_of(
     if len(fitting) > 1:
         kinds = " or ".join(f"{shape.interaction} with self_interaction={shape.self_interaction}" for shape in fitting)
         raise CheckpointError(
-            f"top_l.0.weight takes {top[0]} inputs, which fits {kinds}. State the interaction and self_interaction."
+            f"top_l.0.weight takes {top[0]} inputs, which fits {kinds}. State interaction and self_interaction."
         )
     return fitting[0]
 
@@ -215,8 +215,8 @@ def _tables(shapes: Mapping[str, tuple[int, ...]]) -> list[tuple[int, int]]:
         shape = _shape(shapes, f"embedding_bags.tables.{table}.weight", 2)
         if tables and shape[1] != tables[0][1]:
             raise CheckpointError(
-                f"emb_l.{table}.weight has dimension {shape[1]}, but emb_l.0.weight {tables[0][1]}. Tables of mixed "
-                "dimensions are not supported."
+                f"emb_l.{table}.weight has dimension {shape[1]}, but emb_l.0.weight has {tables[0][1]}. Tables of "
+                "mixed dimensions are not supported."
             )
         tables.append((shape[0], shape[1]))
     return tables
@@ -233,7 +233,9 @@ def _widths(shapes: Mapping[str, tuple[int, ...]], mlp: str) -> tuple[int, ...]:
         if bias != outputs:
             raise CheckpointError(f"{name}.bias has {bias} values, but {name}.weight has {outputs} outputs.")
         if widths and inputs != widths[-1]:
-            raise CheckpointError(f"{name}.weight takes {inputs} inputs, but the layer before it gives {widths[-1]}.")
+            raise CheckpointError(
+                f"{name}.weight takes {inputs} inputs, but the layer before it has {widths[-1]} outputs."
+            )
         widths += [outputs] if widths else [inputs, outputs]
     biases = sum(name.startswith(f"{mlp}.") and name.endswith(".bias") for name in shapes)
     if biases > count:

@@ -25,7 +25,7 @@ from typing import Any
 from dlrm_pl.errors import CheckpointError
 
 TABLE_NAME = "t_cat_{}"
-"""Name of a table in the programs of facebookresearch/dlrm and MLPerf, with its number left open."""
+"""Name of a table in the programs of facebookresearch/dlrm and MLPerf, with a placeholder for its number."""
 
 _NUMBER = r"(?:0|[1-9]\d*)"
 _TABLES = "sparse_arch.embedding_bag_collection.embedding_bags"
@@ -48,7 +48,7 @@ _ARCHES = {"sparse_arch", "dense_arch", "inter_arch", "over_arch"}
 
 # Names that other models write.
 _OTHER_MODELS = (
-    (re.compile(r"inter_arch\.interaction_branch"), "DLRM_Projection, whose interaction has MLPs of its own"),
+    (re.compile(r"inter_arch\.interaction_branch"), "DLRM_Projection, whose interaction has its own MLPs"),
     (re.compile(r"inter_arch\.crossnet\.kernels\."), "a cross network of full rank (CrossNet)"),
     (re.compile(r"inter_arch\.crossnet\.(U_kernels|C_kernels|gates)"), "a mixture of cross networks"),
     (re.compile(rf"{re.escape(_TABLES)}\.[^.]+\.weight_[qr]$"), "quotient-remainder tables"),
@@ -68,7 +68,7 @@ def is_torchrec_checkpoint(contents: Mapping[Any, Any]) -> bool:
 
 
 def state_of(contents: Mapping[Any, Any]) -> Mapping[Any, Any]:
-    """Return the state dict in a file's contents, which may be those, or an entry of them."""
+    """Return the state dict in a file's contents, which is those contents or an entry of them."""
     inner = [value for value in contents.values() if isinstance(value, Mapping) and any(map(is_torchrec_name, value))]
     models = [state for state in inner if any(_is_known(str(name)) for name in state)]
     if any(map(is_torchrec_name, contents)) or not models:
@@ -77,7 +77,7 @@ def state_of(contents: Mapping[Any, Any]) -> Mapping[Any, Any]:
 
 
 def split_wrappers(name: str) -> tuple[str, str] | None:
-    """Split a name into what is in front of TorchRec's model, and the name in it; None where it has no such part.
+    """Split a name into the prefix before TorchRec's model and the name in the model; None if it has no such part.
 
     Example:
         >>> from dlrm_pl.model.torchrec_names import split_wrappers
@@ -93,7 +93,7 @@ def split_wrappers(name: str) -> tuple[str, str] | None:
 
 
 def select_model(names: Iterable[str]) -> dict[str, str]:
-    """Map the names in a model, without wrappers, to those in the file; leaves out the state of an optimizer.
+    """Map the names in a model, without wrappers, to those in the file, leaving out the state of an optimizer.
 
     Args:
         names: all names of a file.
@@ -125,7 +125,7 @@ def select_model(names: Iterable[str]) -> dict[str, str]:
 
 
 def table_order(tables: Sequence[str]) -> tuple[list[str], bool]:
-    """Order tables by the number at the end of their names where all have one; else keep the order.
+    """Order tables by the number at the end of their names if all have one; otherwise keep the order.
 
     Args:
         tables: names of the tables, in the order of the file.
@@ -141,13 +141,13 @@ def table_order(tables: Sequence[str]) -> tuple[list[str], bool]:
 
 
 def table_of(name: str) -> str | None:
-    """Return the name of the table whose weight this is; None if it is another parameter."""
+    """Return the name of the table whose weight a parameter is; None if it is another parameter."""
     match = _TABLE.fullmatch(name)
     return match[1] if match else None
 
 
 def top_layers(names: Iterable[str]) -> int:
-    """Count the layers of the top MLP, of which the last one has a name of its own."""
+    """Count the layers of the top MLP, whose last layer has a name of its own."""
     return 2 + max((int(match[1]) for match in map(_TOP.fullmatch, names) if match), default=-1)
 
 
@@ -203,7 +203,7 @@ def to_torchrec_name(name: str, tables: Sequence[str], layers: int) -> str:
 
 
 def pair_order(num_tables: int) -> list[int]:
-    """Return where TorchRec has each of our dot products, in the same row of products.
+    """Return the position of each of our dot products in TorchRec's order.
 
     TorchRec takes the pairs of vectors in the order (0, 1), (0, 2), ..., (1, 2), ...; upstream and this package in the
     order (1, 0), (2, 0), (2, 1), ...

@@ -1,4 +1,4 @@
-"""Embedding tables whose rows have a trained weight each, as upstream's (facebookresearch/dlrm) weighted pooling."""
+"""Embedding tables with a trained weight for each row, like upstream's (facebookresearch/dlrm) weighted pooling."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dlrm_pl.model.embeddings import EmbeddingBags, split_bags
 from dlrm_pl.model.parameter_names import WEIGHT_KEY
 
 WeightedPooling = Literal["none", "fixed", "learned"]
-"""``none`` and ``fixed``: all rows weigh 1. ``learned``: each row has a weight, which is trained from 1 on."""
+"""``none`` and ``fixed``: all rows have weight 1. ``learned``: each row has a trained weight, which starts at 1."""
 
 _BLOCK_BYTES = 8 << 20
 
@@ -41,7 +41,7 @@ class WeightedBags(EmbeddingBags):
             self.row_weights.append(nn.Embedding(len(ones), 1, sparse=True, _weight=ones))
 
     def weights(self) -> list[Tensor]:
-        """Return the products of the tables and their weights: copies."""
+        """Return the products of the tables and their row weights, as copies."""
         pairs = zip(self._modules_of_tables(), self._modules_of_weights(), strict=True)
         return [(table.weight * weight.weight).detach() for table, weight in pairs]
 
@@ -56,7 +56,7 @@ class WeightedBags(EmbeddingBags):
         count = len(self.tables)
         if offsets is None:
             if indices.dim() != 2 or indices.shape[0] != count:
-                raise ShapeError(f"{count} tables need indices [T, B], got {list(indices.shape)}.")
+                raise ShapeError(f"{count} tables need indices of shape [T, B], got {list(indices.shape)}.")
             return torch.stack([self.rows(rows, table) for table, rows in enumerate(indices)], dim=1)
         pooled = [
             F.embedding_bag(
@@ -70,7 +70,7 @@ class WeightedBags(EmbeddingBags):
 
     @torch.no_grad()
     def fold(self) -> EmbeddingBags:
-        """Multiply the rows by their weights in place, which become 1, and return the tables without weights.
+        """Multiply the rows in place by their weights, which become 1, and return the tables without weights.
 
         Pages of a memory-mapped file that are multiplied take memory; the file does not change.
         """
@@ -91,7 +91,7 @@ class WeightedBags(EmbeddingBags):
 
 
 def without_row_weights(model: DLRM) -> DLRM:
-    """Return a model of the same weights with plain tables; the model itself if it has those.
+    """Return a model with the same weights and plain tables; the model itself if its tables are plain.
 
     Row weights are multiplied into the tables in place, see ``WeightedBags.fold``.
 
@@ -114,7 +114,7 @@ def without_row_weights(model: DLRM) -> DLRM:
 
 
 def fit_row_weights(checkpoint: Mapping[str, Any], bags: nn.Module) -> None:
-    """Check that a module's checkpoint has row weights where its tables have them.
+    """Check that a checkpoint has row weights if the module's tables have them.
 
     An imported checkpoint has none, since an import multiplies them into the tables; it is given weights of 1.
 

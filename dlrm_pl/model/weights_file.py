@@ -1,4 +1,4 @@
-"""The file that the weights of a model are memory-mapped from."""
+"""File that the weights of a model are memory-mapped from."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class WeightsFile:
 
     @cached_property
     def watch(self) -> Watch:
-        """Watch over the file, which must not be changed in place: pages that were not written to show the change."""
+        """Watch the file, which must not be changed in place: pages that were not written to would show the change."""
         return Watch({id(file): file for tensor in self.tensors.values() for file in tensor.files}.values())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> WeightsFile:

@@ -1,4 +1,4 @@
-"""Web pages that a command writes: one file each, which needs no network and runs no script.
+"""Web pages that commands write: one file each, which needs no network and runs no script.
 
 A page of another folder is made like this:
 

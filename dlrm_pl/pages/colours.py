@@ -19,7 +19,8 @@ LIGHT = {
     "fifth": "#a33a6b",
     "sixth": "#6d7781",
 }
-"""On white. Text has a contrast of at least 4.5 with ``paper``, and lines of 3; ``grid`` and ``soft`` are neither."""
+"""Colours on white. Text has a contrast of at least 4.5 with ``paper``, and lines have 3; ``grid`` and ``soft`` are
+used for neither."""
 
 DARK = {
     "paper": "#14171a",
@@ -38,7 +39,7 @@ DARK = {
     "fifth": "#ee8bb5",
     "sixth": "#a3adb8",
 }
-"""On nearly black, with the same names and contrasts."""
+"""Colours on near-black, with the same names and contrasts."""
 
 SERIES = ("first", "second", "third", "fourth", "fifth", "sixth")
 """Colours of the lines and bars of a chart whose series have no colour of their own."""

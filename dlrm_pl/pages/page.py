@@ -1,4 +1,4 @@
-"""A page from its template: the environment with the shared parts, and the filters."""
+"""Render a page from its template: the environment with the shared parts, and the filters."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def render_page(package: str, template: str, *, terms: Terms, **values: Any) -> 
 
 
 def environment(package: str) -> Environment:
-    """Make the environment of a package's templates, with those of this folder; a value that is missing is an error."""
+    """Make the environment for a package's templates and those in this folder; a missing value is an error."""
     made = Environment(
         loader=ChoiceLoader([PackageLoader(package), PackageLoader("dlrm_pl.pages")]),
         autoescape=True,
@@ -51,7 +51,7 @@ def environment(package: str) -> Environment:
 
 
 def sentence(text: str) -> str:
-    """Give a text a capital and a full stop.
+    """Make a text begin with a capital and end with a full stop.
 
     Example:
         >>> sentence("the drop is small")

@@ -1,4 +1,4 @@
-"""A table of a page, as its template reads it."""
+"""A table on a page, in the form that its template reads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Cell = str | int | Term
 
 _NUMBER = re.compile(r"[+-]?\d[\d,]*(\.\d+)?(e[+-]?\d+)?x?(?!\w)")
 _MOST_UNWRAPPED = 30
-"""Characters of a cell above which it may wrap."""
+"""Number of characters above which a cell may wrap."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Table:
 
     @property
     def has_headings(self) -> bool:
-        """Whether a column has a heading."""
+        """Whether any column has a heading."""
         return any(map(str, self.columns))
 
     @cached_property
@@ -53,12 +53,12 @@ class Table:
         return ["", *("number" if not self.of_facts and _are_numbers(cells) else "" for cells in columns)]
 
     def cell_kinds(self, row: Sequence[Cell]) -> list[str]:
-        """CSS class of each cell of a row: that of its column, long texts may wrap, and a plain "no" stands out."""
+        """Return the CSS class of each cell of a row: its column's; long texts may wrap; a plain "no" stands out."""
         return [_kind(str(cell)) or column for cell, column in zip(row, self.column_kinds, strict=True)]
 
 
 def fact_name(name: str) -> str:
-    """Return the name of a fact of a machine in words; that of this program stays.
+    """Return the name of a fact about a machine in words; this program's name is kept.
 
     Example:
         >>> fact_name("torch_cpu_capability"), fact_name("dlrm_pl")
@@ -68,7 +68,7 @@ def fact_name(name: str) -> str:
 
 
 def explanation(cell: Cell) -> str:
-    """Return the explanation of a row's name, if it is a term, which its numbers show on hover as well."""
+    """Return the explanation of a row's name if it is a term; its numbers show it on hover as well."""
     return cell.words if isinstance(cell, Term) else ""
 
 

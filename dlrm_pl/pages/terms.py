@@ -1,4 +1,4 @@
-"""Words of a page with their explanations, shown on hover, by the keyboard and at its end."""
+"""Terms of a page with their explanations, shown on hover, by keyboard and at the end of the page."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Term:
 
 
 class Terms:
-    """The terms of a page, which remembers those that were asked for so that the page can list them.
+    """Terms of a page; remembers those that were used, so that the page can list them.
 
     Args:
         explanations: explanation by name.
@@ -66,12 +66,12 @@ class Terms:
         return self._used[name]
 
     def named(self, name: str, text: str) -> Term:
-        """Return a term as another text, such as one with a unit or in the plural."""
+        """Return a term under another text, for example with a unit or in the plural."""
         term = self[name]
         return Term(text, term.words, term.place)
 
     def all(self, *names: str) -> Iterator[Term | str]:
-        """Return terms for the headings of a table; names that have no explanation, such as "", stay texts."""
+        """Return terms for the headings of a table; names without an explanation, such as "", stay texts."""
         for name in names:
             yield self[name] if name in self._explanations else name
 
@@ -93,12 +93,12 @@ class Terms:
 
     @property
     def used(self) -> list[Term]:
-        """The terms that were asked for, by name."""
+        """Terms that were used, by name."""
         return sorted(self._used.values(), key=lambda term: term.name.lower())
 
 
 def place_of(name: str) -> str:
-    """Return a name as a part of an id: small letters, digits and hyphens.
+    """Return a name as part of an HTML id: lower-case letters, digits and hyphens.
 
     Example:
         >>> place_of("AUROC drop (relative)")

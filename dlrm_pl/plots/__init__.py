@@ -1,1 +1,1 @@
-"""`inspect --plot`: a dataset, an artifact or a checkpoint as a page or a picture, both of the same figures."""
+"""`inspect --plot`: a dataset, an artifact or a checkpoint as a page or a picture, with the same figures."""

@@ -1,4 +1,4 @@
-"""An artifact as a page: what it is made of. Its own report.html has the search and the certificate."""
+"""An artifact as a page: its contents. The search and the certificate are in its own report.html."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from dlrm_pl.runtime.tables import row_bytes
 _EXPLAINED = {
     "fp32 bytes": "Bytes of the part in the float model that was quantized: 4 for each number.",
     "artifact bytes": "Bytes of the part in the artifact, with the scales of its rows.",
-    "dtype": "Numeric format that the weights are stored in, and the op computes in.",
+    "dtype": "Number format in which the weights are stored and the op computes.",
     "drop": "How much worse the model scores when this op alone is quantized; negative where it scores better.",
-    "standard error": "Standard error of the drop; the whisker reaches 1.96 of it to each side.",
+    "standard error": "Standard error of the drop; the whiskers extend 1.96 standard errors to each side.",
     "model": "Checksum of the shape and weights of the float model that was quantized.",
-    "dataset": "Fingerprint of the dictionaries: ids mean the same values where it is equal.",
+    "dataset": "Fingerprint of the dictionaries: where it is equal, ids stand for the same values.",
 }
 
 
@@ -69,7 +69,7 @@ def artifact_portrait(description: Description) -> Portrait:
         (terms["dataset"], manifest.dataset_fingerprint or "unknown"),
         ("certified on", f"{manifest.machine['processor']}, torch {manifest.machine['torch']}"),
         ("certified", certificate.created),
-        ("search and certificate", f"{REPORT_NAME} in the folder has them"),
+        ("search and certificate", f"see {REPORT_NAME} in the folder"),
     ]
     sections.append(Section("Facts", tables=[Table("", ("", ""), facts)]))
     title = f"Artifact {description.path.absolute().name}"
@@ -77,7 +77,7 @@ def artifact_portrait(description: Description) -> Portrait:
 
 
 def parts_of(manifest: Manifest) -> list[Part]:
-    """Return the layers as one part, and each table, with their bytes before and after."""
+    """Return all layers as one part, and each table, with their bytes before and after quantization."""
     architecture = Architecture.from_dict(manifest.architecture)
     columns = stated_columns(manifest.columns, architecture, "manifest.json")
     dim = architecture.embedding_dim
@@ -92,7 +92,7 @@ def parts_of(manifest: Manifest) -> list[Part]:
 
 
 def _bytes(parts: list[Part], terms: Terms) -> Section:
-    caption = "Bytes of the layers together, and of each table, from zero."
+    caption = "Bytes of all layers together, and of each table, from zero."
     if len(parts) > MOST_NAMED:
         caption += f" The {MOST_NAMED} largest are named."
     headings = ("part", terms["dtype"], terms["fp32 bytes"], terms["artifact bytes"], "share")
@@ -127,7 +127,7 @@ def _sensitivities(description: Description, ops: dict[str, str], terms: Terms) 
     if figure is None:
         yield Section("Sensitivities", words=words)
         return
-    caption = "Bars to the right are drops, bars to the left gains; whiskers are 95 % intervals, where they are known."
+    caption = "Bars to the right are drops, bars to the left gains; whiskers are 95 % intervals, where known."
     headings = ("op", terms["dtype"], terms["drop"], terms["standard error"])
     table = Table("", headings, [_row(drop) for drop in measured.drops])
     yield Section("Sensitivities", words=words, figures=[Drawn(figure, caption)], folded={"All measurements": table})

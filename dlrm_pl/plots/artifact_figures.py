@@ -1,4 +1,4 @@
-"""The figures of an artifact, each an ``<svg>`` element."""
+"""Figures of an artifact, each an ``<svg>`` element."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dlrm_pl.pages.figures.named_bars import Bar, NamedBars, named_bars
 from dlrm_pl.pages.figures.scale import Scale
 
 MOST_NAMED = 48
-"""Tables or ops that a figure names at most; the tables of the page have all of them."""
+"""Maximum number of tables or ops that a figure names; the page's tables list all of them."""
 
 _BOX, _LEFT = 14.0, 96.0
 
@@ -36,7 +36,7 @@ class Part(NamedTuple):
 
 
 def bytes_figure(parts: Sequence[Part]) -> str:
-    """Draw the bytes of each part before and after, from zero on a linear axis; of very many the largest."""
+    """Draw the bytes of each part before and after, from zero on a linear axis; if there are many, only the largest."""
     order = sorted(range(len(parts)), key=lambda at: -parts[at].fp32_bytes)
     shown, others = [parts[at] for at in sorted(order[:MOST_NAMED])], [parts[at] for at in order[MOST_NAMED:]]
     if others:
@@ -61,7 +61,7 @@ def bytes_figure(parts: Sequence[Part]) -> str:
 
 
 def dtypes_figure(ops: Mapping[str, str]) -> str:
-    """Draw each op as a box in the colour of its dtype; the ops of a part side by side.
+    """Draw each op as a box in the colour of its dtype, with the ops of a part side by side.
 
     Args:
         ops: dtype of each op, by names like ``bottom_mlp.0`` and ``tables.3``.
@@ -88,7 +88,7 @@ def dtypes_figure(ops: Mapping[str, str]) -> str:
 
 
 def sensitivities_figure(drops: Sequence[Sensitivity], ops: Mapping[str, str]) -> str | None:
-    """Draw the drop of each op as a bar, with its 95 % interval where that is known; None if there is none.
+    """Draw the drop of each op as a bar, with its 95 % interval if known; None if there is none.
 
     For an op that was measured in several dtypes, it shows the dtype that the artifact has; of very many ops those with
     the largest drops.

@@ -1,4 +1,4 @@
-"""A checkpoint as a page: the curves of its training, and its tables."""
+"""A checkpoint as a page: its training curves and its tables."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from dlrm_pl.pages.terms import Term, Terms
 from dlrm_pl.plots.parts import Drawn, Portrait, Section
 
 _EXPLAINED = {
-    "optimizer step": "One update of the weights, after one batch or after as many as are accumulated.",
-    "loss": "Mean loss of the training's batches since the point before, and log loss of all rows of val.",
+    "optimizer step": "One update of the weights, after each batch or after several accumulated batches.",
+    "loss": "Mean training loss of the batches since the previous point, and log loss of all val rows.",
     "AUROC": "Probability that a clicked row of val is scored above a row without a click.",
-    "samples/s": "Rows that were trained in a second by all processes, without the time of validations.",
+    "samples/s": "Rows trained on per second by all processes, not counting the time of validations.",
 }
 
 
 def checkpoint_portrait(description: Description) -> Portrait:
-    """Describe the training that a checkpoint was saved by.
+    """Describe the run that a checkpoint was saved by.
 
     Args:
         description: what ``inspect`` has found, and checked.
@@ -35,12 +35,12 @@ def checkpoint_portrait(description: Description) -> Portrait:
     record = TrainingRecord.of_checkpoint(checkpoint, str(path))
     if record is None:
         raise ConfigurationError(
-            f"{path}: has no curves to draw: it was imported, or saved without TrainingCurves, as by earlier versions. "
-            "`fit` records them; without --plot, inspect shows what the checkpoint holds."
+            f"{path}: has no curves to draw: it was imported, or saved without TrainingCurves, as by earlier "
+            "versions. `fit` records them; without --plot, inspect shows what the checkpoint holds."
         )
     drawn = [Drawn(svg, "") for svg in training_figures(record)]
     words: list[str | Term] = ["Over each ", terms["optimizer step"], ": ", terms["loss"], ", ", terms["AUROC"]]
-    words += [" on val, learning rate and ", terms["samples/s"], "; what was recorded of them."]
+    words += [" on val, learning rate and ", terms["samples/s"], ", as far as they were recorded."]
     training = Section("Training", words=[words], figures=drawn)
     tables, columns = description.data["tables"], CheckpointContract.read(checkpoint).columns
     names = [f"table {index}" for index in range(len(tables))]

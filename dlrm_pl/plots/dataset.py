@@ -24,31 +24,33 @@ from dlrm_pl.plots.dataset_figures import (
 from dlrm_pl.plots.parts import Drawn, Portrait, Section
 
 _EXPLAINED = {
-    "rows": "Impressions: one row for each time that something was shown. Of a day, the rows that were kept when rows "
-    "without a click were dropped (subsample_rate).",
-    "click rate": "Clicks divided by rows. A day that differs much from the others often has "
-    "labels that belong to other rows, or is not complete.",
-    "table rows": "Rows of the embedding table of a column: as many as there are ids.",
-    "fp32 bytes": "Bytes of the table in 32-bit floats with 16 numbers in a row; other dimensions are in proportion.",
-    "ids in the sample": "Ids of the column in the sampled rows, of which missing values have one too; of lists each "
-    "element counts.",
-    "different ids": "How many different ids are among them. The table may have many more, which are rare.",
-    "the most frequent": "Share of the ids in the sample that are the most frequent one of the column.",
+    "rows": "Impressions: one row for each time that something was shown. For a day, the rows that were kept when "
+    "rows without a click were dropped (subsample_rate).",
+    "click rate": "Clicks divided by rows. A day that differs greatly from the others often has labels that belong to "
+    "other rows, or is incomplete.",
+    "table rows": "Number of rows in a column's embedding table: one for each id.",
+    "fp32 bytes": "Bytes of the table in 32-bit floats with 16 values per row; proportional to the dimension.",
+    "ids in the sample": "Number of ids of the column in the sampled rows. Missing values have an id too; in lists, "
+    "each element counts.",
+    "different ids": "Number of different ids among them. The table may have many more, which are rare.",
+    "the most frequent": "Share of the ids in the sample that are the column's most frequent id.",
     "mean length": "Mean number of elements of the column's lists in the sampled rows.",
     "empty lists": "Share of the sampled rows whose list has no element.",
-    "missing": "Share of all rows that were read, in which the log has no value for the column.",
-    "share of rows": "Share of the rows that have this value; rows without a value are among the rows. Of a "
-    "categorical column the rows, or the elements of lists, are those that its dictionary was made of.",
+    "missing": "Share of all rows read in which the log has no value for the column.",
+    "share of rows": "Share of the rows that have this value; rows without a value count as rows. For a categorical "
+    "column, the rows, or the elements of lists, are those that its dictionary was made from.",
     "rows read": "Rows of the logs that were read, before any were dropped.",
-    "rejected": "Rows that could not be read, by the kind of their fault; rejected.tsv has them.",
-    "unseen values": "Values that the dictionaries do not have; they share an id.",
-    "cut lists": "Lists that were longer than their column allows, and were cut.",
-    "fingerprint": "Checksum of the dictionaries. Where it is equal, the same ids mean the same values: models and "
-    "artifacts belong to one fingerprint.",
-    "best possible AUROC": "AUROC of the true click probabilities, which are known of synthetic data alone; no model "
+    "rejected": "Rows that could not be read, by kind of error; they are in rejected.tsv.",
+    "unseen values": "Values that are not in the dictionaries; they share an id.",
+    "cut lists": "Lists that were longer than their column allows, and were truncated.",
+    "fingerprint": "Checksum of the dictionaries. Where it is equal, the same ids stand for the same values: each "
+    "model and artifact belongs to one fingerprint.",
+    "best possible AUROC": "AUROC of the true click probabilities, which are known only for synthetic data; no model "
     "can be expected to exceed it.",
 }
-_CAPTION_OF_SKEW = "The strongest colour is the most frequent id; fainter ones are the 10, 100 and 1,000 most frequent."
+_CAPTION_OF_SKEW = (
+    "The strongest colour is the most frequent id; fainter colours are the 10, 100 and 1,000 most frequent."
+)
 _OF_A_ROW = 16
 
 
@@ -78,7 +80,7 @@ def _labels(found: Survey, terms: Terms) -> Iterator[Section]:
     counted = (
         "All rows were counted."
         if all(rate.sampled is None for rate in found.rates)
-        else ("Bars are of a sample of rows, whiskers their 95 % intervals.")
+        else ("Bars show a sample of rows, whiskers their 95 % intervals.")
     )
     what = "each day" if by_day else "each split"
     figure = Drawn(label_rate_figure(found.rates), f"Click rate of {what}. {counted}")
@@ -91,7 +93,7 @@ def _rates(rates: Sequence[LabelRate], what: str, terms: Terms, best: object) ->
     ceilings = dict(best) if isinstance(best, dict) else {}
     sampled = any(rate.sampled for rate in rates)
     columns: list[str | Term] = [what, terms["rows"], terms["click rate"]]
-    columns += ["rows looked at"] if sampled else []
+    columns += ["rows examined"] if sampled else []
     columns += [terms["best possible AUROC"]] if ceilings else []
     rows = []
     for rate in rates:
@@ -104,7 +106,9 @@ def _rates(rates: Sequence[LabelRate], what: str, terms: Terms, best: object) ->
 
 def _tables(found: Survey, terms: Terms) -> Iterator[Section]:
     if found.table_sizes is None:
-        words = "Nothing states how many rows the tables have: data.table_sizes does, when a model is trained."
+        words = (
+            "The dataset does not state how many rows the tables have; data.table_sizes does, when a model is trained."
+        )
         yield Section("Table sizes", words=[[words]])
         return
     names, sizes = [column.name for column in found.columns.sparse], found.table_sizes
@@ -123,13 +127,16 @@ def _tables(found: Survey, terms: Terms) -> Iterator[Section]:
 
 def _skew(found: Survey, terms: Terms) -> Section:
     whole = found.sampled == next(split.rows for split in found.splits if split.name == found.sampled_split)
-    sample = "all rows" if whole else f"a sample of {found.sampled:,} rows from all over the file, the same each time,"
-    words: list[str | Term] = [f"From {sample} of {found.sampled_split}: which share of a column's ids are its "]
-    words += [terms["the most frequent"], ", and among the 10, 100 and 1,000 most frequent. "]
-    words += ["Training and serving look up few rows again and again where this is high. "]
-    words += ["A missing value is stored as an id too, which is counted like any other; an empty list has no id."]
+    split = found.sampled_split
+    sample = f"a sample of {found.sampled:,} rows from throughout {split} (the same each time)"
+    if whole:
+        sample = f"all rows of {split}"
+    words: list[str | Term] = [f"From {sample}: the share of a column's ids that are "]
+    words += [terms["the most frequent"], ", and that are among the 10, 100 and 1,000 most frequent. "]
+    words += ["Where this is high, training and serving look up a few rows over and over. "]
+    words += ["A missing value is stored as an id too, and counted like any other; an empty list has no id."]
     if len(found.skew) > MOST_NAMED:
-        words += [f" The {MOST_NAMED} columns with the most frequent ids are drawn."]
+        words += [f" The {MOST_NAMED} columns with the most frequent ids are shown."]
     lists = any(skew.mean_length is not None for skew in found.skew)
     headings: list[str | Term] = ["column", terms["ids in the sample"], terms["different ids"]]
     headings += [terms["the most frequent"], *(f"{top:,} most frequent" for top in TOP[1:])]
@@ -146,7 +153,7 @@ def _skew(found: Survey, terms: Terms) -> Section:
 
 def _missing(found: Survey, terms: Terms) -> Section:
     if found.missing is None:
-        return Section("Missing values", words=[[f"Not known: {found.why_not_missing}."]])
+        return Section("Missing values", words=[[f"Unknown: {found.why_not_missing}."]])
     missing = list(found.missing.items())
     drawing = missing_figure(missing)
     if drawing is None:
@@ -154,7 +161,7 @@ def _missing(found: Survey, terms: Terms) -> Section:
     some = sum(1 for _, rate in missing if rate)
     caption = f"{some} of {len(missing)} columns have missing values; all rows were counted when the logs were read."
     if some > MOST_NAMED:
-        caption += f" The {MOST_NAMED} with the most are drawn."
+        caption += f" The {MOST_NAMED} columns with the most are shown."
     rows = [(name, f"{rate:.4%}") for name, rate in missing]
     table = Table("", ("column", terms["missing"]), rows)
     return Section("Missing values", figures=[Drawn(drawing, caption)], folded={"Missing values of all columns": table})
@@ -166,7 +173,7 @@ def _values(found: Survey, terms: Terms) -> Iterator[Section]:
     if shares or uncounted:
         headings: list[str | Term] = ["column", "value", terms["share of rows"]]
         rows = [(entry["column"], printable(entry["value"]), f"{entry['share']:.2%}") for entry in shares]
-        words = "The most frequent value of the columns in which one value is most frequent."
+        words = "The columns in which a single value is most frequent, with that value."
         if uncounted:
             words += f" Values were {uncounted}."
         yield Section("Most frequent values", words=[[words]], tables=[Table("", headings, rows)] if rows else [])

@@ -1,4 +1,4 @@
-"""The figures of a dataset, each an ``<svg>`` element."""
+"""Figures of a dataset, each an ``<svg>`` element."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from dlrm_pl.pages.figures.named_bars import Bar, NamedBars, named_bars
 from dlrm_pl.pages.figures.scale import Scale, percent, round_step, short
 
 MOST_NAMED = 48
-"""Columns or tables that a figure names at most; the tables of the page have all of them."""
+"""Maximum number of columns or tables that a figure names; the page's tables list all of them."""
 
 _MOST_BARS = 62
-"""Days that are drawn as bars; more are a line."""
+"""Maximum number of days that are drawn as bars; more are drawn as a line."""
 
 _OPACITIES = (1.0, 0.68, 0.42, 0.2)
 
 
 def label_rate_figure(rates: Sequence[LabelRate]) -> str:
-    """Draw the share of clicks of each part: bars of days from zero, a line of very many, named bars of splits."""
+    """Draw the click rate of each part: days as bars from zero, or a line if they are many; splits as named bars."""
     values = [rate.rate for rate in rates]
-    words = f"Click rate by part, from {min(values):.4%} to {max(values):.4%}, of {len(rates)} parts."
+    words = f"Click rate by part, from {min(values):.4%} to {max(values):.4%}, for {len(rates)} parts."
     ends = [end for rate in rates for end in (interval(rate) or (rate.rate,))]
     scale = Scale.linear(ends, zero=True, room=0.08, form=percent)
     if not rates[0].name.startswith("day "):
@@ -47,12 +47,12 @@ def label_rate_figure(rates: Sequence[LabelRate]) -> str:
 
 
 def interval(rate: LabelRate) -> tuple[float, float] | None:
-    """Return the 95 % interval of a rate that comes from a sample; None where all rows were counted."""
+    """Return the 95 % interval of a rate from a sample; None if all rows were counted."""
     return None if rate.sampled is None else share_interval(rate.rate, rate.sampled)
 
 
 def table_sizes_figure(names: Sequence[str], sizes: Sequence[int]) -> str:
-    """Draw the rows of each table as a bar from zero; of very many tables the largest."""
+    """Draw the rows of each table as a bar from zero; if there are many tables, only the largest."""
     order = sorted(range(len(sizes)), key=lambda table: -sizes[table])
     shown, others = sorted(order[:MOST_NAMED]), order[MOST_NAMED:]
     bars = [NamedBars(names[at], [Bar(sizes[at], "first")], f"{sizes[at]:,}") for at in shown]
@@ -65,7 +65,7 @@ def table_sizes_figure(names: Sequence[str], sizes: Sequence[int]) -> str:
 
 
 def skew_figure(survey: Survey) -> str:
-    """Draw for each column which share of its ids are the most frequent ones; of very many columns the most uneven."""
+    """Draw for each column the share of its most frequent ids; if there are many columns, only the most uneven."""
     legend = Legend()
     for at, (top, opacity) in enumerate(zip(TOP, _OPACITIES, strict=True)):
         name = "most frequent id" if not at else f"{top:,} most frequent"

@@ -1,4 +1,4 @@
-"""A page in parts: what `inspect --plot` makes of anything before it becomes HTML or PNG."""
+"""Parts of a page that `inspect --plot` makes of anything, before it becomes HTML or PNG."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Drawn:
 
     @property
     def markup(self) -> Markup:
-        """The element for a template; it is made by this program alone, with all texts escaped."""
+        """Element for a template, which only this program makes, with all texts escaped."""
         return Markup(self.svg)
 
 
@@ -50,7 +50,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Portrait:
-    """What is known of a dataset, an artifact or a checkpoint.
+    """Everything to be shown about a dataset, an artifact or a checkpoint.
 
     Attributes:
         title: title of the page.

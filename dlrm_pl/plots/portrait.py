@@ -1,4 +1,4 @@
-"""Which plot shows what was inspected."""
+"""Choose the plot for what was inspected."""
 
 from __future__ import annotations
 

@@ -14,13 +14,13 @@ SUFFIXES = (".html", ".png")
 
 
 def default_path(path: Path) -> Path:
-    """Return where the plot of a folder or file goes if nothing else is said: a page beside it, of the same name."""
+    """Return the default path for the plot of a folder or file: a page next to it, with the same name."""
     absolute = Path(os.path.abspath(path))
     return (path.parent if path.name not in ("", "..") else absolute.parent) / f"{absolute.name}.html"
 
 
 def check_plot_path(plot: Path, of: Path, overwrite: bool) -> None:
-    """Check before any work that a plot can be written.
+    """Check, before any work, that a plot can be written.
 
     Args:
         plot: file to write.
@@ -33,18 +33,19 @@ def check_plot_path(plot: Path, of: Path, overwrite: bool) -> None:
     """
     if plot.suffix not in SUFFIXES:
         raise ConfigurationError(
-            f"--plot {plot}: a plot is a page, FILE.html, or a picture, FILE.png; the name ends in {plot.suffix!r}."
+            f"--plot {plot}: a plot is a page (FILE.html) or a picture (FILE.png), but the name ends in "
+            f"{plot.suffix!r}."
         )
     if resolved(of).is_dir() and resolved(of) in resolved(plot).parents:
         raise ConfigurationError(
-            f"--plot {plot}: lies inside of {of}, which would then hold a file that is no part of it. Choose another "
-            "folder."
+            f"--plot {plot}: is inside {of}, which would then contain a file that does not belong to it. Choose "
+            "another folder."
         )
     check_file(plot, overwrite)
 
 
 def write_portrait(portrait: Portrait, plot: Path) -> None:
-    """Write a page with figures, tables and explanations; or its figures alone, as a picture.
+    """Write a page with figures, tables and explanations; or only its figures, as a picture.
 
     Raises:
         OutputError: the file cannot be written.

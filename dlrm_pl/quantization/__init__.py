@@ -1,4 +1,4 @@
-"""From a float DLRM to an int8 one: recipes, calibration, scoring, and the search among recipes."""
+"""From a float DLRM to an int8 one: recipes, calibration, scoring, and the search for a recipe."""
 
 import lazy_loader
 

@@ -1,18 +1,18 @@
-"""Errors that fail one recipe of a search, or one certification, but not the whole run."""
+"""Errors that fail a single recipe of a search, or a certification, but not the whole run."""
 
 from __future__ import annotations
 
 from dlrm_pl.errors import CalibrationError, DLRMError, MetricError, NonFiniteError
 
 SLIPS = (CalibrationError, MetricError, NonFiniteError, ArithmeticError)
-"""Undefined metrics, values that are not finite, and unforeseen errors of arithmetic, as a division by zero."""
+"""Undefined metrics, values that are not finite, and unforeseen arithmetic errors, such as a division by zero."""
 
 FAILURES = (DLRMError, *SLIPS)
-"""The same, and all other errors of this package and of a user's score."""
+"""The same, and all other errors raised by this package or by a user's score."""
 
 
 def describe_failure(error: BaseException) -> str:
-    """Describe an error in words; an error of arithmetic with its place, since its message alone says little."""
+    """Describe an error in words; arithmetic errors with their place, since their message alone says little."""
     if isinstance(error, DLRMError):
         return str(error)
     trace = error.__traceback__

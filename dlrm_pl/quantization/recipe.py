@@ -24,14 +24,14 @@ class RecipeStart:
     """The recipe that the search begins with, the same for all Linears and for all tables.
 
     The recipe of Intel's LPOT example is ``linears: int8, tables: fp32``; here the tables are quantized as well,
-    since they hold nearly all bytes of a DLRM.
+    because they make up nearly all of a DLRM's bytes.
 
     Attributes:
         linears: dtype of every Linear of both MLPs; a Linear with more than 65,792 inputs stays fp32 instead of int8.
         tables: dtype of every embedding table; int8 and int4 are row-wise, with a scale for each row.
         interaction: dtype of the dot products. int8: of int8 vectors, in one pass with the lookups; bf16 or fp32: of
-            floats. None: int8 where the kernels support it, that is for dot products of up to 64 int8 or int4 tables
-            of up to 32,768 values a row, else fp32. With a cross network, whose products are Linears, it is fp32.
+            floats. None: int8 if the kernels support it, that is for dot products of up to 64 int8 or int4 tables with
+            up to 32,768 values per row, otherwise fp32. With a cross network, whose products are Linears, it is fp32.
         observer: how the range of an activation is chosen: its minimum and maximum (minmax); or from a histogram, the
             range with the least squared error (histogram), the range without one value in a million at either end
             (percentile), or the range whose quantized values have the least KL divergence (kl).
@@ -65,7 +65,7 @@ class RecipeStart:
 
 @dataclass(frozen=True)
 class Recipe:
-    """One point of the search: the dtype of each op, and how ranges are observed. Hashable and serializable.
+    """A point in the search space: the dtype of each op, and how ranges are observed. Hashable and serializable.
 
     Attributes:
         bottom_mlp: dtype of each Linear of the bottom MLP.
@@ -106,7 +106,8 @@ class Recipe:
         check_fields(self)
         if len(self.cross_net) % 2:
             raise ConfigurationError(
-                f"cross_net has {len(self.cross_net)} dtypes, but a cross layer has two Linears: give those of V and W."
+                f"cross_net has {len(self.cross_net)} dtypes, but each cross layer has two Linears. Give the dtypes "
+                "of V and W."
             )
 
     @classmethod
@@ -135,14 +136,14 @@ class Recipe:
     def all_float(
         cls, architecture: Architecture, linears: LinearDtype = "fp32", tables: TableDtype = "fp32"
     ) -> Recipe:
-        """Nothing quantized: fp32, or half precision with ``linears="bf16"`` and ``tables="fp16"``."""
+        """Return an unquantized recipe: fp32, or half precision with ``linears="bf16"`` and ``tables="fp16"``."""
         half = linears == "bf16" and architecture.interaction != "dcn"  # A cross network adds to floats.
         start = RecipeStart(linears=linears, tables=tables, interaction="bf16" if half else "fp32")
         return cls.starting_from(start, architecture)
 
     @property
     def ops(self) -> dict[str, str]:
-        """Dtype by op, as they run: ``bottom_mlp.0`` ..., ``tables.0`` ..., ``interaction``, ``top_mlp.0`` ...
+        """Dtypes by op, as they run: ``bottom_mlp.0`` ..., ``tables.0`` ..., ``interaction``, ``top_mlp.0`` ...
 
         Those of a cross network, ``cross_net.0.v``, ``cross_net.0.w``, ``cross_net.1.v`` and so on, follow the
         interaction.
@@ -171,7 +172,7 @@ class Recipe:
 
     @property
     def chains(self) -> dict[str, tuple[LinearDtype, ...]]:
-        """Dtypes of the Linears that follow one another, by name: each MLP, and V and W of each cross layer."""
+        """Dtypes of consecutive Linears, by name: each MLP, and V and W of each cross layer."""
         layers = range(len(self.cross_net) // 2)
         crossed = {f"cross_net.{layer}": self.cross_net[2 * layer : 2 * layer + 2] for layer in layers}
         return {"bottom_mlp": self.bottom_mlp, **crossed, "top_mlp": self.top_mlp}
@@ -186,7 +187,7 @@ class Recipe:
             raise ConfigurationError(f"There is no op {op!r}. The ops are {', '.join(self.ops)}.")
         allowed = dtypes_of(op)
         if dtype not in allowed:
-            raise ConfigurationError(f"{op} comes in {', '.join(allowed)}, not in {dtype!r}.")
+            raise ConfigurationError(f"{op} can be {', '.join(allowed)}, not {dtype!r}.")
         part, _, index = op.partition(".")
         change: dict[str, Any] = {part: dtype}
         if index:
@@ -247,25 +248,25 @@ class Recipe:
 
 
 def dtypes_of(op: str) -> tuple[str, ...]:
-    """The dtypes that an op comes in, ``tables.0`` and ``top_mlp.4`` for example."""
+    """Return the dtypes that an op, such as ``tables.0`` or ``top_mlp.4``, can have."""
     part = op.partition(".")[0]
     return get_args({"tables": TableDtype, "interaction": InteractionDtype}.get(part, LinearDtype))
 
 
 def why_not_int8(op: str, architecture: Architecture) -> str | None:
-    """Why the kernels cannot do an op in int8; None when they can."""
+    """Return why the kernels cannot compute an op in int8; None if they can."""
     if op == "interaction":
         if architecture.interaction == "dcn":
-            return "interaction 'dcn' takes its products in the Linears cross_net.*"
+            return "interaction 'dcn' computes its products in the Linears cross_net.*"
         if architecture.interaction != "dot":
             return f"interaction {architecture.interaction!r} multiplies nothing"
         tables, dim = architecture.num_tables, architecture.embedding_dim
         if tables > MAX_TABLES or dim > MAX_DIM:
-            return f"{tables:,} tables of {dim:,} values are more than {MAX_TABLES} of {MAX_DIM:,}"
+            return f"{tables:,} tables of {dim:,} values exceed the maximum of {MAX_TABLES} tables of {MAX_DIM:,}"
     elif not op.startswith("tables."):
         inputs, _ = architecture.linear_shapes[op]
         if inputs > MAX_INPUTS:
-            return f"{inputs:,} inputs are more than {MAX_INPUTS:,}, whose sums fit into 32 bits"
+            return f"{inputs:,} inputs are more than {MAX_INPUTS:,}, the most whose sums fit into 32 bits"
     return None
 
 

@@ -1,4 +1,4 @@
-"""Size of the model of a recipe in bytes, computed without building it."""
+"""Size of a recipe's model in bytes, computed without building it."""
 
 from __future__ import annotations
 
@@ -34,5 +34,5 @@ def op_bytes(architecture: Architecture, op: str, dtype: str, granularity: str =
 
 
 def recipe_bytes(recipe: Recipe, architecture: Architecture) -> int:
-    """Return the bytes of all ops, equal to ``model_bytes`` of the model of the recipe."""
+    """Return the total bytes of all ops, equal to ``model_bytes`` of the recipe's model."""
     return sum(op_bytes(architecture, op, dtype, recipe.weight_granularity) for op, dtype in recipe.ops.items())

@@ -1,4 +1,4 @@
-"""Properties of this machine on which int8 results and speed depend."""
+"""Properties of this machine that affect int8 results and speed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _FEATURES = (
 
 @cache
 def cpu_features() -> tuple[str, ...]:
-    """Vector instructions that this processor has, as Linux reports them; empty on other systems.
+    """Return the processor's vector instructions, as Linux reports them; empty on other systems.
 
     Returns:
         Some of ``avx2``, ``avx_vnni``, ``avx512_vnni``, ``amx_int8``, ``i8mm`` and a few more.
@@ -48,7 +48,7 @@ def cpu_features() -> tuple[str, ...]:
 
 
 def describe_machine() -> dict[str, Any]:
-    """Processor, features, kernels, versions and number of threads, as a certificate states them."""
+    """Return processor, features, kernels, versions and number of threads, as stated in certificates."""
     return {
         "processor": _processor_name(),
         "features": list(cpu_features()),
@@ -63,7 +63,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def with_present_names(machine: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace the name that an earlier version had for the kernels in the machine of a certificate."""
+    """Replace an earlier version's name for the kernels in the machine of a certificate."""
     return {name: EARLIER_ISAS.get(value, value) if name == "isa" else value for name, value in machine.items()}
 
 

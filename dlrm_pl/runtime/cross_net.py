@@ -1,4 +1,4 @@
-"""The cross network of the served model: in one op where all its Linears are int8, else layer by layer."""
+"""Cross network of the served model: in one op if all its Linears are int8, otherwise layer by layer."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Int8CrossNet:
     def __init__(self, layers: Sequence[Int8Linear]) -> None:
         for index, layer in enumerate(layers):
             if (layer.output_scale is None) != bool(index % 2) or layer.relu:
-                raise ShapeError("Of an int8 cross layer, V gives bytes and W floats, without ReLU.")
+                raise ShapeError("In an int8 cross layer, V outputs bytes and W outputs floats, without ReLU.")
         inputs = layers[::2]
         self._scales = [layer.input_scale for layer in inputs]
         self._zero_points = [layer.input_zero_point for layer in inputs]
@@ -43,7 +43,7 @@ class Int8CrossNet:
     def kernel_arguments(
         self,
     ) -> tuple[list[float], list[int], list[Tensor], list[Tensor], list[Tensor], int]:
-        """Scales and zero points of inputs, packed weights, multipliers, biases and rank, as ``ops.lookup_cross``."""
+        """Return the scales, zero points, packed weights, multipliers, biases and rank for ``ops.lookup_cross``."""
         return self._scales, self._zero_points, self._weights, self._multipliers, self._biases, self._rank
 
     def __call__(
@@ -71,7 +71,7 @@ class Int8CrossNet:
 
 
 class MixedCrossNet:
-    """A cross network of int8 and float Linears, layer by layer on vectors that were looked up before.
+    """A cross network of int8 and float Linears, computed layer by layer on looked-up vectors.
 
     Args:
         layers: V and W of the first layer, then of the second, and so on.
@@ -93,7 +93,7 @@ class MixedCrossNet:
 
 
 def cross_net_of(layers: Sequence[Int8Linear | FloatLinear]) -> Int8CrossNet | MixedCrossNet | None:
-    """Return what computes the layers of a cross network, V and W of each in order; None where there are none."""
+    """Return the module for a cross network, given V and W of each layer in order; None if there are no layers."""
     if not layers:
         return None
     integers = [layer for layer in layers if isinstance(layer, Int8Linear)]

@@ -31,7 +31,7 @@ from dlrm_pl.runtime.linear import LinearChain
 Floats = npt.NDArray[np.float32]
 
 FEW_ROWS = 64
-"""Rows that ``DirectModel.few`` takes at most."""
+"""Maximum number of rows that ``DirectModel.few`` takes."""
 
 # They are computed by one thread, while no other one has Python, so a larger model gets fewer rows: those that make as
 # many products as 64 of MLPerf's first model, which has 2.4 million, and 10 of its second.
@@ -47,7 +47,7 @@ _FEWEST_ROWS = 2
 
 
 class DirectModel:
-    """Calls the kernels of a model; ``of`` says whether that is possible.
+    """Calls the kernels of a model directly; ``of`` decides whether that is possible.
 
     Args:
         model: model of int8 and bf16 layers alone; its tensors must stay where they are.
@@ -98,7 +98,7 @@ class DirectModel:
 
     @classmethod
     def of(cls, model: Int8DLRM) -> Self | None:
-        """Return the model in this form; None if a part is fp32, the top MLP reads floats, or no C++ code is here."""
+        """Return the model in this form; None if a part is fp32, the top MLP reads floats, or C++ code is missing."""
         native = kernels()
         bottom, top = model.chains
         if bottom is None or top is None or not top.reads_bytes or not isinstance(native, NativeKernels):
@@ -129,7 +129,7 @@ class DirectModel:
         return clamp_logits(self._top.run(self._native, products).view(-1), self._model.architecture.loss_threshold)
 
     def logits(self, batch: ClickBatch) -> Tensor:
-        """Return the logits of a batch, of a few rows by ``few``, which lets no other thread have Python meanwhile.
+        """Return the logits of a batch; for a few rows by ``few``, which does not release the Python lock.
 
         Raises:
             DLRMError: see the call of this object.

@@ -1,4 +1,4 @@
-"""The parts of an int8 model as its kernels take them: what is the same in every call is checked and converted once."""
+"""Parts of an int8 model as its kernels take them: everything constant is checked and converted once."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class DirectChain:
 
 
 class DirectLookups(Protocol):
-    """Lookups, and what becomes of the vectors before the top MLP reads them as bytes.
+    """Lookups, and the processing of the vectors until the top MLP reads them as bytes.
 
     Attributes:
         width: number of bytes of a row, without padding.
@@ -81,7 +81,7 @@ class DirectLookups(Protocol):
 
 
 def direct_lookups(model: Int8DLRM, top: LinearChain) -> DirectLookups | None:
-    """Return the lookups of a model whose top MLP is int8; None where the vectors do not meet in integers alone."""
+    """Return the lookups of a model whose top MLP is int8; None if the interaction is not purely in integers."""
     if model.fused_cross_net is not None:
         return _CrossNet(model, top)
     return _Interaction(model, top) if model.interaction == "int8" else None

@@ -1,4 +1,4 @@
-"""The quantized DLRM: one class that is scored, saved, verified and served."""
+"""Quantized DLRM: one class that is scored, saved, verified and served."""
 
 from __future__ import annotations
 
@@ -74,17 +74,17 @@ class Int8DLRM(nn.Module):
         super().__init__()
         if len(cross_net) != 2 * architecture.cross_layers:
             raise ShapeError(
-                f"A model of {architecture.cross_layers} cross layers needs V and W of each, got {len(cross_net)} "
-                "Linears."
+                f"A model with {architecture.cross_layers} cross layers needs V and W of each, but got "
+                f"{len(cross_net)} Linears."
             )
         if interaction != "fp32" and architecture.interaction == "dcn":
             raise ShapeError(
-                f"interaction {interaction} needs dot products, which a model with interaction='dcn' has not: choose "
-                "fp32."
+                f"interaction {interaction} needs dot products, which a model with interaction='dcn' does not have. "
+                "Choose fp32."
             )
         if interaction == "int8" and architecture.interaction != "dot":
             raise ShapeError(
-                f"interaction {architecture.interaction!r} multiplies nothing and cannot be int8: choose fp32."
+                f"interaction {architecture.interaction!r} multiplies nothing, so it cannot be int8. Choose fp32."
             )
         if interaction == "int8" and (architecture.num_tables > MAX_TABLES or architecture.embedding_dim > MAX_DIM):
             raise ShapeError(
@@ -118,7 +118,9 @@ class Int8DLRM(nn.Module):
         """
         inputs = self.architecture.bottom_mlp[0]
         if batch.dense.dim() != 2 or batch.dense.shape[1] != inputs:
-            raise ShapeError(f"The bottom MLP takes {inputs} dense features [B, N], got {list(batch.dense.shape)}.")
+            raise ShapeError(
+                f"The bottom MLP takes {inputs} dense features, shape [B, {inputs}], but got {list(batch.dense.shape)}."
+            )
         blocks = self._blocks(batch)
         parts = [self.top(self.interact(self.bottom(dense), rows, starts)) for dense, rows, starts in blocks]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
@@ -173,7 +175,7 @@ class Int8DLRM(nn.Module):
         return self.cross(interact(dense, sparse, self.architecture).float())
 
     def cross(self, vectors: Tensor) -> Tensor:
-        """Run the cross network, if there is one that was not fused with the lookups, float32 ``[B, width]``."""
+        """Run the cross network if there is one that is not fused with the lookups, float32 ``[B, width]``."""
         return vectors if not isinstance(self._cross, MixedCrossNet) else self._cross(vectors)
 
     def time_stages(self, batch: ClickBatch) -> dict[str, float]:
@@ -213,7 +215,7 @@ class Int8DLRM(nn.Module):
 
     @property
     def chains(self) -> tuple[LinearChain | None, LinearChain | None]:
-        """The bottom and the top MLP, each as one chain; None where it has fp32 layers."""
+        """Bottom and top MLP, each as one chain; None for one with fp32 layers."""
         bottom, top = (
             part[0] if len(part) == 1 and isinstance(part[0], LinearChain) else None
             for part in (self._bottom, self._top)
@@ -222,12 +224,12 @@ class Int8DLRM(nn.Module):
 
     @property
     def fused_cross_net(self) -> Int8CrossNet | None:
-        """The cross network that one op computes with the lookups; None where there is none."""
+        """Cross network that one op computes together with the lookups; None if there is none."""
         return self._cross if isinstance(self._cross, Int8CrossNet) else None
 
     @property
     def layers(self) -> dict[str, Int8Linear | FloatLinear]:
-        """Linears by the name of their op, see ``Architecture.linear_shapes``."""
+        """Linears by the names of their ops, see ``Architecture.linear_shapes``."""
         layers = (*self.bottom_mlp, *self.cross_net, *self.top_mlp)
         return {
             op: cast(Int8Linear | FloatLinear, layer)
@@ -236,7 +238,7 @@ class Int8DLRM(nn.Module):
 
     @property
     def op_dtypes(self) -> dict[str, str]:
-        """Dtype of every Linear and table and of the interaction, read from the model itself and not from a recipe."""
+        """Dtype of every Linear and table and of the interaction, read from the model itself, not from a recipe."""
         linears = {
             name: "int8" if isinstance(layer, Int8Linear) else layer.dtype for name, layer in self.layers.items()
         }
@@ -245,12 +247,12 @@ class Int8DLRM(nn.Module):
 
     @property
     def table_bytes(self) -> int:
-        """Bytes of all packed tables."""
+        """Size of all packed tables in bytes."""
         return sum(_bytes(buffer) for buffer in self.tables.buffers())
 
     @property
     def model_bytes(self) -> int:
-        """Bytes of weights, biases, scales and tables."""
+        """Size of weights, biases, scales and tables in bytes."""
         return sum(_bytes(buffer) for buffer in self.buffers())
 
     def expected_int8_ops(self) -> dict[str, int]:
@@ -262,7 +264,7 @@ class Int8DLRM(nn.Module):
 
 
 def fp32_bytes(model: DLRM) -> int:
-    """Bytes of all parameters of a float model."""
+    """Return the size of all parameters of a float model in bytes."""
     return sum(_bytes(parameter) for parameter in model.parameters())
 
 

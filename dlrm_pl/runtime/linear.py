@@ -16,7 +16,7 @@ from dlrm_pl.kernels.int8.rows import BLOCK_OUT, MAX_INPUTS, round_up
 
 
 class Int8Linear(nn.Module):
-    """Numbers of an int8 Linear: ``y = relu?(W x + b)`` with int8 weights and uint8 activations.
+    """Parameters of an int8 Linear: ``y = relu?(W x + b)`` with int8 weights and uint8 activations.
 
     It has no forward; ``LinearChain`` computes a run of such layers. The input is uint8, or float if the layer begins
     an int8 segment (``quantizes_input``). The output is uint8 for the next int8 layer, or float if the segment ends
@@ -62,9 +62,11 @@ class Int8Linear(nn.Module):
                 f"{list(weight.shape)} and {list(bias.shape)}."
             )
         if weight.shape[1] > MAX_INPUTS:
-            raise ShapeError(f"An int8 Linear takes up to {MAX_INPUTS:,} inputs, got {weight.shape[1]:,}. Choose fp32.")
+            raise ShapeError(
+                f"An int8 Linear takes up to {MAX_INPUTS:,} inputs, but got {weight.shape[1]:,}. Choose fp32."
+            )
         if weight_scale.numel() not in (1, weight.shape[0]):
-            raise ShapeError(f"{weight_scale.numel()} weight scales for {weight.shape[0]} output channels.")
+            raise ShapeError(f"There are {weight_scale.numel()} weight scales for {weight.shape[0]} output channels.")
         self.register_buffer("weight", weight)
         self.register_buffer("weight_scale", weight_scale.float())
         self.register_buffer("bias", bias.float())
@@ -95,8 +97,8 @@ class LinearChain(nn.Module):
             following = layers[index + 1] if index + 1 < len(layers) else None
             if isinstance(layer, Int8Linear) and (layer.output_scale is None) == isinstance(following, Int8Linear):
                 raise ShapeError(
-                    f"layer {index} of a chain of Linears: an int8 Linear needs uint8 output in front of an int8 one, "
-                    "and else float output."
+                    f"layer {index} of a chain of Linears: an int8 Linear must have uint8 output if an int8 one "
+                    "follows it, and float output otherwise."
                 )
         for index, (layer, following) in enumerate(pairwise(layers), 1):
             if layer.weight.shape[0] != following.weight.shape[1]:
@@ -120,19 +122,19 @@ class LinearChain(nn.Module):
 
     @property
     def input_scale(self) -> float:
-        """Size of one step of the bytes that the first layer reads; 1 if it is bf16."""
+        """Step size of the bytes that the first layer reads; 1 if it is bf16."""
         return self._scales[0]
 
     @property
     def input_zero_point(self) -> int:
-        """Byte that stands for 0 in the input of the first layer; 0 if it is bf16."""
+        """Byte that stands for 0 in the first layer's input; 0 if it is bf16."""
         return self._zero_points[0]
 
     @property
     def kernel_arguments(
         self,
     ) -> tuple[list[float], list[int], list[Tensor], list[Tensor], list[Tensor], list[int], list[float]]:
-        """Scales, zero points, packed weights, multipliers, biases, widths and least values: what the op takes."""
+        """Return the op's arguments: scales, zero points, packed weights, multipliers, biases, widths, minima."""
         return (
             *(self._scales, self._zero_points),
             *(self._weights, self._multipliers, self._biases, self._widths, self._lowest),
@@ -182,7 +184,7 @@ class FloatLinear(nn.Module):
 
 
 def segments(layers: Sequence[Int8Linear | FloatLinear]) -> list[LinearChain | FloatLinear]:
-    """Join consecutive int8 and bf16 layers into chains; those that torch computes stay alone.
+    """Join consecutive int8 and bf16 layers into chains; layers that torch computes stay single.
 
     Raises:
         ShapeError: an int8 layer with uint8 output has no int8 layer after it, see ``LinearChain``.
@@ -213,7 +215,7 @@ def _gives_floats(layer: Int8Linear | FloatLinear) -> bool:
 
 
 def fold(layer: Int8Linear | FloatLinear) -> tuple[Tensor, Tensor]:
-    """Fold scales, zero points and bias into the multiplier of a sum of products, and the number added to it.
+    """Fold scales, zero points and bias into a multiplier for a sum of products and a number added to it.
 
     Both are computed in double precision and rounded once, so they are the same on every machine. Sums of a float layer
     are not multiplied, so that it has no multipliers.
@@ -234,7 +236,7 @@ def fold(layer: Int8Linear | FloatLinear) -> tuple[Tensor, Tensor]:
 
 
 def lowest(layer: Int8Linear | FloatLinear) -> float:
-    """Least value of the output: the one that stands for 0 after a ReLU."""
+    """Return the lowest value of the output: the one that stands for 0 after a ReLU."""
     if isinstance(layer, FloatLinear) or layer.output_scale is None:
         return 0.0 if layer.relu else -torch.inf
     return float(layer.output_zero_point if layer.relu else 0)

@@ -1,4 +1,4 @@
-"""Packed tables as safetensors files, one for each: written block by block, read through a memory map.
+"""Packed tables as safetensors files, one each, written block by block and read through a memory map.
 
 With one file a table, a search packs each table once, directly into the folder of the artifact, and all trials share
 it.
@@ -51,12 +51,12 @@ class _Header(Partial):
 
 
 def storage_dtype(dtype: TableDtype) -> torch.dtype:
-    """Type of the tensor that holds a packed table."""
+    """Return the dtype of the tensor that holds a packed table."""
     return {"fp16": torch.float16, "fp32": torch.float32}.get(dtype, torch.uint8)
 
 
 def file_header(kind: torch.dtype, shape: tuple[int, int]) -> bytes:
-    """Bytes before the rows: the length of the header, and the header padded to a page."""
+    """Return the bytes before the rows: the length of the header, and the header padded to a page."""
     size = prod(shape) * kind.itemsize
     entry = {"dtype": _NAMES[kind], "shape": list(shape), "data_offsets": [0, size]}
     text = json.dumps({_NAME: entry}, separators=(",", ":")).encode().ljust(_ALIGNMENT - 8)
@@ -64,7 +64,7 @@ def file_header(kind: torch.dtype, shape: tuple[int, int]) -> bytes:
 
 
 def write_table(path: Path, dtype: TableDtype, rows: int, embedding_dim: int, blocks: Iterable[Tensor]) -> str:
-    """Write a packed table and return the sha256 of the file; see ``write_rows``."""
+    """Write a packed table and return the SHA-256 of the file; see ``write_rows``."""
     kind = storage_dtype(dtype)
     return write_rows(path, kind, (rows, row_bytes(dtype, embedding_dim) // kind.itemsize), blocks)
 
@@ -100,7 +100,7 @@ def write_rows(path: Path, kind: torch.dtype, shape: tuple[int, int], blocks: It
             written += len(data)
         pending.result()
     expected = prod(shape) * kind.itemsize
-    assert written == expected, f"{path}: {written} bytes were packed of {expected}"
+    assert written == expected, f"{path}: {written} of {expected} bytes were packed"
     return digest.hexdigest()
 
 
@@ -119,7 +119,7 @@ def map_table(path: Path) -> Tensor:
         entry = make(_Header, header, f"{path}: its header", ArtifactError, _DAMAGED).table
         kind = _DTYPES[entry.dtype]
         if entry.data_offsets != (0, prod(entry.shape) * kind.itemsize):
-            raise ValueError(f"a header that says {entry}")
+            raise ValueError(f"a header that states {entry}")
         return map_tensor(path, kind, entry.shape, 8 + size)
     except OSError as error:
         raise ArtifactError(f"{path}: cannot be read: {error.strerror}.") from error

@@ -1,4 +1,4 @@
-"""Name of the file of a packed table, for code that runs without torch."""
+"""File name of a packed table, for code that runs without torch."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from dlrm_pl.kernels.int8.rows import TableDtype
 
 
 def file_name(index: int, dtype: TableDtype) -> str:
-    """File name of a table in an artifact."""
+    """Return the file name of a table in an artifact."""
     return f"table-{index:02d}-{dtype}.safetensors"

@@ -1,4 +1,4 @@
-"""Patches of packed tables: the rows that a refreshed model has in place of those in a table file."""
+"""Patches of packed tables: rows of a refreshed model that replace those in a table file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DAMAGED = "The file is corrupt; copy the artifact again, or quantize again."
 
 
 def patch_name(table_file: str, number: int) -> str:
-    """File name of the patch of a table that is applied as the ``number``-th, from 1 on."""
+    """Return the file name of the ``number``-th patch of a table, from 1 on."""
     return table_file.replace(".safetensors", f".patch-{number}.safetensors")
 
 
@@ -37,7 +37,7 @@ def write_patch(path: Path, rows: Tensor, values: Tensor, table_rows: int) -> No
 
 
 def apply_patch(path: Path, table: Tensor) -> None:
-    """Put the rows of a patch into a packed table ``[rows, width]``.
+    """Write the rows of a patch into a packed table ``[rows, width]``.
 
     Pages of a mapped file that are written to are copied; the file stays as it is.
 

@@ -37,7 +37,7 @@ class PackedTables(nn.Module):
     ) -> None:
         super().__init__()
         self.is_mean = list(is_mean) if any(is_mean) else []
-        """Flags as the kernels take them, which pass over sums faster where there are none."""
+        """Flags as the kernels take them; without any, the kernels take a faster path for sums."""
         self.dtypes: tuple[TableDtype, ...] = tuple(dtypes)
         self.embedding_dim = embedding_dim
         self.num_tables = len(tables)
@@ -56,11 +56,11 @@ class PackedTables(nn.Module):
         self._tables = [table.detach() for table in tables]
 
     def table(self, index: int) -> Tensor:
-        """Packed rows of one table."""
+        """Return the packed rows of one table."""
         return self._tables[index]
 
     def all(self) -> list[Tensor]:
-        """Packed rows of all tables."""
+        """Return the packed rows of all tables."""
         return self._tables
 
     def forward(self, indices: Tensor, offsets: Tensor | None) -> Tensor:

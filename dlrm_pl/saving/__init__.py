@@ -1,1 +1,1 @@
-"""Write large files from where their contents lie in memory."""
+"""Write large files directly from the memory that holds their contents."""

@@ -1,4 +1,4 @@
-"""Where the bytes of a checkpoint file lie in memory, in the order of the file; nothing is copied."""
+"""Positions of a checkpoint file's bytes in memory, in the order of the file; nothing is copied."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dlrm_pl.saving.parts import Digests, FileParts
 
 
 class Layout:
-    """The bytes of a file that ``torch.load`` reads, as ``write_torch_file`` writes it.
+    """Bytes of a file that ``torch.load`` reads, as ``write_torch_file`` writes it.
 
     Args:
         path: file that errors name.

@@ -1,4 +1,4 @@
-"""The C++ functions that write a file from where its parts lie in memory, in this process or in a child of it."""
+"""C++ functions that write a file directly from memory, in this process or in a child process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dlrm_pl.kernels.library import Signatures, declare, load_built
 VERSION = 2
 
 _SLICE_BYTES = 256 << 20
-"""Bytes that are written between two moments at which ctrl-C is noticed: about 0.2 s."""
+"""Number of bytes that are written between two checks for ctrl-C: about 0.2 s."""
 
 _INT64 = np.dtype(np.int64)
 _POINTER, _LONG, _INT, _TEXT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_char_p
@@ -36,13 +36,13 @@ _SIGNATURES: Signatures = {
 
 
 def library() -> ctypes.CDLL | None:
-    """Load the library; None where it was not built."""
+    """Load the library; None if it was not built."""
     native = load_built("saving", VERSION, Path(__file__).parent)
     return None if native is None else declare(native, _SIGNATURES)
 
 
 class Progress:
-    """How far the writing of a file is; a child of this process shares it."""
+    """Progress of writing a file, shared with a child process."""
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, mmap.PAGESIZE)  # MAP_SHARED, which is the default.
@@ -50,7 +50,7 @@ class Progress:
 
     @property
     def written(self) -> int:
-        """Number of bytes that were written."""
+        """Number of bytes written so far."""
         return int(self.values[0])
 
     @property
@@ -61,17 +61,17 @@ class Progress:
 
     @property
     def not_finite(self) -> tuple[int, int] | None:
-        """The part that holds a value that is not finite, and which of its elements that is."""
+        """Part that holds a non-finite value, and the index of that element."""
         return (int(self.values[2]), int(self.values[3])) if self.values[2] >= 0 else None
 
     @property
     def done(self) -> bool:
-        """Whether the file is whole, and where it belongs."""
+        """Whether the file is complete and in its place."""
         return bool(self.values[4])
 
 
 class Job:
-    """The writing of one file.
+    """A job that writes one file.
 
     Args:
         native: library.
@@ -117,7 +117,7 @@ class Job:
             raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
 
     def write(self) -> bool:
-        """Write all of the file, while ctrl-C is noticed.
+        """Write the whole file, while reacting to ctrl-C.
 
         Returns:
             False if a value is not finite, see ``progress``.
@@ -134,7 +134,7 @@ class Job:
         return True
 
     def fork(self, temporary: Path, target: Path) -> int:
-        """Start a child that writes all of the file from a snapshot of the memory, and renames it.
+        """Start a child process that writes the whole file from a snapshot of the memory, and renames it.
 
         Returns:
             The number of its process.

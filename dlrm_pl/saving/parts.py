@@ -1,4 +1,4 @@
-"""The bytes of a file by where they lie in memory, in the order of the file; nothing is copied."""
+"""Parts of a file and their positions in memory, in the order of the file; nothing is copied."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from dlrm_pl.torch_file.writer import InMemory, PlacedTensor, other_entries, pla
 from dlrm_pl.torch_file.zip_writer import CRC_IN_DIRECTORY, CRC_IN_HEADER, ZipEntry, end_of_directory
 
 _KINDS = {torch.float32: 1, torch.float64: 2, torch.bfloat16: 3, torch.float16: 4}
-"""What ``native.Job`` calls floats that must be finite."""
+"""Number by which ``native.Job`` knows each dtype whose values must be finite."""
 
 
 @dataclass(frozen=True)
 class Digests:
-    """Digests of the blocks of a tensor, which are computed while it is written, and then written themselves.
+    """Digests of a tensor's blocks, computed while it is written, and written after it.
 
     Attributes:
         blocks: uint8 ``[blocks, 16]``, a tensor of the contents behind the one that it is filled for.
@@ -34,7 +34,7 @@ class Digests:
     block_bytes: int
 
     def check_fits(self, nbytes: int) -> None:
-        """Check that there is room for the digests of so many bytes.
+        """Check that there is exactly enough room for the digests of a number of bytes.
 
         Raises:
             ShapeError: there is less or more.
@@ -49,7 +49,7 @@ class Digests:
 
 @dataclass(frozen=True)
 class PlacedData:
-    """Where the data of a tensor lies in a file.
+    """Position of a tensor's data in a file.
 
     Attributes:
         offset: position of its first byte in the file.
@@ -63,7 +63,7 @@ class PlacedData:
 
 
 class FileParts:
-    """The parts of a file that is about to be written; archives as ``torch.save`` makes them are added to its end.
+    """Parts of a file to be written; archives like those of ``torch.save`` are appended to it.
 
     Attributes:
         size: number of bytes of the file.
@@ -84,17 +84,17 @@ class FileParts:
 
     @property
     def parts(self) -> npt.NDArray[np.int64]:
-        """The parts, see ``native.Job``."""
+        """Parts, see ``native.Job``."""
         return np.array(self._rows, np.int64).reshape(-1, 6)
 
     @property
     def patches(self) -> npt.NDArray[np.int64]:
-        """Where checksums are put, see ``native.Job``."""
+        """Positions where checksums are inserted, see ``native.Job``."""
         return np.array(self._patches, np.int64).reshape(-1, 2)
 
     @property
     def num_checksums(self) -> int:
-        """Number of checksums that its parts go into."""
+        """Number of checksums that are computed over its parts."""
         return self._checksums
 
     def add_archive(
@@ -131,7 +131,7 @@ class FileParts:
         return data
 
     def add_zeros(self, size: int) -> None:
-        """Add bytes that mean nothing."""
+        """Add padding."""
         self.add_bytes(bytes(size))
 
     def add_bytes(self, content: bytes, checksum: int = -1) -> None:
@@ -142,19 +142,19 @@ class FileParts:
     def add_memory(
         self, held: Any, start: int, size: int, checksum: int, kind: int, digests: Digests | None = None
     ) -> None:
-        """Add bytes of an object that is kept."""
+        """Add the bytes of an object that is kept alive."""
         self._kept += [held, digests]
         where = (0, 0) if digests is None else (digests.blocks.data_ptr(), digests.block_bytes)
         self._rows.append((start, size, checksum, kind, *where))
         self.size += size
 
     def new_checksum(self) -> int:
-        """Return the number of a checksum that no part went into yet."""
+        """Return the number of a checksum over no parts so far."""
         self._checksums += 1
         return self._checksums - 1
 
     def patch(self, position: int, checksum: int) -> None:
-        """Note where the file holds a checksum."""
+        """Note where a checksum is to be inserted in the file."""
         self._patches.append((position, checksum))
 
 

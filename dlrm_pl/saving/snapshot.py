@@ -1,4 +1,4 @@
-"""Write a checkpoint from where its tensors are: at once, or in a child process that has a snapshot of the memory.
+"""Write a checkpoint directly from its tensors: at once, or in a child process with a snapshot of the memory.
 
 A child made by fork sees the memory as it was at that moment, while training goes on changing it. The system copies a
 page when one of the two changes it, and the child gives back what it has written, so memory grows by those pages alone
@@ -31,11 +31,11 @@ from dlrm_pl.saving.parts import Digests
 log = logging.getLogger(__name__)
 
 _HEADROOM = 1 / 4
-"""Share of the memory which is available that is left alone."""
+"""Share of the available memory that is left free."""
 
 
 class Snapshot:
-    """A checkpoint that is about to be written; its tensors stay where they are.
+    """A checkpoint to be written; its tensors stay where they are.
 
     Args:
         path: file to write.
@@ -76,7 +76,7 @@ class Snapshot:
                 job.close()
 
     def start(self) -> Writer:
-        """Start to write the file in a child process, from the memory as it is now.
+        """Start writing the file in a child process, from the memory as it is now.
 
         Raises:
             OSError: there is no memory for a process; it can still be written at once.
@@ -96,7 +96,7 @@ class Snapshot:
         return Writer(self._path, temporary, self._layout, job, child)
 
     def start_or_write(self) -> Writer | None:
-        """Start to write the file in a child process; where that cannot be, write it at once.
+        """Start writing the file in a child process; if that is impossible, write it at once.
 
         Returns:
             The child; None if the file is there already.
@@ -118,12 +118,12 @@ class Snapshot:
 
     @property
     def size(self) -> int:
-        """Number of bytes of the file."""
+        """Size of the file in bytes."""
         return self._layout.size
 
     @property
     def can_start(self) -> bool:
-        """Whether a child would see all tensors as they are now: not those in memory that processes share."""
+        """Whether a child would see all tensors as they are now, which fails for memory shared between processes."""
         return _is_private(self._layout.memory)
 
     @property
@@ -133,7 +133,7 @@ class Snapshot:
 
     def _job(self, handle: IO[Any], *, releases: bool = False) -> Job:
         native = library()
-        assert native is not None, "the caller has asked whether there is a library"
+        assert native is not None, "the caller has checked that the library exists"
         _bypass_page_cache(handle.fileno())
         return Job(native, handle.fileno(), self._layout.parts, self._layout.patches, releases=releases)
 
@@ -155,20 +155,20 @@ class Writer:
 
     @property
     def ended(self) -> bool:
-        """Whether the child has ended, well or not."""
+        """Whether the child has ended, successfully or not."""
         if not self._ended:
             self._reap(os.WNOHANG)
         return self._ended
 
     @property
     def needs_memory(self) -> bool:
-        """Whether training has to wait until more is written, since the pages that it changes fill the memory."""
+        """Whether training must wait until more is written, since the pages that it changes fill the memory."""
         left = self._layout_size - self._progress.written
         copied = (_page_faults() - self._faults) * resource.getpagesize()
         return not self.ended and min(left, copied) > self._limit
 
     def wait(self) -> None:
-        """Wait until the file is there.
+        """Wait until the file is complete.
 
         Raises:
             NonFiniteError: a value that must be finite is not; names its tensor.
@@ -187,9 +187,9 @@ class Writer:
             raise error
         died = f"signal {signal.Signals(-self._status).name}" if self._status < 0 else f"status {self._status}"
         raise OutputError(
-            f"{self.path}: not written, since the process that was writing it ended with {died}. The system does that "
-            "when memory runs out. Earlier checkpoints are whole; give --trainer.async_checkpoints false to write "
-            "without a second process."
+            f"{self.path}: was not written, because the process that was writing it ended with {died}. The system "
+            "does this when memory runs out. Earlier checkpoints are intact; give --trainer.async_checkpoints false "
+            "to write without a second process."
         )
 
     def _reap(self, options: int) -> None:
@@ -203,16 +203,16 @@ class Writer:
 
 
 def not_finite_error(path: Path, names: dict[int, str], bad: tuple[int, int]) -> NonFiniteError:
-    """Make the error for a checkpoint with a value that is not finite: the part, and the element in it."""
+    """Make the error for a checkpoint with a non-finite value, which names the part and the element."""
     part, element = bad
     return NonFiniteError(
-        f"{path}: not written, since {names[part]} is not finite (element {element:,}): the training has diverged. "
-        "Earlier checkpoints are whole. Continue from one with a lower --model.learning_rate."
+        f"{path}: was not written, because {names[part]} is not finite (element {element:,}): training has diverged. "
+        "Earlier checkpoints are intact. Continue from one of them with a lower --model.learning_rate."
     )
 
 
 def can_write() -> bool:
-    """Tell whether the native code is there that snapshots need."""
+    """Return whether the native code for snapshots is available."""
     return library() is not None
 
 

@@ -1,1 +1,1 @@
-"""An HTTP server of artifacts that speaks the Open Inference Protocol, version 2."""
+"""HTTP server for artifacts that speaks the Open Inference Protocol, version 2."""

@@ -32,7 +32,7 @@ _SWITCH_S = 0.0001
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that has the address but does not listen yet, so that an address in use is told at once.
+    """Return a bound socket that does not listen yet, so that an address in use is reported at once.
 
     Raises:
         ConfigurationError: the address is in use or is none of this machine.
@@ -50,8 +50,8 @@ def listen(host: str, port: int) -> socket.socket:
             raise
     except OSError as error:
         raise ConfigurationError(
-            f"host={host}, port={port}: cannot listen there ({error.strerror or error}). Give another --port, or 0 for "
-            "a free one. The --host must be an address of this machine."
+            f"host={host}, port={port}: cannot listen on this address ({error.strerror or error}). Give another "
+            "--port, or 0 for a free one. The --host must be an address of this machine."
         ) from None
     return sock
 
@@ -78,7 +78,7 @@ def load_models(folders: Mapping[str, Path], settings: ServerSettings, metrics: 
 
 
 class Server(uvicorn.Server):
-    """A server of an application, which stops when it is told to, after it has answered what was asked.
+    """Server of an application that, when told to stop, first answers pending requests.
 
     Args:
         application: answers the requests.
@@ -111,13 +111,13 @@ class Server(uvicorn.Server):
         application.count_requests = lambda: len(tasks)
 
     def stop(self) -> None:
-        """Begin to stop; from the thread of the event loop."""
+        """Begin to stop; called in the event loop's thread."""
         self.application.is_draining = True
         self.should_exit = True
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Stop at SIGTERM and SIGINT, look for newer models at SIGHUP; the second SIGINT ends at once."""
+        """Stop on SIGTERM and SIGINT, check for newer models on SIGHUP; a second SIGINT ends at once."""
         if threading.current_thread() is not threading.main_thread():
             yield  # Signals come to the main thread alone; whoever runs a server in another one calls ``stop``.
             return
@@ -127,7 +127,7 @@ class Server(uvicorn.Server):
             if self.stop_signal is not None and number == signal.SIGINT:
                 self.force_exit = True
             elif self.stop_signal is None:
-                log.info("%s: answering what was asked, then stopping", signal.Signals(number).name)
+                log.info("%s: answering pending requests, then stopping", signal.Signals(number).name)
             self.stop_signal = self.stop_signal or number
             self.stop()
 
@@ -161,7 +161,7 @@ class Server(uvicorn.Server):
             self._tasks.append(asyncio.create_task(self._poll(self.settings.loading.poll_s)))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept no more connections, answer what was asked, and close."""
+        """Accept no more connections, answer pending requests, and close."""
         for server in self.servers:
             server.close()
         loop = asyncio.get_running_loop()

@@ -11,17 +11,17 @@ from dlrm_pl.server.models.served import LoadSettings
 
 @dataclass(frozen=True)
 class Limits:
-    """What one client may take of a server.
+    """Limits on what a client may use.
 
     Attributes:
-        rows: largest number of rows of a request.
-        body_bytes: largest body of a request, also after it was unpacked.
-        held_bytes: largest size of all bodies that are held at a time.
-        head_bytes: largest request line with headers.
-        connections: largest number of connections.
-        request_s: seconds for a request to arrive, and for a response to be taken.
+        rows: maximum number of rows per request.
+        body_bytes: maximum size of a request body, also after decompression.
+        held_bytes: maximum total size of all bodies that are held at a time.
+        head_bytes: maximum size of a request line with headers.
+        connections: maximum number of connections.
+        request_s: seconds within which a request must arrive, and a response must be read.
         idle_s: seconds that a connection without a request is kept.
-        drain_s: seconds for the requests that are there when the server is told to stop.
+        drain_s: seconds to answer the requests that are pending when the server is told to stop.
     """
 
     rows: int = 8192
@@ -42,12 +42,12 @@ class Limits:
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """Settings of a server, but for its models.
+    """Settings of a server, except for its models.
 
     Attributes:
         host: address to listen on.
         port: port to listen on; 0: a free one.
-        limits: what one client may take.
+        limits: limits on what a client may use.
         batching: how requests are batched.
         loading: how artifacts are loaded.
         log_requests: whether each request is logged.

@@ -1,4 +1,4 @@
-"""Files of click probabilities: CSV, NumPy and Parquet, written as the rows are scored, in constant memory."""
+"""Files of click probabilities in CSV, NumPy and Parquet, written as the rows are scored, in constant memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NAME = "probability"
 """Name of the column of probabilities."""
 
 _GROUP_ROWS = 1 << 17
-"""Rows of a row group of Parquet."""
+"""Number of rows in a Parquet row group."""
 
 _NPY_HEADER_BYTES = 128
 
@@ -33,14 +33,14 @@ _Format = Literal["csv", "npy", "parquet"]
 
 
 def output_path(output: str | os.PathLike[str]) -> Path:
-    """Return the path that a user means: ``-`` is the output of the program."""
+    """Return the path for a user's output argument, where ``-`` is standard output."""
     return STDOUT if str(output) == "-" else Path(output)
 
 
 def check_predictions_path(
     path: Path, overwrite: bool = True, *, keeps: bool = False, rows: str | os.PathLike[str] | None = None
 ) -> None:
-    """Check before rows are scored that predictions can be written.
+    """Check, before rows are scored, that predictions can be written.
 
     Args:
         path: file to write.
@@ -57,7 +57,7 @@ def check_predictions_path(
         raise ConfigurationError(f"{path}: predictions are written as .csv, .npy or .parquet, not as {path.suffix!r}.")
     form = _format_of(path)
     if keeps and form == "npy":
-        raise ConfigurationError(f"{path}: .npy holds probabilities alone. With --keep write .csv or .parquet.")
+        raise ConfigurationError(f"{path}: .npy holds only probabilities. With --keep, write .csv or .parquet.")
     if keeps or form == "parquet":
         arrow()
     check_file(path, overwrite, sinks=True)
@@ -107,7 +107,7 @@ class PredictionsFile:
             writer.write(text_columns(self._take(len(values))).append_column(NAME, arrow().array(values)))
 
     def finish(self) -> None:
-        """Write what is known at the end alone."""
+        """Write what is known only at the end."""
         if self._writer is not None:
             if not self.rows and self._take is None:
                 self._writer.write(arrow().table({NAME: np.empty(0, np.float32)}))
@@ -124,7 +124,7 @@ class PredictionsFile:
 
 @contextmanager
 def predictions_file(path: Path, take: Callable[[int], Any] | None = None) -> Iterator[PredictionsFile]:
-    """Open a file for one click probability per row, ``.csv`` and ``.parquet`` also with columns of the rows.
+    """Open a file for one click probability per row; ``.csv`` and ``.parquet`` can also hold columns of the rows.
 
     CSV has a header. ``.npy`` is float32 ``[rows]``. An earlier file is replaced at the end. Pipes and character
     devices are written to directly, as CSV. A warning counts probabilities that float32 rounds to 0 or 1, since their
@@ -146,8 +146,8 @@ def predictions_file(path: Path, take: Callable[[int], Any] | None = None) -> It
         file.finish()
     if file.certain:
         log.warning(
-            "%s: %s of %s probabilities are exactly 0 or 1, since float32 rounds those of logits below -88 or above "
-            "17: these rows cannot be ranked. Check the calibration of the model with `validate`.",
+            "%s: %s of %s probabilities are exactly 0 or 1, because float32 rounds those of logits below -88 or "
+            "above 17: these rows cannot be ranked. Check the calibration of the model with `validate`.",
             path,
             f"{file.certain:,}",
             f"{file.rows:,}",
@@ -155,7 +155,7 @@ def predictions_file(path: Path, take: Callable[[int], Any] | None = None) -> It
 
 
 def write_predictions(path: Path, batches: Iterable[Probabilities], kept: KeptColumns | None = None) -> int:
-    """Write the probabilities of all batches, see ``predictions_file``; returns the number of rows."""
+    """Write the probabilities of all batches, see ``predictions_file``; return the number of rows."""
     with predictions_file(path, kept.take if kept else None) as file:
         for batch in batches:
             file.write(batch)

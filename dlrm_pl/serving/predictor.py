@@ -45,7 +45,7 @@ class Predictor(Scorer):
 
     @property
     def encoder(self) -> RowEncoder:
-        """Turns rows with raw values into records, see ``Artifact.encoder``."""
+        """Encoder of rows with raw values into records, see ``Artifact.encoder``."""
         return self._artifact.encoder
 
     def __call__(self, rows: Any, *, batch_size: int = ROWS_AT_A_TIME, raw: bool | None = None) -> Probabilities:

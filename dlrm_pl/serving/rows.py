@@ -1,4 +1,4 @@
-"""Read the rows to predict from a split of a dataset, or from raw rows."""
+"""Read the rows to score from a split of a dataset, or from raw rows."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def batches_to_predict(
         ConfigurationError: ``batch_size`` is below 1; or there are no rows, or no dictionaries for raw ones.
     """
     if data is None and raw is None:
-        raise ConfigurationError("There are no rows to score: give --data, the dataset folder, or --raw, a log.")
+        raise ConfigurationError("There are no rows to score. Give --data, the dataset folder, or --raw, a log.")
     folder = None if data is None else open_dataset(data, artifact, force, rows=raw is None)
     if batch_size < 1:
         raise ConfigurationError(f"batch_size={batch_size} must be at least 1.")

@@ -1,1 +1,1 @@
-"""Search over the settings of a training: short trainings, pruned by their AUROC on val, kept in Optuna's storage."""
+"""Search for training settings: short training runs, pruned by their AUROC on val, kept in Optuna's storage."""

@@ -1,4 +1,4 @@
-"""Whether the best settings of a sweep gain more than two seeds differ by."""
+"""Test whether the best settings of a sweep gain more than the noise between seeds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 
 @dataclass(frozen=True)
 class Comparison:
-    """The best and the given settings, trained with the same other seeds.
+    """The best and the given settings, trained with the same additional seeds.
 
     Attributes:
         seeds: the seeds.
@@ -28,7 +28,7 @@ class Comparison:
 
     @classmethod
     def of(cls, repeated: Repeated) -> Comparison | None:
-        """Pair the trainings that have ended; None if there are fewer than two pairs, which tell no noise."""
+        """Pair the finished training runs; None if there are fewer than two pairs, which do not reveal noise."""
         pairs = [
             (best.seed, best.auroc, given.auroc)
             for best, given in zip(repeated.best, repeated.given, strict=True)
@@ -81,7 +81,7 @@ class Comparison:
         verdict = (
             "which is more than the noise between seeds"
             if self.exceeds_noise
-            else "which the noise between seeds may explain"
+            else "which noise between seeds may explain"
         )
         return (
             f"With {seeds}, the best settings reach {mean(self.best):.4f} and the given ones {mean(self.given):.4f}: "

@@ -1,4 +1,4 @@
-"""The space that is searched when none is given."""
+"""Default search space."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ADAM_RATES = {"low": 0.0001, "high": 0.03, "log": True}
 
 
 def default_space(model: Mapping[str, Any]) -> dict[str, Any]:
-    """State the usual space around a configuration, whose own values are part of it.
+    """Return the default space for a configuration, which includes the configuration's own values.
 
     Args:
         model: settings of the model by name, as the configuration has them.

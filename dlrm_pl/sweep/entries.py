@@ -13,10 +13,10 @@ from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.sweep.spelling import did_you_mean
 
 Accepts = Callable[[str, Any], str]
-"""Says why a setting (by its dotted name) cannot have a value; an empty text if it can."""
+"""Returns why a setting (given by its dotted name) cannot have a value; an empty string if it can."""
 
 FIELDS = ("low", "high", "log", "step", "choices")
-"""What an entry of a space may state."""
+"""Fields that an entry of a space may have."""
 
 
 @dataclass(frozen=True)
@@ -43,24 +43,24 @@ class Range:
         return {name: value for name, value in stated.items() if value not in (None, False)}
 
     def contains(self, value: Any) -> bool:
-        """Tell whether a value is one of these numbers."""
+        """Return whether a value is one of these numbers."""
         if isinstance(value, bool) or not isinstance(value, int | float) or not self.low <= value <= self.high:
             return False
         steps = 0.0 if self.step is None else (value - self.low) / self.step
         return math.isclose(steps, round(steps), abs_tol=1e-9) and (not self.whole or value == int(value))
 
     def count(self) -> int | None:
-        """Return how many numbers the range has; None where it has no steps."""
+        """Return how many numbers the range has; None if it has no steps."""
         step = self._distance
         return None if step is None else int((self.high - self.low) / step + 1e-9) + 1
 
     def values(self) -> list[float] | None:
-        """Return all numbers of the range; None where it has no steps."""
+        """Return all numbers of the range; None if it has no steps."""
         count = self.count()
         return None if count is None else [self._number(place) for place in range(count)]
 
     def highest(self) -> float:
-        """Return the highest number of the range, which need not be its end if it has steps."""
+        """Return the highest number of the range, which, with steps, need not be its end."""
         count = self.count()
         return self.high if count is None else self._number(count - 1)
 
@@ -89,7 +89,7 @@ class Choices:
         return {"choices": self.values()}
 
     def contains(self, value: Any) -> bool:
-        """Tell whether a value is one of the options."""
+        """Return whether a value is one of the options."""
         return frozen(value) in self.options
 
     def count(self) -> int:
@@ -97,15 +97,15 @@ class Choices:
         return len(self.options)
 
     def values(self) -> list[Any]:
-        """Return all options, lists as lists."""
+        """Return all options, with lists as lists."""
         return plain_values(self.options)
 
     def category(self, value: Any) -> Any:
-        """Return an option as Optuna holds it: a list becomes text."""
+        """Return an option in Optuna's form: a list becomes text."""
         return json.dumps(value) if isinstance(value, list | tuple) else value
 
     def option(self, category: Any) -> Any:
-        """Return the option that a category of Optuna stands for."""
+        """Return the option for an Optuna category."""
         return next(value for value in self.values() if self.category(value) == category)
 
 
@@ -113,7 +113,7 @@ Entry = Range | Choices
 
 
 def read_entry(name: str, stated: Any, accepts: Accepts) -> Entry:
-    """Check an entry of a space.
+    """Check an entry of a space, and return it.
 
     Args:
         name: dotted name of the setting.
@@ -126,7 +126,7 @@ def read_entry(name: str, stated: Any, accepts: Accepts) -> Entry:
     where = f"space: {name}"
     if not isinstance(stated, Mapping):
         raise ConfigurationError(
-            f"{where}: {shown(stated)} says nothing to choose from. Give {{low: L, high: H}}, with log: true for a "
+            f"{where}: {shown(stated)} states nothing to choose from. Give {{low: L, high: H}}, with log: true for a "
             "logarithmic scale, or {choices: [A, B]}."
         )
     for field in stated:
@@ -159,7 +159,7 @@ def _range(where: str, name: str, stated: Mapping[str, Any], accepts: Accepts) -
     if log and low <= 0:
         raise ConfigurationError(f"{where}: low={low} must be above 0, as log: true takes its logarithm.")
     if log and step is not None:
-        raise ConfigurationError(f"{where}: has log and step, which exclude each other. Leave one of them out.")
+        raise ConfigurationError(f"{where}: has log and step, which are mutually exclusive. Leave one of them out.")
     if step is not None and not 0 < step <= high - low:
         raise ConfigurationError(f"{where}: step={step} must be above 0, and at most high - low, {high - low:g}.")
     for bound in (low, high):
@@ -179,12 +179,12 @@ def _choices(where: str, name: str, options: Any, accepts: Accepts) -> Choices:
     if len(kinds) > 1:
         raise ConfigurationError(
             f"{where}: choices={shown(list(options))} mixes {' and '.join(sorted(kinds))}. Give values of one type; "
-            "null may stand beside any."
+            "null can be combined with any type."
         )
     known: list[Any] = []
     for option in options:
         if frozen(option) in known:
-            raise ConfigurationError(f"{where}: {shown(option)} stands twice in choices. Leave one of them out.")
+            raise ConfigurationError(f"{where}: {shown(option)} occurs twice in choices. Leave one of them out.")
         known.append(frozen(option))
         _require(where, name, option, accepts)
     return Choices(tuple(known))
@@ -207,7 +207,7 @@ def _kind(where: str, option: Any) -> str:
     if isinstance(option, list | tuple) and all(isinstance(value, bool | int | float | str) for value in option):
         return "lists"
     raise ConfigurationError(
-        f"{where}: {shown(option)} cannot be a choice: give numbers, texts, true, false, null, or lists of these."
+        f"{where}: {shown(option)} cannot be a choice: give numbers, strings, true, false, null, or lists of these."
     )
 
 

@@ -1,4 +1,4 @@
-"""The folder of a sweep: what it holds, which sweep goes on in it, and what its files say."""
+"""Folder of a sweep: its contents, the sweep that continues in it, and its files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FORMAT = 1
 
 
 def recognize_sweep(folder: Path) -> FinishedOutput | None:
-    """Read what a folder says about the sweep in it; None if there is none."""
+    """Read a folder's description of its sweep; None if there is none."""
     stated = object_with(folder / SETTINGS, "sweep")
     if stated is None:
         return None
@@ -49,7 +49,7 @@ def recognize_sweep(folder: Path) -> FinishedOutput | None:
 
 @contextmanager
 def sweep_folder(folder: Path, settings: Mapping[str, Any], overwrite: bool) -> Iterator[Path]:
-    """Hold the folder of a sweep, which is made, or was made by an earlier run with the same settings.
+    """Hold the folder of a sweep, which is created, or was created by an earlier run with the same settings.
 
     Args:
         folder: the folder.
@@ -101,7 +101,7 @@ def _completed(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]
 
 
 def write_trials(folder: Path, trials: list[Trial], names: list[str]) -> None:
-    """Write ``trials.csv``: a line for each trial, with its settings."""
+    """Write ``trials.csv``: one line per trial, with its settings."""
     with atomic_file(folder / TRIALS) as handle:
         writer = csv.writer(handle, lineterminator="\n")
         writer.writerow(
@@ -115,7 +115,7 @@ def write_trials(folder: Path, trials: list[Trial], names: list[str]) -> None:
 
 
 def write_best(folder: Path, trial: Trial, values: Mapping[str, Any], command: str) -> None:
-    """Write ``best.yaml``: the settings of a trial, as `fit` reads them after its configuration.
+    """Write ``best.yaml``: the settings of a trial, which `fit` reads after its configuration.
 
     Args:
         folder: folder of the sweep.

@@ -1,4 +1,4 @@
-"""The picture of a sweep: AUROC by trial, during the trials, and by each setting."""
+"""Picture of a sweep: AUROC by trial, during the trials, and by each setting."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from dlrm_pl.sweep.trial import Trial, best_of
 _COMPLETE, _PRUNED, _FAILED, _BEST, _GIVEN = "tab:blue", "0.6", "tab:red", "tab:green", "black"
 _FEWEST_COLUMNS = 3
 _SPREAD = 0.25
-"""Share of the distance of two choices that their points are spread over, so that equals do not hide each other."""
+"""Share of the distance between two choices over which their points are spread, so that equal points do not hide each
+other."""
 
 
 Limits = tuple[float, float] | None

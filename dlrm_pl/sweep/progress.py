@@ -6,7 +6,7 @@ import math
 
 
 def batches_of(rows: int, batch_size: int, accumulated: int) -> int:
-    """Return the number of batches of a trial: as many as make up the rows, and whole optimizer steps.
+    """Return the number of batches in a trial: as many as make up the rows, rounded to whole optimizer steps.
 
     Example:
         >>> batches_of(1000, 128, 1), batches_of(1000, 128, 3)
@@ -17,7 +17,7 @@ def batches_of(rows: int, batch_size: int, accumulated: int) -> int:
 
 
 def scored_after(batches: int, validations: int) -> tuple[int, ...]:
-    """Return the numbers of batches after which a trial is scored, which are equal shares of it.
+    """Return the numbers of batches, in equal shares, after which a trial is scored.
 
     Trials of other batch sizes are scored after the same shares. With fewer batches than validations, several of these
     are the same.
@@ -39,7 +39,7 @@ def rows_of_fit(
     max_steps: int,
     limit: float | int | None,
 ) -> int:
-    """Return the rows that `fit` would train on with the limits of a configuration.
+    """Return the number of rows that `fit` would train on with a configuration's limits.
 
     Args:
         epoch_batches: batches of an epoch without a limit.

@@ -1,4 +1,4 @@
-"""A whole sweep: trials in a folder, trainings with other seeds, and what is written and reported at the end."""
+"""A whole sweep: trials in a folder, training runs with other seeds, and the final files and report."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is searched, and where its results go.
+    """What is searched, and where the results are written.
 
     Attributes:
         folder: folder of the sweep.
@@ -46,14 +46,14 @@ class Sweep:
 
     @property
     def stated(self) -> dict[str, Any]:
-        """What an earlier sweep must have had for this one to go on with it."""
+        """Settings that an earlier sweep must share for this one to continue it."""
         chosen = {name: getattr(self.settings, name) for name in ("sampler", "pruner", "seed", "validations")}
         return {"space": self.space.statement(), **chosen, **self.identity}
 
 
 @dataclass(frozen=True)
 class SweepOutcome:
-    """What a sweep reports.
+    """Report of a sweep.
 
     Attributes:
         data: for JSON.
@@ -72,7 +72,7 @@ def run_sweep(
     complete_values: Callable[[Mapping[str, Any]], dict[str, Any]],
     announce: Callable[[], None],
 ) -> SweepOutcome:
-    """Run a sweep, or go on with one.
+    """Run a sweep, or continue one.
 
     Args:
         sweep: what is searched.
@@ -88,7 +88,7 @@ def run_sweep(
         announce()
         study = Study(folder / JOURNAL, sweep.space, settings)
         if study.trials:
-            log.info("%s: going on; trials finished before: %d", sweep.folder, len(study.trials))
+            log.info("%s: continuing; trials finished before: %d", sweep.folder, len(study.trials))
 
         def write() -> None:
             write_trials(folder, study.trials, names)
@@ -124,8 +124,8 @@ def _outcome(
     if best is None:
         reasons = [trial.reason for trial in trials if trial.reason]
         error = ConfigurationError(
-            f"{sweep.folder}: none of {len(trials)} trials is complete, so there are no best settings. The last failed "
-            f"with: {reasons[-1] if reasons else 'no reason'}"
+            f"{sweep.folder}: none of {len(trials)} trials is complete, so there are no best settings. The last one "
+            f"failed with: {reasons[-1] if reasons else 'no reason'}"
         )
         return SweepOutcome(data, lambda: None, error)
     data["best"]["values"] = complete_values(best.values)
@@ -145,8 +145,8 @@ def _outcome(
         from dlrm_pl.sweep.summary import print_summary
 
         written = (
-            f"{sweep.folder}: {BEST}, {TRIALS}, {PICTURE}, {JOURNAL}\n"
-            f"train with the best: {sweep.command} (--overwrite replaces an earlier training)"
+            f"{sweep.folder}: {BEST}, {TRIALS}, {PICTURE}, {JOURNAL}\ntrain with the best settings: {sweep.command} "
+            "(--overwrite replaces an earlier run)"
         )
         print_summary(Console(), trials, comparison, written)
 

@@ -1,4 +1,4 @@
-"""The loop of a sweep: propose, train, store; then train the best and the given settings with other seeds."""
+"""Loop of a sweep: propose, train, store; then train the best and the given settings with other seeds."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from dlrm_pl.sweep.trial import Trial, best_of
 log = logging.getLogger(__name__)
 
 Train = Callable[[Trial, Judge], Trial]
-"""Trains with the settings and the seed of a trial, and returns it with its scores; a failure is a state."""
+"""Trains with the settings and the seed of a trial, and returns it with its scores; a failure is recorded as its state.
+"""
 
 
 @dataclass(frozen=True)
 class Repeated:
-    """Trainings with other seeds, the same for both.
+    """Training runs with other seeds, the same for both settings.
 
     Attributes:
         best: those with the best settings.
@@ -41,7 +42,7 @@ def search(
     train: Train,
     finished: Callable[[], None],
 ) -> None:
-    """Run trials until their number, the time or the space is used up; the first has the given settings.
+    """Run trials until their number, the time or the space is used up; the first one has the given settings.
 
     Args:
         study: storage, which may hold trials of an earlier run.
@@ -69,7 +70,7 @@ def search(
 
 
 def repeat(study: Study, settings: SweepSettings, seed: int, train: Train) -> Repeated:
-    """Train the best and the given settings with other seeds, the same for both; nothing is pruned."""
+    """Train the best and the given settings with the same other seeds; nothing is pruned."""
     best = best_of(study.trials)
     if best is None or not settings.repeats:
         return Repeated()
@@ -91,7 +92,7 @@ def repeat(study: Study, settings: SweepSettings, seed: int, train: Train) -> Re
 
 
 def line_of(trial: Trial, trials: list[Trial], settings: SweepSettings) -> str:
-    """Describe a trial in a line."""
+    """Describe a trial in one line."""
     of = "" if settings.trials is None else f" of {settings.trials}"
     best = best_of(trials)
     so_far = f"best {best.auroc:.4f} (trial {best.number})" if best is not None else "no trial is complete yet"
@@ -100,12 +101,12 @@ def line_of(trial: Trial, trials: list[Trial], settings: SweepSettings) -> str:
 
 
 def values_text(values: Mapping[str, Any]) -> str:
-    """Return settings on a line, without the names of their groups: ``learning_rate=0.1, top_mlp=64-1``."""
+    """Return settings on one line, without the names of their groups: ``learning_rate=0.1, top_mlp=64-1``."""
     return ", ".join(f"{name.rpartition('.')[2]}={value_text(value)}" for name, value in values.items())
 
 
 def value_text(value: Any) -> str:
-    """Return a value as short text: widths as ``64-1``, and numbers in four digits."""
+    """Return a value as short text: widths as ``64-1``, and numbers with four digits."""
     if isinstance(value, list | tuple):
         return "-".join(map(str, value))
     if isinstance(value, float):

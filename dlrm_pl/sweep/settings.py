@@ -1,4 +1,4 @@
-"""How a sweep is run, apart from its space."""
+"""Settings for running a sweep, apart from its space."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Sampler = Literal["tpe", "random", "grid"]
 Pruner = Literal["median", "hyperband", "none"]
 
 TRIALS = 20
-"""Trials of a sweep that is told neither a number of them nor a time."""
+"""Number of trials in a sweep for which neither a number nor a time is given."""
 
 
 @dataclass(frozen=True)
@@ -20,13 +20,13 @@ class SweepSettings:
     """How to choose settings, when to prune, and when to stop.
 
     Attributes:
-        sampler: chooses the settings of a trial: ``tpe``, ``random`` or ``grid``.
-        pruner: ends trials early: ``median``, ``hyperband`` or ``none``.
+        sampler: how the settings of a trial are chosen: ``tpe``, ``random`` or ``grid``.
+        pruner: how trials are ended early: ``median``, ``hyperband`` or ``none``.
         seed: seed of the sampler.
-        validations: validations of each trial, after equal shares of its rows.
-        repeats: other seeds that the best and the given settings are trained with at the end.
+        validations: number of validations in each trial, after equal shares of its rows.
+        repeats: number of other seeds with which the best and the given settings are trained at the end.
         max_trials: number of trials, including those of earlier runs; None: see ``trials``.
-        timeout_s: seconds of trials, including those of earlier runs, after which no trial is begun; 0: no limit.
+        timeout_s: seconds of trials, including those of earlier runs, after which no trial is started; 0: no limit.
 
     Raises:
         ConfigurationError: a value is out of range.
@@ -57,7 +57,7 @@ class SweepSettings:
 
     @property
     def trials(self) -> int | None:
-        """Number of trials to stop after; None where the time or the space ends them."""
+        """Number of trials to stop after; None if the time or the space ends them."""
         if self.max_trials is None and not self.timeout_s and self.sampler != "grid":
             return TRIALS
         return self.max_trials

@@ -1,4 +1,4 @@
-"""The search space of a sweep: which settings vary, and over which values."""
+"""Search space of a sweep: which settings vary, and over which values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dlrm_pl.sweep.spelling import did_you_mean
 DIM, BOTTOM, OPTIMIZER = "model.embedding_dim", "model.bottom_mlp", "model.dense_optimizer"
 
 _COUNTED = 10_000
-"""Combinations that are counted one by one, where some settings depend on others."""
+"""Maximum number of combinations that are counted one by one, if some settings depend on others."""
 
 _NOT_SEARCHED = {
     "seed_everything": "all trials have the same seed, so that they can be compared",
@@ -31,9 +31,9 @@ _NOT_SEARCHED = {
     "trainer.limit_val_batches": "all trials are scored on the same rows",
     "trainer.val_check_interval": "all trials are scored after the same shares of their rows: give --validations",
     "trainer.check_val_every_n_epoch": "all trials are scored after the same shares of their rows: give --validations",
-    "trainer.devices": "a trial is one process",
-    "trainer.num_nodes": "a trial is one process",
-    "trainer.strategy": "a trial is one process",
+    "trainer.devices": "a trial runs in one process",
+    "trainer.num_nodes": "a trial runs in one process",
+    "trainer.strategy": "a trial runs in one process",
     "trainer.callbacks": "a sweep chooses among plain values",
     "trainer.logger": "trials write no logs",
 }
@@ -66,14 +66,14 @@ class Space:
         return stated
 
     def varies(self, name: str, values: Mapping[str, Any]) -> bool:
-        """Tell whether a setting varies where the settings above it have these values."""
+        """Return whether a setting varies, given the values of the settings that it depends on."""
         return all(
             other in values and frozen(values[other]) in allowed
             for other, allowed in self.conditions.get(name, {}).items()
         )
 
     def varying(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the settings that vary, of values for all of them."""
+        """Return those settings that vary, out of values for all of them."""
         found: dict[str, Any] = {}
         for name in self.entries:
             if self.varies(name, found):
@@ -81,14 +81,14 @@ class Space:
         return found
 
     def contains(self, values: Mapping[str, Any]) -> bool:
-        """Tell whether values are those of a trial: one of the space for each setting that varies, and no others."""
+        """Return whether values are those of a trial: one for each setting that varies, and no others."""
         return all(
             (name in values) == self.varies(name, values) and (name not in values or entry.contains(values[name]))
             for name, entry in self.entries.items()
         )
 
     def size(self) -> int | None:
-        """Return the number of combinations, or a greater one; None where a range has endlessly many numbers."""
+        """Return the number of combinations, or an upper bound; None if a range has infinitely many numbers."""
         counts = [entry.count() for entry in self.entries.values()]
         if None in counts:
             return None
@@ -106,14 +106,14 @@ class Space:
             values = entry.values()
             if values is None:
                 raise ConfigurationError(
-                    f"space: {name} is a range of numbers without a step, which a grid cannot go through. Give it "
-                    "choices or a step, or take --sampler tpe or random."
+                    f"space: {name} is a range of numbers without a step, which a grid cannot enumerate. Give it "
+                    "choices or a step, or use --sampler tpe or random."
                 )
             options.append(values)
         yield from self._combinations(options)
 
     def extremes(self) -> Iterator[dict[str, Any]]:
-        """Yield every combination of choices and of the ends of ranges."""
+        """Yield every combination of choices and range ends."""
         yield from self._combinations(
             [[entry.low, entry.high] if isinstance(entry, Range) else entry.values() for entry in self.entries.values()]
         )
@@ -129,7 +129,7 @@ class Space:
 
 
 def read_space(stated: Mapping[str, Any], known: Collection[str], accepts: Accepts) -> Space:
-    """Check the statement of a space.
+    """Check the statement of a space, and return the space.
 
     Args:
         stated: entries by dotted names, or by names within names.
@@ -142,7 +142,7 @@ def read_space(stated: Mapping[str, Any], known: Collection[str], accepts: Accep
     if not isinstance(stated, Mapping) or not stated:
         raise ConfigurationError(
             "space: states nothing to vary. Name settings, as in {model.learning_rate: {low: 0.001, high: 1, log: "
-            "true}}, or leave it out for the usual space."
+            "true}}, or leave it out to use the default space."
         )
     entries: dict[str, Entry] = {}
     conditions: dict[str, Mapping[str, tuple[Any, ...]]] = {}
@@ -154,7 +154,7 @@ def read_space(stated: Mapping[str, Any], known: Collection[str], accepts: Accep
             close = did_you_mean(name, others) if "." in name else did_you_mean(f"model.{name}", others)
             raise ConfigurationError(f"space: there is no setting {name}{close}")
         if name in entries:
-            raise ConfigurationError(f"space: {name} is stated twice. Leave one of them out.")
+            raise ConfigurationError(f"space: {name} is given twice. Leave one of them out.")
         when, entry = _without_condition(name, entry, entries)
         entries[name] = read_entry(name, entry, accepts)
         if when:
@@ -163,7 +163,7 @@ def read_space(stated: Mapping[str, Any], known: Collection[str], accepts: Accep
 
 
 def fitting_widths(values: Mapping[str, Any], bottom_mlp: list[int]) -> dict[str, Any]:
-    """Let the bottom MLP of a trial end in the embedding dimension of the trial, as a model needs it.
+    """Make the bottom MLP of a trial end in the trial's embedding dimension, as a model requires.
 
     Args:
         values: settings of a trial.
@@ -184,14 +184,16 @@ def _without_condition(name: str, stated: Any, above: Mapping[str, Entry]) -> tu
         return {}, stated
     when, where = stated["when"], f"space: {name}: when"
     if not isinstance(when, Mapping) or not when:
-        raise ConfigurationError(f"{where}={shown(when)} must name settings above it, as in {{{OPTIMIZER}: [adam]}}.")
+        raise ConfigurationError(
+            f"{where}={shown(when)} must name settings that come before it, as in {{{OPTIMIZER}: [adam]}}."
+        )
     found = {}
     for other, values in _flat_values(when):
         entry = above.get(other)
         if not isinstance(entry, Choices):
             raise ConfigurationError(
-                f"{where}: {other} is no setting with choices that stands above {name} in the space"
-                f"{did_you_mean(other, above)}"
+                f"{where}: {other} is not a setting with choices that comes before {name} in the "
+                f"space{did_you_mean(other, above)}"
             )
         allowed = values if isinstance(values, list | tuple) else [values]
         for value in allowed:
@@ -218,7 +220,8 @@ def _with_one_last_width(entries: dict[str, Entry]) -> dict[str, Entry]:
         inner = [tuple(option or ())[:-1] for option in bottom.options]
         if len(set(inner)) < len(inner):
             raise ConfigurationError(
-                f"space: two choices of {BOTTOM} differ in their last width alone, which {DIM} replaces. Leave one out."
+                f"space: two choices of {BOTTOM} differ only in their last width, which {DIM} replaces. Leave one of "
+                "them out."
             )
     return entries
 

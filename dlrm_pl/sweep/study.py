@@ -1,4 +1,4 @@
-"""The trials of a sweep in Optuna's storage, and what Optuna proposes and prunes by them.
+"""Trials of a sweep in Optuna's storage, from which Optuna proposes settings and prunes.
 
 A trial is stored in one line once it has ended, so that a sweep which was killed goes on as if it had not been: the
 proposals depend on the finished trials alone, since each is made by a new sampler, whose seed follows from that of the
@@ -29,7 +29,7 @@ NAME = "sweep"
 
 
 class Judge(Protocol):
-    """Takes the number of a validation and its AUROC, and says whether the trial ends here."""
+    """Takes the number of a validation and its AUROC, and returns whether the trial ends here."""
 
     def __call__(self, number: int, auroc: float) -> bool:
         """Judge a trial after a validation."""
@@ -38,7 +38,7 @@ class Judge(Protocol):
 
 _TRIAL, _REPEAT = "trial", "repeat"
 _DRAWS = 200
-"""Proposals that may be known already before a search through a finite space is given up."""
+"""Number of repeated proposals after which the search through a finite space is given up."""
 
 
 def require_optuna() -> Any:
@@ -55,7 +55,7 @@ def require_optuna() -> Any:
 
 
 class PrunerJudge:
-    """Judges one trial by a pruner of Optuna, see ``Judge``.
+    """Judges one trial with an Optuna pruner, see ``Judge``.
 
     Args:
         optuna: the module.
@@ -74,12 +74,12 @@ class PrunerJudge:
 
     @property
     def noted(self) -> dict[str, Any]:
-        """What the pruner has noted of the trial, by which it judges later ones."""
+        """What the pruner has noted about the trial, for judging later ones."""
         return dict(self._study.get_trials(deepcopy=False)[-1].system_attrs)
 
 
 class Study:
-    """The finished trials of a sweep.
+    """Finished trials of a sweep.
 
     Args:
         path: journal file of Optuna; made if it is missing. The caller holds the lock of its folder.
@@ -120,11 +120,11 @@ class Study:
         self.trials.append(trial)
 
     def repeat(self, values: Mapping[str, Any], seed: int) -> Trial | None:
-        """Return the training with these settings and another seed, if it was finished before."""
+        """Return the training run with these settings and another seed, if it was finished before."""
         return self._repeats.get(_repeat_name(values, seed))
 
     def add_repeat(self, trial: Trial) -> None:
-        """Store a finished training with another seed."""
+        """Store a finished training run with another seed."""
         name = _repeat_name(trial.values, trial.seed)
         with quiet_optuna(self._optuna):
             self._study.set_user_attr(name, trial.to_dict())
@@ -146,7 +146,7 @@ class Study:
         return None if size is not None else values
 
     def judge(self) -> PrunerJudge:
-        """Return what decides whether the next trial is pruned, by those that have ended."""
+        """Return a judge that decides whether the next trial is pruned, based on the finished ones."""
         optuna = self._optuna
         with quiet_optuna(self._optuna):
             scratch = optuna.create_study(direction="maximize", study_name=NAME, pruner=self._pruner())
@@ -247,7 +247,7 @@ def _check_lines(path: Path) -> None:
         if not isinstance(parse_json(line, str(path), DataFormatError, "Choose another --output."), dict):
             raise _not_ours(path)
     if len(whole) < len(content):
-        log.warning("%s: the last line is incomplete, as the run was killed; it is cut off", path)
+        log.warning("%s: the last line is incomplete, because the run was killed; it is removed", path)
         with path.open("r+b") as handle:
             handle.truncate(len(whole))
 

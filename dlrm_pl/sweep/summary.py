@@ -1,4 +1,4 @@
-"""What a sweep prints at its end."""
+"""Output of a sweep at its end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SHOWN = 10
 
 
 def print_summary(console: Console, trials: Sequence[Trial], comparison: Comparison | None, written: str) -> None:
-    """Print the best trials beside the given settings, the noise between seeds, and the files.
+    """Print the best trials next to the given settings, the noise between seeds, and the files.
 
     Args:
         console: where to print.
@@ -43,7 +43,7 @@ def print_summary(console: Console, trials: Sequence[Trial], comparison: Compari
     console.print(
         str(comparison)
         if comparison is not None
-        else "How much of the gain is noise between seeds is not known: give --repeats 2 or more.",
+        else "It is not known how much of the gain is noise between seeds. Give --repeats 2 or more.",
         highlight=False,
         soft_wrap=True,
     )

@@ -1,4 +1,4 @@
-"""One training of a sweep: it is scored after equal shares of its rows, and may be ended by its scores."""
+"""A training run of a sweep, which is scored after equal shares of its rows, and may be ended by its scores."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class ScoreShares(pl.Callback):
         self.is_ended = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Ask for the first validation."""
+        """Schedule the first validation."""
         trainer.val_check_batch = self._scored_after[0]
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Report the AUROC, and ask for the next validation."""
+        """Report the AUROC, and schedule the next validation."""
         auroc = float(trainer.callback_metrics[AUROC])
         after = self._scored_after
         batches = after[self.reported]

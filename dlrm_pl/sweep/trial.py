@@ -1,4 +1,4 @@
-"""What a trial of a sweep was, and how it went."""
+"""A trial of a sweep, and its result."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STATES: tuple[State, ...] = ("complete", "pruned", "failed")
 
 @dataclass(frozen=True)
 class Trial:
-    """One training of a sweep.
+    """One training run of a sweep.
 
     Attributes:
         number: number of the trial, from 1 on; Optuna counts from 0.
@@ -54,7 +54,7 @@ class Trial:
 
     @classmethod
     def from_dict(cls, stored: Any, where: str) -> Trial:
-        """Read a trial that was stored.
+        """Read a stored trial.
 
         Raises:
             DataFormatError: it is not one.
@@ -70,11 +70,13 @@ class Trial:
                 return made
         except (KeyError, TypeError, ValueError, AttributeError):
             pass
-        raise DataFormatError(f"{where}: does not hold the trials of a sweep. Choose another --output, or remove it.")
+        raise DataFormatError(
+            f"{where}: does not contain the trials of a sweep. Choose another --output, or remove it."
+        )
 
 
 def best_of(trials: Sequence[Trial]) -> Trial | None:
-    """Return the complete trial of the highest AUROC, the first of equals; None where none is complete.
+    """Return the complete trial with the highest AUROC, on a tie the first; None if none is complete.
 
     Trials that were pruned have trained on fewer rows, and are not compared.
     """

@@ -1,4 +1,4 @@
-"""The names that a checkpoint's pickle may use, and what is made for each; any other name is refused.
+"""Names that a checkpoint's pickle may use, and what each one makes; any other name is refused.
 
 Nothing of Python, NumPy or torch is called: each name stands for a constructor below, which checks its arguments and
 makes a description or a plain value.
@@ -37,7 +37,7 @@ class NumpyDtype(Buildable):
     order: str = "<"
 
     def build(self, state: Any) -> None:
-        """Take the byte order, the only part of the state that matters."""
+        """Set the byte order, the only part of the state that matters."""
         if type(state) is not tuple or len(state) < 2 or state[1] not in ("<", ">", "|", "="):
             raise CheckpointError("corrupt: a NumPy dtype has no valid state")
         self.order = "<" if state[1] == "=" else state[1]
@@ -55,7 +55,7 @@ class NumpyDtype(Buildable):
 
 @dataclass(eq=False)
 class NumpyArray(Buildable):
-    """A NumPy array of plain numbers, which gets its values after it is made."""
+    """A NumPy array of plain numbers, whose values are set after it is made."""
 
     value: npt.NDArray[Any] | None = None
 
@@ -70,7 +70,7 @@ class NumpyArray(Buildable):
         return self.value
 
     def build(self, state: Any) -> None:
-        """Take shape, dtype and bytes."""
+        """Set shape, dtype and bytes."""
         if type(state) is not tuple or len(state) != 5 or not isinstance(state[2], NumpyDtype):
             raise CheckpointError("corrupt: a NumPy array has no valid state")
         _, shape, dtype, is_fortran, content = state
@@ -82,7 +82,7 @@ class NumpyArray(Buildable):
 
 
 def make_find_global(file: OpenFile) -> Callable[[str, str], Any]:
-    """Make the function that looks up globals, for tensors of this file.
+    """Make the function that looks up globals, for the tensors of this file.
 
     Returns:
         A function of module and name. It raises a CheckpointError for a global that is not allowed.
@@ -118,7 +118,9 @@ def _refusal(name: str) -> str:
     if "qtensor" in name or name.startswith(("torch.Q", "torch.quantization.", "torch.ao.")):
         advice = " It belongs to a quantized model; give the float checkpoint."
     elif name.startswith(("torch.distributed.", "torchrec.")):
-        advice = " It is a part of a model on several processes; save that by torch.distributed.checkpoint."
+        advice = (
+            " It is part of a model that is spread over several processes; save that with torch.distributed.checkpoint."
+        )
     elif name.startswith(("torch.nn.", "__main__.", "dlrm_")):
         advice = " It is the class of a whole module; save the state_dict() of that module instead."
     return f"holds {printable}, which is not allowed in a checkpoint; none of its code was run.{advice}"
@@ -171,7 +173,7 @@ def _device(kind: Any, index: Any = None) -> str:
 
 def _encode(text: Any, encoding: Any) -> bytes:
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise CheckpointError("corrupt: bytes are not given as latin-1 text")
+        raise CheckpointError("corrupt: bytes are not encoded as latin-1 text")
     return text.encode("latin-1")
 
 

@@ -1,4 +1,4 @@
-"""Read a part of a file in order, and never beyond its end."""
+"""Read part of a file in order, never beyond its end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Open a file of torch: read what is in it, with descriptions in the place of tensors."""
+"""Open a torch file: read its contents, with descriptions in place of tensors."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class TorchFile:
 
 
 def open_file(path: Path) -> OpenFile:
-    """Open a file of a checkpoint.
+    """Open a checkpoint file.
 
     Raises:
         CheckpointError: the file is missing, or may not be read.

@@ -1,4 +1,4 @@
-"""A part of an open file that is read as if it were a file of its own."""
+"""Part of an open file that is read as if it were a file of its own."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class FileRange:
 
     @classmethod
     def whole(cls, file: OpenFile) -> FileRange:
-        """All bytes of a file."""
+        """Return all bytes of a file."""
         return cls(file, 0, file.size)
 
     def read(self, size: int, position: int) -> bytes:
-        """Read up to ``size`` bytes from ``position`` in the range on; fewer where the range or the file ends."""
+        """Read up to ``size`` bytes from ``position`` in the range; fewer at the end of the range or the file."""
         size = min(size, self.size - position)
         return os.pread(self.file.descriptor, size, self.start + position) if size > 0 else b""

@@ -1,4 +1,4 @@
-"""Read torch's format before version 1.6: pickles one after another, then the data of all storages.
+"""Read torch's format from before version 1.6: consecutive pickles, then the data of all storages.
 
 ====================  ====================================================================================
 part                  content
@@ -33,7 +33,7 @@ _COUNT = struct.Struct("<q")
 
 
 def read_legacy(file: OpenFile) -> Any:
-    """Read the pickled object of a file, with ``StoredTensor`` in the place of tensors.
+    """Read the pickled object of a file, with ``StoredTensor`` in place of tensors.
 
     Raises:
         CheckpointError: the file has another format, version or byte order, is cut short or corrupt, or holds something
@@ -51,7 +51,7 @@ def read_legacy(file: OpenFile) -> Any:
         return value
 
     if pickled("its magic number") != MAGIC_NUMBER:
-        raise CheckpointError("not a file of torch: its magic number is another one")
+        raise CheckpointError("not a file of torch: its magic number is different")
     if (version := pickled("its protocol version")) != _PROTOCOL_VERSION:
         stated = version if isinstance(version, int) else type(version).__name__
         raise CheckpointError(
@@ -105,7 +105,7 @@ def _storage(saved: Any, storages: dict[str, Storage]) -> Storage:
 
 
 def storage_of(saved: Any, storages: dict[str, Storage]) -> Storage:
-    """Return the storage that ``('storage', type, key, location, numel)`` describes, and add it if it is new.
+    """Return the storage for ``('storage', type, key, location, numel)``, and add it if it is new.
 
     Raises:
         CheckpointError: the tuple has another form, or describes a known key differently.

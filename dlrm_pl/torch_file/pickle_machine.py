@@ -42,10 +42,10 @@ class Buildable:
     """An object of this package whose state a pickle may set once."""
 
     is_key = False
-    """Whether a dict may have it as a key; it then has the hash of an object, which is that of no other."""
+    """Whether a dict may have it as a key; its hash is then that of an object, which no other object has."""
 
     def build(self, state: Any) -> None:
-        """Check and take the state.
+        """Check and set the state.
 
         Raises:
             CheckpointError: it is not the state of an object of this kind.
@@ -195,7 +195,7 @@ class _Machine:
     def _stack_global(self, _: Any) -> None:
         name, module = self._pop(), self._pop()
         if not isinstance(name, str) or not isinstance(module, str):
-            raise CheckpointError("corrupt: the pickle names a global, but not by text")
+            raise CheckpointError("corrupt: the pickle names a global, but not by a string")
         self._stack.append(self._find_global(module, name))
 
     def _reduce(self, _: Any) -> None:

@@ -1,4 +1,4 @@
-"""A tensor whose pieces lie in several files: ranges of rows, of columns, or of both."""
+"""A tensor whose pieces are in several files: ranges of rows, of columns, or of both."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Piece:
 
 
 class TensorInPieces(FileTensor):
-    """A tensor of one or two dimensions that lies in pieces; together they hold each element once.
+    """A tensor of one or two dimensions in pieces, which together hold each element once.
 
     Args:
         shape: size of each dimension.
@@ -59,17 +59,17 @@ class TensorInPieces(FileTensor):
 
     @property
     def files(self) -> tuple[OpenFile, ...]:
-        """The files of its pieces."""
+        """Files of its pieces."""
         return tuple({id(piece.stored.file): piece.stored.file for piece in self.pieces}.values())
 
     @property
     def storages(self) -> tuple[Storage, ...]:
-        """The storages of its pieces."""
+        """Storages of its pieces."""
         return tuple(piece.stored.storage for piece in self.pieces)
 
     @property
     def crc32(self) -> int | None:
-        """Checksum of the bytes in order; None where the pieces are ranges of columns."""
+        """Checksum of the bytes in order; None if the pieces are ranges of columns."""
         if not self._has_whole_rows:
             return None
         total = 0
@@ -80,7 +80,7 @@ class TensorInPieces(FileTensor):
         return total
 
     def check(self, name: str = "a tensor") -> None:
-        """Read all pieces that were not read before, and compare them with their checksums.
+        """Read all pieces that have not been read, and compare them with their checksums.
 
         Args:
             name: name of the tensor, for messages.
@@ -92,7 +92,7 @@ class TensorInPieces(FileTensor):
             piece.stored.check(name)
 
     def map(self) -> Tensor:
-        """Map the pieces into memory as one tensor, without reading them; writes to it change no file.
+        """Map the pieces into memory as one tensor without reading them; writes to it change no file.
 
         Pieces that are ranges of columns cannot be mapped so, nor those that begin elsewhere in a page of their file
         than in a page of the tensor. They are copied to a temporary file without a name, which lies beside the
@@ -202,7 +202,7 @@ def fill_part(target: Tensor, source: FileTensor, start: tuple[int, ...]) -> Non
 
 
 def fill_from(pieces: Sequence[Piece], target: Tensor, start: tuple[int, ...]) -> None:
-    """Copy what a part of a tensor and its pieces have in common into that part.
+    """Copy the overlap between part of a tensor and its pieces into that part.
 
     Args:
         pieces: pieces of the tensor.

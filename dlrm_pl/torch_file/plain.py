@@ -1,4 +1,4 @@
-"""Check that what was unpickled is plain: containers of numbers, text and tensors, of limited depth and size."""
+"""Check that unpickled contents are plain: containers of numbers, text and tensors, of limited depth and size."""
 
 from __future__ import annotations
 

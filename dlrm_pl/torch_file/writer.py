@@ -31,7 +31,7 @@ class TensorSource(Protocol):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Type of the elements."""
+        """Dtype of the elements."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -47,14 +47,14 @@ class TensorSource(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class InMemory:
-    """A tensor in memory, as a source."""
+    """A tensor in memory as a source."""
 
     tensor: Tensor
     crc32: int | None = None
 
     @property
     def dtype(self) -> torch.dtype:
-        """Type of the elements."""
+        """Dtype of the elements."""
         return self.tensor.dtype
 
     @property
@@ -72,7 +72,7 @@ class InMemory:
 
 @dataclass(frozen=True, eq=False)
 class PlacedTensor:
-    """A tensor with its key in the file; it takes the tensor's place in the pickle."""
+    """A tensor with its key in the file, which takes the tensor's place in the pickle."""
 
     key: str
     source: TensorSource
@@ -142,8 +142,9 @@ def write_torch_file(
             crc32 = archive.add_blocks(tensor.entry, tensor.nbytes, blocks)
             if tensor.source.crc32 not in (None, crc32):
                 raise CheckpointError(
-                    f"{path}: not written: the source is corrupt, since a tensor of shape {list(tensor.source.shape)} "
-                    "does not match its checksum. Copy or download the source file again."
+                    f"{path}: was not written: the source is corrupt, because a tensor of shape "
+                    f"{list(tensor.source.shape)} does not match its checksum. Copy or download the source file "
+                    "again."
                 )
         for name, content in other_entries(placed | (late() if late is not None else {})):
             archive.add(name, content)
@@ -183,7 +184,7 @@ def place_tensors(path: Path, contents: dict[str, Any]) -> tuple[dict[str, Any],
 
 
 def other_entries(placed: dict[str, Any]) -> list[tuple[str, bytes]]:
-    """Make the entries that follow those of the tensors: the pickle of everything else, and what readers expect."""
+    """Make the entries after those of the tensors: the pickle of everything else, and what readers expect."""
     others = (("data.pkl", pickled(placed)), ("byteorder", b"little"), ("version", b"3\n"))
     return [(f"archive/{name}", content) for name, content in others]
 

@@ -1,4 +1,4 @@
-"""Read torch's format since version 1.6: a zip archive of uncompressed entries.
+"""Read torch's format from version 1.6 on: a zip archive of uncompressed entries.
 
 ``NAME/data.pkl`` is the object, a pickle with ``('storage', type, key, location, numel)`` as persistent ids,
 ``NAME/data/KEY`` the bytes of a storage, ``NAME/byteorder`` the byte order and ``NAME/version`` the format's version.
@@ -46,7 +46,7 @@ class _Entry:
 
 
 def read_zip(part: FileRange) -> Any:
-    """Read the pickled object of a file, or of a part of one, with ``StoredTensor`` in the place of tensors.
+    """Read the pickled object of a file, or of part of one, with ``StoredTensor`` in place of tensors.
 
     Raises:
         CheckpointError: the file has another format, version or byte order, is cut short or corrupt, or holds something
@@ -57,7 +57,7 @@ def read_zip(part: FileRange) -> Any:
     if any(name.endswith("/constants.pkl") for name in entries):
         raise CheckpointError("is a TorchScript program, not a checkpoint; give a state_dict")
     if len(names) != 1:
-        raise CheckpointError("is a zip archive without a checkpoint in it (NAME/data.pkl)")
+        raise CheckpointError("is a zip archive that contains no checkpoint (NAME/data.pkl)")
     root = names[0].removesuffix("data.pkl")
     order = _small(part, entries, f"{root}byteorder", b"little")  # Left out before torch 2.1.
     if order != b"little":
@@ -72,7 +72,7 @@ def read_zip(part: FileRange) -> Any:
     for key, storage in storages.items():
         entry = entries.get(f"{root}data/{key}")
         if entry is None:
-            raise CheckpointError(f"corrupt: the data {key[:40]!r} of a tensor is missing")
+            raise CheckpointError(f"corrupt: a tensor's data {key[:40]!r} is missing")
         if entry.size != storage.nbytes:
             raise CheckpointError(
                 f"corrupt: the data {key[:40]!r} has {entry.size:,} bytes, but its tensors expect {storage.nbytes:,}"

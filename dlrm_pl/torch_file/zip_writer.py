@@ -22,7 +22,7 @@ _END64 = struct.Struct("<4sQ2H2I4Q")
 _END64_LOCATOR = struct.Struct("<4sIQI")
 _END = struct.Struct("<4s4H2IH")
 CRC_IN_HEADER = 14
-"""Where the checksum lies in the header of an entry,"""
+"""Offset of the checksum in the header of an entry,"""
 CRC_IN_DIRECTORY = 16
 """and in its record of the central directory."""
 _PADDING = 0x4246  # The kind of extra field that torch pads with; readers skip it.
@@ -36,7 +36,7 @@ _DAY = 0x21  # 1980-01-01, so that the same contents are the same bytes.
 
 @dataclass
 class ZipEntry:
-    """An entry: its name, where its header begins, and the size and the checksum of its contents."""
+    """An entry: its name, the position of its header, and the size and checksum of its contents."""
 
     name: bytes
     header: int
@@ -44,7 +44,7 @@ class ZipEntry:
     crc32: int = 0
 
     def header_bytes(self) -> bytes:
-        """Make what stands in front of the contents, without the checksum, which is not known yet."""
+        """Make the header before the contents, without the checksum, which is not known yet."""
         wide = struct.pack("<2H2Q", 1, 16, self.size, self.size) if self.size >= _LIMIT else b""
         padding = -(self.header + _LOCAL.size + len(self.name) + len(wide) + 4) % ALIGNMENT
         extra = wide + struct.pack("<2H", _PADDING, padding) + bytes(padding)
@@ -54,7 +54,7 @@ class ZipEntry:
         return header + self.name + extra
 
     def directory_record(self) -> bytes:
-        """Make the record of the central directory; sizes and offset that need 64 bits go into an extra field."""
+        """Make the central directory record; sizes and offsets that need 64 bits go into an extra field."""
         wide = [self.size] * 2 * (self.size >= _LIMIT) + [self.header] * (self.header >= _LIMIT)
         extra = struct.pack(f"<2H{len(wide)}Q", 1, 8 * len(wide), *wide) if wide else b""
         version = _WIDE if wide else _SMALL
@@ -69,7 +69,7 @@ class ZipEntry:
 
 
 def end_of_directory(count: int, start: int, size: int) -> bytes:
-    """Make what ends an archive whose central directory of ``count`` records lies at ``start``."""
+    """Make the end of an archive whose central directory has ``count`` records and begins at ``start``."""
     wide = b""
     if start + size >= _LIMIT or count >= 0xFFFF:
         wide = _END64.pack(b"PK\6\6", _END64.size - 12, _WIDE, _WIDE, 0, 0, count, count, size, start)
@@ -79,7 +79,7 @@ def end_of_directory(count: int, start: int, size: int) -> bytes:
 
 
 class ZipWriter:
-    """A writer of entries, one after the other; ``finish`` writes the central directory.
+    """Writes entries one after the other; ``finish`` writes the central directory.
 
     Args:
         handle: an empty file, open for binary writing.

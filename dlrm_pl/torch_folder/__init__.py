@@ -1,1 +1,1 @@
-"""Read folders of tensors that several processes wrote: torch's distributed checkpoints (DCP), and torchsnapshot's."""
+"""Read folders of tensors written by several processes: torch's distributed checkpoints (DCP), and torchsnapshot's."""

@@ -1,4 +1,4 @@
-"""Open a distributed checkpoint of torch (DCP), whose tensors lie in parts in the files of several processes."""
+"""Open a distributed torch checkpoint (DCP), whose tensors are in parts, in files of several processes."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _tensor(name: Any, entry: Record, places: dict[str, Record]) -> SavedTensor:
     state = properties.fields.get("state") if isinstance(properties, Record) else None
     dtype = state[0] if isinstance(state, tuple) and state else None
     if not isinstance(dtype, torch.dtype) or not isinstance(chunks, list) or not isinstance(name, str):
-        raise CheckpointError(f"corrupt: it does not state type and parts of {shown(name)}")
+        raise CheckpointError(f"corrupt: it does not state the type and parts of {shown(name)}")
     return SavedTensor(shape, dtype, tuple(_part(name, chunk, places) for chunk in chunks))
 
 
@@ -100,7 +100,9 @@ def _part(name: str, chunk: Any, places: dict[str, Record]) -> SavedPart:
     if info is None:
         raise CheckpointError(f"corrupt: it does not state where the part {list(start)} of {name} is")
     if info.fields.get("transform_descriptors"):
-        raise CheckpointError(f"{name} is compressed or transformed, which is not read; save it without extensions")
+        raise CheckpointError(
+            f"{name} is compressed or transformed, which is not supported; save it without extensions"
+        )
     file, offset, length = (info.fields.get(key) for key in ("relative_path", "offset", "length"))
     if type(file) is not str or type(offset) is not int or type(length) is not int:
         raise CheckpointError(f"corrupt: it does not state where {name} is")

@@ -1,4 +1,4 @@
-"""The names that the directory of a distributed checkpoint, a pickle, may use; any other name is refused.
+"""Names that the directory of a distributed checkpoint, a pickle, may use; any other name is refused.
 
 Nothing of Python or torch is called: each name stands for a record of the fields that the pickle gives it.
 """
@@ -24,7 +24,7 @@ _EARLIER_MODULE = "torch.distributed._shard.sharded_tensor.metadata"
 
 @dataclass(eq=False)
 class Record(Buildable):
-    """An object of a pickle as its fields.
+    """A pickled object, as its fields.
 
     Attributes:
         kind: name of its class.
@@ -35,13 +35,13 @@ class Record(Buildable):
     fields: dict[str, Any] = field(default_factory=dict)
 
     def build(self, state: Any) -> None:
-        """Take the attributes."""
+        """Set the attributes."""
         named = type(state) is dict and all(type(name) is str for name in state)
         self.fields = dict(state) if named else {"state": state}
 
 
 class Index(Record):
-    """A ``MetadataIndex``, which the directory has as a key."""
+    """A ``MetadataIndex``, which is a key in the directory."""
 
     is_key = True
 
@@ -66,7 +66,7 @@ def read_metadata(file: OpenFile) -> Record:
 
 
 def is_dcp(path: Path) -> bool:
-    """Tell whether a path is the folder of a distributed checkpoint of torch, whole or not."""
+    """Return whether a path is the folder of a distributed torch checkpoint, complete or not."""
     return path.is_dir() and (
         (path / FILE_NAME).is_file() or any(name.endswith(".distcp") for name in os.listdir(path))
     )

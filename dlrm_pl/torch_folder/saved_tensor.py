@@ -1,4 +1,4 @@
-"""A tensor whose parts lie in files of a folder, as the folder's directory states it, and opened from there."""
+"""A tensor whose parts are in files of a folder, as the folder's directory states, and opening it from there."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class SavedTensor:
 
 
 def open_tensors(folder: Path, tensors: Mapping[str, SavedTensor]) -> dict[str, FileTensor]:
-    """Open tensors of a folder, without reading their elements.
+    """Open tensors in a folder without reading their elements.
 
     Args:
         folder: the folder.
@@ -75,13 +75,16 @@ def _opened(folder: Path, name: str, tensor: SavedTensor, files: dict[str, OpenF
     pieces = []
     for part in tensor.parts:
         if len(part.start) != len(tensor.shape) or len(part.shape) != len(tensor.shape):
-            raise CheckpointError(f"{folder}: corrupt: a part of {name} has other dimensions than it. {ADVICE}")
+            raise CheckpointError(
+                f"{folder}: corrupt: the number of dimensions of a part of {name} differs from that of the tensor. "
+                f"{ADVICE}"
+            )
         file = files[part.file] = files.get(part.file) or open_file(_path(folder, part.file))
         size = file.size - part.offset if part.size is None else part.size
         if part.offset < 0 or size < 0 or part.offset + size > file.size:
             raise CheckpointError(
-                f"{file.path}: cut short: {name} ends at byte {part.offset + size:,}, but the file at {file.size:,}. "
-                f"{ADVICE}"
+                f"{file.path}: is truncated: {name} ends at byte {part.offset + size:,}, but the file ends at "
+                f"{file.size:,}. {ADVICE}"
             )
         try:
             within = FileRange(file, part.offset, size)
@@ -120,7 +123,7 @@ def _path(folder: Path, name: str) -> Path:
     """Return the path of a file, which must lie in the folder."""
     pure = PurePosixPath(name)
     if pure.is_absolute() or ".." in pure.parts or not pure.parts or "\0" in name:
-        raise CheckpointError(f"{folder}: corrupt: it names {name[:100]!a}, which is no file in it. {ADVICE}")
+        raise CheckpointError(f"{folder}: corrupt: it names {name[:100]!a}, which is not a file in it. {ADVICE}")
     path = folder / pure
     if not path.is_file():
         raise CheckpointError(f"{folder}: {name}, a file of the checkpoint, is missing. {ADVICE}")

@@ -1,4 +1,4 @@
-"""Open a snapshot of torchsnapshot, as MLPerf's DLRM v2 checkpoint is one.
+"""Open a torchsnapshot snapshot, such as MLPerf's DLRM v2 checkpoint.
 
 ``.snapshot_metadata`` is JSON, in older versions YAML, and states for each process and each tensor the files that have
 its parts. It does not state the shape of a sharded tensor: that follows from its parts.
@@ -72,7 +72,7 @@ class Snapshot:
         entries: dict[str, list[dict[str, Any]]] = {}
         for key, entry in manifest.items():
             if not isinstance(entry, dict) or not isinstance(entry.get("type"), str):
-                raise CheckpointError(f"{path}: {shown(key)} states no type. {ADVICE}")
+                raise CheckpointError(f"{path}: {shown(key)} has no type. {ADVICE}")
             _, _, name = str(key).partition("/")  # In front is the number of the process.
             entries.setdefault(".".join(map(unquote, name.split("/"))), []).append(entry)
         kinds = {name: found[0]["type"] for name, found in entries.items()}
@@ -88,7 +88,7 @@ class Snapshot:
 
 
 def is_snapshot(path: Path) -> bool:
-    """Tell whether a path is the folder of a snapshot."""
+    """Return whether a path is the folder of a snapshot."""
     return (path / FILE_NAME).is_file()
 
 
@@ -126,14 +126,14 @@ def _tensor(where: str, entries: list[dict[str, Any]]) -> SavedTensor:
 
 def _dtype(where: str, stored: _Stored) -> torch.dtype:
     if stored.dtype not in _DTYPES:
-        raise CheckpointError(f"{where}: has the type {shown(stored.dtype)}, which is not known. {ADVICE}")
+        raise CheckpointError(f"{where}: has the unknown type {shown(stored.dtype)}. {ADVICE}")
     return _DTYPES[stored.dtype]
 
 
 def _part(where: str, stored: _Stored, start: tuple[int, ...], shape: tuple[int, ...]) -> SavedPart:
     if stored.serializer not in ("buffer_protocol", "torch_save"):
         raise CheckpointError(
-            f"{where}: is written by {shown(stored.serializer)}, as quantized tensors are. Give a float checkpoint."
+            f"{where}: was serialized by {shown(stored.serializer)}, like quantized tensors. Give a float checkpoint."
         )
     begin, end = 0, None
     if stored.byte_range is not None:

@@ -1,1 +1,1 @@
-"""The training loop: epochs, and what is said before and after them."""
+"""Training loop: epochs, and what is reported before and after them."""

@@ -1,4 +1,4 @@
-"""Arguments of Lightning's Trainer that it would accept, and fail or do nothing with later."""
+"""Trainer arguments that Lightning would accept, only to fail or do nothing with them later."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _SMALLEST = {
     "min_steps": 0,
     "num_sanity_val_steps": -1,
 }
-"""Smallest allowed values of arguments that Lightning does not check, or only when it uses them."""
+"""Smallest allowed values of arguments that Lightning does not check, or checks only when it uses them."""
 
 _SHARDING = ("fsdp", "deepspeed", "modelparallel")
 
 
 def check_trainer_arguments(arguments: Mapping[str, Any]) -> None:
-    """Check arguments of the Trainer.
+    """Check Trainer arguments.
 
     Raises:
         ConfigurationError: a value is out of range, or a strategy cannot train a DLRM.
@@ -40,7 +40,7 @@ def check_trainer_arguments(arguments: Mapping[str, Any]) -> None:
     name = strategy if isinstance(strategy, str) else type(strategy).__name__
     if name.lower().startswith(_SHARDING):
         raise ConfigurationError(
-            f"trainer.strategy={name} shards weights and gradients between processes, which it cannot do with the "
-            "tables' gradients of looked-up rows only, on a GPU or without one. Use trainer.strategy=ddp, which trains "
-            "a copy of the model in each process, or trainer.devices=1."
+            f"trainer.strategy={name} shards weights and gradients between processes, which does not work with the "
+            "tables' sparse gradients, on a GPU or without one. Use trainer.strategy=ddp, which trains a copy of the "
+            "model in each process, or trainer.devices=1."
         )

@@ -13,7 +13,7 @@ from dlrm_pl.errors import ConfigurationError
 
 
 def checkpoint_file(trainer: pl.Trainer, ckpt_path: str | os.PathLike[str]) -> str:
-    """Find the file of one of Lightning's names for a checkpoint: best, last, hpc; return any other path unchanged.
+    """Resolve Lightning's checkpoint names (best, last, hpc) to a file; return any other path unchanged.
 
     Raises:
         ConfigurationError: there is no such checkpoint. Lightning would train from scratch if "last" is missing.
@@ -32,8 +32,8 @@ def checkpoint_file(trainer: pl.Trainer, ckpt_path: str | os.PathLike[str]) -> s
     if path is None:
         reasons = {
             "best": "the ModelCheckpoint of this Trainer has not saved one yet",
-            "last": f"there is no file last*.ckpt in {', '.join(_folders(trainer)) or 'any folder'}; "
-            "ModelCheckpoint writes one with save_last: true",
+            "last": f"there is no file last*.ckpt in {', '.join(_folders(trainer)) or 'any folder'}; ModelCheckpoint "
+            "writes one with save_last: true",
             "hpc": f"there is no file hpc_ckpt_*.ckpt in {trainer.default_root_dir}",
         }
         raise ConfigurationError(
@@ -44,7 +44,7 @@ def checkpoint_file(trainer: pl.Trainer, ckpt_path: str | os.PathLike[str]) -> s
 
 
 def is_file_name(ckpt_path: str) -> bool:
-    """Whether the path is of a file, not a URL or a model of Lightning's registry."""
+    """Return whether a path is that of a file, not a URL or a model in Lightning's registry."""
     return ckpt_path != "registry" and ":" not in ckpt_path
 
 

@@ -19,7 +19,7 @@ from dlrm_pl.files.locks import folder_lock
 
 
 def add_checkpoint_io(trainer: pl.Trainer, asynchronous: bool) -> None:
-    """Let a Trainer write checkpoints by ``AtomicCheckpointIO``, unless a plugin of the user's does it.
+    """Make a Trainer write checkpoints with ``AtomicCheckpointIO``, unless a user's plugin does that.
 
     Raises:
         ConfigurationError: checkpoints are to be asynchronous, but a plugin of the user's writes them.
@@ -29,8 +29,8 @@ def add_checkpoint_io(trainer: pl.Trainer, asynchronous: bool) -> None:
         plugin = trainer.strategy.checkpoint_io = AtomicCheckpointIO(asynchronous)
     elif asynchronous:
         raise ConfigurationError(
-            f"trainer.async_checkpoints=true and trainer.plugins with a {type(plugin).__name__} exclude each other: "
-            "leave out one of them."
+            f"trainer.async_checkpoints=true and trainer.plugins with a {type(plugin).__name__} are mutually "
+            "exclusive. Leave out one of them."
         )
     if asynchronous:
         trainer.callbacks.insert(0, AsyncCheckpoints())  # type: ignore[attr-defined]
@@ -44,7 +44,7 @@ def add_checkpoint_io(trainer: pl.Trainer, asynchronous: bool) -> None:
 
 @contextmanager
 def folders_for_one_training(trainer: pl.Trainer) -> Iterator[None]:
-    """Hold the folders of a Trainer's checkpoints while it trains, so that no other training writes into them.
+    """Hold a Trainer's checkpoint folders during training, so that no other run writes into them.
 
     Raises:
         OutputError: another process trains into one of them; the message has its number.

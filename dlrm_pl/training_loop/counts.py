@@ -28,17 +28,17 @@ class Counts:
 
     @property
     def may_be_added(self) -> bool:
-        """Whether the learning rates of steps are known before they are made, so that they can be added together."""
+        """Whether the steps' learning rates are known in advance, so that several steps can be counted together."""
         return not self._schedules or self._schedule is not None
 
     @property
     def ready(self) -> int:
-        """Number of batches of this epoch that were taken."""
+        """Number of batches of this epoch that were fetched."""
         return int(self._loop.batch_progress.current.ready)
 
     @property
     def steps(self) -> int:
-        """Number of optimizer steps so far: ``global_step``, without the way that Lightning takes to it."""
+        """Number of optimizer steps so far: ``global_step``, without Lightning's overhead."""
         return int(self._optimizer.step.total.completed)
 
     @property
@@ -47,14 +47,14 @@ class Counts:
         return int(self._loop._batches_that_stepped)
 
     def rates(self, batches: int) -> list[list[float]] | None:
-        """Return the learning rates of the next batches' steps, by group; None: those of now, for all of them."""
+        """Return the learning rates of the next batches' steps, by group; None: the current ones, for all of them."""
         if self._schedule is None:
             return None
         steps = (self.ready + batches) // self._accumulated - self.ready // self._accumulated
         return self._schedule.coming(max(1, steps))
 
     def move_schedule(self, steps: int) -> bool:
-        """Move a schedule whose rates are known, as so many steps do; return whether there is one."""
+        """Advance a schedule whose rates are known by several steps; return whether there is one."""
         if self._schedule is None:
             return False
         self._schedule.skip(steps)
@@ -62,13 +62,13 @@ class Counts:
         return True
 
     def start(self) -> None:
-        """Count the first batch of those that are trained together, so that errors name it."""
+        """Count the first of several batches that are trained together, so that errors name it."""
         for count in self._batches:
             count.ready += 1
             count.started += 1
 
     def finish(self, batches: int) -> None:
-        """Count batches that were trained, the one that was started and those after it, and move the schedules."""
+        """Count trained batches, the started one and those after it, and advance the schedules."""
         if not batches:
             return
         loop, first = self._loop, self.ready - 1

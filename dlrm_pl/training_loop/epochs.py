@@ -1,4 +1,4 @@
-"""The loop over epochs, and how a Trainer gets it."""
+"""Loop over epochs, and its installation in a Trainer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dlrm_pl.training_loop.runs import RunsLoop
 
 
 class FinishedEpochsLoop(_FitLoop):
-    """Lightning's loop, except that an epoch which a checkpoint has finished is not finished again.
+    """Lightning's loop, except that an epoch that a checkpoint has finished is not finished again.
 
     Under ``max_steps`` Lightning would end such an epoch once more and count it twice, so that ``max_epochs`` stops the
     run before anything is trained, or the next rows are those of a later epoch.
@@ -20,7 +20,7 @@ class FinishedEpochsLoop(_FitLoop):
 
 
 def replace_loop(trainer: pl.Trainer) -> None:
-    """Give a Trainer that was just made these loops, with the limits that it has."""
+    """Give a new Trainer these loops, keeping its limits."""
     loop = FinishedEpochsLoop(trainer, trainer.fit_loop.min_epochs, trainer.fit_loop.max_epochs)
     epoch_loop = trainer.fit_loop.epoch_loop
     loop.epoch_loop = RunsLoop(trainer, epoch_loop.min_steps, epoch_loop.max_steps)

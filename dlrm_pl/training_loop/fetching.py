@@ -1,4 +1,4 @@
-"""Batches of Lightning's loader, without its work for each."""
+"""Batches of Lightning's loader, without its per-batch overhead."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dlrm_pl.data.loading.resumable_loader import HandedOut
 
 
 class Batches:
-    """Takes batches from where a fetcher takes them, and counts them there.
+    """Takes batches from a fetcher's source, and counts them there.
 
     For each batch a fetcher goes through a profiler, a combined loader, the iterator of its mode and a tree of one
     leaf, which takes 20 us. Loaders that are combined or have no length are left to it.
@@ -27,7 +27,7 @@ class Batches:
         self._error: Exception | None = None
 
     def take(self, count: int) -> Sequence[Any]:
-        """Return the next batches, at least one and at most as many as asked for.
+        """Return the next batches: at least one, and at most as many as requested.
 
         There are fewer before the end, before an error, which the next call raises, and where our own loader has read
         no more together.

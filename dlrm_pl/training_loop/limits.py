@@ -1,4 +1,4 @@
-"""Limits of a training that leave nothing to train."""
+"""Training limits that leave nothing to train."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytorch_lightning as pl
 
 
 def why_nothing_was_trained(trainer: pl.Trainer) -> str:
-    """Say why ``fit`` has trained nothing."""
+    """Return why ``fit`` has trained nothing."""
     limits = {"max_epochs": trainer.max_epochs, "max_steps": trainer.max_steps}
     if trainer.limit_train_batches == 0:
         limits = {"limit_train_batches": 0}

@@ -1,4 +1,4 @@
-"""Memory that a training takes, said and checked before it starts."""
+"""Memory needed for training, reported and checked before it starts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 def check_memory(trainer: pl.Trainer, model: pl.LightningModule, datamodule: Any, ckpt_path: str | None) -> None:
-    """Say how much memory a training will take, and check that it is there.
+    """Report how much memory training will need, and check that it is available.
 
     Args:
         trainer: Trainer of the training.
@@ -34,14 +34,14 @@ def check_memory(trainer: pl.Trainer, model: pl.LightningModule, datamodule: Any
     memory = TrainingMemory.of(
         model.architecture, model.optimizers_chosen, batch_size=batch_size, accumulated=accumulated
     )
-    log.info("memory of the training: %s; %s are available", memory, format_bytes(available_bytes()))
+    log.info("memory needed for training: %s; %s are available", memory, format_bytes(available_bytes()))
     if trainer.strategy.root_device.type != "cpu":
         return
     if ckpt_path is not None:
         mapped = memory.tables + memory.state
         log.info(
-            "tables and optimizer's state (%s) stay memory-mapped from %s. Training copies every 4 KiB page that it "
-            "touches, so memory may grow by up to as much. Saving a checkpoint needs as much disk space",
+            "tables and optimizer state (%s) stay memory-mapped from %s. Training copies every 4 KiB page that it "
+            "touches, so memory may grow by up to that much. Saving a checkpoint needs the same amount of disk space",
             format_bytes(mapped),
             ckpt_path,
         )
@@ -49,6 +49,6 @@ def check_memory(trainer: pl.Trainer, model: pl.LightningModule, datamodule: Any
     require_memory(
         more,
         "The optimizer's state and the batches" if memory.state else "The batches",
-        "Give a smaller --data.batch_size, or an --model.optimizer that keeps less (sgd keeps nothing)"
-        f"{', or accumulate fewer batches' if accumulated > 1 else ''}.",
+        "Give a smaller --data.batch_size, or a --model.optimizer with less state (sgd has "
+        f"none){', or accumulate fewer batches' if accumulated > 1 else ''}.",
     )

@@ -1,4 +1,4 @@
-"""One batch of the native engine that callbacks or loggers observe, without Lightning's wrappers around its step."""
+"""One native-engine batch that callbacks or loggers observe, without Lightning's wrappers around its step."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _STEP = "training_step"
 def train_observed(
     loop: _TrainingEpochLoop, fetcher: _DataFetcher, module: TrainedModule, engine: NativeEngine, *, draws: bool = True
 ) -> None:
-    """Do what ``advance`` of Lightning's loop does, where ``batches_unseen`` has found no code of the user's in it.
+    """Do what Lightning's ``advance`` does, if ``batches_unseen`` has found no user code in it.
 
     Left out are the closures, transfers and hooks around a step that does its own backward pass and update, which take
     longer than the step of a small model.

@@ -1,4 +1,4 @@
-"""How many batches can be trained before one that something observes: a callback, a logger, validation, a limit."""
+"""How many batches can be trained before something observes one: a callback, a logger, validation, a limit."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from dlrm_pl.training_loop.step_log import logs_without_hooks
 
 
 class SeesRuns(Protocol):
-    """A callback whose hooks around batches may be called for the last batch of a run only."""
+    """A callback whose batch hooks may be called only for the last batch of a run."""
 
     def steps_until_seen(self, trainer: pl.Trainer) -> float:
-        """Return after how many more optimizer steps, infinity included, it must be called again."""
+        """Return the number of optimizer steps, possibly infinite, after which it must be called again."""
         ...
 
 
@@ -46,7 +46,7 @@ _DATA_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after
 
 
 class Unseen(NamedTuple):
-    """Batches that may be trained without calling a hook.
+    """Batches that can be trained without calling a hook.
 
     Attributes:
         batches: how many.
@@ -58,7 +58,7 @@ class Unseen(NamedTuple):
 
 
 def batches_unseen(loop: _TrainingEpochLoop) -> Unseen | None:
-    """Say how many batches may be trained now without calling a hook; the one after them is observed.
+    """Return how many batches can be trained now without calling a hook; the one after them is observed.
 
     A batch is observed if it is the last one of the epoch, if validation or the limit on steps follows it, or if a
     callback has something to do then; and if its step is logged, where ``StepLog`` does not know all that is logged.
@@ -90,13 +90,13 @@ def batches_unseen(loop: _TrainingEpochLoop) -> Unseen | None:
 
 
 def batches_of_the_bar(trainer: pl.Trainer) -> int:
-    """Return the unit of the numbers of batches at which the progress bar is drawn."""
+    """Return the interval, in batches, at which the progress bar is drawn."""
     bar = trainer.progress_bar_callback
     return max(1, bar.refresh_rate) if isinstance(bar, TQDMProgressBar) else 1
 
 
 def draws_the_bar(callback: pl.Callback) -> bool:
-    """Whether all that a callback does after a batch is to draw Lightning's progress bar."""
+    """Return whether all that a callback does after a batch is draw Lightning's progress bar."""
     return function_of(callback, "on_train_batch_end") in _DRAWS
 
 

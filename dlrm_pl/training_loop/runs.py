@@ -1,4 +1,4 @@
-"""The loop over the batches of an epoch, which calls hooks only where something observes them."""
+"""Loop over the batches of an epoch that calls hooks only when something observes them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from dlrm_pl.training_loop.observers import batches_of_the_bar, batches_unseen
 from dlrm_pl.training_loop.step_log import StepLog
 
 _RUN_S = 0.2
-"""Time without a hook, after which progress bars, timers and ctrl-C get their turn."""
+"""Maximum time without a hook, so that progress bars, timers and ctrl-C get their turn."""
 
 _CALLS_OF_A_RUN = 3
-"""Calls of native code in that time, so that a run does not end late."""
+"""Number of calls of native code in that time, so that a run does not end late."""
 
 _MOST_BATCHES = 128
-"""Batches of one call: with more, the little that a call costs would not be seen to get less."""
+"""Maximum number of batches per call: with more, the overhead of a call would not become noticeably smaller."""
 
 
 class RunsLoop(_TrainingEpochLoop):
@@ -41,12 +41,12 @@ class RunsLoop(_TrainingEpochLoop):
     _drawn_at = -_RUN_S
 
     def run(self, data_fetcher: _DataFetcher) -> None:
-        """Train an epoch, in which no step waits long for a thread that draws the bar or reads the next batches."""
+        """Train an epoch; no step waits long for a thread that draws the bar or reads the next batches."""
         with threads_switching_soon():
             super().run(data_fetcher)
 
     def advance(self, data_fetcher: _DataFetcher) -> None:
-        """Train a run of batches that nothing observes, and then one that something does."""
+        """Train a run of batches that nothing observes, and then one that is observed."""
         module = self.trainer.lightning_module
         engine = module.native_engine() if isinstance(module, TrainedModule) and not self.restarting else None
         unseen = batches_unseen(self) if engine is not None else None

@@ -1,4 +1,4 @@
-"""The log of steps that are trained without hooks, as Lightning writes it."""
+"""Log of steps that are trained without hooks, as Lightning writes it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from dlrm_pl.model.training.engine.hooks import BATCH_HOOKS, function_of
 from dlrm_pl.model.training.trained_module import TrainedModule
 
 LOSS_KEY = "training_step.train_loss"
-"""What Lightning calls the loss that ``training_step`` logs."""
+"""Lightning's name for the loss that ``training_step`` logs."""
 
 _CODES = {torch.float32: "f", torch.float64: "d"}
-"""What ``array`` calls types."""
+"""Type codes of the module ``array``."""
 
 _READS_AT_LOGS = {
     function_of(kind, name) for kind in (DeviceStatsMonitor, LearningRateMonitor) for name in BATCH_HOOKS
@@ -28,15 +28,15 @@ _READS_AT_LOGS = {
 
 
 class LogsRuns(Protocol):
-    """A callback that logs values at steps that are logged, and can do so after several steps without hooks."""
+    """A callback that logs values at logged steps, and can do so after several steps without hooks."""
 
     def values_to_log(self, trainer: pl.Trainer) -> Mapping[str, float]:
-        """Return the values for the steps since the last time that something was logged; none if there are none."""
+        """Return the values for the steps since something was last logged; none if there are no steps."""
         ...
 
 
 class StepLog:
-    """Gives loggers the rows of steps that no hook was called for, and has them written together.
+    """Passes loggers the rows of steps for which no hook was called, and has them written together.
 
     A logger that writes a file may take longer for it than a step of a small model takes. So it gets each row once its
     step was made, and is asked to write them after a run of steps.
@@ -53,7 +53,7 @@ class StepLog:
         self._has_more = False
 
     def add(self, losses: Sequence[float], first: int, stepped: int) -> None:
-        """Log those of some steps that ``log_every_n_steps`` asks for.
+        """Log those of some steps that ``log_every_n_steps`` selects.
 
         Args:
             losses: mean losses of consecutive batches, whose steps were counted.
@@ -79,7 +79,7 @@ class StepLog:
         self._has_more = True
 
     def write(self) -> None:
-        """Have the loggers write what was logged since the last time."""
+        """Make the loggers write what was logged since the last call."""
         if self._has_more:
             self._has_more = False
             for logger in self._loop.trainer.loggers:
@@ -111,12 +111,12 @@ def _nothing() -> None:
 
 
 def logs_its_loss_alone(module: pl.LightningModule) -> bool:
-    """Whether ``log_loss`` of a module is that of ``TrainedModule``, and no other of the user's."""
+    """Return whether a module's ``log_loss`` is that of ``TrainedModule``, not a user's."""
     return isinstance(module, TrainedModule) and type(module).log_loss is TrainedModule.log_loss
 
 
 def logs_without_hooks(trainer: pl.Trainer) -> bool:
-    """Whether a step that is logged needs no hook: nothing is logged but what ``StepLog`` knows."""
+    """Return whether a logged step needs no hook, because only values that ``StepLog`` knows are logged."""
     results = trainer._results
     if results is None or not logs_its_loss_alone(trainer.lightning_module):
         return False

@@ -1,4 +1,4 @@
-"""Everything that one quantization is asked for, in one frozen object."""
+"""All settings of one quantization, in one frozen object."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dlrm_pl.quantization.search.settings import TuningSettings
 
 @dataclass(frozen=True)
 class QuantizationConfig:
-    """Everything that one quantization is asked for: how to search, by which score, and where to write.
+    """All settings of one quantization: how to search, by which score, and where to write.
 
     Attributes:
         output: folder to write the artifact to.
@@ -27,17 +27,19 @@ class QuantizationConfig:
         eval_func: function that scores a model, for example a class path whose instances take the model and return a
             float. It has no paired test, so every trial reads all the rows that the function reads.
         metric: torchmetrics Metric of probabilities and labels (a class path in YAML), computed on all tuning rows.
-            Without one, trials are scored by the exact AUROC, which alone has a paired test and so reads few rows.
+            Without one, trials are scored by the exact AUROC, the only score with a paired test, which therefore reads
+            few rows.
         allow_nonfinite: read NaN and infinity in the tables as 0 instead of refusing the model.
         overwrite: replace an artifact in ``output`` that was made with other settings.
-        with_vocabulary: put the dataset's dictionaries into the artifact, so that it scores raw values without its
+        with_vocabulary: put the dataset's dictionaries into the artifact, so that it can score raw values without the
             dataset.
         refresh: artifact of an earlier checkpoint of the same model, whose recipe is kept: only rows that have changed
-            since are packed, and a delta is written beside ``output``. No recipe is searched.
-        calibration_rows: number of rows that calibrate, the first of val; None: as the data module says.
+            since then are packed, and a delta is written next to ``output``. There is no search for a recipe.
+        calibration_rows: number of rows at the beginning of val to use for calibration; None: as the data module
+            states.
 
     Raises:
-        ConfigurationError: a value of another type; or two scores; or a guard that the score cannot serve.
+        ConfigurationError: a value has the wrong type, two scores are given, or a guard does not work with the score.
 
     Example:
         >>> from dataclasses import replace
@@ -71,8 +73,8 @@ class QuantizationConfig:
         criterion = self.tuning.criterion
         if self.eval_func is not None and self.metric is not None:
             raise ConfigurationError(
-                f"eval_func {self.eval_func!r} and metric {type(self.metric).__name__} exclude each other: give one "
-                "score."
+                f"eval_func {self.eval_func!r} and metric {type(self.metric).__name__} are mutually exclusive. Give "
+                "one score."
             )
         if self.eval_func is not None and criterion.worst_slice is not None:
             raise ConfigurationError(
@@ -85,12 +87,12 @@ class QuantizationConfig:
 
     @property
     def scored_by_auroc(self) -> bool:
-        """Whether trials are scored by the exact AUROC, and not by a score of the user's."""
+        """Whether trials are scored by the exact AUROC, not by a user's score."""
         return self.eval_func is None and self.metric is None
 
 
 def with_metric_direction(metric: Metric | None, criterion: Criterion) -> Criterion:
-    """The criterion with the metric's own word on whether lower is better, where the metric has one."""
+    """Return the criterion with the direction (lower or higher is better) that the metric states, if it does."""
     if metric is not None and metric.higher_is_better is False and criterion.higher_is_better:
         return dataclasses.replace(criterion, higher_is_better=False)
     return criterion

@@ -1,4 +1,4 @@
-"""Options of a command line or a call that override the settings of a quantization."""
+"""Command-line or call options that override the settings of a quantization."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def with_options(
     with_vocabulary: bool = False,
     refresh: str | os.PathLike[str] | None = None,
 ) -> QuantizationConfig:
-    """Return a configuration with other values; those that are None or false stay as they are.
+    """Return a configuration with other values; values that are None or false are left unchanged.
 
     ``DLRMTrainer.quantize`` describes the options.
     """

@@ -1,4 +1,4 @@
-"""From a trained module and its data to a certified artifact, without a Trainer."""
+"""Quantize a trained module with its data into a certified artifact, without a Trainer."""
 
 from __future__ import annotations
 
@@ -40,31 +40,31 @@ def quantize(
     """Turn a trained model into a certified int8 artifact; no Trainer is needed.
 
     Recipes are tried on the rows of val, and the best model is saved and certified on the rows of test. Neither the
-    module nor the data module is changed, except that the module's weights are moved to the CPU, and that learned
-    weights of rows are multiplied into the tables, and become 1.
+    module nor the data module is changed, except that the module's weights are moved to the CPU, and learned row
+    weights are multiplied into the tables and become 1.
 
     Args:
         module: trained module.
         datamodule: data module of the dataset that the module was trained on, or another with the methods of
             ``QuantizationData``; set up here.
-        output: folder to write the artifact to. An artifact there of the same model, rows and settings is replaced.
-        settings: how to search, and how large a drop of AUROC is tolerated.
+        output: folder to write the artifact to. An existing artifact of the same model, rows and settings is replaced.
+        settings: how to search, and how large an AUROC drop is tolerated.
         eval_func: function that scores a model, instead of AUROC.
         metric: torchmetrics Metric of probabilities and labels that scores trials, instead of AUROC.
         allow_nonfinite: read NaN and infinity in the tables as 0 instead of refusing the model.
         overwrite: replace an artifact in ``output`` that was made with other settings.
-        with_vocabulary: put the dataset's dictionaries into the artifact, so that it scores raw values without its
+        with_vocabulary: put the dataset's dictionaries into the artifact, so that it can score raw values without the
             dataset.
         refresh: artifact of an earlier checkpoint of the same model, whose recipe is kept: only rows that have changed
-            since are packed, and a delta is written beside ``output``. No recipe is searched.
-        listeners: objects that are told of each trial while the search runs.
+            since then are packed, and a delta is written next to ``output``. There is no search for a recipe.
+        listeners: objects that are notified of each trial while the search runs.
 
     Returns:
         The artifact's folder, its manifest and certificate, and all trials. ``outcome.certificate.outcome`` is
         ``accepted``, ``not accepted`` or ``undecided``.
 
     Raises:
-        ConfigurationError: a setting of the wrong type or value.
+        ConfigurationError: a setting has the wrong type or value.
         DatasetError: the data is not that of the model, or its rows hold a single class.
         OutputError: the folder cannot be written, or holds something else.
         DLRMError: see ``build_artifact``.
@@ -104,7 +104,7 @@ def quantize_module(
     listeners: Sequence[TuningListener] = (),
     training: TrainingRecord | None = None,
 ) -> Outcome:
-    """Quantize a module with the rows of its data module, as the configuration says.
+    """Quantize a module with the rows of its data module, according to the configuration.
 
     Args:
         module: trained module; comes back in the mode that it had, training or evaluation.

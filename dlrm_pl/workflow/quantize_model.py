@@ -1,4 +1,4 @@
-"""From a model and the rows of a data module to a certified artifact."""
+"""Quantize a model with the rows of a data module into a certified artifact."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def quantize_model(
     listeners: Sequence[TuningListener] = (),
     training: TrainingRecord | None = None,
 ) -> Outcome:
-    """Quantize a model with the rows of a data module, as the configuration says.
+    """Quantize a model with the rows of a data module, according to the configuration.
 
     Args:
         owner: holds the model, and knows its dataset; the model is moved to the CPU, and comes back in the mode that it
@@ -106,7 +106,7 @@ def check_rows(config: QuantizationConfig, datamodule: QuantizationData) -> None
         require = getattr(datamodule, "require_vocabulary", None)
         if require is None:
             raise ConfigurationError(
-                "with_vocabulary needs a data module with the dictionaries of its dataset, and "
+                "with_vocabulary needs a data module with the dictionaries of its dataset, but "
                 f"{type(datamodule).__name__} has none. Leave it out, or use a DLRMDataModule."
             )
         require()
@@ -129,7 +129,7 @@ def _rows_of(owner: OfDataset, datamodule: QuantizationData, config: Quantizatio
         fingerprint = getattr(datamodule, "dataset_fingerprint", "")
         difference = owner.check_dataset(datamodule.table_sizes, fingerprint, columns)
     if difference:
-        log.warning("%s. Continuing because --force was given; the certificate says so.", difference)
+        log.warning("%s. Continuing because --force was given; the certificate records this.", difference)
     check_rows(config, datamodule)
     data = RowSets.of_datamodule(datamodule, difference)
     data = dataclasses.replace(data, columns=owner.columns)

@@ -30,7 +30,7 @@ _WIDE = 120
 
 
 class SearchDisplay(TuningListener):
-    """Draw a search on a terminal; on anything else draw nothing, and each trial is a line of the log instead.
+    """Draws a search on a terminal; elsewhere it draws nothing, and each trial is a log line instead.
 
     Use it as a context: ``with SearchDisplay(console, total) as display``.
 
@@ -76,7 +76,7 @@ class SearchDisplay(TuningListener):
         self._restore.__exit__(None, None, None)
 
     def packed(self, size_bytes: int) -> None:
-        """Advance the bar by bytes of float tables that were packed; it restarts if tables are packed a second time."""
+        """Advance the bar by a number of packed bytes; it restarts if tables are packed a second time."""
         if not self._console.is_terminal:
             return
         self._start()
@@ -124,7 +124,7 @@ class SearchDisplay(TuningListener):
         return Group(*parts)
 
     def table(self) -> Table:
-        """Make the table of the trials so far; if they are many, of the last ones and the best."""
+        """Make the table of the trials so far; if they are many, of the latest ones and the best."""
         table = Table(title=self._title, title_justify="left", expand=True)
         for name, width in self._numbers.items():
             table.add_column(name, justify="right", no_wrap=True, min_width=width)

@@ -1,4 +1,4 @@
-"""The record of a training in the checkpoint that it saved."""
+"""Training record in the checkpoint that a run saved."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 def training_of(opened: Mapping[str, Any], path: str | os.PathLike[str]) -> TrainingRecord | None:
-    """Return the record of the training that saved a checkpoint; None if there is none, or it is damaged.
+    """Return the record of the run that saved a checkpoint; None if there is none or it is damaged.
 
     Args:
         opened: what ``open_checkpoint`` returned.
@@ -23,5 +23,5 @@ def training_of(opened: Mapping[str, Any], path: str | os.PathLike[str]) -> Trai
     try:
         return TrainingRecord.of_checkpoint(opened, str(path))
     except CheckpointError as error:
-        log.warning("%s The report will have no curves of the training.", error)
+        log.warning("%s The report will have no training curves.", error)
         return None

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class TrialScalars(TuningListener):
-    """Log the numbers of each trial, with its number as the step; step 0 is the fp32 model.
+    """Logs the numbers of each trial, with its number as the step; step 0 is the fp32 model.
 
     Args:
         loggers: loggers of the Trainer.
@@ -29,7 +29,7 @@ class TrialScalars(TuningListener):
         self._log({"trial/fp32_score": baseline.value, "trial/tolerance": tolerance}, 0)
 
     def on_trial_end(self, trial: Trial, *, resumed: bool) -> None:
-        """Log all numbers of a trial, also of one from an earlier run, so that the curves of every run are complete."""
+        """Log all numbers of a trial, even of one from an earlier run, so that every run's curves are complete."""
         values: dict[str, float | None] = {
             "trial/accepted": float(trial.accepted),
             "trial/failed": float(trial.failed),

@@ -197,7 +197,7 @@ def test_same_quantization_again_replaces_and_another_needs_overwrite(artifact_p
     other = TuningSettings(criterion=Criterion(relative=0.02), max_trials=3)
     with pytest.raises(
         OutputError,
-        match=r"made otherwise: max_trials changed from 5 to 3\. Choose another folder, or give --overwrite",
+        match=r"made differently: max_trials changed from 5 to 3\. Choose another folder, or give --overwrite",
     ):
         build_artifact(tiny.model(), data(), other, artifact_path)
     result = json.loads((artifact_path / "result.json").read_text())

@@ -48,14 +48,14 @@ def test_artifact_without_a_statement_has_criteos_columns_if_the_shape_is_theirs
     ("change", "message"),
     [
         ({"dense": [{"name": "n{1..12}"}]}, "the number of dense columns is 12, but bottom_mlp begins with 13"),
-        ({"sparse": STATEMENT["sparse"][:2]}, "the number of sparse columns is 2, but that of tables 3"),
+        ({"sparse": STATEMENT["sparse"][:2]}, "the number of sparse columns is 2, but the number of tables is 3"),
         (
             {"sparse": [*STATEMENT["sparse"][:2], STATEMENT["sparse"][1] | {"name": "x"}]},
             "column x has 7 ids, but table 2 has 25 rows",
         ),
         (
             {"sparse": [STATEMENT["sparse"][0] | {"at_most": 5, "pooling": "mean"}, *STATEMENT["sparse"][1:]]},
-            "the pooling of column word is mean, but that of table 0 is sum",
+            "the pooling of column word is mean, but the pooling of table 0 is sum",
         ),
         ({"label": 3}, "columns: label: 3 must be text"),
         ({"more": 3}, "columns: more: 3 must be removed"),

@@ -78,7 +78,7 @@ def test_manifest_that_is_none_is_rejected(artifact_path: Path, text: str, messa
 
 
 def test_folder_that_is_no_artifact_is_rejected(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"not an artifact, manifest\.json is missing"):
+    with pytest.raises(ArtifactError, match=r"not an artifact: manifest\.json is missing"):
         load_artifact(tmp_path)
     assert recognize_artifact(tmp_path) is None
 
@@ -99,14 +99,14 @@ def test_missing_tensor_is_named(artifact_path: Path) -> None:
     tensors = load_file(artifact_path / "model.safetensors")
     del tensors["top_mlp.1.bias"]
     reseal(artifact_path, tensors)
-    with pytest.raises(ArtifactError, match=r"lacks 'top_mlp\.1\.bias'"):
+    with pytest.raises(ArtifactError, match=r"'top_mlp\.1\.bias' is missing from the artifact"):
         load_artifact(artifact_path)
 
 
 def test_table_of_another_size_is_named(artifact_path: Path) -> None:
     name = "table-01-int8.safetensors"
     reseal(artifact_path, {"table": load_file(artifact_path / name)["table"][:-1].contiguous()}, name)
-    with pytest.raises(ArtifactError, match="table 1: the manifest says 7 rows, the file has 6"):
+    with pytest.raises(ArtifactError, match="table 1: the manifest states 7 rows, but the file has 6"):
         load_artifact(artifact_path)
 
 
@@ -156,7 +156,9 @@ def test_layer_of_another_shape_is_named(artifact_path: Path) -> None:
     tensors = load_file(artifact_path / "model.safetensors")
     tensors["bottom_mlp.0.weight"] = tensors["bottom_mlp.0.weight"][:, 1:].contiguous()
     reseal(artifact_path, tensors)
-    with pytest.raises(ArtifactError, match=r"bottom_mlp\.0: the manifest says \[16, 13\], the weights are \[16, 12\]"):
+    with pytest.raises(
+        ArtifactError, match=r"bottom_mlp\.0: the manifest states shape \[16, 13\], but the weights have \[16, 12\]"
+    ):
         load_artifact(artifact_path)
 
 
@@ -167,7 +169,9 @@ def test_layer_of_another_dtype_is_rejected(artifact_path: Path) -> None:
     with pytest.raises(ArtifactError, match="do not fit the manifest"):
         load_artifact(artifact_path)
     change_manifest(artifact_path, lambda m: m.ops.update({"bottom_mlp.0": {"dtype": "bf16", "relu": True}}))
-    with pytest.raises(ArtifactError, match=r"bottom_mlp\.0: the manifest says bf16, the weights are torch\.float32"):
+    with pytest.raises(
+        ArtifactError, match=r"bottom_mlp\.0: the manifest states bf16, but the weights are torch\.float32"
+    ):
         load_artifact(artifact_path)
 
 

@@ -50,7 +50,7 @@ def use(folder: Path) -> None:
         ("manifest.json", ("ops", "bottom_mlp.0", "relu"), None, "relu: None must be true or false"),
         ("manifest.json", ("architecture", "embedding_dim"), 2**40, r"embedding_dim=\d+ is too large: at most"),
         ("manifest.json", ("architecture", "table_sizes", 1), 2**62, r"table_sizes\[1\]=\d+ is too large: at most"),
-        ("manifest.json", ("files", "../x"), "", r"files: '\.\./x' is no name of a file there"),
+        ("manifest.json", ("files", "../x"), "", r"files: '\.\./x' is not a file name in the artifact"),
         ("certificate.json", ("fp32", "auroc"), 1.5, r"fp32\.auroc: 1\.5 must be a number between 0 and 1"),
         ("certificate.json", ("fp32", "samples_per_s"), 0,
          r"fp32\.samples_per_s: 0 must be a number of at least 1e-12"),
@@ -79,7 +79,7 @@ def test_field_of_another_kind_is_named(
         ({"table": {"dtype": "U8", "shape": [7, -16], "data_offsets": [0, 112]}}, r"shape\.1: -16 must be a whole"),
         ({"table": {"dtype": "U8", "shape": ["7", 16], "data_offsets": [0, 112]}}, r"shape\.0: '7' must be a whole"),
         ({"table": {"dtype": "U8", "shape": [2**40, 2**20], "data_offsets": [0, 2**60]}}, "the file has"),
-        ({"table": {"dtype": "U8", "shape": [7, 16], "data_offsets": [0, 113]}}, "a header that says"),
+        ({"table": {"dtype": "U8", "shape": [7, 16], "data_offsets": [0, 113]}}, "a header that states"),
         ({"table": {"dtype": "U8", "shape": [7, 16], "data_offsets": 5}}, "data_offsets: 5 must be a list"),
         ({"rows": {}}, "its header: table is missing"),
         ([[[]]], "its header: .* must be an object with fields"),
@@ -110,7 +110,7 @@ def test_tables_exchanged_are_refused(artifact_path: Path) -> None:
     second.write_bytes(contents[0])
     first.write_bytes(contents[1])
     sign(artifact_path)
-    with pytest.raises(ArtifactError, match="table 0: the manifest says 40 rows, the file has 7"):
+    with pytest.raises(ArtifactError, match="table 0: the manifest states 40 rows, but the file has 7"):
         use(artifact_path)
 
 

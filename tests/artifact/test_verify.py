@@ -103,7 +103,7 @@ def test_other_kernels_are_named_and_give_the_same_bits(
     assert found.drift.environment == {"isa": (certified_isa, "fallback")}
     assert (
         found.drift.describe()
-        == f"Environment differs: isa: {certified_isa} -> fallback. All metrics are bit-identical"
+        == f"The environment differs: isa: {certified_isa} -> fallback. All metrics are bit-identical"
     )
 
 
@@ -144,12 +144,12 @@ def test_verdict_that_does_not_hold_any_more_is_an_error(
     certificate = artifact.certificate
     if what == "drop":
         stricter = dataclasses.replace(certificate, tolerance=(certificate.auroc_drop_at_least or 0.0) - 1e-9)
-        message = "Certified as accepted, but re-measured: AUROC drop .*, at least"
+        message = "Certified as accepted, but measured again: AUROC drop .*, at least"
     else:
         first, *others = certificate.guards
         assert first.name == "log_loss"
         stricter = dataclasses.replace(certificate, guards=(dataclasses.replace(first, tolerance=-1.0), *others))
-        message = r"but re-measured: log loss .*; tolerance -100\.00%: failed"
+        message = r"but measured again: log loss .*; tolerance -100\.00%: failed"
     with pytest.raises(VerificationError, match=message):
         verify_artifact(dataclasses.replace(artifact, certificate=stricter), synthetic_folder, ckpt_path=ckpt_path)
 
@@ -180,7 +180,7 @@ def test_remeasured_worst_slice_beyond_its_tolerance_is_an_error(
 ) -> None:
     artifact, ckpt_path = certified
     monkeypatch.setattr("dlrm_pl.quantization.judging.slices.slice_rule.SliceRule.judge", lost())
-    with pytest.raises(VerificationError, match=r"re-measured: worst slice .*; tolerance 50.00%: failed"):
+    with pytest.raises(VerificationError, match=r"measured again: worst slice .*; tolerance 50.00%: failed"):
         verify_artifact(artifact, synthetic_folder, ckpt_path=ckpt_path)
 
 
@@ -218,7 +218,7 @@ def test_other_rows_of_the_same_vocabulary_are_not_those_that_were_certified(
     (dataset_copy / "dataset.json").unlink()
     if described:
         describe(dataset_copy, max_ind_range=40_000_000, created_by="test")
-    with pytest.raises(DatasetError, match=r"test\.bin: rows 0 to 1,999 are not those that were certified"):
+    with pytest.raises(DatasetError, match=r"test\.bin: rows 0 to 1,999 are not the certified ones"):
         verify_artifact(certified[0], dataset_copy)
     assert verify_artifact(certified[0], dataset_copy, force=True, tolerance=1.0).rows == 2000
 
@@ -290,11 +290,11 @@ def test_file_that_is_rewritten_while_it_is_verified_is_named(
 
 def test_what_was_checked_is_said(certified: tuple[Artifact, Path], dataset_copy: Path) -> None:
     assert verify_artifact(certified[0], dataset_copy).checked == (
-        "all test rows by their checksum, and the dictionaries by the fingerprint"
+        "all test rows by their checksum, and the dictionaries against the fingerprint"
     )
     (dataset_copy / "dataset.json").unlink()
     assert verify_artifact(certified[0], dataset_copy).checked == (
-        "all test rows by the checksum in the certificate, and the dictionaries by the fingerprint"
+        "all test rows against the checksum in the certificate, and the dictionaries against the fingerprint"
     )
 
 

@@ -100,7 +100,11 @@ def uses(folder: Path) -> list[Any]:
     ("tables", "columns", "message"),
     [
         ([Strings.of([b"x%d" % n for n in range(40)]), None, TABLES[2]], COLUMNS, "its dictionaries have the fingerpr"),
-        ([TABLES[0], None, np.arange(24)], COLUMNS, "its dictionaries have other sizes than the model's tables"),
+        (
+            [TABLES[0], None, np.arange(24)],
+            COLUMNS,
+            "the sizes of its dictionaries differ from those of the model's tables",
+        ),
         (TABLES, Columns("other", COLUMNS.dense, COLUMNS.sparse), r"its columns are not those in manifest\.json"),
     ],
 )
@@ -132,7 +136,7 @@ def test_damaged_dictionaries_are_found_at_load_and_at_use(folder: Path) -> None
 @pytest.mark.parametrize(
     ("encoder", "columns", "message"),
     [
-        (ENCODER, None, "columns of the model are not known"),
+        (ENCODER, None, "model's columns are not known"),
         (ENCODER, Columns("x", COLUMNS.dense, COLUMNS.sparse), "the label is click in the dictionaries, but x in the"),
         (RowEncoder(COLUMNS, Vocabulary([*TABLES[:2], np.arange(9)], COLUMNS)), COLUMNS, "table 2 has 25 rows, and"),
     ],
@@ -166,7 +170,7 @@ def test_raw_rows_are_scored_with_and_without_the_dataset(built: Path, tmp_path:
     np.testing.assert_array_equal(scored(artifact, None, tmp_path / "rows.parquet"), expected)
     np.testing.assert_array_equal(scored(artifact, folder.path, tmp_path / "rows.parquet"), expected)
     assert scored(artifact, folder.path, None).shape == (2,)
-    with pytest.raises(ConfigurationError, match="no rows to score: give --data"):
+    with pytest.raises(ConfigurationError, match=r"no rows to score. Give --data"):
         batches_to_predict(artifact, None, None, "test", 2)
 
 

@@ -68,7 +68,7 @@ def test_every_contender_is_timed_in_every_cell(monkeypatch: pytest.MonkeyPatch)
         assert list(cell.timings) == ["fp32", "bf16", "eager_int8", "int8"]
     assert comparison.sqnr_db.keys() == {"bf16", "eager_int8", "int8"}
     assert min(comparison.sqnr_db.values()) > 10
-    assert "batch 64, threads 1: time 4 contenders" in said
+    assert "batch 64, threads 1: timing 4 contenders" in said
     assert set_to == [2, 1, 1, 1] * 2  # The thread count is changed, and restored to the tests' single thread.
     json.dumps(comparison.to_dict(), allow_nan=False)
 

@@ -256,7 +256,7 @@ def test_accuracy_log_holds_every_probability_and_label(library: SampleLibrary, 
     assert accuracy.reaches_mlperf == (accuracy.auroc >= 0.999 * 0.8031)
     assert accuracy.share == pytest.approx(1, abs=1e-5)
     assert not check_accuracy(path, samples=40, pairs=pairs, fp32_auroc=auroc * 1.01, rules=rules).passed
-    with pytest.raises(VerificationError, match=rf"has 40 samples with {pairs} pairs, sent were 41"):
+    with pytest.raises(VerificationError, match=rf"has 40 samples with {pairs} pairs, but 41"):
         check_accuracy(path, samples=41, pairs=pairs, fp32_auroc=auroc, rules=rules)
 
 

@@ -134,7 +134,7 @@ def test_removal_waits_for_the_file_that_replaces_it(tmp_path: Path, monkeypatch
 
 def test_asynchronous_checkpoints_need_native_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoint_io, "can_write", lambda: False)
-    with pytest.raises(ConfigurationError, match="async_checkpoints=true needs native code"):
+    with pytest.raises(ConfigurationError, match="async_checkpoints=true needs native code,"):
         AtomicCheckpointIO(asynchronous=True)
 
 

@@ -33,12 +33,12 @@ def check(*callbacks: Callback, kind: type[DLRMModule] = DLRMModule, validates: 
     [
         (EarlyStopping("val_auc", mode="max"), r"EarlyStopping: monitor='val_auc': .*Did you mean 'val_auroc'\?"),
         (ModelCheckpoint(monitor="test_auroc", mode="max"), r"monitor='test_auroc': .*Training logs train_loss, val_"),
-        (EarlyStopping("val_auroc"), "'val_auroc' with mode='min': this would stop as soon .* Set mode: max"),
+        (EarlyStopping("val_auroc"), "'val_auroc' with mode='min': this mode would stop as soon .* Set mode: max"),
         (
             ModelCheckpoint(monitor="val_auroc"),
-            "'val_auroc' with mode='min': this keeps the worst model. Set mode: max",
+            "'val_auroc' with mode='min': this mode keeps the worst model. Set mode: max",
         ),
-        (ModelCheckpoint(monitor="val_log_loss", mode="max"), "this keeps the worst model. Set mode: min"),
+        (ModelCheckpoint(monitor="val_log_loss", mode="max"), "this mode keeps the worst model. Set mode: min"),
         (ModelCheckpoint(filename="{epoch}-{val_auc:.3f}"), r"filename='{epoch}-{val_auc:.3f}': unknown metric"),
         (EarlyStopping("lr-SGD"), "monitor='lr-SGD': unknown metric"),
     ],

@@ -144,7 +144,7 @@ def test_a_data_module_without_calibration_rows_is_refused() -> None:
 
 def test_a_checkpoint_of_another_recipe_is_refused(module: DLRMModule, data: DLRMDataModule, tmp_path: Path) -> None:
     fit(module, data, aware(), max_steps=2).save_checkpoint(tmp_path / "a.ckpt")
-    with pytest.raises(ConfigurationError, match=r"trained with the recipe .* 26 int4;.* is .* 26 int8;"):
+    with pytest.raises(ConfigurationError, match=r"trained with the recipe .* 26 int4;.* has .* 26 int8;"):
         fit(click_module(data), data, aware(recipe=RecipeStart()), max_steps=4, ckpt_path=tmp_path / "a.ckpt")
 
 
@@ -154,7 +154,7 @@ def test_training_on_without_rounding_forgets_the_quantization(
     fit(module, data, aware(), max_steps=2).save_checkpoint(tmp_path / "a.ckpt")
     other = click_module(data, engine="torch")
     fit(other, data, None, max_steps=4, ckpt_path=tmp_path / "a.ckpt")
-    assert "training goes on without" in caplog.text
+    assert "training continues without" in caplog.text
     assert other.model.trained_quantization is None
 
 
@@ -162,7 +162,7 @@ def test_training_on_without_rounding_forgets_the_quantization(
     ("change", "message"),
     [
         ({"recipe": {"tables": ["int4"]}}, "no valid recipe"),
-        ({"ranges": {"bottom_mlp": [[0.0, 1.0]]}}, r"ranges of \{'bottom_mlp': 1\} activations, but the model has"),
+        ({"ranges": {"bottom_mlp": [[0.0, 1.0]]}}, r"ranges for \{'bottom_mlp': 1\} activations, but the model has"),
         ({"ranges": {"bottom_mlp": [["a", 1.0]]}}, r"ranges\.bottom_mlp\.0\.0: 'a' must be a number"),
         ({"other": 1}, "other: 1 must be removed"),
     ],
@@ -187,5 +187,5 @@ def test_a_statement_of_another_model_is_refused(module: DLRMModule, data: DLRMD
 
 def test_tables_that_are_read_by_halves_are_refused() -> None:
     trainer = quiet_trainer(callbacks=[aware()], max_epochs=1, enable_checkpointing=False)
-    with pytest.raises(ConfigurationError, match="and table_format='split' in another way"):
+    with pytest.raises(ConfigurationError, match="but table_format='split' rounds them in another way"):
         trainer.fit(make_module(table_format="split"), loader(make_batches(2)))

@@ -151,7 +151,7 @@ def test_damaged_record_of_a_checkpoint_costs_the_earlier_part_alone(
     first.record.losses.weights[0] = -1.0
     trainer.save_checkpoint(tmp_path / "a.ckpt")
     fit(synthetic_folder, second, ckpt_path=tmp_path / "a.ckpt")
-    assert "begin where the training goes on" in caplog.text
+    assert "begin where training resumes" in caplog.text
     assert second.record.losses.steps == list(range(34, 81))
 
 
@@ -245,7 +245,7 @@ def test_path_is_checked_before_the_training(synthetic_folder: Path, tmp_path: P
         TrainingCurves("curves.pdf")
     (tmp_path / "curves.png").write_text("mine")
     curves = TrainingCurves(tmp_path / "curves.png")
-    with pytest.raises(OutputError, match="exists already"):
+    with pytest.raises(OutputError, match="already exists"):
         fit(synthetic_folder, curves)
     assert (tmp_path / "curves.png").read_text() == "mine"
     data = DLRMDataModule(str(synthetic_folder), batch_size=100, eval_batch_size=1000)
@@ -273,7 +273,7 @@ def test_path_of_the_picture_is_logged(
     caplog.set_level(logging.INFO, "dlrm_pl.callbacks.training_curves")
     curves = TrainingCurves()
     fit(synthetic_folder, curves, default_root_dir=tmp_path, max_steps=3)
-    assert f"curves of the training: {tmp_path / FILE_NAME}" in caplog.messages
+    assert f"training curves: {tmp_path / FILE_NAME}" in caplog.messages
 
 
 class ManyGroups(pl.LightningModule):

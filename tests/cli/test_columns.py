@@ -79,4 +79,4 @@ def test_a_first_width_that_is_not_the_number_of_dense_columns_is_refused(
     assert run("fit", "--data", folder, "--model.bottom_mlp", "[9, 16]", *QUIET) == 2
     message = capsys.readouterr().err
     assert "the number of dense columns is 5, but bottom_mlp begins with 9" in message
-    assert "a bottom_mlp that begins with 0 takes the number of dense columns" in message
+    assert "if bottom_mlp begins with 0, the number of dense columns takes its place" in message

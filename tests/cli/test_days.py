@@ -50,7 +50,7 @@ def test_all_commands_read_the_days(config: Path, tmp_path: Path, capsys: pytest
     assert np.abs(np.load(tmp_path / "fp32.npy") - np.load(tmp_path / "int8.npy")).mean() < 0.005
     capsys.readouterr()
     assert run("verify", "--artifact", artifact, "--data", days, "--ckpt_path", checkpoint) == 0
-    assert "all test rows by the checksum in the certificate" in capsys.readouterr().out
+    assert "all test rows against the checksum in the certificate" in capsys.readouterr().out
     times = ["--batch_sizes", "[64]", "--threads", "[1]", "--seconds", "0.01"]
     assert run("benchmark", "--artifact", artifact, "--data", days, "--output", tmp_path / "times", *times) == 0
     names = {path.name for path in days.iterdir() if not path.name.startswith("day_")}
@@ -71,14 +71,14 @@ def test_a_changed_row_is_not_verified(config: Path, tmp_path: Path, capsys: pyt
     dense = np.load(path)
     dense[1500, 1] += 1
     np.save(path, dense)
-    wanted = "are not those that were certified: their checksum is"
+    wanted = "are not the certified ones: their checksum is"
     expect_error(capsys, wanted, "verify", "--artifact", folder / "artifact", "--data", tmp_path / "days")
 
 
 def test_other_days_are_refused(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     single, artifact = config.parent.name.startswith("drawn"), config.parent / "artifact"
     write_days(tmp_path / "single", ROWS, sizes=SIZES, seed=5)
-    message = "has single ids, but bags of 3, 1, 5 are expected, and no lookup tables"
+    message = "has single ids, but bags of 3, 1, 5 are expected, and there are no lookup tables"
     expect_error(capsys, message, "verify", "--artifact", artifact, "--data", tmp_path / "single")
     write_days(tmp_path / "bags", ROWS, sizes=SIZES, bags=(3, 2, 5), seed=5)
     message = "the bags of table 1 have 2 ids, but 1 is stated"

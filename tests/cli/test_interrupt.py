@@ -103,7 +103,7 @@ def test_resumed_training_equals_an_uninterrupted_one(
     checkpoint = tmp_path / CHECKPOINT_NAME
     error = capfd.readouterr().err
     assert "Interrupted: saving a checkpoint after this batch" in error
-    assert f"Interrupted. Give the same command with --ckpt_path {checkpoint} to continue." in error
+    assert f"Interrupted. Run the same command with --ckpt_path {checkpoint} to continue." in error
     assert read_checkpoint(checkpoint)["global_step"] == saved_at
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
@@ -126,7 +126,10 @@ def test_resumed_training_equals_an_uninterrupted_one(
 def test_second_ctrl_c_ends_at_once(synthetic_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert fit(write_run(tmp_path, synthetic_folder, {"step": 3, "times": 2})) == 130
     error = capsys.readouterr().err
-    assert "No partial output was left. To continue, give the same command with --ckpt_path and a checkpoint" in error
+    assert (
+        "No partial output was left. To continue, run the same command with --ckpt_path and an earlier checkpoint"
+        in error
+    )
     assert "run the same command again" not in error  # Its checkpoints would be in the way.
     assert not (tmp_path / CHECKPOINT_NAME).exists()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -134,11 +134,17 @@ def test_the_first_difference_is_described(other: Columns, expected: str) -> Non
         ({"dense": [{"name": "a{1..999999999}"}], "sparse": [{"name": "b"}]}, "at most 10,000 columns"),
         ({"dense": [{"name": "a"}], "sparse": [{"name": "b", "ids": "hash"}]}, "ids=hash needs rows"),
         ({"dense": [{"name": "a"}], "sparse": [{"name": "b", "rows": 9}]}, "rows=9 needs ids=hash or ids=modulo"),
-        ({"dense": [{"name": "a"}], "sparse": [{"name": "b", "ids": "modulo", "rows": 9}]}, "no remainder"),
-        ({"dense": [{"name": "a"}], "sparse": [{"name": "b", "bag": 2, "at_most": 2}]}, "exclude each other"),
-        ({"dense": [{"name": "a"}], "sparse": [{"name": "b", "bag": 0}]}, "bag=0 must lie between 1"),
-        ({"dense": [{"name": "a"}], "sparse": [{"name": "b", "pooling": "mean"}]}, "pooling=mean needs a list"),
-        ({"dense": [{"name": "a\tb"}], "sparse": [{"name": "b"}]}, "is not a name of a column"),
+        (
+            {"dense": [{"name": "a"}], "sparse": [{"name": "b", "ids": "modulo", "rows": 9}]},
+            "does not work for strings",
+        ),
+        ({"dense": [{"name": "a"}], "sparse": [{"name": "b", "bag": 2, "at_most": 2}]}, "are mutually exclusive"),
+        ({"dense": [{"name": "a"}], "sparse": [{"name": "b", "bag": 0}]}, "bag=0 must be between 1"),
+        (
+            {"dense": [{"name": "a"}], "sparse": [{"name": "b", "pooling": "mean"}]},
+            "pooling=mean needs a column of lists",
+        ),
+        ({"dense": [{"name": "a\tb"}], "sparse": [{"name": "b"}]}, "cannot be the name of a column"),
         ({"dense": [{"name": "a", "mean": 1}], "sparse": [{"name": "b"}]}, "mean=1.0 needs transform=standardize"),
     ],
 )
@@ -151,11 +157,11 @@ def test_wrong_statements_are_refused(values: Any, expected: str) -> None:
 
 
 def test_unknown_files_are_named() -> None:
-    with pytest.raises(ConfigurationError, match=r"criteos: there is no such file of columns. Did you mean criteo"):
+    with pytest.raises(ConfigurationError, match=r"criteos: there is no such columns file. Did you mean criteo"):
         Columns.read("criteos")
 
 
 def test_an_empty_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.yaml").touch()
-    with pytest.raises(ConfigurationError, match=r"empty\.yaml: is empty, but needs label, dense and sparse"):
+    with pytest.raises(ConfigurationError, match=r"empty\.yaml: is empty, but must state label, dense and sparse"):
         Columns.read(tmp_path / "empty.yaml")

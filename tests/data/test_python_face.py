@@ -117,7 +117,7 @@ def test_wrong_arguments_of_synthesize_are_refused(tmp_path: Path, values: dict[
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (("train", 5, 3), r"train\[5:3\]: the start must lie between 0 and the stop"),
+        (("train", 5, 3), r"train\[5:3\]: start must be between 0 and stop"),
         (("train", -1, 3), r"train\[-1:3\]"),
         (("all", 0, 3), "split='all' must be one of 'train', 'val', 'test'"),
         (("val", 0, 3.5), "stop=3.5 must be a whole number"),

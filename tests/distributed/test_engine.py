@@ -34,7 +34,7 @@ def _installed(monkeypatch: pytest.MonkeyPatch, versions: dict[str, str]) -> Non
         ({"torch": "2.13.0+cpu", "torchrec": "1.8.0"}, r"FBGEMM, which is not installed"),
         ({"torch": "2.13.0", "torchrec": "1.9.2", "fbgemm-gpu-cpu": "1.9.0"}, r"need torchrec 1\.8, but 1\.9\.2 is"),
         ({"torch": "2.14.1", "torchrec": "1.9.2", "fbgemm-gpu": "1.8.0"}, r"need FBGEMM 1\.9, but 1\.8\.0 is"),
-        ({"torch": "2.15.0"}, r"no version for torch 2\.15 is known: torch 2\.13 takes torchrec 1\.8"),
+        ({"torch": "2.15.0"}, r"no version of it is known for torch 2\.15: torch 2\.13 needs torchrec 1\.8"),
     ],
 )
 def test_what_is_missing_is_said_in_one_line(

@@ -132,14 +132,16 @@ def test_other_version_on_a_process_is_named(ended: Ended) -> None:
 
 @pytest.mark.parametrize("name", ["disk", "disk-meanwhile"])
 def test_full_disk_on_one_process_stops_all_and_keeps_the_checkpoint_before(ended: Ended, name: str) -> None:
-    expected = rf"OutputError: rank 1: .*{name}/step=8\.ckpt: not written: File too large on "
+    expected = rf"OutputError: rank 1: .*{name}/step=8\.ckpt: was not written: File too large on "
     assert re.match(expected, _same(ended, name))
     assert [path.name for path in (ended.folder / name).iterdir()] == ["step=4.ckpt"]
     assert read_checkpoint(ended.folder / name / "step=4.ckpt", whole=True)["global_step"] == 4
 
 
 def test_weight_that_is_not_finite_is_not_saved(ended: Ended) -> None:
-    assert re.match(r"NonFiniteError: rank 1: .*/step=4\.ckpt: not written, since table \d+ is", _same(ended, "nan"))
+    assert re.match(
+        r"NonFiniteError: rank 1: .*/step=4\.ckpt: was not written, because table \d+ is", _same(ended, "nan")
+    )
     assert list((ended.folder / "nan").iterdir()) == []
 
 
@@ -159,7 +161,7 @@ def test_killed_process_is_named_by_the_other_which_stops(ended: Ended) -> None:
     assert ended.statuses == [0, -9]  # The first process has caught the error.
     place = f"process {ended.killed} on {socket.gethostname()}"
     assert ended.message("killed").startswith(
-        f"ProcessError: rank 0 stops, since the training needs all processes and lost rank 1 ({place} has ended). "
+        f"ProcessError: rank 0 stops: training needs all processes, but lost rank 1 ({place} has ended). "
     )
     assert ended.seconds < 30
     assert [path.name for path in (ended.folder / "killed").iterdir()] == ["step=4.ckpt"]

@@ -123,7 +123,7 @@ def test_killed_processes_train_the_same_model(
     output = (folder / "output.txt").read_text(errors="replace")
     assert status == 0, output[-5000:]
     assert killed == KILLS
-    assert "restarted by torchrun: going on from" in output
+    assert "restarted by torchrun: continuing from" in output
     names = {path.name for path in (folder / "saved").iterdir()}
     assert {"last.ckpt", f"step={STEPS}.ckpt"} <= names
     killed_end, end = (
@@ -153,7 +153,7 @@ def test_several_machines_go_on_together(undisturbed: Path, tmp_path: Path, synt
             agent.wait(60)
     outputs = [(folder / f"output-{number}.txt").read_text(errors="replace") for number in range(2)]
     assert statuses == [0, 0], "\n\n".join(text[-5000:] for text in outputs)
-    assert any("restarted by torchrun: going on from" in text for text in outputs)
+    assert any("restarted by torchrun: continuing from" in text for text in outputs)
     ends = [read_checkpoint(path / "saved" / f"step={STEPS}.ckpt", whole=True) for path in (folder, undisturbed)]
     assert same_contents(ends[0]["state_dict"], ends[1]["state_dict"])
 

@@ -58,5 +58,5 @@ def test_on_several_machines_a_run_needs_a_name(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
     assert not was_restarted([tmp_path])
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
-    with pytest.raises(ConfigurationError, match=r"Give it a name of this training with --rdzv_id"):
+    with pytest.raises(ConfigurationError, match=r"Give torchrun a name for this training run with --rdzv_id"):
         was_restarted([tmp_path])

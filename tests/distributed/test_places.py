@@ -59,7 +59,7 @@ def test_finished_folder_replaces_a_file_or_a_link(tmp_path: Path, earlier: str)
 def test_folder_of_something_else_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "one.jpg").write_text("")
-    with pytest.raises(OutputError, match=r"photos: is a folder, but not of a sharded checkpoint, and is not replaced"):
+    with pytest.raises(OutputError, match=r"photos: is a folder, but not a sharded checkpoint, so it is not replaced"):
         make_temporary(tmp_path / "photos", "abcd")
 
 

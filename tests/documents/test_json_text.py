@@ -51,7 +51,7 @@ def test_file_is_read_no_further_than_its_limit(tmp_path: Path) -> None:
     path.write_text("[1, 2, 3]")
     assert read_json(path, ArtifactError, "Quantize again.", max_bytes=9) == [1, 2, 3]
     with pytest.raises(
-        ArtifactError, match=r"a\.json: has more than 8 bytes, too many for a file of this kind\. Quantize"
+        ArtifactError, match=r"a\.json: has more than 8 bytes, too many for this kind of file\. Quantize"
     ):
         read_json(path, ArtifactError, "Quantize again.", max_bytes=8)
     with pytest.raises(ArtifactError, match="/dev/zero: has more than 16,777,216 bytes"):
@@ -62,5 +62,5 @@ def test_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"none\.json: cannot be read \(No such file or directory\)\. Quantize"):
         read_json(tmp_path / "none.json", ArtifactError, "Quantize again.")
     (tmp_path / "a.json").write_bytes(b'{\n"a": "\xff"}')
-    with pytest.raises(ArtifactError, match=r"a\.json: line 2: is not UTF-8 text \(invalid start byte\)\. Quantize"):
+    with pytest.raises(ArtifactError, match=r"a\.json: line 2 is not UTF-8 text \(invalid start byte\)\. Quantize"):
         read_json(tmp_path / "a.json", ArtifactError, "Quantize again.")

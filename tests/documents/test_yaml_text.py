@@ -50,7 +50,7 @@ def test_as_many_values_as_are_allowed_are_read(tmp_path: Path) -> None:
             "- &a0 [[[[[x]]]]]\n" + "".join(f"- &a{n} [[[[[*a{n - 1}]]]]]\n" for n in range(1, 20)),
             "line 13: nested deeper than 64",
         ),
-        ("\na: &a [*a]", r"line 2: the alias \*a refers to no earlier anchor or to a value around it"),
+        ("\na: &a [*a]", r"line 2: the alias \*a refers to no earlier anchor, or to a value that encloses it"),
         ("a: [*b]", r"the alias \*b refers to no earlier anchor|undefined alias"),
         ("\na: " + "9" * 5000, "line 2: a number of 5,000 digits"),
         ("\na: 0x" + "f" * 5000, "line 2: a number of 5,002 digits"),

@@ -37,7 +37,7 @@ def test_equal_logits_pass() -> None:
 
 def test_the_largest_difference_decides() -> None:
     result = checked(0.5)
-    assert "a logit differs by 0.5, and 1e-06 is tolerated" in result.failure
+    assert "a logit differs by 0.5, but the tolerance is 1e-06" in result.failure
     assert result.equal_share == pytest.approx(297 / 300)
     assert checked(0.5, tolerance=0.6).failure == ""
     assert "a logit differs by inf" in checked(float("nan"), tolerance=10).failure
@@ -45,7 +45,7 @@ def test_the_largest_difference_decides() -> None:
 
 def test_six_digits_of_the_auroc_decide_as_well() -> None:
     result = Check(100, 1e-7, 0.5, 0.8000000, 0.8000006, 1e-6, "a program")
-    assert result.failure == "the AUROC is 0.80000060, and 0.80000000 for the artifact"
+    assert result.failure == "the AUROC is 0.80000060, but that of the artifact is 0.80000000"
     assert Check(100, 1e-7, 0.5, 0.8000000, 0.8000004, 1e-6, "a program").failure == ""
     assert Check(100, 1e-7, 0.5, None, None, 1e-6, "a program").failure == ""
 

@@ -108,7 +108,7 @@ def test_tbe_rows_that_float16_cannot_hold_are_named(tmp_path: Path) -> None:
 def test_alignment_belongs_to_tbe() -> None:
     with pytest.raises(ConfigurationError, match="row_alignment=3 must be a power of 2"):
         RowFormat(8, "tbe", 3)
-    with pytest.raises(ConfigurationError, match="row_alignment=16: the fused layout has none"):
+    with pytest.raises(ConfigurationError, match="row_alignment=16: the fused layout has no alignment"):
         RowFormat(8, "fused", 16)
 
 

@@ -197,8 +197,8 @@ def test_what_is_put_into_a_folder_while_it_is_replaced_is_kept(
         (temporary / "mark").write_text("one")
         (tmp_path / "out" / "thesis").write_text("just now")
     assert (tmp_path / ".out.old" / "thesis").read_text() == "just now"
-    assert ".out.old: keeps what was put into the folder" in caplog.text
-    with pytest.raises(OutputError, match=r"\.out\.old: is in the way"):
+    assert ".out.old: keeps files that were put into the folder" in caplog.text
+    with pytest.raises(OutputError, match=r"\.out\.old: .*, and is in the way"):
         write(tmp_path / "out", "one")
     assert (tmp_path / ".out.old" / "thesis").exists()
 

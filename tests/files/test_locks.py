@@ -29,7 +29,7 @@ def test_folder_in_use_by_another_process_is_refused(tmp_path: Path) -> None:
     with process.stdout:
         try:
             assert process.stdout.readline() == "held\n"
-            with pytest.raises(OutputError, match=f"in use, process {process.pid} is writing it"):
+            with pytest.raises(OutputError, match=f"in use: process {process.pid} is writing it"):
                 folder_lock(tmp_path / "out").__enter__()
         finally:
             process.send_signal(signal.SIGKILL)

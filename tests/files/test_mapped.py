@@ -35,7 +35,7 @@ def test_writing_to_a_map_leaves_the_file(tmp_path: Path) -> None:
 
 def test_bytes_beyond_the_file_are_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(bytes(100))
-    with pytest.raises(ValueError, match="bytes 8 to 104 were asked for, the file has 100"):
+    with pytest.raises(ValueError, match="bytes 8 to 104 were requested, but the file has 100"):
         map_tensor(tmp_path / "file", torch.float32, (24,), 8)
     assert map_tensor(tmp_path / "file", torch.float32, (0, 7), 100).shape == (0, 7)
 

@@ -45,8 +45,8 @@ def test_same_settings_may_replace(finished: Path) -> None:
 @pytest.mark.parametrize(
     ("other", "difference"),
     [
-        (planned(seed=2), "made otherwise: seed changed from 1 to 2"),
-        (planned(deep={"rows": 6}), r"made otherwise: deep\.rows changed from 5 to 6"),
+        (planned(seed=2), "made differently: seed changed from 1 to 2"),
+        (planned(deep={"rows": 6}), r"made differently: deep\.rows changed from 5 to 6"),
         (planned("draw"), "made by `write`"),
         (PlannedOutput("write", None, recognize), "of an earlier run"),
     ],
@@ -135,7 +135,7 @@ def test_earlier_file_needs_overwrite_and_an_empty_one_does_not(tmp_path: Path) 
     path.write_text("mine")
     (tmp_path / "link").symlink_to("p.csv")
     for name in (path, tmp_path / "link"):
-        with pytest.raises(OutputError, match=r"exists already\. Give --overwrite to replace it"):
+        with pytest.raises(OutputError, match=r"already exists\. Give --overwrite to replace it"):
             check_file(name, overwrite=False)
         check_file(name, overwrite=True)
 

@@ -27,7 +27,7 @@ def test_wrong_shapes_and_types_are_refused() -> None:
             ops.lookup_interaction(**(dict(zip(names, good, strict=True)) | changes))  # type: ignore[arg-type]
 
     refused("float32 dense vector", dense=lookups.dense.double())
-    refused(r"indices \[T, B\] = \[2, 4\], got \[4, 2\]", indices=lookups.indices.T)
+    refused(r"indices of shape \[T, B\] = \[2, 4\], got \[4, 2\]", indices=lookups.indices.T)
     refused("must be int64", indices=lookups.indices.int())
     refused("rows of dim 8 have 12 bytes", tables=[table[:, :11] for table in lookups.tables])
     refused("table 0: fp16 rows of dim 8 have 16 bytes", dtypes=[2, 0])
@@ -56,7 +56,7 @@ def test_inputs_that_are_not_contiguous_give_the_same(variant: str) -> None:
 @pytest.mark.parametrize("name", ["sse9", "Amx"])
 def test_an_unknown_isa_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv("DLRM_PL_ISA", name)
-    with pytest.raises(ConfigurationError, match=f"DLRM_PL_ISA='{name}': must be one of fallback, generic"):
+    with pytest.raises(ConfigurationError, match=f"DLRM_PL_ISA='{name}' must be one of fallback, generic"):
         isa()
 
 

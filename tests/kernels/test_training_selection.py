@@ -47,5 +47,5 @@ def test_fallback_leaves_training_to_torch(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_name_that_does_not_exist_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DLRM_PL_ISA", "avx3")
-    with pytest.raises(ConfigurationError, match=r"DLRM_PL_ISA='avx3': must be one of fallback, generic"):
+    with pytest.raises(ConfigurationError, match=r"DLRM_PL_ISA='avx3' must be one of fallback, generic"):
         level_in_use("fp32")

@@ -99,7 +99,7 @@ METRICS = {
 @pytest.mark.parametrize(
     ("scores", "labels", "error", "message"),
     [
-        ([0.5, float("nan"), 1.0], [0.0, 1.0, 0.0], NonFiniteError, "Row 1 scored nan"),
+        ([0.5, float("nan"), 1.0], [0.0, 1.0, 0.0], NonFiniteError, "The score of row 1 is nan"),
         ([0.5, 0.5, 0.5, 0.5], [0.0, 1.0, 2.0, 3.0], MetricError, r"label of row 2 is 2\.0; labels must be 0 or 1"),
         ([0.5, 0.5], [1.0, -1.0], MetricError, r"label of row 1 is -1\.0"),
         ([0.5, 0.5], [0.5, 0.0], MetricError, r"label of row 0 is 0\.5"),
@@ -121,7 +121,7 @@ def test_infinite_scores_have_an_order_but_no_log_loss() -> None:
     metric = ExactAUROC()
     metric.update(scores, labels)
     assert metric.compute() == 1.0
-    with pytest.raises(NonFiniteError, match="Row 0 scored -inf"):
+    with pytest.raises(NonFiniteError, match="The score of row 0 is -inf"):
         ClickCalibration().update(scores, labels)
 
 

@@ -28,7 +28,11 @@ def test_nothing_is_said_of_a_model_with_skill_or_of_what_is_unknown() -> None:
     [
         ("auroc", 0.4526, r"AUROC of the fp32 model is 0.452600 on 100,000 rows of val with 3,000 clicks: it ranks"),
         ("auroc", 0.5, "no better than chance, whose AUROC is 0.5"),
-        ("normalized_entropy", 1.0, "no better than that of predicting the click rate for every row, which has 1"),
+        (
+            "normalized_entropy",
+            1.0,
+            "no better than that of predicting the click rate for every row, for which it is 1",
+        ),
         ("calibration_ratio", 25.86, "is 25.86 on 100,000 rows of val with 3,000 clicks: it predicts 77,580 clicks"),
         ("calibration_ratio", 0.5, "it predicts 1,500 clicks"),
         ("calibration_ratio", 0.0, "it predicts 0 clicks"),

@@ -59,7 +59,7 @@ def test_columns_that_do_not_fit_the_model_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="the number of dense columns is 2, but bottom_mlp begins with 3"):
         made(bottom_mlp=[3, 4])
     one_table = dataclasses.replace(COLUMNS, sparse=COLUMNS.sparse[:1])
-    with pytest.raises(ConfigurationError, match="the number of sparse columns is 1, but that of tables 2"):
+    with pytest.raises(ConfigurationError, match="the number of sparse columns is 1, but the number of tables is 2"):
         made(one_table)
     with pytest.raises(ConfigurationError, match=r"model\.columns: label is missing|model\.columns: dense is missing"):
         made({"sparse": []})
@@ -127,7 +127,7 @@ def test_a_checkpoint_without_columns_is_criteos_where_it_has_their_shape(tmp_pa
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        (None, "states a pooling, but no columns"),
+        (None, "states a pooling but no columns"),
         (Columns.criteo().statement(), "do not fit its architecture: the number of dense columns is 13"),
         ({"label": "click"}, "the columns in the checkpoint: dense is missing"),
     ],

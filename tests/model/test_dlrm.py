@@ -242,7 +242,7 @@ def test_half_precision_logits_are_widened() -> None:
 
 def test_another_number_of_dense_features_is_rejected() -> None:
     batch = one_hot_batch(SMALL, 4)
-    with pytest.raises(ShapeError, match=r"takes 2 dense features \[B, N\], got \[4, 3\]"):
+    with pytest.raises(ShapeError, match=r"takes 2 dense features, shape \[B, 2\], but got \[4, 3\]"):
         DLRM(SMALL)(batch._replace(dense=torch.zeros(4, 3)))
 
 
@@ -265,5 +265,5 @@ def test_mlp_initialisation_has_the_references_deviations() -> None:
 
 
 def test_something_else_than_an_architecture_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match=r"takes an Architecture, not a value of type list"):
+    with pytest.raises(ConfigurationError, match=r"takes an Architecture, as in DLRM.*, but got a list"):
         DLRM([3, 4])  # type: ignore[arg-type]

@@ -85,12 +85,12 @@ def test_weights_share_memory_with_the_tables() -> None:
 @pytest.mark.parametrize(
     ("indices", "offsets", "message"),
     [
-        (torch.zeros(3, 5, dtype=torch.int64), None, r"2 tables need indices \[T, B\], got \[3, 5\]"),
+        (torch.zeros(3, 5, dtype=torch.int64), None, r"2 tables need indices of shape \[T, B\], got \[3, 5\]"),
         (torch.zeros(5, dtype=torch.int64), None, r"got \[5\]"),
         (torch.zeros(5, dtype=torch.int64), torch.zeros(6, dtype=torch.int64), "6 offsets do not fit 2 tables"),
-        (torch.zeros(5, dtype=torch.int64), torch.tensor([0, 1, 2, 3, 4]), r"0 to 4 do not fit indices \[5\]"),
-        (torch.zeros(5, dtype=torch.int64), torch.tensor([1, 2, 5]), r"1 to 5 do not fit indices \[5\]"),
-        (torch.zeros(5, dtype=torch.int64), torch.tensor([0]), r"0 to 0 do not fit indices \[5\]"),
+        (torch.zeros(5, dtype=torch.int64), torch.tensor([0, 1, 2, 3, 4]), r"0 to 4 do not fit indices of shape \[5\]"),
+        (torch.zeros(5, dtype=torch.int64), torch.tensor([1, 2, 5]), r"1 to 5 do not fit indices of shape \[5\]"),
+        (torch.zeros(5, dtype=torch.int64), torch.tensor([0]), r"0 to 0 do not fit indices of shape \[5\]"),
     ],
 )
 def test_indices_for_other_tables_are_rejected(

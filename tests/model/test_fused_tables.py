@@ -114,7 +114,7 @@ def test_an_index_outside_its_table_is_no_row_of_the_next_one(wrong: int) -> Non
 
 
 def test_indices_of_another_number_of_tables_are_refused() -> None:
-    with torch.no_grad(), pytest.raises(ShapeError, match=r"3 tables need indices \[T, B\], got \[2, 4\]"):
+    with torch.no_grad(), pytest.raises(ShapeError, match=r"3 tables need indices of shape \[T, B\], got \[2, 4\]"):
         bags()(torch.zeros(2, 4, dtype=torch.int64), None)
 
 

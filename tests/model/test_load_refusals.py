@@ -98,7 +98,9 @@ def test_foreign_hyperparameters_are_refused(
     saved: Path, tmp_path: Path, saved_values: dict[str, Any], message: str
 ) -> None:
     path = changed(saved, tmp_path / "x.ckpt", hyper_parameters=saved_values)
-    with pytest.raises(CheckpointError, match=rf"x\.ckpt: the hyperparameters do not make a DLRMModule .*{message}"):
+    with pytest.raises(
+        CheckpointError, match=rf"x\.ckpt: no DLRMModule can be made from the hyperparameters .*{message}"
+    ):
         load_checkpoint(path)
 
 

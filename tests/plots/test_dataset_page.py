@@ -147,7 +147,7 @@ def test_very_many_days_are_a_line() -> None:
     rates = [LabelRate(f"day {n}", 100, 0.1) for n in range(300)]
     figure = label_rate_figure(rates)
     assert boxes(figure) == []
-    assert "of 300 parts" in figure
+    assert "for 300 parts" in figure
 
 
 def test_rates_of_a_sample_have_whiskers_and_say_so() -> None:
@@ -193,7 +193,7 @@ def test_missing_values_are_sorted_and_never_zero() -> None:
 def test_what_is_not_known_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = made_up(missing=None, why_not_missing="nobody counted", table_sizes=None, report={}, best_possible_auroc={})
     text = page(found, tmp_path, monkeypatch)
-    assert "Not known: nobody counted." in text
+    assert "Unknown: nobody counted." in text
     assert "data.table_sizes does" in text
     assert Elements(text).seen["svg"] == 2
     none = page(made_up(missing={"a": 0.0}), tmp_path, monkeypatch)

@@ -31,12 +31,12 @@ def test_page_of_the_current_folder_goes_beside_it(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize(
     ("plot", "error", "message"),
     [
-        ("a.pdf", ConfigurationError, r"a\.pdf: a plot is a page, FILE\.html, or a picture.*'\.pdf'"),
+        ("a.pdf", ConfigurationError, r"a\.pdf: a plot is a page \(FILE\.html\) or a picture.*'\.pdf'"),
         ("a", ConfigurationError, "ends in ''"),
-        ("data/a.png", ConfigurationError, "lies inside of"),
-        ("link/a.png", ConfigurationError, "lies inside of"),
+        ("data/a.png", ConfigurationError, "is inside"),
+        ("link/a.png", ConfigurationError, "is inside"),
         ("folder.html", OutputError, "is a folder"),
-        ("there.html", OutputError, r"there\.html: exists already\. Give --overwrite"),
+        ("there.html", OutputError, r"there\.html: already exists\. Give --overwrite"),
         ("pipe.html", OutputError, "is a pipe"),
     ],
 )

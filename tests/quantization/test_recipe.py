@@ -39,7 +39,7 @@ def test_linears_of_a_cross_network_are_ops() -> None:
     assert Recipe.all_float(CROSSED, "bf16").interaction == "fp32"
     with pytest.raises(ConfigurationError, match=r"no op 'cross_net.2.v'.*cross_net.1.w, top_mlp.0"):
         start.with_dtype("cross_net.2.v", "fp32")
-    with pytest.raises(ConfigurationError, match="cross_net has 3 dtypes, but a cross layer has two Linears"):
+    with pytest.raises(ConfigurationError, match="cross_net has 3 dtypes, but each cross layer has two Linears"):
         replace(start, cross_net=("int8",) * 3)
     assert "cross_net" not in START.to_dict()  # Recipes of earlier versions keep their form.
 
@@ -134,5 +134,5 @@ def test_unknown_op_lists_the_ops() -> None:
 
 
 def test_dtype_that_an_op_does_not_have_is_rejected() -> None:
-    with pytest.raises(ConfigurationError, match=r"tables\.0 comes in int8, int4, fp16, fp32, not in 'bf16'"):
+    with pytest.raises(ConfigurationError, match=r"tables\.0 can be int8, int4, fp16, fp32, not 'bf16'"):
         START.with_dtype("tables.0", "bf16")

@@ -153,7 +153,9 @@ def test_what_the_kernels_find_is_told() -> None:
     batch = tiny.batches(1, 3)[0]
     indices = batch.indices.clone()
     indices[1, 2] = ARCHITECTURE.table_sizes[1]
-    with pytest.raises(LookupIndexError, match=r"sample 2: row 7 of table 1 was asked for, which has rows 0 to 6"):
+    with pytest.raises(
+        LookupIndexError, match=r"sample 2: row 7 of table 1 was requested, but the table has rows 0 to 6"
+    ):
         direct(model)(batch._replace(indices=indices))
     dense = batch.dense.clone()
     dense[1, 4] = torch.inf

@@ -94,10 +94,12 @@ def test_a_cross_network_in_floats_is_the_float_model() -> None:
     model = quantize(float_model, recipe, [], table_packer(float_model))
     with torch.no_grad():
         torch.testing.assert_close(model(batch), float_model(batch))
-    with pytest.raises(ShapeError, match="A model of 3 cross layers needs V and W of each, got 4 Linears"):
+    with pytest.raises(ShapeError, match="A model with 3 cross layers needs V and W of each, but got 4 Linears"):
         Int8DLRM(CROSSED, model.bottom_mlp, model.tables, model.top_mlp, "fp32", [*model.cross_net][:4])  # type: ignore[arg-type, list-item]
     for dtype in ("int8", "bf16"):
-        with pytest.raises(ShapeError, match=f"interaction {dtype} needs dot products, .*'dcn' has not: choose fp32"):
+        with pytest.raises(
+            ShapeError, match=f"interaction {dtype} needs dot products, .*'dcn' does not have. Choose fp32"
+        ):
             lowered(CROSSED, interaction=dtype)
 
 
@@ -147,7 +149,7 @@ def test_bad_batches_are_named() -> None:
     model, batch = lowered(), tiny.batches(1, 6)[0]
     with pytest.raises(ShapeError, match="takes 13 dense features"):
         model(batch._replace(dense=batch.dense[:, :12]))
-    with pytest.raises(ShapeError, match=r"indices \[T, B\] = \[3, 6\], got \[2, 6\]"):
+    with pytest.raises(ShapeError, match=r"indices of shape \[T, B\] = \[3, 6\], got \[2, 6\]"):
         model(batch._replace(indices=batch.indices[:2]))
     broken = batch.indices.clone()
     broken[2, 4] = 25

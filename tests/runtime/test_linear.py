@@ -98,13 +98,11 @@ def test_layers_between_float_ones_become_chains() -> None:
     parts = segments([half, half, make_layer(8, 8, 0, output_scale=0.1), alone, half, layers[2], half, alone, alone])
     assert [type(part) for part in parts] == [LinearChain, FloatLinear, LinearChain, LinearChain]
     for wrong in ([inner], [inner, half], [alone, alone]):
-        with pytest.raises(
-            ShapeError, match="layer 0 of a chain of Linears: an int8 Linear needs uint8 output in front"
-        ):
+        with pytest.raises(ShapeError, match="layer 0 of a chain of Linears: an int8 Linear must have uint8 output if"):
             LinearChain(wrong)
     with pytest.raises(ShapeError, match="at least one, and all of them int8 or bf16"):
         LinearChain([layers[2]])
-    with pytest.raises(ShapeError, match=r"layer 0 .* needs uint8 output"):
+    with pytest.raises(ShapeError, match=r"layer 0 .* must have uint8 output"):
         segments([inner])
     with pytest.raises(ShapeError, match=r"layer 1 of a chain .* takes 7 inputs, .* has 8 outputs"):
         LinearChain([inner, make_layer(1, 7, 2, quantizes_input=False)])
@@ -145,7 +143,7 @@ def test_fp32_layer_shares_the_memory_of_the_model() -> None:
     [
         (torch.zeros(2, 3), 2, r"torch.float32 \[2, 3\]"),
         (torch.zeros(2, 3, dtype=torch.int8), 3, "3 weight scales for 2"),
-        (torch.zeros(2, 65_793, dtype=torch.int8), 2, "up to 65,792 inputs, got 65,793"),
+        (torch.zeros(2, 65_793, dtype=torch.int8), 2, "up to 65,792 inputs, but got 65,793"),
     ],
 )
 def test_wrong_layers_are_rejected(weight: torch.Tensor, scales: int, message: str) -> None:

@@ -100,7 +100,7 @@ def test_table_of_another_layout_is_rejected() -> None:
 
 def test_indices_for_another_number_of_tables_are_rejected() -> None:
     tables = PackedTables([torch.zeros(3, 4)] * 2, ("fp32", "fp32"), 4)
-    with pytest.raises(ShapeError, match=r"2 tables need indices \[T, B\] = \[2, 5\], got \[3, 5\]"):
+    with pytest.raises(ShapeError, match=r"2 tables need indices of shape \[T, B\] = \[2, 5\], got \[3, 5\]"):
         tables(torch.zeros(3, 5, dtype=torch.int64), None)
     with pytest.raises(ShapeError, match="3 offsets, got"):
         tables(torch.zeros(3, dtype=torch.int64), torch.zeros(4, dtype=torch.int64))

@@ -101,7 +101,9 @@ def test_weight_that_is_not_finite_is_named(tmp_path: Path, write: Any, dtype: t
     tensors = {"good": torch.ones(3), "bad": torch.ones(200, 3000, dtype=dtype), "other": torch.tensor([bad])}
     tensors["bad"][150, 7] = bad
     names = {id(tensors[name]): name for name in ("good", "bad")}
-    with pytest.raises(NonFiniteError, match=r"a\.ckpt: not written, since bad is not finite \(element 450,007\)"):
+    with pytest.raises(
+        NonFiniteError, match=r"a\.ckpt: was not written, because bad is not finite \(element 450,007\)"
+    ):
         write(Snapshot(path, tensors, lambda tensor: names.get(id(tensor))))
     assert path.read_text() == "earlier"
     assert list(tmp_path.iterdir()) == [path]
@@ -112,7 +114,7 @@ def test_killed_child_is_noticed_and_leaves_nothing(tmp_path: Path) -> None:
     path.write_text("earlier")
     writer = Snapshot(path, {"a": torch.ones(50_000_000)}).start()
     os.kill(writer._child, signal.SIGKILL)
-    with pytest.raises(OutputError, match=r"ended with signal SIGKILL.*Earlier checkpoints are whole"):
+    with pytest.raises(OutputError, match=r"ended with signal SIGKILL.*Earlier checkpoints are intact"):
         writer.wait()
     assert list(tmp_path.iterdir()) == [path]
     assert path.read_text() == "earlier"

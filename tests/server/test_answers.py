@@ -175,7 +175,7 @@ def test_model_without_dictionaries_or_arrow_takes_only_tensors(
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with Caller({NAME: served_folder}) as caller:
         (said,) = caplog.messages
-        assert "requests with raw values will be refused, since the library that reads these is missing." in said
+        assert "requests with raw values will be refused, because the library that reads them is missing." in said
         assert 'pip install "dlrm-pl[frames]"' in said
         assert 'pip install "dlrm-pl[frames]"' in caller.infer(fields).error
         np.testing.assert_array_equal(caller.infer(rows_binary(*rows)).values(), artifact.predict(rows))

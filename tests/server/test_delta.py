@@ -70,5 +70,5 @@ def test_a_delta_of_another_artifact_is_refused(models: Path, newer_folder: Path
         shutil.copytree(refreshed.with_name("second.delta"), models / "2")
         answer = caller.post(f"/v2/repository/models/{NAME}/load", b"")
         assert answer.status == 409
-        assert b"is a delta for another artifact" in answer.body
+        assert b"is a delta, but not of" in answer.body
         np.testing.assert_array_equal(caller.infer(rows_binary(*ROWS)).values(), before)

@@ -70,7 +70,7 @@ def test_without_notifications_a_warning_is_logged_and_files_are_checked(
 
     monkeypatch.setattr(loaded, "Changes", fails)
     model = LoadedModel(artifact.path)
-    assert "cannot report changes of its files" in caplog.text
+    assert "cannot report changes to its files" in caplog.text
     checked = []
     monkeypatch.setattr(type(artifact.watch), "check", lambda self: checked.append(self))
     model.check()

@@ -111,7 +111,7 @@ def other_columns(folder: Path) -> None:
     ("spoil", "message_part"),
     [
         (damage_table, "checksum mismatch"),
-        (other_columns, "takes other fields than the version that is served"),
+        (other_columns, "takes other fields than the version that is being served"),
         (lambda folder: (folder / "manifest.json").write_text("{"), "cannot be read as JSON"),
         (lambda folder: (folder / "manifest.json").unlink(), "is not an artifact"),
     ],
@@ -202,7 +202,7 @@ def test_versions_in_numbered_folders(tmp_path: Path, served_folder: Path, newer
         answer = caller.get(f"{path}/11/ready")
         assert (answer.status, answer.error) == (
             404,
-            f"Model {NAME} has no version '11'. It is served in version 9, 10.",
+            f"Model {NAME} has no version '11'. The served version is 9, 10.",
         )
         damage_table(Path(shutil.copytree(served_folder, models / "11")))
         assert load(caller)[0] == 409

@@ -172,7 +172,7 @@ def test_chunks_are_read_like_a_body(server: Running, artifact: Artifact) -> Non
 def test_large_body_is_refused_while_it_comes(server: Running, sent: bytes) -> None:
     found = answers(server, sent)
     assert [answer.status for answer in found] == [413]
-    assert "at most 1,048,576 are read" in found[0].error
+    assert "at most 1,048,576 are accepted" in found[0].error
     assert found[0].headers["connection"] == "close"
 
 
@@ -245,7 +245,7 @@ def test_more_connections_than_allowed_are_refused(server: Running) -> None:
             answer = read_answer(sock)
         assert answer.status == 503
         assert answer.headers["retry-after"] == "1"
-        assert "has 12 connections already" in json.loads(answer.body)["error"]
+        assert "already has 12 connections" in json.loads(answer.body)["error"]
     finally:
         for sock in socks:
             sock.close()

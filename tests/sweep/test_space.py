@@ -41,7 +41,7 @@ def space_of(**entries: Any) -> Space:
         ({"model": {"embeding_dim": {"choices": [1]}}}, "no setting model.embeding_dim; did you mean model.embedding"),
         ({"data.seed": {"choices": [1, 2]}}, "data.seed cannot vary: all trials see the same rows"),
         ({"trainer.max_epochs": {"low": 1, "high": 2}}, "trainer.max_epochs cannot vary: .*--rows_per_trial"),
-        ({"model.learning_rate": 0.1}, "0.1 says nothing to choose from"),
+        ({"model.learning_rate": 0.1}, "0.1 states nothing to choose from"),
         ({"model.learning_rate": {"low": 1}}, "model.learning_rate: has no high"),
         ({"model.learning_rate": {"low": 2, "high": 1}}, "low=2 must be below high=1"),
         ({"model.learning_rate": {"low": 1, "high": 1}}, "low=1 must be below high=1"),
@@ -52,7 +52,10 @@ def space_of(**entries: Any) -> Space:
         ({"model.learning_rate": {"low": float("nan"), "high": 1}}, "low=nan must be a number"),
         ({"model.learning_rate": {"low": True, "high": 2}}, "low=True must be a number"),
         ({"model.learning_rate": {"low": 1, "high": 2, "log": "yes"}}, "log='yes' must be true or false"),
-        ({"model.learning_rate": {"low": 1, "high": 2, "log": True, "step": 1}}, "log and step, which exclude"),
+        (
+            {"model.learning_rate": {"low": 1, "high": 2, "log": True, "step": 1}},
+            "log and step, which are mutually exclusive",
+        ),
         ({"model.learning_rate": {"low": 1, "high": 2, "step": 0}}, "step=0 must be above 0"),
         ({"model.learning_rate": {"low": 1, "high": 2, "step": 3}}, "step=3 must be above 0, and at most"),
         ({"model.learning_rate": {"low": 1, "hihg": 2}}, "no field 'hihg'; did you mean high?"),
@@ -60,14 +63,14 @@ def space_of(**entries: Any) -> Space:
         ({"model.embedding_dim": {"low": 1.5, "high": 4}}, "embedding_dim: 1.5 is refused"),
         ({"model.optimizer": {"choices": []}}, "choices is empty"),
         ({"model.optimizer": {"choices": "sgd"}}, "choices='sgd' must be a list"),
-        ({"model.optimizer": {"choices": ["sgd", "sgd"]}}, "'sgd' stands twice"),
+        ({"model.optimizer": {"choices": ["sgd", "sgd"]}}, "'sgd' occurs twice"),
         ({"model.optimizer": {"choices": ["sgd", 1]}}, "mixes numbers and texts"),
         ({"model.bottom_mlp": {"choices": [[1, 2], 1]}}, "mixes lists and numbers"),
         ({"model.bottom_mlp": {"choices": [[1, [2]]]}}, "cannot be a choice"),
         ({"model.bottom_mlp": {"choices": [{"a": 1}]}}, "cannot be a choice"),
         ({"model.self_interaction": {"choices": [True, 2]}}, "mixes numbers and true or false"),
         ({"model.embedding_dim": {"choices": [4, "a"]}}, "mixes numbers and texts"),
-        ({"model.embedding_dim": {"choices": [4, 4.0]}}, "4.0 stands twice"),
+        ({"model.embedding_dim": {"choices": [4, 4.0]}}, "4.0 occurs twice"),
         ({"model.optimizer": {"choices": [None]}}, "optimizer: None is refused"),
     ],
 )
@@ -78,7 +81,7 @@ def test_a_bad_space_is_refused_with_the_reason(stated: dict[str, Any], words: s
 
 def test_a_setting_that_is_stated_twice_is_refused() -> None:
     stated = {"model.learning_rate": {"low": 1, "high": 2}, "model": {"learning_rate": {"low": 1, "high": 3}}}
-    with pytest.raises(ConfigurationError, match=r"model\.learning_rate is stated twice"):
+    with pytest.raises(ConfigurationError, match=r"model\.learning_rate is given twice"):
         read_space(stated, KINDS, accepts)
 
 
@@ -141,11 +144,11 @@ def test_a_setting_varies_only_where_its_condition_holds() -> None:
 @pytest.mark.parametrize(
     ("when", "words"),
     [
-        ({"model.dense_optimiser": ["adam"]}, "model.dense_optimiser is no setting .* did you mean model.dense_opt"),
+        ({"model.dense_optimiser": ["adam"]}, "model.dense_optimiser is not a setting .* did you mean model.dense_opt"),
         ({"model.dense_optimizer": ["lamb"]}, "model.dense_optimizer is never 'lamb'"),
-        ({}, "must name settings above it"),
-        ("adam", "must name settings above it"),
-        ({"model.embedding_dim": [4]}, "model.embedding_dim is no setting with choices that stands above"),
+        ({}, "must name settings that come before it"),
+        ("adam", "must name settings that come before it"),
+        ({"model.embedding_dim": [4]}, "model.embedding_dim is not a setting with choices that comes before"),
     ],
 )
 def test_a_bad_condition_is_refused(when: Any, words: str) -> None:
@@ -163,7 +166,7 @@ def test_the_bottom_mlp_ends_in_the_dimension_of_the_trial() -> None:
     assert fitting_widths(both, [13, 16, 4])["model.bottom_mlp"] == [0, 8]
     alone = {"model.bottom_mlp": [0, 4]}
     assert fitting_widths(alone, [13, 16, 4]) == alone
-    with pytest.raises(ConfigurationError, match="differ in their last width alone"):
+    with pytest.raises(ConfigurationError, match="differ only in their last width"):
         space_of(embedding_dim={"choices": [4, 8]}, bottom_mlp={"choices": [[0, 2, 4], [0, 2, 8]]})
 
 

@@ -182,7 +182,7 @@ def test_a_trial_that_was_altered_is_refused(tmp_path: Path, change: dict[str, A
     lines = [json.loads(line) for line in (tmp_path / "j").read_text().splitlines()]
     lines[-1]["user_attrs"]["trial"] |= change
     (tmp_path / "j").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-    with pytest.raises(DataFormatError, match="does not hold the trials of a sweep"):
+    with pytest.raises(DataFormatError, match="does not contain the trials of a sweep"):
         Study(tmp_path / "j", RATES, settings())
 
 

@@ -162,7 +162,7 @@ def test_a_source_with_a_wrong_checksum_is_refused(tmp_path: Path) -> None:
     content[TorchFile.open(tmp_path / "a.pt").contents["x"].offset + 5] ^= 1
     (tmp_path / "a.pt").write_bytes(content)
     with pytest.raises(
-        CheckpointError, match=r"b\.pt: not written: the source is corrupt, .*shape \[100, 3\] .* checksum"
+        CheckpointError, match=r"b\.pt: was not written: the source is corrupt, .*shape \[100, 3\] .* checksum"
     ):
         write_torch_file(tmp_path / "b.pt", TorchFile.open(tmp_path / "a.pt").contents)
     assert os.listdir(tmp_path) == ["a.pt"]

@@ -130,13 +130,16 @@ def not_a_size(metadata: Any) -> None:
 
 
 CORRUPT: dict[str, tuple[Callable[[Any], None], str]] = {
-    "outside": (place(ROWS, relative_path="../../x"), r"it names '\.\./\.\./x', which is no file in it"),
-    "absolute": (place(ROWS, relative_path="/etc/passwd"), "it names '/etc/passwd', which is no file in it"),
+    "outside": (place(ROWS, relative_path="../../x"), r"it names '\.\./\.\./x', which is not a file in it"),
+    "absolute": (place(ROWS, relative_path="/etc/passwd"), "it names '/etc/passwd', which is not a file in it"),
     "missing": (place(ROWS, relative_path="__9_0.distcp"), r"__9_0\.distcp, a file of the checkpoint, is missing"),
-    "beyond": (place(ROWS, length=1 << 40), "cut short: .*t_cat_0.weight ends at byte"),
-    "before": (place(ROWS, offset=-1), "cut short: .*t_cat_0.weight ends at byte"),
+    "beyond": (place(ROWS, length=1 << 40), "is truncated: .*t_cat_0.weight ends at byte"),
+    "before": (place(ROWS, offset=-1), "is truncated: .*t_cat_0.weight ends at byte"),
     "elsewhere": (place(ROWS, offset=1), "t_cat_0.weight: "),
-    "transformed": (place(ROWS, transform_descriptors=["zstd"]), "is compressed or transformed, which is not read"),
+    "transformed": (
+        place(ROWS, transform_descriptors=["zstd"]),
+        "is compressed or transformed, which is not supported",
+    ),
     "no number": (place(ROWS, offset="1"), "does not state where .*t_cat_0.weight is"),
     "no place": (drop_place, r"does not state where the part \[3, 0\] of .*t_cat_0.weight is"),
     "no part": (drop_part, "t_cat_0.weight: corrupt: row 3 of a tensor"),
@@ -144,7 +147,7 @@ CORRUPT: dict[str, tuple[Callable[[Any], None], str]] = {
     "other type": (other_type, r"has torch.float32 \[3, 8\] at byte .*, but torch.float64 \[3, 8\] of .* is expected"),
     "other size": (other_size, r"has torch.float32 \[3, 8\] at byte .*, but torch.float32 \[1, 8\] of .* is expected"),
     "negative": (negative, r"has \(-1, 0\) where a size or a position is expected"),
-    "other dimensions": (other_dimensions, "a part of .*t_cat_0.weight has other dimensions"),
+    "other dimensions": (other_dimensions, "the number of dimensions of a part of .*t_cat_0.weight differs"),
     "not a size": (not_a_size, "where a size or a position is expected"),
     "no list": (lambda metadata: setattr(metadata, "storage_data", None), "it lists no tensors or no files"),
 }

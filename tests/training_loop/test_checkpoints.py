@@ -134,7 +134,7 @@ class _Calling(ModelCheckpoint):
 def test_folder_that_another_training_writes_to_is_refused(tmp_path: Path) -> None:
     with (
         folder_lock(tmp_path / "runs"),
-        pytest.raises(OutputError, match=rf"runs: in use, process {os.getpid()} is writing it"),
+        pytest.raises(OutputError, match=rf"runs: is in use: process {os.getpid()} is writing it"),
     ):
         fit(tmp_path / "runs")
     fit(tmp_path / "runs")
@@ -142,7 +142,7 @@ def test_folder_that_another_training_writes_to_is_refused(tmp_path: Path) -> No
 
 
 def test_another_plugin_and_asynchronous_checkpoints_exclude_each_other() -> None:
-    with pytest.raises(ConfigurationError, match=r"trainer\.plugins with a _Other exclude"):
+    with pytest.raises(ConfigurationError, match=r"trainer\.plugins with a _Other are mutually exclusive"):
         quiet_trainer(plugins=[_Other()], async_checkpoints=True)
     own = AtomicCheckpointIO(asynchronous=True)
     assert quiet_trainer(plugins=[own]).strategy.checkpoint_io is own

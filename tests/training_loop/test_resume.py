@@ -120,7 +120,7 @@ def saved(synthetic_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 def test_other_settings_are_refused(synthetic_folder: Path, saved: Path, changed: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigurationError, match=re.escape(words)) as caught:
         fit(synthetic_folder, ckpt_path=saved, **changed)
-    assert "or --override to go on" in str(caught.value)
+    assert "or --override to continue" in str(caught.value)
 
 
 def test_what_was_overridden_is_in_all_later_checkpoints(synthetic_folder: Path, saved: Path, tmp_path: Path) -> None:
@@ -148,8 +148,8 @@ def test_checkpoint_of_an_earlier_version_goes_on_with_any_settings(synthetic_fo
         (64, None),
         (
             128,
-            "trainer.devices is 2, but 1 in the checkpoint. The steps would be others than those of a training without "
-            "an interruption. With data.batch_size=64, a step would have the 128 rows of the checkpoint's.",
+            "trainer.devices is 2, but 1 in the checkpoint. The steps would differ from those of an uninterrupted "
+            "run. With data.batch_size=64, a step would have 128 rows, as in the checkpoint.",
         ),
     ],
 )
@@ -171,8 +171,8 @@ def test_other_rows_are_refused_in_words_that_also_suit_the_next_day() -> None:
     now = before | {"data.train_rows": 900, "data.train_checksum": "cd"}
     with pytest.raises(ConfigurationError) as caught:
         RunRecord(before).resumed(now, step=5, override=False)
-    assert "These are other training rows than those that the checkpoint has seen." in str(caught.value)
-    assert "--override to go on with these all the same, as when a trained model learns the next" in str(caught.value)
+    assert "These training rows are not the ones that the checkpoint was trained on." in str(caught.value)
+    assert "--override to continue with these anyway, as when a trained model learns the next" in str(caught.value)
     assert "twice" not in str(caught.value)
     with pytest.raises(ConfigurationError) as caught:
         RunRecord(before).resumed(before | {"data.seed": 4}, step=5, override=False)
@@ -206,8 +206,8 @@ def test_another_engine_is_refused(synthetic_folder: Path, saved: Path, monkeypa
 
 def test_other_hyperparameters_are_refused(synthetic_folder: Path, saved: Path) -> None:
     words = (
-        r"other settings: model\.learning_rate is 0\.1, but 0\.3 in the checkpoint; "
-        r"model\.lr_num_warmup_steps is 6, but 0 in the checkpoint\. The steps would be"
+        r"different settings: model\.learning_rate is 0\.1, but 0\.3 in the checkpoint; "
+        r"model\.lr_num_warmup_steps is 6, but 0 in the checkpoint\. The steps would differ"
     )
     with pytest.raises(ConfigurationError, match=words):
         fit(synthetic_folder, ckpt_path=saved, model={"learning_rate": 0.1, "lr_num_warmup_steps": 6})

@@ -120,7 +120,7 @@ def test_fit_refreshes_an_artifact_and_looks_at_it_before_the_training(
     larger = DLRMModule(data.table_sizes, embedding_dim=8, bottom_mlp=(13, 8), top_mlp=(1,))
     for path, model, message in (
         (tmp_path / "none", module, "not an artifact"),
-        (first.path, larger, r"cannot be refreshed, since its embedding_dim is \d+, but 8"),
+        (first.path, larger, r"cannot be refreshed, because its embedding_dim is \d+, but 8"),
     ):
         callback = QuantizationCallback(str(tmp_path / "c"), refresh=path)
         with pytest.raises((ArtifactError, ConfigurationError), match=message):
@@ -143,7 +143,7 @@ def test_a_conf_yaml_gives_a_new_configuration(module: DLRMModule, tmp_path: Pat
         ({"output": ""}, "output='' must be the path of a folder"),
         ({"settings": {"seed": 1}}, r"settings=\{'seed': 1\} must be a TuningSettings"),
         ({"metric": "auroc"}, "metric='auroc' must be"),
-        ({"eval_func": lambda model: 0.5, "metric": MeanSquaredError()}, "exclude each other"),
+        ({"eval_func": lambda model: 0.5, "metric": MeanSquaredError()}, "are mutually exclusive"),
         (
             {
                 "eval_func": lambda model: 0.5,
@@ -174,7 +174,9 @@ def test_dictionaries_go_into_the_artifact_where_they_are_those_of_the_model(
         dlrm_pl.quantize(module, data, tmp_path / "a", settings=LOOSE)
     assert (tmp_path / "a" / "vocabulary.safetensors").is_file()
     capped = DLRMDataModule(data.folder.path, max_ind_range=3)
-    with pytest.raises(ConfigurationError, match=r"data\.max_ind_range=3 makes ids that the dictionaries do not give"):
+    with pytest.raises(
+        ConfigurationError, match=r"data\.max_ind_range=3 makes ids that differ from those of the dictionaries"
+    ):
         check_rows(QuantizationConfig(with_vocabulary=True), capped)
 
 

@@ -1,1 +1,1 @@
-"""The model card of an artifact: a page in Markdown, in the format of the Hugging Face Hub."""
+"""Model card of an artifact: a Markdown page in the format of the Hugging Face Hub."""

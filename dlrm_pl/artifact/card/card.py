@@ -1,4 +1,4 @@
-"""Write a model card, and recognize one that nobody has edited."""
+"""Write a model card, and recognize a card that nobody has edited."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MARK = re.compile(r"\n<!-- Written by `dlrm-pl card`; sha256 of the lines above
 
 
 def render_card(facts: CardFacts) -> str:
-    """Return the model card of an artifact, the same text for the same facts.
+    """Return the model card of an artifact; the same facts give the same text.
 
     The last line, which the Hub does not show, has a checksum of the others, so that a card which was edited is not
     taken for one of ours.
@@ -45,7 +45,7 @@ def render_card(facts: CardFacts) -> str:
 
 
 def is_unedited(text: str) -> bool:
-    """Whether a text is a model card as ``render_card`` returned it."""
+    """Return whether a text is a model card exactly as ``render_card`` returned it."""
     mark = _MARK.search(text)
     return mark is not None and mark[1] == _digest(text[: mark.start()])
 
@@ -55,7 +55,7 @@ def _digest(text: str) -> str:
 
 
 def has_unedited_card(folder: Path) -> bool:
-    """Whether an artifact folder has a model card that nobody has edited."""
+    """Return whether an artifact folder has a model card that nobody has edited."""
     try:
         return is_unedited(read_text(folder / CARD_NAME, ArtifactError, "", max_bytes=MAX_BYTES))
     except ArtifactError:  # There is none, or it is something else.
@@ -63,7 +63,7 @@ def has_unedited_card(folder: Path) -> bool:
 
 
 def check_place(path: Path, folder: Path) -> None:
-    """Check that a model card may be written to a path: in the artifact folder it has to be ``README.md``.
+    """Check that a model card may be written to a path: in an artifact folder, it must be named ``README.md``.
 
     Raises:
         OutputError: it would be another file there, which is or might become one of the artifact's own.

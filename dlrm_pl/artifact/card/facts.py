@@ -1,4 +1,4 @@
-"""What a model card is written from."""
+"""Facts that a model card is written from."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dlrm_pl.model.architecture import Architecture
 
 @dataclass(frozen=True)
 class CardFacts:
-    """What a model card is written from.
+    """Facts that a model card is written from.
 
     Attributes:
         name: name of the model.
@@ -39,17 +39,17 @@ class CardFacts:
 
     @cached_property
     def architecture(self) -> Architecture:
-        """Shape of the model."""
+        """Architecture of the model."""
         return Architecture.from_dict(self.manifest.architecture)
 
     @cached_property
     def columns(self) -> Columns | None:
-        """Columns of the rows that the model scores; None where they are not known."""
+        """Columns of the rows that the model scores; None if they are not known."""
         return stated_columns(self.manifest.columns, self.architecture, FILE_NAME)
 
 
 def read_facts(folder: Path, name: str | None = None, *, repo_id: str = "", license: str = "") -> CardFacts:
-    """Read what a model card is written from.
+    """Read the facts that a model card is written from.
 
     The manifest and the certificate are compared with their checksums; of the other files only the sizes are read.
 
@@ -79,7 +79,7 @@ def facts_of(
     repo_id: str,
     license: str,
 ) -> CardFacts:
-    """Return the facts of an artifact whose files were found and checked; see ``read_facts``."""
+    """Return the facts of an artifact whose files have been found and checked; see ``read_facts``."""
     sizes = {name: path.stat().st_size for name, path in (*places.items(), (FILE_NAME, folder / FILE_NAME))}
     if name is None:
         name = repo_id.rpartition("/")[2] or folder.resolve().name

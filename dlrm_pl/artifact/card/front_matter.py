@@ -1,4 +1,4 @@
-"""The YAML at the top of a model card, by which the Hugging Face Hub finds and lists the model."""
+"""YAML front matter of a model card, by which the Hugging Face Hub finds and lists the model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LICENSE = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
 
 
 def front_matter(facts: CardFacts) -> str:
-    """Return the YAML between its two lines of dashes.
+    """Return the YAML front matter, including its two lines of dashes.
 
     Raises:
         ConfigurationError: the licence is no identifier.
@@ -42,7 +42,7 @@ def front_matter(facts: CardFacts) -> str:
 def _license(name: str) -> str:
     if not _LICENSE.fullmatch(name):
         raise ConfigurationError(
-            f"license={name!r} is not an identifier of a licence. Give one as the Hugging Face Hub lists them, such as "
+            f"license={name!r} is not a licence identifier. Give one from the Hugging Face Hub's list, such as "
             "apache-2.0, mit or other."
         )
     return name

@@ -1,4 +1,4 @@
-"""Text of any origin as Markdown that shows it as it stands: no markup, no HTML, no links, no new lines."""
+"""Escape untrusted text for Markdown: no markup, no HTML, no links, no line breaks."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _ADDRESS = re.compile(r"www(?=\.)", re.IGNORECASE)
 
 
 def prose(text: str) -> str:
-    """Return a text for the middle of a line; what could be markup becomes a character reference."""
+    """Return a text for the middle of a line, with possible markup replaced by character references."""
     encoded = "".join(one if one.isalnum() or one in _PLAIN else f"&#{ord(one)};" for one in printable(text))
     return _INSIDE.sub("_", _ADDRESS.sub(lambda match: f"&#{ord(match[0][0])};{match[0][1:]}", encoded))
 
 
 def literal(text: str) -> str:
-    """Return a name for the middle of a line: as code where that shows it as it stands, else as ``prose``."""
+    """Return a name for the middle of a line: as a code span if that shows it unchanged, otherwise as ``prose``."""
     return f"`{text}`" if _LITERAL.fullmatch(text) else prose(text)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table; all but the first column are aligned to the right. Cells are Markdown."""
+    """Return a Markdown table whose columns, except the first, are right-aligned; cells are Markdown."""
     rule = "|".join(["---", *["---:"] * (len(columns) - 1)])
     lines = [f"| {' | '.join(columns)} |", f"|{rule}|", *(f"| {' | '.join(row)} |" for row in rows)]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The sections of a model card: verdict, results, model, data, quantization and files."""
+"""Sections of a model card: verdict, results, model, data, quantization and files."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from dlrm_pl.files.sizes import format_bytes
 from dlrm_pl.quantization.recipe import Recipe
 
 _CONTENTS = {
-    WEIGHTS_NAME: "weights of all layers but the tables",
+    WEIGHTS_NAME: "weights of all layers except the tables",
     VOCABULARY_NAME: "dictionaries that turn raw values into ids",
     CERTIFICATE_NAME: "what quantization cost, measured and judged",
     RESULT_NAME: "the result of the search, for programs",
     TRIALS_NAME: "the recipes that were tried",
-    REPORT_NAME: "all of it on one page, with plots",
+    REPORT_NAME: "all of this on one page, with plots",
     FILE_NAME: "architecture, columns and the SHA-256 of every file",
 }
 
 
 def opening(facts: CardFacts) -> str:
-    """The name, and the verdict right below it; of a model that was not accepted it is also in the title."""
+    """Return the title with the verdict below it; the title also names the verdict of a model that was not accepted."""
     certificate = facts.certificate
     drop = prose(_sentence(drop_line(certificate)))
     if certificate.outcome == "accepted":
@@ -44,21 +44,21 @@ def opening(facts: CardFacts) -> str:
     else:
         title = f" ({certificate.outcome})"
         words = {
-            "not accepted": "This model was not accepted: quantization costs more than was tolerated, or could not be "
-            "measured.",
+            "not accepted": "This model was not accepted: quantization costs more than the tolerance, or the cost "
+            "could not be measured.",
             "undecided": "It is undecided whether this model is within its tolerance: there were too few test rows.",
         }[certificate.outcome]
         verdict = f"> **{words}** Reason: {prose(_sentence(certificate.reason, capital=False))} {drop}"
     model = (
         "A deep learning recommendation model (DLRM) that predicts the probability of a click, quantized to 8-bit "
-        "integers for CPUs. It was made by `dlrm_pl`, which saved the proof of what quantization cost beside the "
+        "integers for CPUs. It was made by `dlrm_pl`, which saved the measured cost of quantization next to the "
         f"weights, in `{CERTIFICATE_NAME}`."
     )
     return f"# {prose(facts.name)}{title}\n\n{verdict}\n\n{model}"
 
 
 def results(facts: CardFacts) -> str:
-    """Both models side by side, the interval of the drop, the guards and warnings."""
+    """Return the results: both models side by side, the interval of the drop, the guards and warnings."""
     certificate = facts.certificate
     if not certificate.rows:
         return f"## Results\n\n{prose(_sentence(drop_line(certificate)))}"
@@ -83,14 +83,14 @@ def results(facts: CardFacts) -> str:
     lines.append(prose(speed))
     bullets = "\n".join(f"- {line}" for line in lines)
     return (
-        f"## Results\n\nBoth models scored the same {certificate.rows:,} test rows, {certificate.positives:,} of them "
-        "with a click, which neither training nor the choice of the recipe had seen.\n\n"
-        f"{table(('', 'fp32', 'int8', 'difference'), rows)}\n\n{bullets}"
+        f"## Results\n\nBoth models scored the same {certificate.rows:,} test rows, {certificate.positives:,} of "
+        "them with a click, which were used neither for training nor for choosing the "
+        f"recipe.\n\n{table(('', 'fp32', 'int8', 'difference'), rows)}\n\n{bullets}"
     )
 
 
 def model(facts: CardFacts) -> str:
-    """Architecture, columns and tables."""
+    """Return the architecture, columns and tables."""
     architecture = facts.architecture
     interaction = {
         "dot": "dot products of all pairs of vectors",
@@ -106,7 +106,7 @@ def model(facts: CardFacts) -> str:
     ]
     text = "## Model\n\n" + "\n".join(f"- {line}" for line in lines)
     if facts.columns is None:
-        return f"{text}\n\nThe columns of its rows are not known."
+        return f"{text}\n\nThe columns of the rows are not known."
     label, groups = facts.columns.label, column_groups(facts.columns)
     named = [
         f"- {kind}: {', '.join(map(literal, names))}{f' and {more:,} more' if more else ''}: {prose(words)}"
@@ -118,7 +118,7 @@ def model(facts: CardFacts) -> str:
 
 
 def data(facts: CardFacts) -> str:
-    """Fingerprints and ranges of the rows; no row is part of an artifact."""
+    """Return the fingerprints and row ranges; an artifact contains no rows."""
     certificate = facts.certificate
     stated = [
         ("dataset (its dictionaries and columns)", certificate.dataset_fingerprint),
@@ -127,26 +127,26 @@ def data(facts: CardFacts) -> str:
     ]
     lines = [f"- Checksum of the {what}: {literal(value)}" for what, value in stated if value]
     if certificate.other_dataset:
-        lines.append(f"- Made by force with another dataset: {prose(certificate.other_dataset)}")
+        lines.append(f"- Made with --force from another dataset: {prose(certificate.other_dataset)}")
     rows = [
         (name, part["split"], f"{part['start']:,}", f"{part['stop']:,}", f"{part['stop'] - part['start']:,}")
         for name in ("calibration", "tuning", "certification")
         if (part := certificate.row_ranges.get(name))
     ]
     held = (
-        f"`{VOCABULARY_NAME}` holds the category values of the training log, so that raw values can be scored."
+        f"`{VOCABULARY_NAME}` holds the category values of the training log, so the model can score raw values."
         if VOCABULARY_NAME in facts.manifest.files
-        else "There are no dictionaries of category values either."
+        else "There are no dictionaries of category values, either."
     )
     ranges = table(("used for", "split", "from", "to", "rows"), rows)
     return (
-        f"## Data\n\nNo rows of the data are part of this model. {held} Which rows were used for what "
-        f"(no two ranges overlap):\n\n{ranges}\n\n" + "\n".join(lines)
+        f"## Data\n\nThe model contains no rows of the data. {held} The rows were used as follows (no two ranges "
+        f"overlap):\n\n{ranges}\n\n" + "\n".join(lines)
     ).rstrip()
 
 
 def quantization(facts: CardFacts) -> str:
-    """The recipe, and how it was found."""
+    """Return the recipe, and how it was found."""
     certificate, manifest = facts.certificate, facts.manifest
     recipe = make(Recipe, manifest.recipe, f"{FILE_NAME}: recipe", ArtifactError, "Quantize again.")
     trials = f"{certificate.trials} recipe{'s'[: certificate.trials != 1]} tried"
@@ -164,12 +164,12 @@ def quantization(facts: CardFacts) -> str:
     ]
     damaged = [f"{count:,} in {op}" for op, count in manifest.nonfinite_rows.items()]
     if damaged:
-        lines.append(f"Rows whose NaN or infinity became 0: {prose(', '.join(damaged))}")
+        lines.append(f"Rows in which NaN or infinity was replaced by 0: {prose(', '.join(damaged))}")
     return "## Quantization\n\n" + "\n".join(f"- {line}" for line in lines)
 
 
 def files(facts: CardFacts) -> str:
-    """The files with their sizes; those of the tables share a line."""
+    """Return the files with their sizes; all table files share a line."""
     rows = [(literal(name), f"{size:,}", contents) for name, size, contents in _files(facts)]
     rows.append(("all", f"{sum(facts.sizes.values()):,}", ""))
     lines = [f"| {name} | {size} | {contents} |" for name, size, contents in rows]
@@ -179,7 +179,7 @@ def files(facts: CardFacts) -> str:
 def _files(facts: CardFacts) -> Iterator[tuple[str, int, str]]:
     tables, patches = table_names(facts.manifest), facts.manifest.patch_names
     left = dict(facts.sizes)
-    groups = ((tables, "packed embedding tables"), (patches, "rows of tables that changed after more training"))
+    groups = ((tables, "packed embedding tables"), (patches, "table rows that changed in further training"))
     for names, contents in groups:
         if names:
             size = sum(left.pop(name, 0) for name in dict.fromkeys(names))

@@ -1,4 +1,4 @@
-"""The sections of a model card that say how to use it: code, purpose, limits, verification."""
+"""Sections of a model card about using the model: code, purpose, limits, verification."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _FOLDER = "artifact"
 
 
 def use(facts: CardFacts) -> str:
-    """Five lines that load the model and score a row."""
+    """Return five lines of code that load the model and score a row."""
     load = (
         f"artifact = dlrm_pl.Artifact.from_pretrained({json.dumps(facts.repo_id)})"
         if facts.repo_id
@@ -24,13 +24,13 @@ def use(facts: CardFacts) -> str:
     imports, rows, comment = _rows(facts)
     code = "\n".join([*imports, "", load, rows, f"print(artifact.predict({_argument(facts)}))"])
     return (
-        f"## Use\n\nWith {needs} installed (Linux, no GPU):\n\n```python\n{code}\n```\n\n{comment} The answers are "
-        "float32 probabilities, one for each row. `dlrm-pl serve --artifact` answers requests over HTTP."
+        f"## Use\n\nWith {needs} installed (Linux, no GPU):\n\n```python\n{code}\n```\n\n{comment} The results are "
+        "float32 probabilities, one per row. `dlrm-pl serve --artifact` serves the model over HTTP."
     )
 
 
 def takes_raw_values(facts: CardFacts) -> bool:
-    """Whether the model turns raw values into ids by itself."""
+    """Return whether the model itself maps raw values to ids."""
     return VOCABULARY_NAME in facts.manifest.files or encoder_of_columns(facts.columns) is not None
 
 
@@ -46,8 +46,8 @@ def _rows(facts: CardFacts) -> tuple[list[str], str, str]:
             "pandas, polars or Arrow.",
         )
     comment = (
-        f"`dense` has the {dense} numbers of a row as they stand in the log, and `sparse` the ids that the "
-        f"dictionaries of the dataset give to its {tables} categories. The dictionaries are not part of this model."
+        f"`dense` holds the {dense} numbers of a row exactly as they are in the log, and `sparse` the ids that the "
+        f"dataset's dictionaries assign to its {tables} categories. The dictionaries are not part of this model."
     )
     if facts.columns is None or facts.columns.is_one_hot:
         rows = f'rows = {{"dense": np.zeros((1, {dense})), "sparse": np.zeros((1, {tables}), dtype=int)}}'
@@ -62,33 +62,35 @@ def _argument(facts: CardFacts) -> str:
 
 
 def purpose(facts: CardFacts) -> str:
-    """What the model is for, and what it is not for."""
+    """Return what the model is for, and what it is not for."""
     ids = (
-        "Ids of categories come from the dictionaries in it."
+        "Its own dictionaries map categories to ids."
         if VOCABULARY_NAME in facts.manifest.files
-        else "Ids of categories have to come from the dataset that it was trained on: others mean other categories."
+        else (
+            "Category ids must come from the dataset that it was trained on: in any other dataset, the same ids "
+            "stand for other categories."
+        )
         if not takes_raw_values(facts)
-        else "Ids of categories follow from their values."
+        else "Category ids are computed from the values themselves."
     )
     lines = [
-        f"It ranks rows with the columns above by their probability of a click. {ids}",
+        f"The model ranks rows with the columns above by their click probability. {ids}",
         "The certificate says what *quantization* costs, on the rows named above. It does not say that the model is "
-        "good, or that it suits other logs, times or places; compare its metrics with those of a model of your own.",
-        "Probabilities are as calibrated as the calibration ratio says, on those rows alone.",
+        "good, or that it suits other logs, times or places; compare its metrics with those of your own model.",
+        "The calibration ratio says how well the probabilities are calibrated, and only on those rows.",
         "Differences between groups of people were not examined.",
-        "A model can reveal rows that it was trained on, and dictionaries hold the category values of the log.",
+        "A model can leak rows that it was trained on, and the dictionaries contain the category values of the log.",
     ]
     return "## Intended use and limits\n\n" + "\n".join(f"- {line}" for line in lines)
 
 
 def verify(facts: CardFacts) -> str:
-    """How a reader checks the files and the numbers."""
+    """Return how a reader can check the files and the numbers."""
     download = f"hf download {shlex.quote(facts.repo_id)} --local-dir {_FOLDER}\n" if facts.repo_id else ""
     return (
-        "## Verify\n\n`inspect --full` compares every file with its checksum, and the numbers of the certificate with "
-        "each other. `verify` scores the test rows again; with the checkpoint, the drop is measured again as well. "
-        "Checksums find damage and edits, but they are not signatures: get the files from a source that you "
-        "trust.\n\n"
-        f"```sh\n{download}dlrm-pl inspect {_FOLDER} --full\n"
-        f"dlrm-pl verify --artifact {_FOLDER} --data DATASET --ckpt_path CHECKPOINT\n```"
+        "## Verify\n\n`inspect --full` compares every file with its checksum, and the numbers of the certificate "
+        "with each other. `verify` scores the test rows again; given the checkpoint, it also measures the drop "
+        "again. Checksums detect damage and edits, but they are not signatures: get the files from a source that you "
+        f"trust.\n\n```sh\n{download}dlrm-pl inspect {_FOLDER} --full\ndlrm-pl verify --artifact {_FOLDER} --data "
+        "DATASET --ckpt_path CHECKPOINT\n```"
     )

@@ -1,1 +1,1 @@
-"""The certificate of an artifact: its contents, its verdict, and verifying it again."""
+"""Certificate of an artifact: contents, verdict and re-verification."""

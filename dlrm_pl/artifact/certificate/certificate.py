@@ -1,4 +1,4 @@
-"""The certificate of an artifact: the measured drop, the rows and means it was measured with, and the verdict."""
+"""Certificate of an artifact: the measured drop, the rows and environment of the measurement, and the verdict."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ class Certificate:
         log_loss: float | None,
         calibration_ratio: float | None,
     ) -> dict[str, Any]:
-        """Return the fields that come from scoring; the guards are judged by the given tolerances."""
+        """Return the fields that result from scoring; guards are judged by the given tolerances."""
         paired = certification.paired
         bound, method = bound_of_auroc(paired, confidence)
         guards = certification.guards(confidence, judged_by, log_loss=log_loss, calibration_ratio=calibration_ratio)
@@ -159,7 +159,7 @@ class Certificate:
 
     @staticmethod
     def unmeasured(confidence: float, judged_by: JudgedBy) -> dict[str, Any]:
-        """Return the fields that come from scoring, for rows that could not be scored."""
+        """Return the fields that would result from scoring, for rows that could not be scored."""
         return {
             "fp32": dict.fromkeys(SCORES, math.nan),
             "int8": dict.fromkeys(SCORES, math.nan),
@@ -181,11 +181,11 @@ class Certificate:
 
     @property
     def warnings(self) -> list[str]:
-        """Warnings that a model is no better than chance or miscalibrated; each kind once, for fp32 if both have it."""
+        """Warnings that a model is no better than chance or miscalibrated; one per kind, for fp32 if both have it."""
         return self.warnings_but(())
 
     def warnings_but(self, known_of_fp32: Collection[str]) -> list[str]:
-        """Return ``warnings`` without those of the fp32 model whose kinds are known already."""
+        """Return ``warnings`` without those of the fp32 model whose kinds are already known."""
         fp32, int8 = (
             {
                 warning.kind: warning.text
@@ -221,6 +221,6 @@ class Certificate:
             model, _, name = drifted[0].partition(" ")
             raise VerificationError(
                 f"{name} of the {model} model: certified {metric.certified:.8f}, recomputed {metric.recomputed:.8f}; "
-                f"they differ by more than {tolerance:g}. {drift.describe()}. Quantize again on this "
-                "machine to certify for it, or give a larger --tolerance."
+                f"they differ by more than {tolerance:g}. {drift.describe()}. Quantize again on this machine to get "
+                "a certificate for it, or give a larger --tolerance."
             )

@@ -1,4 +1,4 @@
-"""Check a certificate against itself: recompute every number that follows from others.
+"""Check that a certificate is consistent: recompute every number that follows from others.
 
 This finds manual edits, even if the checksums were updated. It cannot find a certificate whose numbers were all made up
 to agree: for that the models are scored again, see ``verify.py``.

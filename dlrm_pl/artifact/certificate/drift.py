@@ -78,11 +78,11 @@ class Drift:
 
     @property
     def largest(self) -> float:
-        """The largest absolute change of a metric."""
+        """Largest absolute change of a metric."""
         return max((abs(metric.change) for metric in self.metrics.values()), default=0.0)
 
     def beyond(self, tolerance: float) -> list[str]:
-        """Names of the metrics that changed by more than the tolerance, or to or from NaN."""
+        """Return the names of the metrics that changed by more than the tolerance, or to or from NaN."""
         return [name for name, metric in self.metrics.items() if not abs(metric.change) <= tolerance]
 
     def describe_environment(self) -> str:
@@ -101,7 +101,7 @@ class Drift:
     def describe(self) -> str:
         """Describe the differences of the environment and of the metrics."""
         environment, metrics = self.describe_environment(), self.describe_metrics()
-        return (f"Environment differs: {environment}. " if environment else "Same environment. ") + (
+        return (f"The environment differs: {environment}. " if environment else "Same environment. ") + (
             f"Metrics changed: {metrics}" if metrics else "All metrics are bit-identical"
         )
 

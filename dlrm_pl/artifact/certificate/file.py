@@ -1,4 +1,4 @@
-"""``certificate.json``: writing it, and reading it in this format and in older ones."""
+"""Write ``certificate.json``, and read it in this format and in older ones."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def write_certificate(certificate: Certificate, folder: Path) -> None:
 
 
 def read_certificate(folder: Path) -> Certificate:
-    """Read ``certificate.json``, also in an older format, and check that it agrees with itself.
+    """Read ``certificate.json``, including older formats, and check that it is consistent.
 
     Raises:
         ArtifactError: the file is missing, is not JSON, has a format that this version does not read, or contradicts
@@ -63,7 +63,7 @@ def read_certificate(folder: Path) -> Certificate:
         ) from error
     if wrong:
         raise ArtifactError(
-            f"{path}: contradicts itself: {wrong}. The file was modified after it was written; do not trust it, "
+            f"{path}: contradicts itself: {wrong}. The file was modified after it was written. Do not trust it; "
             "quantize again."
         )
     return made

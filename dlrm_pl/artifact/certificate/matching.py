@@ -1,4 +1,4 @@
-"""Read a certificate together with the manifest beside it, which has to state the same."""
+"""Read a certificate together with the manifest next to it, which must agree with it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dlrm_pl.errors import ArtifactError
 
 
 def read_matching_certificate(folder: Path, manifest: Manifest) -> Certificate:
-    """Read the certificate of an artifact, and check that it agrees with itself and with the manifest.
+    """Read an artifact's certificate, and check that it is consistent and agrees with the manifest.
 
     Raises:
         ArtifactError: it does not agree; names what differs.
@@ -22,11 +22,11 @@ def read_matching_certificate(folder: Path, manifest: Manifest) -> Certificate:
         if certified != stated:
             raise ArtifactError(
                 f"{folder}: {name} is {certified!r} in {CERTIFICATE_NAME}, but {stated!r} in {FILE_NAME}. One of the "
-                "two was changed after it was written. Do not trust this artifact; quantize again."
+                "two files was changed after it was written. Do not trust this artifact; quantize again."
             )
     if certificate.columns != manifest.columns:
         raise ArtifactError(
-            f"{folder}: the columns in {CERTIFICATE_NAME} are not those in {FILE_NAME}. One of the two was changed "
-            "after it was written. Do not trust this artifact; quantize again."
+            f"{folder}: the columns in {CERTIFICATE_NAME} are not those in {FILE_NAME}. One of the two files was "
+            "changed after it was written. Do not trust this artifact; quantize again."
         )
     return certificate

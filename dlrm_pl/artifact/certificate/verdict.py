@@ -49,7 +49,7 @@ class _Finding:
 
 
 def judged(certificate: Certificate, search: Verdict | None) -> Certificate:
-    """Return the certificate with its verdict, given that of the search, or None where it scored no trial."""
+    """Return the certificate with its verdict, given the search's verdict, or None if the search scored no trial."""
     verdict = judge(certificate, search)
     return replace(
         certificate,
@@ -79,9 +79,9 @@ def judge(certificate: Certificate, search: Verdict | None) -> CertifiedVerdict:
     if undecided:
         needed = rows_needed(certificate)
         more = (
-            "how many rows would decide is unknown"
+            "the number of rows needed to decide is unknown"
             if needed is None
-            else f"about {needed:,} test rows would decide if the estimates are right"
+            else f"about {needed:,} test rows would be enough to decide if the estimates are right"
         )
         return CertifiedVerdict(
             "undecided",
@@ -109,12 +109,12 @@ def failures(certificate: Certificate) -> list[str]:
 
 
 def doubts(certificate: Certificate) -> list[str]:
-    """Describe each quantity that the certification rows are too few to decide."""
+    """Describe each quantity for which the certification rows are too few to decide."""
     return [finding.words for finding in _findings(certificate) if finding.passed is None]
 
 
 def rows_needed(certificate: Certificate) -> int | None:
-    """Estimate how many certification rows would settle every doubt; None if that is unknown, or there is no doubt."""
+    """Estimate how many certification rows would settle every doubt; None if unknown, or if there is no doubt."""
     needed = [finding.rows_needed for finding in _findings(certificate) if finding.passed is None]
     known = [rows for rows in needed if rows is not None]
     return max(known) if known and len(known) == len(needed) else None
@@ -171,7 +171,7 @@ RESULTS = {True: "passed", False: "failed", None: "undecided"}
 
 
 def share(certificate: Certificate, drop: float) -> str:
-    """Format an AUROC drop as a percentage of fp32's AUROC; unknown if that is 0."""
+    """Format an AUROC drop as a percentage of fp32's AUROC; "unknown" if that is 0."""
     base = certificate.fp32["auroc"]
     return f"{drop / base:.4%}" if base and math.isfinite(drop / base) else "unknown"
 

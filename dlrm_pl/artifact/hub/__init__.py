@@ -1,1 +1,1 @@
-"""Artifacts on the Hugging Face Hub: upload with a model card, download with checksums."""
+"""Artifacts on the Hugging Face Hub: uploads with a model card, downloads with checksums."""

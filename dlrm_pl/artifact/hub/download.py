@@ -18,7 +18,7 @@ def download_artifact(
     local_files_only: bool = False,
     force_download: bool = False,
 ) -> Path:
-    """Download the files that a manifest names, and no others, unless they are in the cache.
+    """Download exactly the files that a manifest names, unless they are in the cache.
 
     Args:
         repo_id: repository, ``user/name``.
@@ -43,7 +43,7 @@ def download_artifact(
     folder = download([FILE_NAME], revision)
     if not (folder / FILE_NAME).is_file():
         raise ArtifactError(
-            f"{repo_id}: holds no artifact, {FILE_NAME} is missing. Give a repository that an artifact was pushed to."
+            f"{repo_id}: holds no artifact: {FILE_NAME} is missing. Give a repository that an artifact was pushed to."
         )
     manifest = Manifest.read(folder)
     # By its hash, since the branch may move on meanwhile.

@@ -1,4 +1,4 @@
-"""A repository of models on the Hugging Face Hub, and what its library's errors mean.
+"""A model repository on the Hugging Face Hub, with clear messages for the library's errors.
 
 The library's own settings hold: where the Hub is (``HF_ENDPOINT``), the token (``hf auth login`` or ``HF_TOKEN``), the
 cache (``HF_HOME``) and whether the network may be used (``HF_HUB_OFFLINE``).
@@ -27,7 +27,7 @@ _LONGEST_ANSWER = 300
 
 @dataclass(frozen=True)
 class HubState:
-    """A repository as it is before a push.
+    """State of a repository before a push.
 
     Attributes:
         commit: hash of the commit that the branch points to.
@@ -41,7 +41,7 @@ class HubState:
 
 
 class HubRepository:
-    """A repository of models on the Hugging Face Hub.
+    """A model repository on the Hugging Face Hub.
 
     Args:
         repo_id: its name, ``user/name``.
@@ -63,7 +63,7 @@ class HubRepository:
                 raise HFValidationError("it has no user or organization")
         except HFValidationError as error:
             raise ConfigurationError(
-                f"repo_id={shown(repo_id)} is not the name of a repository ({_line(error)}). Give it as USER/NAME or "
+                f"repo_id={shown(repo_id)} is not a repository name ({_line(error)}). Give it as USER/NAME or "
                 "ORGANIZATION/NAME."
             ) from None
         if is_quiet():
@@ -72,7 +72,7 @@ class HubRepository:
         self._api: HfApi = HfApi(library_name="dlrm_pl", library_version=__version__)
 
     def create(self, private: bool | None, branch: str | None) -> None:
-        """Create the repository and the branch, unless they are there.
+        """Create the repository and the branch, unless they exist.
 
         Args:
             private: whether only its owners can see a new repository; None: as their organization's default.
@@ -87,7 +87,7 @@ class HubRepository:
                 self._api.create_branch(self.repo_id, branch=branch, exist_ok=True)
 
     def state(self, revision: str | None) -> HubState:
-        """Return what a branch holds.
+        """Return the contents of a branch.
 
         Raises:
             HubError: there is none, or the Hub cannot be reached.
@@ -144,7 +144,7 @@ class HubRepository:
         branch: str | None,
         create_pr: bool,
     ) -> str:
-        """Upload files and delete others in one commit; return its address, or that of the pull request.
+        """Upload and delete files in one commit; return its URL, or that of the pull request.
 
         Raises:
             HubError: the Hub refuses it, as where the branch is no longer at ``parent``, or cannot be reached.
@@ -186,23 +186,25 @@ class HubRepository:
         try:
             yield
         except errors.GatedRepoError as error:
-            raise HubError(f"{where}: access has to be asked for on its page ({_answer(error)}).") from error
+            raise HubError(
+                f"{where}: the repository is gated: ask for access on its page ({_answer(error)})."
+            ) from error
         except errors.RevisionNotFoundError as error:
             raise HubError(
-                f"{where}: has no revision {shown(revision)}. Give a branch, a tag or the hash of a commit."
+                f"{where}: has no revision {shown(revision)}. Give a branch, a tag or a commit hash."
             ) from error
         except errors.RepositoryNotFoundError as error:
             raise HubError(
-                f"{where}: there is no such repository, or your token may not see it. Check the name, and log in with "
-                "`hf auth login` or set HF_TOKEN if it is private."
+                f"{where}: there is no such repository, or your token has no access to it. Check the name; if it is "
+                "private, log in with `hf auth login` or set HF_TOKEN."
             ) from error
         except errors.LocalEntryNotFoundError as error:
             raise HubError(
                 f"{where}: revision {revision or 'main'} is not complete in the cache, and the Hub "
-                f"{_not_reached(error)}. Download it with a connection first."
+                f"{_not_reached(error)}. Download it once with a network connection."
             ) from error
         except errors.OfflineModeIsEnabled as error:
-            raise HubError(f"{where}: HF_HUB_OFFLINE forbids the network. Unset it to upload.") from error
+            raise HubError(f"{where}: HF_HUB_OFFLINE disables network access. Unset it to upload.") from error
         except errors.HfHubHTTPError as error:
             raise HubError(f"{where}: {_refusal(error)}") from error
         except (errors.LocalTokenNotFoundError, ValueError, RuntimeError) as error:
@@ -212,7 +214,7 @@ class HubRepository:
         except network as error:
             raise HubError(
                 f"{where}: cannot be reached ({type(error).__name__}: {_line(error)}). Check the connection, or "
-                "HF_ENDPOINT if that is not the Hub you mean."
+                "HF_ENDPOINT if that is not the Hub that you want."
             ) from error
 
 
@@ -221,7 +223,7 @@ def _refusal(error: Any) -> str:
     status = error.response.status_code
     advice = {
         401: "Log in with `hf auth login`, or set HF_TOKEN.",
-        403: "Use a token that may write to this repository.",
+        403: "Use a token with write access to this repository.",
         409: "Somebody else changed it at the same time; try again.",
         412: "Somebody else changed it at the same time; try again.",
         429: "Wait, and try again.",
@@ -241,4 +243,4 @@ def _line(error: object) -> str:
 
 def _not_reached(error: BaseException) -> str:
     cause = error.__cause__
-    return "may not be asked" if cause is None else f"cannot be reached ({type(cause).__name__}: {_line(cause)})"
+    return "may not be contacted" if cause is None else f"cannot be reached ({type(cause).__name__}: {_line(cause)})"

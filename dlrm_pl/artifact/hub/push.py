@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PushSettings:
-    """How an artifact is pushed.
+    """Options for pushing an artifact.
 
     Attributes:
         private: whether only the owners can see the repository. A new one is made so; one that is public is refused.
@@ -80,18 +80,20 @@ def push_artifact(
     """
     if not certificate.accepted and not settings.allow_not_accepted:
         raise ArtifactError(
-            f"{folder}: this model is {certificate.outcome}: {certificate.reason}. To share it all the same, give "
-            "--allow_not_accepted (in Python allow_not_accepted=True); its card says so first."
+            f"{folder}: this model is {certificate.outcome}: {certificate.reason}. To share it anyway, give "
+            "--allow_not_accepted (in Python, allow_not_accepted=True); its card states this at the top."
         )
     repository = HubRepository(repo_id)
     check_files(places, manifest)
     files: dict[str, Path | bytes] = {**places, FILE_NAME: folder / FILE_NAME}
     if CARD_NAME in files:
-        raise ArtifactError(f"{folder / FILE_NAME}: lists {CARD_NAME}, which no artifact has. Quantize again.")
+        raise ArtifactError(
+            f"{folder / FILE_NAME}: lists {CARD_NAME}, which an artifact's manifest never lists. Quantize again."
+        )
     facts = facts_of(folder, places, manifest, certificate, None, repo_id, settings.license)
     files[CARD_NAME] = _card(folder, facts, settings).encode()
     if VOCABULARY_NAME in files:
-        log.warning("%s: %s holds the category values of the log, which are uploaded", folder, VOCABULARY_NAME)
+        log.warning("%s: %s contains the category values of the log; they will be uploaded", folder, VOCABULARY_NAME)
     repository.create(settings.private, None if settings.create_pr else settings.branch)
     state = repository.state(settings.branch)
     if settings.private and not state.private:
@@ -100,9 +102,9 @@ def push_artifact(
     foreign = sorted(files.keys() & set(state.names) - earlier)
     if foreign and not settings.overwrite:
         raise OutputError(
-            f"{repo_id}: has files that no push of an artifact has written, or that were edited since: "
+            f"{repo_id}: contains files that no artifact push has written, or that were edited since then: "
             f"{', '.join(foreign)}. Choose another repository, or give --overwrite (overwrite=True) to replace them; "
-            "their history stays."
+            "their history is kept."
         )
     size = sum(content.stat().st_size for content in files.values() if isinstance(content, Path))
     log.info("%s: uploading %d files, %s, to %s", folder, len(files), format_bytes(size), repo_id)
@@ -124,7 +126,9 @@ def _card(folder: Path, facts: CardFacts, settings: PushSettings) -> str:
     if path is None:
         return render_card(facts)
     if settings.license:
-        raise ConfigurationError(f"license={settings.license}: the card {path} is used as it is. State it there.")
+        raise ConfigurationError(
+            f"license={settings.license}: the card {path} is used unchanged. State the licence there."
+        )
     log.info("%s: uploading the card %s", folder, path)
     return read_text(path, ConfigurationError, "Give a model card.", max_bytes=MAX_BYTES)
 

@@ -1,1 +1,1 @@
-"""A new artifact from an earlier one: only rows that training has changed are packed, and written as patches."""
+"""Make a new artifact from an earlier one: only rows changed by training are packed, and written as patches."""

@@ -1,4 +1,4 @@
-"""Compute the results for the next keys by threads, while that of one is used."""
+"""Compute the results for the next keys in threads, while the current result is in use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Value = TypeVar("Value")
 
 
 class Ahead(Generic[Key, Value]):
-    """Results of a function for keys, which are computed ahead by as many threads as results are kept.
+    """Results of a function for keys, computed ahead by as many threads as results are kept.
 
     Use it as a context, in which the threads run. Outside, ``take`` computes the results itself.
 
@@ -48,7 +48,7 @@ class Ahead(Generic[Key, Value]):
         self._begun.clear()
 
     def take(self, key: Key) -> Value:
-        """Return the result for a key; it is computed here if the key is not the next one.
+        """Return the result for a key; it is computed here unless the key is the next one.
 
         Raises:
             Exception: what the function raised for this key.

@@ -1,4 +1,4 @@
-"""The artifact that a refresh starts from: its recipe, its packed tables, and what their float rows were."""
+"""The artifact that a refresh starts from: its recipe, its packed tables, and the digests of their float rows."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RefreshBase:
-    """An artifact whose recipe and tables a new one of the same architecture takes over.
+    """An artifact whose recipe and tables are reused by a new one with the same architecture.
 
     Attributes:
         artifact: the earlier artifact.
@@ -44,7 +44,7 @@ class RefreshBase:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], model: DLRM) -> RefreshBase:
-        """Load an artifact, and check that a model can take it over.
+        """Load an artifact, and check that a model can reuse it.
 
         Raises:
             ArtifactError: it is damaged, or none.
@@ -57,8 +57,8 @@ class RefreshBase:
         digests = read_digests(artifact.path, shapes, manifest.model_checksum)
         if digests is None:
             log.warning(
-                "%s: has no digests of its float rows, or not those of its weights, so all rows are packed to find the "
-                "ones that changed; the new artifact has digests",
+                "%s: has no digests of its float rows, or they do not match its weights, so all rows are packed to "
+                "find those that changed; the new artifact will have digests",
                 artifact.path,
             )
         return cls(artifact, Recipe.from_dict(manifest.recipe), digests)
@@ -69,7 +69,7 @@ class RefreshBase:
         return self.artifact.path
 
     def settings(self, wanted: TuningSettings) -> TuningSettings:
-        """Settings of a search that tries the recipe of the artifact, and no other."""
+        """Settings of a search that tries only the artifact's recipe."""
         return dataclasses.replace(
             wanted,
             recipe=RecipeStart(),
@@ -100,17 +100,17 @@ class RefreshBase:
             )
 
     def identity(self) -> dict[str, str]:
-        """What the new artifact depends on beside its own search."""
+        """What the new artifact depends on in addition to its own search."""
         return {"refreshed": file_sha256(self.folder / FILE_NAME)}
 
     @property
     def has_vocabulary(self) -> bool:
-        """Whether it holds the dictionaries of its dataset."""
+        """Whether the artifact holds the dictionaries of its dataset."""
         return VOCABULARY_NAME in self.artifact.manifest.files
 
 
 def check_base(path: str | os.PathLike[str], architecture: Architecture) -> None:
-    """Check that a model of an architecture can take an artifact over, by its manifest alone.
+    """Check, from its manifest alone, that an artifact can be reused for a model with an architecture.
 
     Raises:
         ArtifactError: it is damaged, or none.
@@ -122,7 +122,7 @@ def check_base(path: str | os.PathLike[str], architecture: Architecture) -> None
     found = Architecture.from_dict(manifest.architecture)
     if found != architecture:
         raise ConfigurationError(
-            f"{folder}: cannot be refreshed, since its {_difference(found, architecture)} in the model. Quantize "
+            f"{folder}: cannot be refreshed, because its {_difference(found, architecture)} in the model. Quantize "
             "without --refresh."
         )
 
@@ -133,4 +133,4 @@ def _difference(found: Architecture, wanted: Architecture) -> str:
     for name in ours | theirs:
         if ours.get(name) != theirs.get(name):
             return f"{name} is {ours.get(name)}, but {theirs.get(name)}"
-    return "architecture is another"
+    return "architecture differs from that"

@@ -1,4 +1,4 @@
-"""The delta of a refreshed artifact: the artifact without the tables that it shares with the one before."""
+"""The delta of a refreshed artifact: the artifact without the tables that it shares with its predecessor."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dlrm_pl.files.sharing import share_file
 
 
 def delta_path(output: Path) -> Path:
-    """Return the folder of the delta that is written beside an artifact."""
+    """Return the folder of the delta that is written next to an artifact."""
     return output.with_name(f"{output.name}.delta")
 
 
@@ -26,7 +26,7 @@ def planned_delta(made_from: Mapping[str, Any], overwrite: bool) -> PlannedOutpu
 
 
 def write_delta(output: Path, base: RefreshBase, planned: PlannedOutput) -> int:
-    """Write the delta of a finished artifact: second names of its files, without those that are the base's.
+    """Write the delta of a finished artifact: hard links to its files, without those shared with the base.
 
     Its manifest is that of the artifact, so the two together with the base's files are the artifact.
 

@@ -1,4 +1,4 @@
-"""Pack only the rows of tables that differ from those of an earlier artifact, and share the rest with it."""
+"""Pack only the table rows that differ from those of an earlier artifact, and share the rest with it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from dlrm_pl.runtime.tables import TableDtype, row_bytes
 log = logging.getLogger(__name__)
 
 Found = tuple[Tensor, Tensor] | None
-"""Numbers of the rows of a table whose packed bytes differ, and the packed rows; None: it has to be packed whole."""
+"""Indices of a table's rows whose packed bytes differ, and the packed rows; None: the whole table has to be packed."""
 
 Changed = tuple[int, int, npt.NDArray[np.int64], Tensor]
 """Changed blocks of a segment: number of its first row, number of its rows, numbers of the blocks in it, their rows."""
@@ -40,14 +40,14 @@ Changed = tuple[int, int, npt.NDArray[np.int64], Tensor]
 _SEGMENTS_AHEAD = 4  # That threads compute the digests of while one is compared.
 _TABLES_AHEAD = 2  # Whose changed rows threads find while those of one are written.
 _MOST_CHANGED = 8
-"""A patch has at most one row of so many of its table, or a segment; else the table is packed as a whole. This bounds
-the memory of the changed rows, which are written at the end, and of patched pages where the table is used."""
+"""A patch holds at most 1 in this many rows of its table, or one segment; otherwise the whole table is packed. This
+bounds the memory of the changed rows, which are written at the end, and of patched pages where the table is used."""
 _LARGE_PATCHES = 4
-"""Patches of all refreshes so far that take one byte for so many of the tables are told."""
+"""The size of all patches so far is reported once they take 1 byte in this many of the tables."""
 
 
 class RefreshingPacker(TablePacker):
-    """Packer that takes the tables of an earlier artifact over, with patches for the rows that differ.
+    """Packer that reuses the tables of an earlier artifact, with patches for the rows that differ.
 
     The packed rows are the same as those of a ``TablePacker``, bit for bit.
 
@@ -80,12 +80,12 @@ class RefreshingPacker(TablePacker):
 
     @property
     def patches(self) -> dict[str, list[str]]:
-        """Files with changed rows by the op of their table, as a manifest states them."""
+        """Files with changed rows, by the op of their table, as a manifest states them."""
         return {f"tables.{index}": names for index, names in sorted(self._patches.items()) if names}
 
     @property
     def patched(self) -> dict[int, Tensor]:
-        """Tables, by number, that are maps of their files with the patches applied."""
+        """Tables, by number, that are memory maps of their files with the patches applied."""
         # An fp32 table is the float model's own, see ``TablePacker.packed``.
         return {
             index: table
@@ -94,7 +94,7 @@ class RefreshingPacker(TablePacker):
         }
 
     def packed(self, dtypes: Sequence[TableDtype]) -> list[Tensor]:
-        """Tables in the given dtypes, see ``TablePacker.packed``; threads find the changed rows of the next ones."""
+        """Return tables in the given dtypes, see ``TablePacker.packed``; threads find the next tables' changed rows."""
         keys = [key for key in enumerate(dtypes) if key not in self._packed and self._is_taken_over(*key)]
         # Where all rows of a table are read, threads compute their digests already.
         keys = [key for key in keys if self._is_stated(key[0])]
@@ -108,11 +108,11 @@ class RefreshingPacker(TablePacker):
         rows = sum(len(table) for table in self._tables)
         whole = len(self._tables) - len(self._patches)
         log.info(
-            "%s of %s rows changed since %s%s",
+            "%s of %s rows have changed since %s%s",
             f"{self._rows_changed:,}",
             f"{rows:,}",
             self._base.folder,
-            f", beside those of {whole} tables that were packed as a whole" if whole else "",
+            f", not counting those of {whole} tables that were packed as a whole" if whole else "",
         )
         stated = self._base.artifact.manifest.files
         for names in self._patches.values():
@@ -121,7 +121,8 @@ class RefreshingPacker(TablePacker):
         patched = sum((self._folder / name).stat().st_size for names in self._patches.values() for name in names)
         if _LARGE_PATCHES * patched > (total := sum((self._folder / name).stat().st_size for name in files)):
             log.warning(
-                "patches of this and earlier refreshes are %s of %s; quantize without --refresh for whole tables",
+                "the patches of this and earlier refreshes take %s, the tables %s; quantize without --refresh to "
+                "write whole tables",
                 format_bytes(patched),
                 format_bytes(total),
             )

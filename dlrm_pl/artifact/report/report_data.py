@@ -64,12 +64,12 @@ class ReportData:
 
     @property
     def unscored(self) -> str:
-        """Why the artifact's recipe was not scored on the tuning rows; "" where it was."""
+        """Reason why the artifact's recipe was not scored on the tuning rows; "" if it was."""
         return next(trial.unscored for trial in self.trials if trial.number == self.best)
 
     @property
     def table_sizes(self) -> list[TableSize]:
-        """The size of each table before and after quantization."""
+        """Size of each table before and after quantization."""
         sizes = self.manifest.architecture["table_sizes"]
         dim = self.manifest.architecture["embedding_dim"]
         dtypes = [self.manifest.ops[f"tables.{index}"]["dtype"] for index in range(len(sizes))]
@@ -80,18 +80,18 @@ class ReportData:
 
     @property
     def columns(self) -> Columns | None:
-        """The columns of the rows; None where they are not known."""
+        """Columns of the rows; None if they are not known."""
         architecture = Architecture.from_dict(self.manifest.architecture)
         return stated_columns(self.manifest.columns, architecture, FILE_NAME)
 
     @property
     def table_names(self) -> list[str]:
-        """The name of each table's column; "" where the columns are not known."""
+        """Name of each table's column; "" if the columns are not known."""
         columns = self.columns
         return [""] * len(self.table_sizes) if columns is None else [column.name for column in columns.sparse]
 
     @property
     def median_rows(self) -> int:
-        """Median number of rows that a trial read, of the trials where it is known; 0 where it is known of none."""
+        """Median number of rows that a trial read, over the trials for which it is known; 0 if there are none."""
         known = [trial.rows for trial in self.trials if trial.rows]
         return int(median(known)) if known else 0

@@ -1,4 +1,4 @@
-"""The terms of a report, and the explanations of settings, which their dataclasses have."""
+"""Terms of a report, and explanations of settings taken from the docstrings of their dataclasses."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def report_terms() -> Terms:
 
 
 def settings_meanings() -> dict[str, str]:
-    """Return what each setting of a search means, by its dotted name; empty where Python removed the docstrings."""
+    """Return the meaning of each search setting by its dotted name; empty if Python removed the docstrings."""
     return {
         f"{prefix}{name}": words.replace("``", "").replace("null", "not set").replace("Null", "Not set")
         for prefix, settings in _SETTINGS.items()

@@ -1,4 +1,4 @@
-"""With which batch size and how many threads the speeds of a report were measured."""
+"""Batch size and number of threads with which the speeds of a report were measured."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dlrm_pl.quantization.search.trials.trial import Trial
 
 
 def certification_speed(certificate: Certificate) -> str:
-    """Describe the batch and the threads of the speeds on the certification rows.
+    """Describe the batch size and threads of the speeds on the certification rows.
 
     Only full batches are timed, or the only one, if there are fewer rows than a batch has.
     """
@@ -18,14 +18,14 @@ def certification_speed(certificate: Certificate) -> str:
 
 
 def trial_speeds(trials: Sequence[Trial], certificate: Certificate) -> str:
-    """Describe how the speeds of the trials were measured, in one sentence; "" where none is known."""
+    """Describe in one sentence how the speeds of the trials were measured; "" if none is known."""
     timed = [trial.latency for trial in trials if trial.latency is not None]
     if timed:
         how = batch_and_threads(timed[-1].batch_size, timed[-1].threads)
         sentence = f"Speeds of accepted trials were measured in turn with those of float models: {how}."
         if len(timed) == len(trials):
             return sentence
-        return f"{sentence} Others are {_rough(certificate)}."
+        return f"{sentence} The other speeds are {_rough(certificate)}."
     return f"Speeds are {_rough(certificate)}." if any(trial.samples_per_s for trial in trials) else ""
 
 

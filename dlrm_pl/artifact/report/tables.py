@@ -1,4 +1,4 @@
-"""The tables of a report, with formatted numbers."""
+"""Tables of a report, with formatted numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verdict of a certificate in one sentence: outcome, AUROC drop, bound, tolerance and rows."""
+"""Verdict of a certificate in one sentence: outcome, AUROC drop, bound, tolerance and rows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dlrm_pl.artifact.certificate.verdict import doubts, drop_passed, failures, 
 
 
 def verdict_sentence(certificate: Certificate) -> str:
-    """Return the verdict in one sentence, which begins with the outcome and a colon.
+    """Return the verdict in one sentence that begins with the outcome and a colon.
 
     Where something else than the AUROC drop decided, that stands before the drop.
     """
@@ -20,7 +20,7 @@ def verdict_sentence(certificate: Certificate) -> str:
     ]
     if certificate.outcome == "undecided":
         needed = certificate.rows_needed
-        parts.append("how many rows would decide is unknown" if needed is None else f"about {needed:,} would decide")
+        parts.append("the number of rows needed is unknown" if needed is None else f"about {needed:,} would be enough")
     return f"{outcome}: {'; '.join(parts)}."
 
 

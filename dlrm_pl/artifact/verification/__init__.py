@@ -1,1 +1,1 @@
-"""Whether an artifact, its certificate and its data are still what they were."""
+"""Verify that an artifact, its certificate and its data still match."""

@@ -1,4 +1,4 @@
-"""What an artifact was made from, opened again: its dataset, its certification rows and its float model."""
+"""Reopen what an artifact was made from: its dataset, its certification rows and its float model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 def open_dataset(path: Path, artifact: Artifact, force: bool = False, *, rows: bool = True) -> DatasetFolder:
-    """Open the dataset that an artifact was made for; with ``force`` another one, if no table of it is larger.
+    """Open the dataset that an artifact was made for; with ``force``, another one if none of its tables is larger.
 
     ``rows=False`` where only its dictionaries are needed.
 
@@ -34,7 +34,7 @@ def open_dataset(path: Path, artifact: Artifact, force: bool = False, *, rows: b
     """
     stated = StatedTables.of_model(artifact.model.architecture.table_sizes, artifact.columns)
     folder = DatasetFolder.open(path, rows=rows, stated=stated)
-    log.info("%s: checked %s; `inspect --full` checks all", path, folder.check_samples())
+    log.info("%s: checked %s; `inspect --full` checks everything", path, folder.check_samples())
     architecture, columns = artifact.model.architecture, artifact.columns
     if force:
         contract = CheckpointContract(architecture, artifact.manifest.dataset_fingerprint, columns)
@@ -56,13 +56,13 @@ def open_dataset(path: Path, artifact: Artifact, force: bool = False, *, rows: b
             )
     if not artifact.manifest.dataset_fingerprint:
         raise DatasetError(
-            f"{path}: the artifact {artifact.path} was made from rows of a data module that named no dataset: nothing "
-            "tells whether these are the same. Give --force to score them anyway."
+            f"{path}: the artifact {artifact.path} was made from a data module that named no dataset, so there is no "
+            "way to tell whether these are the same rows. Give --force to score them anyway."
         )
     if folder.fingerprint != artifact.manifest.dataset_fingerprint:
         raise DatasetError(
-            f"{path}: the fingerprint of this dataset is {folder.fingerprint}, but the artifact {artifact.path} was "
-            f"made for {artifact.manifest.dataset_fingerprint}: the same ids would mean other categories."
+            f"{path}: this dataset has fingerprint {folder.fingerprint}, but the artifact {artifact.path} was made "
+            f"for {artifact.manifest.dataset_fingerprint}: the same ids would stand for other categories."
         )
     return folder
 
@@ -79,7 +79,7 @@ def certified_rows(artifact: Artifact, data: Path, force: bool) -> tuple[ClickDa
     folder.check_dictionaries()
     checked = folder.check_split(rows["split"])
     if not force and _check_same_rows(certificate, folder) and folder.splits[rows["split"]].checksum is None:
-        checked = f"all {rows['split']} rows by the checksum in the certificate"
+        checked = f"all {rows['split']} rows against the checksum in the certificate"
     return ClickDataset.of_split(folder, rows["split"], start=rows["start"], stop=rows["stop"]), checked
 
 
@@ -121,7 +121,7 @@ def _check_same_rows(certificate: Certificate, folder: DatasetFolder) -> bool:
         return False
     if stated != checksum:
         raise DatasetError(
-            f"{path}: rows {rows['start']:,} to {rows['stop'] - 1:,} are not those that were certified: their checksum "
-            f"is {checksum}, but {stated} in the certificate. Give the dataset that it was quantized with."
+            f"{path}: rows {rows['start']:,} to {rows['stop'] - 1:,} are not the certified ones: their checksum is "
+            f"{checksum}, but the certificate states {stated}. Give the dataset that it was quantized with."
         )
     return True

@@ -103,7 +103,8 @@ def verify_artifact(
     certificate = artifact.certificate
     if not certificate.rows:
         raise VerificationError(
-            f"{artifact.path}: there is nothing to verify, its certificate has no scored rows: {certificate.reason}."
+            f"{artifact.path}: there is nothing to verify, since no rows were scored for its certificate: "
+            f"{certificate.reason}."
         )
     dataset, checked = certified_rows(artifact, Path(data), force)
     batches = dataset.batches(certificate.batch_size if batch_size is None else batch_size)
@@ -125,7 +126,7 @@ def verify_artifact(
     )
     certificate.check(drift, measured.rows, tolerance)
     if certificate.accepted and (wrong := failures(measured.certificate) + doubts(measured.certificate)):
-        raise VerificationError(f"Certified as accepted, but re-measured: {'; '.join(wrong)}. {drift.describe()}.")
+        raise VerificationError(f"Certified as accepted, but measured again: {'; '.join(wrong)}. {drift.describe()}.")
     return Verification(
         int8=measured.int8,
         int8_ops=ops,
@@ -133,7 +134,7 @@ def verify_artifact(
         certificate=measured.certificate,
         measured_drop=ckpt_path is not None,
         drift=drift,
-        checked=f"{checked}, and the dictionaries by the fingerprint",
+        checked=f"{checked}, and the dictionaries against the fingerprint",
     )
 
 

@@ -1,1 +1,1 @@
-"""From a search to the files of an artifact."""
+"""Turn the result of a search into the files of an artifact."""

@@ -1,4 +1,4 @@
-"""From a float model to a certified artifact folder: tune, save, load what was saved, certify it."""
+"""Build a certified artifact folder from a float model: tune, save, load what was saved, and certify it."""
 
 from __future__ import annotations
 
@@ -252,7 +252,7 @@ class _Watching(TuningListener):
 
 
 def trial_log_path(output: Path) -> Path:
-    """Return the path of the log of running trials: next to the artifact folder, so that it survives a kill."""
+    """Return the path of the log of running trials, next to the artifact folder so that it survives a killed run."""
     output = resolved(output)
     return output.parent / f".{output.name}.{TRIALS_NAME}"
 
@@ -267,8 +267,8 @@ def _plan(model: DLRM, settings: TuningSettings, folder: Path) -> str:
     packed = sum(rows * row_bytes(settings.recipe.tables, dim) for rows in model.architecture.table_sizes)
     require_free_space(folder.parent, packed, "packed tables")
     return (
-        f"memory: all trials share the float model ({format_bytes(fp32_bytes(model))}; memory-mapped if it was loaded "
-        f"from a file); disk: packed tables take {format_bytes(packed)}, more if some stay in floats"
+        f"memory: all trials share the float model ({format_bytes(fp32_bytes(model))}; memory-mapped if it was "
+        f"loaded from a file); disk: packed tables take {format_bytes(packed)}, more if some stay float"
     )
 
 

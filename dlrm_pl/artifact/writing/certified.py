@@ -1,4 +1,4 @@
-"""The certificate of a quantized model: both models score the certification rows, and the drop is judged."""
+"""Certify a quantized model: both models score the certification rows, and the drop is judged."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def certified(
     manifest: Manifest,
     score: str,
 ) -> tuple[Certificate, Certification | None]:
-    """Score both models on the certification rows and judge; the scores are unknown where that failed."""
+    """Score both models on the certification rows and judge them; the scores are unknown if scoring failed."""
     counted = count_int8_ops(served, next(iter(data.calibration)))
     if counted != served.expected_int8_ops():
         raise ArtifactError(
             f"The quantized model ran the integer ops {counted}, but its recipe has {served.expected_int8_ops()}. "
-            "This is a bug in dlrm_pl or this torch build; no artifact was written."
+            "This is a bug in dlrm_pl or in this build of torch; no artifact was written."
         )
     criterion = settings.criterion
     confidence = criterion.confidence or _CONFIDENCE
@@ -63,7 +63,7 @@ def certified(
     except SLIPS as error:  # The search is over: its model is kept, but nothing is certified.
         measured, unscored = Certificate.unmeasured(confidence, judged_by), describe_failure(error)
     verdict = result.best.verdict  # None where the recipe was given: the best trial is never a failed one.
-    in_tuning = "" if verdict is None else f"; in tuning {verdict.reason}"
+    in_tuning = "" if verdict is None else f"; during tuning: {verdict.reason}"
     certificate = Certificate(
         **measured,
         score=score,

@@ -1,4 +1,4 @@
-"""What a quantization returns: the artifact that was written, and the search that led to it."""
+"""Result of a quantization: the artifact that was written, and the search that led to it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # Its import takes a second.
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of a quantization: the artifact that was written, and the search that led to it.
+    """Result of a quantization: the artifact that was written, and the search that led to it.
 
     Attributes:
         path: the artifact folder.
@@ -55,7 +55,7 @@ class Outcome:
         return artifact_html(self.path, self.manifest, self.certificate)
 
     def plot(self) -> tuple[Figure, list[Axes]]:
-        """Draw the trials of the search by drop, size and, where it is known, speed.
+        """Draw the trials of the search by drop, size and, if known, speed.
 
         Returns:
             The figure and its axes, see ``TuningResult.plot``; a notebook shows the figure, and ``savefig`` writes it.

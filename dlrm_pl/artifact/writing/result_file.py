@@ -1,4 +1,4 @@
-"""``result.json``: the result of a search for programs: verdict, reason, Pareto front, drop by op, settings."""
+"""``result.json``: the result of a search for programs to read: verdict, reason, Pareto front, drop by op, settings."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def check_result(folder: Path, certificate: Certificate) -> None:
         if ours != theirs:
             raise ArtifactError(
                 f"{path}: {name} is {ours!r}, but {theirs!r} in {CERTIFICATE_NAME}. One of the two files was "
-                "modified after it was written; do not trust it, quantize again."
+                "modified after it was written. Do not trust this artifact; quantize again."
             )
 
 

@@ -1,4 +1,4 @@
-"""The identity of a search, so that no log of trials is continued by a search for something else."""
+"""Identity of a search, so that no search continues the trial log of another one."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class Sensitivity:
 
 @dataclass(frozen=True)
 class Sensitivities:
-    """The drops by op, and how they were measured.
+    """Drops by op, and how they were measured.
 
     Attributes:
         drops: drops in the order of the ops; empty where nothing was measured.
@@ -45,7 +45,7 @@ class Sensitivities:
 
     @classmethod
     def found_in(cls, notes: Mapping[str, Any], trials: Sequence[Trial]) -> Sensitivities:
-        """Take what the strategy measured of each op alone, or else what follows from its trials.
+        """Return what the strategy measured for each op alone, or else what follows from its trials.
 
         Args:
             notes: notes of the strategy: a list of measurements with ``op`` and ``drop``, or a drop by op.

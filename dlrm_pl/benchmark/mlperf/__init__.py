@@ -1,1 +1,1 @@
-"""MLPerf inference on an artifact: the scenarios of ``mlcommons-loadgen``, MLPerf's samples, its accuracy log."""
+"""MLPerf inference on an artifact: ``mlcommons-loadgen``'s scenarios, MLPerf's samples and its accuracy log."""

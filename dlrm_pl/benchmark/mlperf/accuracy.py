@@ -1,4 +1,4 @@
-"""Read loadgen's accuracy log as MLPerf's script does, and hold its AUROC against fp32's."""
+"""Read loadgen's accuracy log as MLPerf's script does, and compare its AUROC with fp32's."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LARGEST_LOG = 8 << 30  # 89 million pairs of MLPerf's rows take 1.5 GB.
 
 @dataclass(frozen=True)
 class Accuracy:
-    """AUROC of the logged answers.
+    """AUROC of the logged responses.
 
     They are float32 probabilities, as MLPerf's script reads them: rows whose logits are above 17 are alike in them,
     which counts against the log, as it would there.
@@ -47,12 +47,12 @@ class Accuracy:
     reaches_mlperf: bool
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
+        """Convert to plain JSON types."""
         return asdict(self)
 
 
 def read_answers(path: Path) -> dict[int, npt.NDArray[np.float32]]:
-    """Answers by number of the sample: float32 ``[pairs, 2]`` of probability and label; a repeated one once.
+    """Return the responses by sample number: float32 ``[pairs, 2]`` of probability and label; duplicates once.
 
     Source: mlcommons/inference, recommendation/dlrm/pytorch/tools/accuracy-dlrm.py.
 
@@ -64,7 +64,8 @@ def read_answers(path: Path) -> dict[int, npt.NDArray[np.float32]]:
         data = bytes.fromhex(entry["data"])
         if len(data) % 8:
             raise VerificationError(
-                f"{path}: the answer to sample {entry['qsl_idx']} has {len(data)} bytes, not pairs of two float32."
+                f"{path}: the answer to sample {entry['qsl_idx']} has {len(data)} bytes, which are not pairs of two "
+                "float32 values."
             )
         answers.setdefault(entry["qsl_idx"], np.frombuffer(data, np.float32).reshape(-1, 2))
     return answers
@@ -87,7 +88,8 @@ def check_accuracy(path: Path, *, samples: int, pairs: int, fp32_auroc: float, r
     found = sum(len(answer) for answer in answers.values())
     if len(answers) != samples or found != pairs:
         raise VerificationError(
-            f"{path}: has {len(answers)} samples with {found} pairs, sent were {samples} with {pairs}. Run it again."
+            f"{path}: has {len(answers)} samples with {found} pairs, but {samples} samples with {pairs} were sent. "
+            "Run it again."
         )
     joined = np.concatenate([answers[number] for number in sorted(answers)])
     auroc = exact_auroc(joined[:, 0], joined[:, 1])

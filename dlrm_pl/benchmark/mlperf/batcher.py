@@ -1,4 +1,4 @@
-"""A dynamic batcher: it scores waiting requests together, up to a largest batch."""
+"""Dynamic batcher: scores waiting requests together, up to a maximum batch size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Item = TypeVar("Item")
 
 
 def chunks(items: Iterable[Item], size_of: Callable[[Item], int], max_size: int) -> Iterator[list[Item]]:
-    """Cut items in order into batches of at most ``max_size``; a larger item is a batch of its own."""
+    """Split items in order into batches of at most ``max_size``; a larger item is a batch of its own."""
     batch: list[Item] = []
     size = 0
     for item in items:
@@ -25,7 +25,7 @@ def chunks(items: Iterable[Item], size_of: Callable[[Item], int], max_size: int)
 
 
 class Batcher(Generic[Item]):
-    """One worker that scores the waiting requests, oldest first, in batches up to a largest size.
+    """A worker that scores waiting requests, oldest first, in batches up to a maximum size.
 
     It never waits for more requests: the next batch gathers while it scores one, and an idle processor would only add
     latency. The largest batch bounds the latency, since all requests in it and behind it wait for it.

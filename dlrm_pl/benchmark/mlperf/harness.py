@@ -1,4 +1,4 @@
-"""Run one scenario with ``mlperf_loadgen``, which only this file imports, and read the result from its log."""
+"""Run a scenario with ``mlperf_loadgen``, which only this file imports, and read the result from its log."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Run:
 
     Attributes:
         scenario: all samples at once; at random times, to be answered within a bound; or one after the other.
-        target_qps: samples a second that are expected (offline, singlestream) or sent (server).
+        target_qps: samples per second that are expected (offline, singlestream) or sent (server).
         duration_s: least duration.
         max_pairs: largest number of user-item pairs of a batch.
         accuracy: score every sample once and log the answers, instead of measuring.
@@ -58,7 +58,7 @@ class Result:
         run: settings of the run.
         valid: whether it keeps MLPerf's rules, with the duration of the settings in place of MLPerf's.
         reason: why it is not valid; empty if it is.
-        samples_per_s: completed samples a second.
+        samples_per_s: completed samples per second.
         pairs_per_s: user-item pairs a second; a pair is what other benchmarks call a sample.
         latency_ms: latency by p50, p90, p97, p99 and mean.
     """
@@ -239,10 +239,10 @@ def _read(run: Run, logs: Path, pairs_per_sample: float) -> Result:
     reasons = [
         words
         for key, words in (
-            ("result_perf_constraints_met", f"the latency bound of {1e3 * run.latency_s:.0f} ms was not kept"),
+            ("result_perf_constraints_met", f"the latency bound of {1e3 * run.latency_s:.0f} ms was exceeded"),
             ("result_min_duration_met", f"it ended before {run.duration_s:g} s"),
             ("result_min_queries_met", f"it had fewer than {_MIN_QUERIES[run.scenario]:,} queries"),
-            ("early_stopping_met", "too few queries for the latency to be certain"),
+            ("early_stopping_met", "too few queries to be certain of the latency"),
         )
         if values.get(key) is False
     ]

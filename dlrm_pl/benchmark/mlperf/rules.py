@@ -1,4 +1,4 @@
-"""What MLPerf's rules ask of its two models, DLRM (inference up to 3.0) and DLRM-DCNv2 (3.1 to 5.1)."""
+"""MLPerf's rules for its two models, DLRM (inference up to 3.0) and DLRM-DCNv2 (3.1 to 5.1)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dlrm_pl.model.architecture import Architecture
 
 Version = Literal["v1", "v2"]
 REQUIRED_SHARE = 0.999
-"""Share of fp32's AUROC that the stricter of MLPerf's two categories asks for."""
+"""Share of fp32's AUROC that the stricter of MLPerf's two categories requires."""
 
 
 @dataclass(frozen=True)
 class Rules:
-    """Numbers of a model's rules.
+    """Numbers in the rules for a model.
 
     Attributes:
         version: of the model.
@@ -30,7 +30,7 @@ class Rules:
 
     @property
     def needed_auroc(self) -> float:
-        """AUROC that MLPerf's own model must have in a submission."""
+        """AUROC that MLPerf's own model must reach in a submission."""
         return REQUIRED_SHARE * self.fp32_auroc
 
 
@@ -40,5 +40,5 @@ SUBMISSION_SAMPLES = 204_800
 
 
 def rules_of(architecture: Architecture, version: Version | None = None) -> Rules:
-    """Return the rules of a version, by default of the model's: v2 where it has a cross network."""
+    """Return the rules of a version; by default those for the model: v2 if it has a cross network."""
     return RULES[version or ("v2" if architecture.interaction == "dcn" else "v1")]

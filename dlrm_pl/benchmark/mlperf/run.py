@@ -1,4 +1,4 @@
-"""``benchmark --mlperf``: choose batch and rate, run the scenario, check the accuracy, keep loadgen's logs."""
+"""``benchmark --mlperf``: choose batch size and rate, run the scenario, check the accuracy, keep loadgen's logs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Options:
         scenario: MLPerf's scenario.
         data: dataset folder whose rows are the samples; None: random rows.
         ckpt_path: float checkpoint whose AUROC the accuracy is compared with; None: the AUROC in the certificate.
-        target_qps: samples a second; None: search for the highest valid rate.
+        target_qps: samples per second; None: search for the highest valid rate.
         duration_s: least duration of a run. MLPerf's rules ask for 600.
         accuracy: whether to score all samples after the run and check their AUROC.
         seed: seed of the lengths of the samples.
@@ -71,14 +71,14 @@ class Options:
         for name in ("duration_s", "target_qps", "loaded_samples"):
             value = getattr(self, name)
             if value is not None and value <= 0:
-                raise ConfigurationError(f"{name}={value} must be more than 0.")
+                raise ConfigurationError(f"{name}={value} must be above 0.")
         if self.accuracy and self.data is None:
             raise ConfigurationError("--mlperf_accuracy needs labels: give --data, the dataset folder.")
 
 
 @dataclass(frozen=True)
 class Report:
-    """The result of ``benchmark --mlperf``; ``accuracy`` is None unless it was asked for."""
+    """Result of ``benchmark --mlperf``; ``accuracy`` is None unless it was requested."""
 
     artifact: str
     rules: Rules
@@ -102,7 +102,7 @@ def run_mlperf(
     planned: PlannedOutput,
     progress: Callable[[str], None] = lambda what: None,
 ) -> Report:
-    """Run a scenario on an artifact, and write ``mlperf.json`` and loadgen's logs of the last run.
+    """Run a scenario on an artifact; write ``mlperf.json`` and loadgen's logs of the last run.
 
     Args:
         artifact: as ``load_artifact`` returns it.
@@ -163,7 +163,7 @@ def _perform(
     progress: Callable[[str], None],
 ) -> Result:
     """Run the scenario, with the batch chosen by measuring and the rate searched unless it is given."""
-    progress("choose the batch")
+    progress("choosing the batch size")
     speeds = measure_speeds(artifact.model, library)
     max_pairs = choose_batch(speeds, options.scenario, rules.server_latency_s)
     # A single stream waits for each answer, and its samples have the mean length on average.
@@ -197,7 +197,7 @@ def _check_accuracy(
     progress: Callable[[str], None],
 ) -> Accuracy:
     """Log the answers to all samples next to the logs of the measured run, and compare their AUROC."""
-    progress("accuracy: score all samples")
+    progress("accuracy: scoring all samples")
     # Offline, whatever was measured: the model and its answers are the same, and nobody waits for random arrivals.
     scored = Run("offline", run.target_qps, run.duration_s, run.max_pairs, accuracy=True)
     with TemporaryDirectory(dir=folder) as logs:
@@ -219,16 +219,16 @@ def _fp32_auroc(artifact: Artifact, options: Options, dataset: ClickDataset, pro
         if (certified["split"], certified["start"], certified["stop"]) != (options.split, 0, len(dataset)):
             raise ConfigurationError(
                 f"The certificate of {artifact.path} states the fp32 AUROC of rows {certified['start']} to "
-                f"{certified['stop']} of {certified['split']}, not of all {len(dataset)} of {options.split}: give "
+                f"{certified['stop']} of {certified['split']}, not of all {len(dataset)} of {options.split}. Give "
                 "--ckpt_path."
             )
         if not artifact.certificate.rows:
             raise ConfigurationError(
                 f"The certificate of {artifact.path} states no fp32 AUROC, since the certification rows could not be "
-                "scored: give --ckpt_path."
+                "scored. Give --ckpt_path."
             )
         return float(artifact.certificate.fp32["auroc"])
-    progress("accuracy: score the float model")
+    progress("accuracy: scoring the float model")
     model = float_model(options.ckpt_path, artifact.certificate)
     scores, labels = [], []
     with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""MLPerf's samples: each is a user's request, 100 to 700 user-item pairs that are scored together."""
+"""MLPerf's samples: each is a user's request of 100 to 700 user-item pairs that are scored together."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _LARGEST = 2**31 - 1
 
 
 def draw_lengths(count: int, seed: int = SEED) -> npt.NDArray[np.int64]:
-    """Draw the number of pairs of each sample, with the default seed those of MLPerf."""
+    """Draw the number of pairs of each sample; the default seed gives MLPerf's lengths."""
     drawn = np.random.RandomState(seed).randint(0, len(LENGTHS), count)
     return np.array(LENGTHS, dtype=np.int64)[drawn]
 
 
 def cut(rows: int, seed: int = SEED) -> npt.NDArray[np.int64]:
-    """Cut rows into samples: returns where each begins, and the end; the last sample has the remaining rows.
+    """Divide rows into samples; return the start of each, and the end. The last sample gets the remaining rows.
 
     With MLPerf's seed and number of rows these are the samples of its published trace.
     """
@@ -61,7 +61,7 @@ class SampleLibrary:
 
     @classmethod
     def of_dataset(cls, dataset: ClickDataset, seed: int = SEED, most_loaded: int = LOADED_SAMPLES) -> SampleLibrary:
-        """Make samples of all rows in order; the last sample has the remaining rows."""
+        """Make samples of all rows in order; the last sample gets the remaining rows."""
         bounds = cut(len(dataset), seed)
         return cls(np.diff(bounds), lambda number: dataset[int(bounds[number]) : int(bounds[number + 1])], most_loaded)
 
@@ -73,7 +73,7 @@ class SampleLibrary:
         columns: Columns | None = None,
         most_loaded: int = LOADED_SAMPLES,
     ) -> SampleLibrary:
-        """Make as many random samples as are loaded at a time, uniform over each table, with labels of 0."""
+        """Make as many random samples as are loaded at a time, uniform over each table, with all labels 0."""
         lengths = draw_lengths(most_loaded, seed)
         return cls(
             lengths, lambda number: random_batch(architecture, int(lengths[number]), number, columns), most_loaded
@@ -129,7 +129,7 @@ def _bytes_of(batch: ClickBatch) -> int:
 
 
 def joined(parts: Sequence[ClickBatch]) -> ClickBatch:
-    """Join batches that are all one-hot or all multi-hot, of the same tables."""
+    """Concatenate batches that are all one-hot or all multi-hot, with the same tables."""
     dense = torch.cat([part.dense for part in parts])
     labels = torch.cat([part.known_labels for part in parts])
     starts = [part.offsets for part in parts if part.offsets is not None]

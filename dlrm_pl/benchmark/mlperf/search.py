@@ -1,4 +1,4 @@
-"""Find the largest batch by measuring, and the highest rate of a valid run by trying."""
+"""Find the fastest batch size by measurement, and the highest valid rate by trial runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TRIALS = 12
 
 
 def choose_batch(speeds: dict[int, float], scenario: Scenario, latency_s: float) -> int:
-    """Return the fastest batch size; for the server, of those that take at most a quarter of its latency bound.
+    """Return the fastest batch size; for the server, among those that take at most a quarter of its latency bound.
 
     Args:
         speeds: pairs a second, by the number of pairs of a batch.
@@ -36,7 +36,7 @@ def choose_batch(speeds: dict[int, float], scenario: Scenario, latency_s: float)
 
 
 def measure_speeds(model: nn.Module, library: SampleLibrary, seconds: float = 0.3) -> dict[int, float]:
-    """Measure pairs a second by the number of pairs of a batch, including the time to join the samples."""
+    """Measure pairs per second by the number of pairs in a batch, including the time to join the samples."""
     speeds = {}
     loaded = _samples_of(library, max(_BATCH_PAIRS))
     library.load(loaded)
@@ -61,7 +61,7 @@ def find_valid(
     execute: Callable[[Run], Result],
     progress: Callable[[str], None] = lambda what: None,
 ) -> Result:
-    """Run at the highest rate found at which the run is valid.
+    """Run at the highest rate found for which the run is valid.
 
     Args:
         run: settings, with a rate that the machine may narrowly miss.

@@ -1,1 +1,1 @@
-"""``benchmark.html``: a comparison of speeds on one page, in the style of ``report.html``."""
+"""``benchmark.html``: a speed comparison on one page, in the style of ``report.html``."""

@@ -1,4 +1,4 @@
-"""The figures of a benchmark's page: bars of each cell, and lines over batch sizes."""
+"""Figures of a benchmark's page: bars for each cell, and lines over batch sizes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from dlrm_pl.pages.figures.named_bars import Bar, NamedBars, named_bars
 from dlrm_pl.pages.figures.scale import Scale, short
 
 _MOST = 3.0
-"""An interval may reach so many times as far as the longest bar; on a busy machine it may be far longer."""
+"""An interval is drawn up to this many times the longest bar; on a busy machine it may be far longer."""
 
 
 class Look(NamedTuple):
-    """How a contender is drawn; those that are compiled have the colour of their dtype with another marker."""
+    """Appearance of a contender; compiled ones have the colour of their dtype with another marker."""
 
     colour: str
     shape: Shape
@@ -45,7 +45,7 @@ LOOKS = {
 
 
 def look_of(name: str, comparison: Comparison) -> Look:
-    """Return the look of a contender; exported models take the colours that are left."""
+    """Return the appearance of a contender; exported models take the remaining colours."""
     others = [other for other in comparison.labels if other not in LOOKS]
     left = [colour for colour in SERIES if colour not in ("first", "second", "third", "sixth")]
     return LOOKS[name] if name in LOOKS else Look(left[others.index(name) % len(left)], "cross")
@@ -80,34 +80,34 @@ def _rows(comparison: Comparison, cell: Cell, scale: Scale) -> list[NamedBars]:
                 comparison.labels[name],
                 [Bar(value, look_of(name, comparison).colour, (low, end))],
                 text=text,
-                words=f"{comparison.labels[name]}, {cell_text(cell)}: {timing.samples_per_s:,.0f} samples a second, "
-                f"{text} {comparison.unit}",
+                words=f"{comparison.labels[name]}, {cell_text(cell)}: {timing.samples_per_s:,.0f} samples per "
+                f"second, {text} {comparison.unit}",
             )
         )
     return rows
 
 
 def throughput(comparison: Comparison, cells: Sequence[Cell]) -> str:
-    """Draw samples a second against the batch size for one number of threads."""
+    """Draw samples per second against batch size for one number of threads."""
     fastest = max(timing.samples_per_s for cell in cells for timing in cell.timings.values())
     chart = Chart(
         _batch_sizes(cells),
         Scale.linear([0.0, fastest], zero=True, form=short),
         x_label="batch size",
-        y_label=f"samples a second, {threads_text(cells[0].threads)}",
+        y_label=f"samples per second, {threads_text(cells[0].threads)}",
     )
     for name, label in comparison.drawn.items():
         points = [(cell, cell.timings[name]) for cell in cells if name in cell.timings]
         colour, shape = look_of(name, comparison)
         chart.line([(cell.batch_size, timing.samples_per_s) for cell, timing in points], colour, words=label)
         for cell, timing in points:
-            words = f"{label}, {cell_text(cell)}: {timing.samples_per_s:,.0f} samples a second"
+            words = f"{label}, {cell_text(cell)}: {timing.samples_per_s:,.0f} samples per second"
             chart.point(cell.batch_size, timing.samples_per_s, colour, shape=shape, name=label, words=words)
-    return figure(f"Samples a second by batch size, {threads_text(cells[0].threads)}.", [chart])
+    return figure(f"Samples per second by batch size, {threads_text(cells[0].threads)}.", [chart])
 
 
 def latency(comparison: Comparison, cells: Sequence[Cell]) -> str:
-    """Draw the median and the 99th percentile of a call's time for one number of threads."""
+    """Draw the median and the 99th percentile of the time per call for one number of threads."""
     times = [t for cell in cells for timing in cell.timings.values() for t in (timing.p50_ms, timing.p99_ms)]
     chart = Chart(
         _batch_sizes(cells),

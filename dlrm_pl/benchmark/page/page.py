@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def render(report: Report) -> str:
-    """Render a benchmark as one HTML page, which loads nothing and runs no script."""
+    """Render a benchmark as one HTML page that loads nothing and runs no script."""
     comparison = report.comparison
     contenders = {label: contender_words(name, label) for name, label in comparison.labels.items()}
     terms = Terms(EXPLANATIONS | contenders)

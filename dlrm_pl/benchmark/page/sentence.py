@@ -1,4 +1,4 @@
-"""The result of a benchmark in one sentence: the artifact where it is fastest, beside the others."""
+"""Result of a benchmark in one sentence: the artifact at its fastest, compared with the others."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ INT8 = "int8"
 
 
 def chosen_cell(comparison: Comparison) -> Cell:
-    """Return the batch size and number of threads with which the artifact scores most samples a second."""
+    """Return the batch size and number of threads with which the artifact scores most samples per second."""
     return max(comparison.cells, key=lambda cell: cell.timings[INT8].samples_per_s)
 
 
 def speed_sentence(comparison: Comparison) -> str:
-    """Return the result in one sentence, with the batch size and the number of threads that it holds for."""
+    """Return the result in one sentence, with the batch size and number of threads that it holds for."""
     cell = chosen_cell(comparison)
     own = cell.timings[INT8]
     where = f"With batches of {cell.batch_size:,} on {threads_text(cell.threads)}"
-    speed = f"{where}, the int8 artifact scores {own.samples_per_s:,.0f} samples a second"
+    speed = f"{where}, the int8 artifact scores {own.samples_per_s:,.0f} samples per second"
     if comparison.is_alone:
         return f"{speed}; it was timed alone."
     low, high = own.ratio_interval
@@ -34,7 +34,7 @@ def speed_sentence(comparison: Comparison) -> str:
 
 
 def threads_text(count: int) -> str:
-    """Write a number of threads.
+    """Format a number of threads.
 
     Example:
         >>> threads_text(1), threads_text(2)
@@ -44,12 +44,12 @@ def threads_text(count: int) -> str:
 
 
 def cell_text(cell: Cell) -> str:
-    """Name a pair of batch size and number of threads."""
+    """Format a combination of batch size and number of threads."""
     return f"batch {cell.batch_size:,}, {threads_text(cell.threads)}"
 
 
 def by_threads(comparison: Comparison) -> dict[int, list[Cell]]:
-    """Return the cells of each number of threads, by batch size."""
+    """Group the cells by number of threads, each ordered by batch size."""
     return {
         count: sorted((cell for cell in comparison.cells if cell.threads == count), key=lambda cell: cell.batch_size)
         for count in sorted({cell.threads for cell in comparison.cells})

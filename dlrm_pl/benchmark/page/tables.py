@@ -1,4 +1,4 @@
-"""The tables of a benchmark's page."""
+"""Tables of a benchmark's page."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def cell_table(comparison: Comparison, cell: Cell, terms: Terms) -> Table:
 
 
 def agreement_table(comparison: Comparison, terms: Terms) -> Table:
-    """List how near the logits of each contender are to those of fp32."""
+    """List how close each contender's logits are to those of fp32."""
     rows = [
         (terms[comparison.labels[name]], "equal" if db == float("inf") else f"{db:.1f} dB")
         for name, db in comparison.sqnr_db.items()
@@ -55,10 +55,10 @@ def rivals_table(comparison: Comparison, terms: Terms) -> Table:
 
 
 def bytes_table(row_bytes: Mapping[str, int], weight_bytes: Mapping[str, int], terms: Terms) -> Table:
-    """List the bytes that a sample and a batch read."""
+    """List the bytes read per sample and per batch."""
     rows = [(dtype, f"{row_bytes[dtype]:,}", f"{weight_bytes[dtype]:,}") for dtype in row_bytes]
-    columns: list[str | Term] = ["", terms.named("table rows", "bytes of table rows for a sample")]
-    return Table("", [*columns, terms.named("weights", "bytes of weights for a batch")], rows)
+    columns: list[str | Term] = ["", terms.named("table rows", "bytes of table rows per sample")]
+    return Table("", [*columns, terms.named("weights", "bytes of weights per batch")], rows)
 
 
 def facts_table(facts: Mapping[str, Any]) -> Table:
@@ -68,7 +68,7 @@ def facts_table(facts: Mapping[str, Any]) -> Table:
 
 
 def milliseconds(value: float) -> str:
-    """Write milliseconds with three digits.
+    """Format milliseconds with three digits.
 
     Example:
         >>> milliseconds(0.12345), milliseconds(1234.5)

@@ -1,4 +1,4 @@
-"""bf16, compiled by Inductor, which times several kernels for each Linear and takes the fastest."""
+"""bf16 compiled by Inductor, which times several kernels for each Linear and uses the fastest."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dlrm_pl.benchmark.rivals.rival import Load, Rival
 
 
 def rivals(floats: Sequence[Contender]) -> tuple[Rival, ...]:
-    """Make the rival of the model that the float contenders have in bf16."""
+    """Make the rival from the bf16 model of the float contenders."""
 
     def build() -> Load:
         half = next(contender.model for contender in floats if contender.name == "bf16_compiled")

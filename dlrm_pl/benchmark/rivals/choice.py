@@ -1,4 +1,4 @@
-"""Which rivals take part in a benchmark, and why others cannot."""
+"""Choose which rivals take part in a benchmark, and state why others cannot."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ RivalName = Literal["onnxruntime", "openvino", "pt2e", "fbgemm", "max_autotune"]
 
 NAMES: tuple[RivalName, ...] = get_args(RivalName)
 
-_BAGS = "it looks up one row for each bag here, and these rows have bags of several"
-_POOLING = "it pools the bags of all tables in one way, and this model sums some and averages others"
+_BAGS = "it looks up one row per bag here, but these bags have several rows"
+_POOLING = "it pools all tables in the same way, but this model sums the bags of some and averages those of others"
 
 
 def with_rivals(

@@ -1,4 +1,4 @@
-"""FBGEMM: int8 or int4 tables that give bf16 embeddings, before MLPs and interaction in bf16, compiled by Inductor."""
+"""FBGEMM: int8 or int4 tables with bf16 output, followed by bf16 MLPs and interaction, compiled by Inductor."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dlrm_pl.model.dlrm import DLRM
 
 
 def rivals(model: DLRM) -> tuple[Rival, ...]:
-    """Make the rivals, which take bags as well."""
+    """Make the rivals, which support bags as well."""
     values = sum(table.numel() for table in model.embedding_bags.parameters())
 
     def rival(bits: int) -> Rival:

@@ -1,4 +1,4 @@
-"""The float model on plain tensors: what exporters, quantizers and compilers of other programs are given."""
+"""The float model on plain tensors, as input for exporters, quantizers and compilers of other programs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dlrm_pl.model.dlrm import DLRM, clamp_logits
 
 
 class DensePart(nn.Module):
-    """All of a float DLRM but the lookups.
+    """Everything in a float DLRM except the lookups.
 
     Args:
         model: float model; its MLPs and its cross network are referenced.
@@ -40,7 +40,7 @@ class DensePart(nn.Module):
         return self.logits(first, torch.cat([first.unsqueeze(1), embeddings], dim=1))
 
     def logits(self, first: Tensor, vectors: Tensor) -> Tensor:
-        """Let vectors ``[B, F, D]`` interact, of which the first ``[B, D]`` is the output of the bottom MLP."""
+        """Compute logits from vectors ``[B, F, D]``, of which the first, ``[B, D]``, is the bottom MLP's output."""
         if self.architecture.interaction == "dot":
             products = torch.bmm(vectors, vectors.transpose(1, 2)).flatten(1).index_select(1, self.get_buffer("pairs"))
             combined = torch.cat([first, products], dim=1)
@@ -53,7 +53,7 @@ class DensePart(nn.Module):
 
 
 class OneHotModel(DensePart):
-    """A float DLRM that looks up one row for each bag.
+    """A float DLRM that looks up one row per bag.
 
     A lookup of ``[B, 1]`` indices gives ``[B, 1, D]``, which one concatenation makes the vectors of the interaction:
     half as many ops as lookups of ``[B]`` and a stack of them, measured 1.1 times as fast in ONNX Runtime at batch 1.

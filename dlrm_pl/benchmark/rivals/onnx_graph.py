@@ -1,4 +1,4 @@
-"""The float model as ONNX, by PyTorch's own exporter."""
+"""The float model as ONNX, written by PyTorch's own exporter."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DENSE, INDICES, LOGIT, TABLE = "dense", "indices", "logit", "table_"
 
 
 class OnnxGraph:
-    """The float model as ONNX, whose tables are inputs, so that neither a file nor a quantizer copies them.
+    """The float model as ONNX, with the tables as inputs, so that neither a file nor a quantizer copies them.
 
     Args:
         model: float model.
@@ -37,7 +37,7 @@ class OnnxGraph:
 
     @cached_property
     def proto(self) -> Any:
-        """The exported model: ``dense``, ``indices`` and the tables in, ``logit`` out; any batch size."""
+        """The exported model, for any batch size: ``dense``, ``indices`` and the tables in, ``logit`` out."""
         example = next(iter(self.calibration))
         batch = torch.export.Dim("batch")
         module = OneHotModel(self._model, with_tables=False).eval()
@@ -56,11 +56,11 @@ class OnnxGraph:
         return program.model_proto
 
     def save(self, path: Path) -> None:
-        """Write the model, without its tables."""
+        """Write the model without its tables."""
         path.write_bytes(self.proto.SerializeToString())
 
     def feeds(self) -> list[dict[str, npt.NDArray[Any]]]:
-        """Return the inputs of each batch of the calibration."""
+        """Return the inputs for each calibration batch."""
         tables = {name: table.numpy() for name, table in self.tables.items()}
         return [
             {DENSE: batch.dense.numpy(), INDICES: np.ascontiguousarray(batch.indices.numpy())} | tables
@@ -69,7 +69,7 @@ class OnnxGraph:
 
 
 def with_external_tables(path: Path, tables: dict[str, Tensor]) -> bytes:
-    """Read a model and make initializers of the inputs that are its tables.
+    """Read a model, and turn the inputs that are its tables into initializers.
 
     Args:
         path: model that was exported, or quantized afterwards.

@@ -1,4 +1,4 @@
-"""ONNX Runtime: the exported float model, and what its own quantizers make of it."""
+"""ONNX Runtime: the exported float model, and quantized versions from its own quantizers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dlrm_pl.model.dlrm import DLRM
 PACKAGES = {"onnx": "onnx", "onnxscript": "onnxscript", "onnxruntime": "onnxruntime"}
 
 Write = Callable[[OnnxGraph, Path, Path], None]
-"""Writes a model to the second path, given that the float model lies at the first."""
+"""Reads the float model at the first path and writes a model to the second."""
 
 
 def rivals(model: DLRM, calibration: Iterable[ClickBatch]) -> tuple[Rival, ...]:

@@ -1,4 +1,4 @@
-"""OpenVINO: the exported float model in bf16, and what NNCF's post-training quantization makes of it."""
+"""OpenVINO: the exported float model in bf16, and versions quantized by NNCF after training."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _TRIES = 10
 
 
 def rivals(model: DLRM, calibration: Iterable[ClickBatch]) -> tuple[Rival, ...]:
-    """Make the rivals: bf16, int8 wherever NNCF finds something to quantize, and int8 Linears alone."""
+    """Make the rivals: bf16, int8 wherever NNCF finds something to quantize, and only int8 Linears."""
     graph = OnnxGraph(model, calibration)
     weights = sum(weight.numel() for weight in model.parameters())
 

@@ -1,4 +1,4 @@
-"""A rival: a contender that another program serves, whose failure is a reason and ends nothing else."""
+"""A rival: a contender that another program serves; its failure is reported as a reason and affects nothing else."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dlrm_pl.benchmark.unavailable import UnavailableError, missing_memory
 from dlrm_pl.errors import DLRMError
 
 Load = Callable[[ClickBatch], Scorer]
-"""Loads a built model for batches of one size, of which it gets an example, and the present number of threads."""
+"""Loads a built model for batches of one size, given an example batch, and the current number of threads."""
 
 EXTRA = "rivals"
 # The reason is a line of a table, and compilers write pages.
@@ -45,7 +45,7 @@ class Rival(Contender):
     may_differ: bool = True
 
     def prepare(self, batch: ClickBatch) -> Scorer:
-        """Build the model, if this was not done, and load it for batches of this size.
+        """Build the model, unless that was done before, and load it for batches of this size.
 
         Raises:
             UnavailableError: the program failed, or there is not enough memory; so does the returned callable.
@@ -76,14 +76,14 @@ class Rival(Contender):
 
 
 def reason_of(error: Exception) -> str:
-    """Return the first line of an error that says something, with its class unless the error is one of ours."""
+    """Return the first informative line of an error, with its class unless the error is one of ours."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0][:_REASON_LENGTH] if lines else "without a message"
+    text = lines[0][:_REASON_LENGTH] if lines else "with no message"
     return text if isinstance(error, UnavailableError | DLRMError) else f"{type(error).__name__}: {text}"
 
 
 def missing_packages(modules: dict[str, str]) -> str:
-    """Return which packages are not installed, and how to install them; empty if all of them are.
+    """Return which packages are not installed, and how to install them; empty if all are.
 
     Args:
         modules: name of each package by that of a module in it.
@@ -97,7 +97,7 @@ def missing_packages(modules: dict[str, str]) -> str:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep log lines, warnings and progress bars of other programs from the user, who can do nothing about them."""
+    """Hide log lines, warnings and progress bars of other programs, about which the user can do nothing."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
@@ -113,5 +113,5 @@ def quiet() -> Iterator[None]:
 
 
 def unavailable(rivals: Sequence[Rival], reason: str) -> dict[str, str]:
-    """Return the same reason for several rivals, by their labels."""
+    """Return the same reason for several rivals, by label."""
     return {rival.label: reason for rival in rivals}

@@ -1,1 +1,1 @@
-"""What is written after a command's name: files, names, values, and why one is refused."""
+"""Command-line arguments: files, names, values, and the reasons for refusing them."""

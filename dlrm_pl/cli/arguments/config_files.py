@@ -1,4 +1,4 @@
-"""Find the YAML files that come with the program by their names."""
+"""Find the included YAML files by name."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def config_names() -> dict[str, Path]:
 
 
 def with_config_files(args: list[str]) -> list[str]:
-    """Replace the names of files that come with the program by their paths in a command line.
+    """Replace the names of included files in a command line by their paths.
 
     Raises:
         ConfigurationError: The value of ``-c`` is neither a file nor a known name, or several files have that name.
@@ -49,7 +49,7 @@ def with_config_files(args: list[str]) -> list[str]:
 
 
 def refuse_names_of_runs(command: str, args: list[str]) -> None:
-    """Check the command line of a command that needs no Trainer, whose ``-c`` is a file with options of its own.
+    """Check the command line of a command without a Trainer, whose ``-c`` takes a file with that command's own options.
 
     Raises:
         ConfigurationError: ``-c`` has the name of a run that comes with the program.
@@ -62,7 +62,7 @@ def refuse_names_of_runs(command: str, args: list[str]) -> None:
         names = {wanted for name in config_names() for wanted in (name, name.partition("/")[2])}
         if value in names and not Path(value).is_file():
             raise ConfigurationError(
-                f"{option} {value}: this configuration is for training and quantization, and `{command}` uses none of "
+                f"{option} {value}: this configuration is for training and quantization; `{command}` uses none of "
                 f"its settings. Leave out {option} {value}."
             )
 
@@ -84,11 +84,13 @@ def _file(option: str, value: str) -> str:
     if option not in ("-c", "--config"):
         return value  # The parser reports what is wrong with it.
     if matching:
-        raise ConfigurationError(f"{value}: could be {' or '.join(matching)}. Give one of these names.")
+        raise ConfigurationError(
+            f"{value}: is ambiguous: it could be {' or '.join(matching)}. Give one of these names."
+        )
     short = {name.partition("/")[2]: name for name in names if name.partition("/")[0] in groups}
     close = difflib.get_close_matches(wanted, [*names, *short], n=1)
     hint = f" Did you mean {short.get(close[0], close[0])}?" if close else ""
     raise ConfigurationError(
-        f"{value}: this is neither a file nor the name of a configuration that comes with the program.{hint} "
-        f"`{program_name()} configs list` lists their names."
+        f"{value}: this is neither a file nor the name of an included configuration.{hint} `{program_name()} configs "
+        "list` lists their names."
     )

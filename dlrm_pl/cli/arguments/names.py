@@ -1,4 +1,4 @@
-"""Give an option one name in all commands: earlier spellings, and short names for settings of the data module."""
+"""Unify option names across commands: earlier spellings, and short names for data module settings."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SHARDED = '{"class_path": "dlrm_pl.distributed.strategy.ShardedStrategy"}'
 
 
 def with_present_names(command: str, args: Sequence[str]) -> list[str]:
-    """Replace the earlier names of options in the command line of a command, with a warning for each."""
+    """Replace earlier names of options in a command line by the current ones, with a warning for each."""
     renamed = _RENAMED.get(command, {})
     for old in {arg.partition("=")[0] for arg in args} & renamed.keys():
         log.warning("%s is now called %s; the earlier name will be removed in the next version", old, renamed[old])
@@ -42,7 +42,7 @@ def with_present_names(command: str, args: Sequence[str]) -> list[str]:
 
 
 def with_data_settings(command: str, args: Sequence[str]) -> list[str]:
-    """Let a command with a Trainer read ``--data FOLDER``, ``--raw``, ``--split`` and ``--batch_size``.
+    """Make a command with a Trainer accept ``--data FOLDER``, ``--raw``, ``--split`` and ``--batch_size``.
 
     ``--trainer.strategy sharded`` becomes the class of that name, so that its options can follow.
     """

@@ -1,4 +1,4 @@
-"""Say in plain words why jsonargparse refused a value.
+"""Explain in plain words why jsonargparse refused a value.
 
 Its errors are one text, but a regular one: each level of nesting is indented further, and begins with the option, the
 class or the list of types that were tried. Which of several types failed for which reason stands nowhere else, so the
@@ -64,7 +64,7 @@ _LONGEST_VALUE = 60
 
 @dataclass(frozen=True)
 class Reason:
-    """What is wrong with a value, and where it stands."""
+    """What is wrong with a value, and where it is."""
 
     text: str
     key: str = ""
@@ -83,7 +83,7 @@ class Reason:
 
 
 def explained(message: str, parser: ArgumentParser | None = None) -> Reason:
-    """Translate an error of jsonargparse.
+    """Translate a jsonargparse error.
 
     Args:
         message: its text.
@@ -231,7 +231,7 @@ def _shown(value: str) -> str:
 
 
 def suggestion(name: str, names: Iterable[str], mark: str = "") -> str:
-    """Return "; did you mean X?", or nothing if no name is alike or is the beginning of this one (raw_path: raw)."""
+    """Return "; did you mean X?", or nothing if no name is similar or begins this one (raw_path: raw)."""
     names = list(names)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.7)
     close = close or sorted((other for other in names if name.startswith((f"{other}_", f"{other}-"))), key=len)[-1:]
@@ -281,7 +281,7 @@ def _unknown_arguments(arguments: list[str], parser: ArgumentParser | None) -> s
     """Explain words of the command line that are no options, by the first of them."""
     first = next((word for word in arguments if word.startswith("-")), None)
     if first is None:
-        return f"{_shown(arguments[0])} belongs to no option"
+        return f"{_shown(arguments[0])} does not belong to any option"
     name = first.partition("=")[0]
     options = [*(parser._option_string_actions if parser else ()), *QUIET, *VERBOSE, *JSON]
     return f"unknown option {name}{suggestion(name, options)}"

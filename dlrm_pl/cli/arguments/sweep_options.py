@@ -1,4 +1,4 @@
-"""The options of `sweep`, apart from those of `fit`; the docstring is their help."""
+"""Options of `sweep` in addition to those of `fit`; the class docstring is their help text."""
 
 from __future__ import annotations
 
@@ -10,30 +10,31 @@ from dlrm_pl.sweep.settings import Pruner, Sampler
 
 @dataclass(frozen=True)
 class SweepOptions:
-    """Search over the settings of a training: many short trainings, compared by their AUROC on val.
+    """Search for better training settings: many short training runs, compared by their AUROC on val.
 
     Args:
-        output: folder for the trials, the best settings (best.yaml) and the picture; the same command continues a
-            sweep that was interrupted.
+        output: folder for the trials, the best settings (best.yaml) and the picture; the same command continues an
+            interrupted sweep.
         space: settings to vary, by their names in the configuration, as in `model.learning_rate: {low: 0.001, high: 1,
             log: true}` or `model.embedding_dim: {choices: [8, 16]}`; by default learning rate, optimizers, embedding
             dimension and widths of the MLPs.
-        max_trials: number of trials, including those of earlier runs; by default 20 if there is no timeout_s either,
-            and all combinations of a grid.
-        timeout_s: begin no trial after this number of seconds, including those of earlier runs; 0: no limit.
+        max_trials: number of trials, including those of earlier runs; by default 20 if no timeout_s is given either,
+            and for a grid all combinations.
+        timeout_s: start no trial after this number of seconds, including those of earlier runs; 0: no limit.
         rows_per_trial: rows that each trial trains on; by default as many as `fit` would.
-        max_steps: the same in optimizer steps of the given batch size.
-        validations: validations of each trial, after equal shares of its rows; by them trials are pruned.
-        sampler: chooses the settings of a trial: Optuna's tpe, by what is known of earlier trials; random; or grid, all
-            combinations in order.
-        pruner: ends trials early: median, those below the median of complete trials after the same share of rows;
-            hyperband; or none.
-        seed: seed of the sampler; that of the trainings is --seed_everything.
-        repeats: number of other seeds that the best and the given settings are trained with at the end, to tell a gain
+        max_steps: the same, in optimizer steps of the given batch size.
+        validations: number of validations in each trial, after equal shares of its rows; trials are pruned by them.
+        sampler: how the settings of a trial are chosen: tpe (Optuna's, which learns from earlier trials), random, or
+            grid (all combinations in order).
+        pruner: how trials are ended early: median (those below the median of complete trials after the same share of
+            rows), hyperband, or none.
+        seed: seed of the sampler; the training runs use --seed_everything.
+        repeats: number of other seeds with which the best and the given settings are trained at the end, to tell a gain
             from noise; 0: none.
         overwrite: replace a sweep in the folder that was made with other settings.
-        ckpt_path: not used, as trials train from the beginning; read so that configurations of `fit` can be given.
-        weights_only: not used; read so that configurations of `fit` can be given.
+        ckpt_path: not used, because trials train from the beginning; accepted so that configurations of `fit` can be
+            given.
+        weights_only: not used; accepted so that configurations of `fit` can be given.
     """
 
     output: str

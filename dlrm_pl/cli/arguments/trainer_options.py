@@ -1,4 +1,4 @@
-"""List the options of the commands with a Trainer, without a run of LightningCLI."""
+"""List the options of the commands with a Trainer, without running LightningCLI."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from jsonargparse import ArgumentParser
 
 
 def options_of(command: str) -> list[Action]:
-    """Return what the parser of a command reads: those of trainer, model and data, and its own."""
+    """Return the options that the parser of a command reads: those of trainer, model and data, and its own."""
     from dlrm_pl.data.loading.datamodule import DLRMDataModule
     from dlrm_pl.model.training.lightning_module import DLRMModule
     from dlrm_pl.trainer import DLRMTrainer

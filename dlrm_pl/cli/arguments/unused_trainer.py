@@ -1,4 +1,4 @@
-"""Arguments of the Trainer that change nothing about a quantization, which trains nothing."""
+"""Trainer arguments that have no effect on quantization, which trains nothing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _DEFAULTS: dict[str, tuple[Any, ...]] = {
     "model_registry": (None,),
     "enable_checkpointing": (None, True),
 }
-"""Arguments, and their values that say nothing: the Trainer alone knows what it makes of others."""
+"""Arguments, and those of their values that change nothing; only the Trainer itself can interpret others."""
 
 _FLAGS = (
     *("enable_progress_bar", "enable_model_summary", "inference_mode", "use_distributed_sampler"),
@@ -54,7 +54,7 @@ UNUSED: dict[str, Any] = {
     **dict.fromkeys((*_DEFAULTS, *_FLAGS, *_SMALLEST, *_SHARES, "default_root_dir", "logger"), Any),
     "callbacks": list[Any] | None,
 }
-"""Names of arguments, with types to parse them by."""
+"""Names of arguments, with the types that they are parsed as."""
 
 _QUANTIZATION = ("dlrm_pl.QuantizationCallback", "dlrm_pl.callbacks.quantization.QuantizationCallback")
 _PROGRESS_BAR = "pytorch_lightning.callbacks.RichProgressBar"
@@ -62,7 +62,7 @@ _CALLBACKS: dict[str, tuple[str, ...]] = {
     _PROGRESS_BAR: (),
     "pytorch_lightning.callbacks.ModelCheckpoint": ("dirpath", "filename"),
 }
-"""Callbacks of trainings, with arguments that are texts and cannot be wrong."""
+"""Training callbacks whose arguments are strings that cannot be wrong."""
 
 _CSV_LOGGER = "pytorch_lightning.loggers.CSVLogger"
 

@@ -1,4 +1,4 @@
-"""Turn the errors of jsonargparse into one readable message."""
+"""Turn jsonargparse errors into one readable message."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _CLASS_NAME = re.compile(r"class_path[ =]'(\S+?)'")
 
 
 def let_flags_stand_alone(parser: ArgumentParser) -> None:
-    """Let ``--overwrite`` mean ``--overwrite true``, and any other option that may be true or false likewise."""
+    """Let ``--overwrite`` mean ``--overwrite true``, and likewise for any other option that may be true or false."""
     for action in parser._actions:
         if getattr(action, "_typehint", None) in (bool, bool | None, bool | str):
             action.nargs, action.const = "?", True
 
 
 def with_home(value: Any) -> Any:
-    """Put the user's home directory wherever a parsed text begins with ``~/`` or ``~NAME/``.
+    """Expand ``~/`` and ``~NAME/`` at the beginning of parsed values to home directories.
 
     A shell does this only where a word begins with it, and so neither in ``--output=~/x`` nor in a file.
 
@@ -41,7 +41,9 @@ def with_home(value: Any) -> Any:
     if isinstance(value, str):
         expanded = os.path.expanduser(value)
         if expanded == value and re.match(r"~[\w.-]*/", value):
-            raise ConfigurationError(f"{value}: there is no user {value.split('/')[0]}. Name the folder by its path.")
+            raise ConfigurationError(
+                f"{value}: there is no user {value.split('/')[0]}. Name the folder by its full path."
+            )
         return expanded
     if isinstance(value, Namespace):
         for name, inner in vars(value).items():
@@ -54,7 +56,7 @@ def with_home(value: Any) -> Any:
 
 @contextmanager
 def usage_errors(command: str, parser: ArgumentParser | None = None) -> Iterator[None]:
-    """Turn what a parser (with ``exit_on_error=False``) refuses into an error of ours.
+    """Turn the refusals of a parser (with ``exit_on_error=False``) into errors of this package.
 
     Left to itself the parser prints a hundred lines of usage before its reason.
 
@@ -77,7 +79,7 @@ def usage_errors(command: str, parser: ArgumentParser | None = None) -> Iterator
 
 
 def read_yaml_with_limits() -> None:
-    """Let the parsers of this process read YAML, in files and in options, with the limits of ``documents``."""
+    """Make this process's parsers read YAML, in files and in options, with the limits of ``documents``."""
     load = get_loader("yaml")
     if not isinstance(load, _Limited):
         set_loader("yaml", _Limited(load), (YAMLError,))
@@ -98,7 +100,7 @@ class _Limited:
 
 @contextmanager
 def own_errors(*readable: type[Exception]) -> Iterator[None]:
-    """Let an error that is meant for the user, raised while a parser makes an object, be the one that the user sees.
+    """Show the user an error of this package that is raised while a parser makes an object, not the parser's own.
 
     The parser makes "is none of these types" of it, with all values that it was given.
 

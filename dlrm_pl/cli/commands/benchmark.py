@@ -1,4 +1,4 @@
-"""Time an artifact, or run a scenario of MLPerf on it."""
+"""Time an artifact, or run an MLPerf scenario on it."""
 
 from __future__ import annotations
 
@@ -35,37 +35,37 @@ def benchmark(
 ) -> Report:
     """Time an int8 artifact side by side with the float model, compiled and eager; or run MLPerf's scenarios on it.
 
-    All contenders take turns in one process, and the scores of each are compared with fp32's before it is timed: fp32
-    and bf16, eager and compiled, eager_int8 (int8 MLPs in eager mode with fp32 tables, as in LPOT's example), the
-    artifact, and with --rivals other programs, the fastest of which is named. Exit status 2 also when an MLPerf run is
-    invalid, or its accuracy is below 99.9 % of fp32's.
+    All contenders take turns in one process, and the scores of each are compared with fp32's before it is timed. They
+    are fp32 and bf16, eager and compiled; eager_int8 (int8 MLPs in eager mode with fp32 tables, as in LPOT's example);
+    the artifact; and with --rivals, other programs, of which the fastest is named. The exit status is also 2 if an
+    MLPerf run is invalid, or its accuracy is below 99.9 % of fp32's.
 
     Args:
         artifact: the artifact folder.
         ckpt_path: the float checkpoint that the artifact was made from; without it, only the artifact is timed.
-        data: dataset folder whose test rows are scored; without it, random rows, uniform over each table, which are
-            harder for caches than real logs.
-        exported: folders that `export` made of the artifact, one of each format, for example [onnx,openvino]; they are
-            timed in the programs that their formats are for.
+        data: dataset folder whose test rows are scored; without it, random rows are scored, uniform over each table,
+            which are harder on caches than real logs.
+        exported: folders that `export` made from the artifact, one of each format, for example [onnx,openvino]; each is
+            timed in the program that its format is for.
         rivals: also time other programs that serve the float model, at their best known settings: all of them, or some,
-            for example [onnxruntime,openvino]. They take minutes, for the most part to compile. What is not installed
-            is named, with what to install. Needs ``ckpt_path``.
-        batch_sizes: batch sizes, for example [1,2048]; 1, 32, 2048 and 16384 when not given.
-        threads: numbers of threads, for example [1,8]; 1, 2, 4, ... and all when not given. MLPerf takes one number,
-            all when not given.
+            for example [onnxruntime,openvino]. They take minutes, mostly to compile. For those that are not installed,
+            the command says what to install. Needs ``ckpt_path``.
+        batch_sizes: batch sizes, for example [1,2048]; by default 1, 32, 2048 and 16384.
+        threads: numbers of threads, for example [1,8]; by default 1, 2, 4, ... and all. MLPerf takes a single number,
+            by default all.
         seconds: time for each contender at each batch size and number of threads, without compilation.
-        output: folder for benchmark.json, benchmark.html (a page of it) and benchmark.svg; nothing is written when not
-            given. MLPerf needs it, for mlperf.json and the logs.
+        output: folder for benchmark.json, benchmark.html (the results as a page) and benchmark.svg; by default nothing
+            is written. Required with MLPerf, for mlperf.json and the logs.
         mlperf: run this MLPerf inference scenario with mlcommons-loadgen instead (100 to 700 rows per sample).
-        target_qps: samples per second that are expected (offline, singlestream) or sent (server); searched for when
-            not given.
-        duration_s: minimum duration of an MLPerf run, in seconds; the rules of MLPerf ask for 600.
+        target_qps: samples per second that are expected (offline, singlestream) or sent (server); by default, a search
+            finds them.
+        duration_s: minimum duration of an MLPerf run, in seconds; MLPerf's rules require 600.
         mlperf_accuracy: also write mlperf_log_accuracy.json and check its AUROC; needs ``data``.
-        mlperf_version: rules of MLPerf's DLRM (v1, server within 30 ms) or DLRM-DCNv2 (v2, within 60 ms); by the model
-            when not given.
-        mlperf_split: rows of ``data`` for MLPerf. Its own of v2 are val of a folder in TorchRec's format.
-        mlperf_samples: number of MLPerf's samples in memory at a time; its rules ask for 204800.
-        pages: how the artifact's tables lie in memory: mapped from the file, read ahead, or copied to 2 MiB pages.
+        mlperf_version: rules of MLPerf's DLRM (v1, server within 30 ms) or DLRM-DCNv2 (v2, within 60 ms); by default,
+            those for the model.
+        mlperf_split: rows of ``data`` for MLPerf. MLPerf's own rows for v2 are val of a folder in TorchRec's format.
+        mlperf_samples: number of MLPerf's samples in memory at a time; its rules require 204800.
+        pages: how the artifact's tables are kept in memory: mapped from the file, read ahead, or copied to 2 MiB pages.
         overwrite: replace a benchmark with other settings in the folder ``output``.
     """
     from rich.console import Console
@@ -165,21 +165,21 @@ def _benchmark_mlperf(
 
     options.check()
     if output is None:
-        raise ConfigurationError("--mlperf writes logs: give --output, a folder for them.")
+        raise ConfigurationError("--mlperf writes logs. Give --output, a folder for them.")
     if threads is not None and (len(threads) != 1 or threads[0] < 1):
-        raise ConfigurationError(f"--mlperf runs with one number of threads, at least 1, and not with {threads}.")
-    searched = "" if options.target_qps else ", after a search for the samples a second to expect"
+        raise ConfigurationError(f"--mlperf runs with a single number of threads, at least 1, not with {threads}.")
+    searched = "" if options.target_qps else ", after a search for the samples per second to expect"
     _announce(f"benchmark: {options.scenario} for at least {options.duration_s:g} s{searched}")
     with status("load") as update, torch_threads(threads[0] if threads else None):
         report = run_mlperf(loaded, options, Path(output), planned, update)
     error: VerificationError | None = None
     if not report.result.valid:
         error = VerificationError(
-            f"The run is INVALID: {report.result.reason}. Give another --target_qps, or a longer --duration_s."
+            f"The run is INVALID: {report.result.reason}. Give a different --target_qps or a longer --duration_s."
         )
     elif report.accuracy is not None and not report.accuracy.passed:
         error = VerificationError(
-            f"The AUROC is {report.accuracy.share:.4%} of fp32's, 99.9 % is needed. Quantize with a tighter tolerance."
+            f"The AUROC is {report.accuracy.share:.4%} of fp32's; 99.9 % is needed. Quantize with a tighter tolerance."
         )
 
     def print_report() -> None:

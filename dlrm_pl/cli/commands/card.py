@@ -15,20 +15,20 @@ def card(
     repo_id: str | None = None,
     overwrite: bool = False,
 ) -> Report:
-    """Write a model card: what the model is, what quantization cost, how to load and verify it.
+    """Write a model card: what the model is, what quantization cost, and how to load and verify it.
 
-    The card is Markdown with a YAML header, as README.md of a repository on the Hugging Face Hub. It is made from the
-    manifest and the certificate, so the same artifact gives the same text. It may be written into the artifact folder
-    as README.md: no checksum covers that file, and `quantize` replaces it together with the artifact, unless it was
-    edited.
+    The card is Markdown with a YAML header, like the README.md of a repository on the Hugging Face Hub. It is made from
+    the manifest and the certificate, so the same artifact gives the same text. It may be written into the artifact
+    folder as README.md: no checksum covers that file, and `quantize` replaces it together with the artifact, unless it
+    was edited.
 
     Args:
         artifact: the artifact folder.
-        output: file to write; when not given, the card is printed.
-        name: name of the model; the name of the repository, or of the folder, when not given.
+        output: file to write; by default the card is printed.
+        name: name of the model; by default that of the repository, or of the folder.
         license: licence of the model, as the Hub names it, such as apache-2.0.
         repo_id: repository on the Hub (`user/name`) that the code in the card loads the model from.
-        overwrite: replace another file of the name ``output``; the same text may be written again.
+        overwrite: replace a different file named ``output``; a file with the same text may always be written again.
     """
     from dlrm_pl.artifact.card.card import check_place, render_card
     from dlrm_pl.artifact.card.facts import read_facts

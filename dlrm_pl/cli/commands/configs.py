@@ -1,4 +1,4 @@
-"""List or copy the YAML files that come with the program."""
+"""List or copy the included YAML files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def configs(action: Literal["list", "copy"], output: str = "configs", overwrite:
     if action == "list":
         summaries = {name: _summary(path) for name, path in files.items()}
         text = "\n".join(f"{name:<26}{summary}".rstrip() for name, summary in summaries.items())
-        text += "\n\nPass a name to -c; the folder experiment/ may be left out: fit -c quickstart"
+        text += "\n\nPass a name to -c; the prefix experiment/ may be left out, as in: fit -c quickstart"
         listed = [{"name": name, "path": path, "summary": summaries[name]} for name, path in files.items()]
         return Report({"configs": listed}, text)
     folder = Path(output)

@@ -1,4 +1,4 @@
-"""Export an artifact to formats of other programs."""
+"""Export an artifact to the formats of other programs."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def export(
     allow_not_accepted: bool = False,
     overwrite: bool = False,
 ) -> Report:
-    """Write an artifact's model as ONNX, as a program of torch.export, or for OpenVINO.
+    """Write an artifact's model as ONNX, as a torch.export program, or for OpenVINO.
 
-    The file computes with the integers of the artifact; nothing is quantized again. It is loaded in its own program,
-    and its logits on the certification rows are compared with the artifact's. The result and the certificate become
-    part of the file, and `export.json` repeats them. Exit status 2 when a logit differs by more than the tolerance, or
-    the AUROC in the first six digits; nothing is written then.
+    The exported model computes with the artifact's integers; nothing is quantized again. It is loaded in the program
+    for its format, and its logits on the certification rows are compared with the artifact's. The result and the
+    certificate become part of the file, and are repeated in `export.json`. If a logit differs by more than the
+    tolerance, or the AUROC in the first six digits, the exit status is 2 and nothing is written.
 
     Args:
         artifact: the artifact folder.
@@ -33,9 +33,9 @@ def export(
             package), or `openvino` (IR, from the same graph as `onnx`).
         output: folder to write.
         data: the dataset folder, for the certification rows.
-        rows: score only that many of these rows; null: all.
-        tolerance: allowed difference of a logit; above the default the AUROC is stated, but not compared.
-        force: accept another dataset than the artifact was made for, if none of its tables is larger.
+        rows: score only this many of these rows; null: all.
+        tolerance: allowed difference of a logit; if it is above the default, the AUROC is reported but not compared.
+        force: accept a dataset other than the one that the artifact was made for, if none of its tables is larger.
         allow_not_accepted: export an artifact that was not accepted.
         overwrite: replace another export in the folder ``output``.
     """

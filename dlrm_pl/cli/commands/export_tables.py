@@ -1,4 +1,4 @@
-"""Export tables in the layout of other programs."""
+"""Export tables in the layouts of other programs."""
 
 from __future__ import annotations
 
@@ -17,20 +17,22 @@ def export_tables(
     row_alignment: int = 1,
     overwrite: bool = False,
 ) -> Report:
-    """Write a checkpoint's tables row-wise quantized, in a layout of PyTorch and FBGEMM.
+    """Write a checkpoint's tables with row-wise quantization, in a layout of PyTorch and FBGEMM.
 
     Each table becomes a safetensors file of uint8 rows, and `tables.json` states their layout, checksums and columns.
-    `fused` rows end with scale and bias: the operators `torch.ops.quantized.embedding_bag_byte_rowwise_offsets` (8
-    bit), `embedding_bag_4bit_rowwise_offsets` and FBGEMM's operators of the same kind read them. `tbe` rows begin with
-    scale and bias in float16: FBGEMM's inference module `IntNBitTableBatchedEmbeddingBagsCodegen` reads them, and no
-    others. This package's own runtime is faster, with a layout of its own: use `quantize` for it.
+    `fused` rows end with scale and bias; they are read by the operators
+    `torch.ops.quantized.embedding_bag_byte_rowwise_offsets` (8 bit), `embedding_bag_4bit_rowwise_offsets` and the
+    corresponding operators of FBGEMM. `tbe` rows begin with scale and bias in float16; FBGEMM's inference module
+    `IntNBitTableBatchedEmbeddingBagsCodegen` reads only these. This package's own runtime is faster and has its own
+    layout; use `quantize` for it.
 
     Args:
         ckpt_path: the float checkpoint, of any size.
-        output: folder to write. A folder with the same tables is written again, with the same bytes.
+        output: folder to write. A folder that holds the same tables is rewritten with the same bytes.
         bits: bits per value.
         layout: `fused` for the operators of torch and FBGEMM, or `tbe` for FBGEMM's inference module.
-        row_alignment: with `tbe`, rows are padded to a multiple of this; FBGEMM uses 1 on CPUs and 16 on GPUs.
+        row_alignment: with `tbe`, rows are padded to a multiple of this many bytes; FBGEMM uses 1 on CPUs and 16 on
+            GPUs.
         overwrite: replace other tables in the folder ``output``.
     """
     from dlrm_pl.export.fbgemm_folder import export_tables as export

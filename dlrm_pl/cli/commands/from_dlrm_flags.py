@@ -1,4 +1,4 @@
-"""Translate a command line of upstream (facebookresearch/dlrm) to a YAML file and commands that do the same."""
+"""Translate an upstream command line (facebookresearch/dlrm) to an equivalent YAML file and commands."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from dlrm_pl.cli.output import Report
 def from_dlrm_flags(command: list[str], output: str | None = None, overwrite: bool = False) -> Report:
     """Translate a command line of upstream's script (facebookresearch/dlrm) to a YAML file and commands.
 
-    `from-dlrm-flags [--output FILE.yaml] -- COMMAND LINE`, copied as it stands: with `python`, variables and quotes,
-    as words, as one quoted word, or as text on the input (`-- <<'EOF'`). Flags of dlrm_s_pytorch.py, of Intel's
-    variants (dlrm_s_pytorch_tune.py of LPOT, IPEX) and of dlrm_main.py on TorchRec are read by the rules of their own
-    parsers. The YAML and the commands are printed; what they leave out (flags without effect, differences) goes to the
-    error output. Exit status 2 when flags cannot be translated; the message names all of them, with what to use
-    instead.
+    Run `from-dlrm-flags [--output FILE.yaml] -- COMMAND LINE` with the command line copied unchanged, including
+    `python`, variables and quotes: as words, as one quoted word, or as text on standard input (`-- <<'EOF'`). Flags of
+    dlrm_s_pytorch.py, of Intel's variants (dlrm_s_pytorch_tune.py of LPOT, IPEX) and of dlrm_main.py on TorchRec are
+    parsed by the rules of their own parsers. The YAML and the commands are printed; what they leave out (flags without
+    effect, differences) is printed to standard error. If flags cannot be translated, the exit status is 2, and the
+    message names all of them and what to use instead.
 
     Args:
         command: what follows `--`.
-        output: YAML file to write; only the commands are printed then, ready for a shell. When not given, the YAML is
+        output: YAML file to write; then only the commands are printed, ready for a shell. By default the YAML is
             printed, with the commands as comments at its end.
-        overwrite: replace another file of the name ``output``; the same text may be written again.
+        overwrite: replace a different file named ``output``; a file with the same text may always be written again.
     """
     from dlrm_pl.files.atomic import atomic_file
     from dlrm_pl.files.destinations import check_file, holds

@@ -1,4 +1,4 @@
-"""Checkpoints of the upstream, and back."""
+"""Convert checkpoints of upstream (facebookresearch/dlrm) and TorchRec, and back."""
 
 from __future__ import annotations
 
@@ -25,26 +25,28 @@ def import_checkpoint(
     to_torchrec: str | None = None,
     overwrite: bool = False,
 ) -> Report:
-    """Convert a checkpoint of the upstream DLRM (facebookresearch/dlrm) or TorchRec's to one of this program, or back.
+    """Convert a checkpoint of upstream DLRM (facebookresearch/dlrm) or TorchRec to one of this program, or back.
 
-    ``--upstream PATH --output FILE.ckpt`` imports what dlrm_s_pytorch.py saved, or TorchRec's DLRM or DLRM_DCN: a
-    state_dict in a file, or a folder of torch.distributed.checkpoint or torchsnapshot, sharded or not.
-    ``--ckpt_path FILE.ckpt --to_upstream FILE.pt`` exports for dlrm_s_pytorch.py, ``--to_torchrec FILE.pt`` for
+    ``--upstream PATH --output FILE.ckpt`` imports a checkpoint that dlrm_s_pytorch.py saved, or one of TorchRec's DLRM
+    or DLRM_DCN: a state_dict in a file, or a folder written by torch.distributed.checkpoint or torchsnapshot, sharded
+    or not. ``--ckpt_path FILE.ckpt --to_upstream FILE.pt`` exports for dlrm_s_pytorch.py, ``--to_torchrec FILE.pt`` for
     TorchRec. Tables are copied block by block, so a file may be larger than memory. Only tensors and plain values are
     unpickled.
 
     Args:
-        upstream: the file, as ``torch.save`` of any version wrote it, or the folder; it states layers and table sizes.
+        upstream: file that ``torch.save`` of any version wrote, or the folder; it determines the layers and table
+            sizes.
         output: the checkpoint to write.
-        data: dataset folder that the model was trained on, to compare table sizes and to record its fingerprint.
-        counts: upstream's day_fea_count.npz, to compare table sizes where there is no dataset folder.
-        interaction: how features interact; needed only where the width of the top MLP fits both.
-        self_interaction: upstream's --arch-interaction-itself; needed only where the width of the top MLP fits both.
+        data: dataset folder that the model was trained on, to compare table sizes and record its fingerprint.
+        counts: upstream's day_fea_count.npz, to compare table sizes if there is no dataset folder.
+        interaction: how features interact; needed only if the width of the top MLP fits both choices.
+        self_interaction: upstream's --arch-interaction-itself; needed only if the width of the top MLP fits both
+            choices.
         loss_threshold: upstream's --loss-threshold, which its checkpoints do not contain.
         ckpt_path: checkpoint of ``fit`` or of an import, to export.
         to_upstream: the file to write for upstream's --load-model.
         to_torchrec: the file to write, a state_dict for TorchRec's DLRM or DLRM_DCN with tables t_cat_0, t_cat_1, ...
-        overwrite: replace an earlier file of that name.
+        overwrite: replace an existing file of that name.
     """
     exports = [path for path in (to_upstream, to_torchrec) if path is not None]
     if upstream is not None and output is not None and ckpt_path is None and not exports:
@@ -53,12 +55,12 @@ def import_checkpoint(
     if ckpt_path is not None and len(exports) == 1 and upstream is None and output is None:
         option = "--to_torchrec" if to_upstream is None else "--to_upstream"
         if (data, counts, interaction, self_interaction, loss_threshold) != (None, None, None, None, 0.0):
-            raise ConfigurationError(f"{option} needs --ckpt_path alone; the checkpoint states everything else.")
+            raise ConfigurationError(f"{option} is given with --ckpt_path only; the checkpoint states everything else.")
         _check(Path(ckpt_path), Path(exports[0]), overwrite)
         return _export(Path(ckpt_path), Path(exports[0]), torchrec=to_upstream is None)
     raise ConfigurationError(
-        "import-checkpoint needs --upstream PATH and --output FILE.ckpt, or, to go back, --ckpt_path FILE.ckpt "
-        "and one of --to_upstream FILE.pt and --to_torchrec FILE.pt."
+        "import-checkpoint needs --upstream PATH and --output FILE.ckpt; or, to convert back, --ckpt_path FILE.ckpt "
+        "and either --to_upstream FILE.pt or --to_torchrec FILE.pt."
     )
 
 
@@ -100,7 +102,7 @@ def _known_dataset(data: str | None, counts: str | None, table_sizes: Sequence[i
     from dlrm_pl.model.upstream.foreign import KnownDataset
 
     if data is not None and counts is not None:
-        raise ConfigurationError("--data and --counts say the same thing twice; give one of them.")
+        raise ConfigurationError("--data and --counts state the same thing. Give only one of them.")
     if data is not None:
         from dlrm_pl.data.formats.dataset_folder import DatasetFolder
         from dlrm_pl.data.formats.torchrec.stated import StatedTables
@@ -119,5 +121,5 @@ def _known_dataset(data: str | None, counts: str | None, table_sizes: Sequence[i
 def _check(source: Path, target: Path, overwrite: bool) -> None:
     """Refuse, before the work, a target that would cost the source, or another file."""
     if source.exists() and target.exists() and source.samefile(target):
-        raise OutputError(f"{target}: is the file to read. Choose another name for the one to write.")
+        raise OutputError(f"{target}: is the input file. Choose another name for the output file.")
     check_file(target, overwrite)

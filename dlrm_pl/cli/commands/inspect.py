@@ -1,4 +1,4 @@
-"""Describe a folder or a file."""
+"""Describe a dataset folder, a checkpoint or an artifact."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ def inspect(
 ) -> Report:
     """Describe a dataset folder, a checkpoint or an artifact on one screen, and draw it with --plot.
 
-    The last line tells what was compared with its checksum, and what was not.
+    The last line states what was compared with its checksum, and what was not.
 
     Args:
         path: a dataset folder, a checkpoint or an artifact folder.
-        full: compare every byte of every file with its checksum; exit status 2 when one differs.
-        checksums: of days in TorchRec's format with MLPerf's rows, compare all files with the published MD5 sums, which
-            takes hours for all of them; exit status 2 names the first one that differs.
-        plot: also draw it: as FILE.html, a page with figures, tables and explanations, or as FILE.png, the figures
-            alone. Put this option after PATH; without a name it writes PATH.html beside PATH. A dataset gives click
-            rate, table sizes, id skew (in a sample of rows) and missing values; an artifact gives bytes, dtypes and
-            sensitivities; a checkpoint gives the curves of its training.
-        overwrite: replace an earlier file of the plot.
+        full: compare every byte of every file with its checksum; the exit status is 2 if one differs.
+        checksums: for days in TorchRec's format with MLPerf's rows, compare all files with the published MD5 sums,
+            which takes hours for the full dataset; if a file differs, the first one is named, and the exit status is 2.
+        plot: also draw it: as FILE.html, a page with figures, tables and explanations, or as FILE.png, only the
+            figures. Put this option after PATH; without a name it writes PATH.html next to PATH. The plot of a dataset
+            shows click rate, table sizes, id skew (in a sample of rows) and missing values; that of an artifact shows
+            bytes, dtypes and sensitivities; that of a checkpoint shows its training curves.
+        overwrite: replace an existing plot file.
     """
     from functools import partial
 

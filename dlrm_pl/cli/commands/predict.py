@@ -27,22 +27,21 @@ def predict_with_artifact(
 
     Args:
         artifact: the artifact folder.
-        data: dataset folder that gives the rows, or with ``raw`` the vocabulary. With ``raw`` an artifact that
-            `quantize --with_vocabulary` made needs none.
-        output: .csv, .npy or .parquet file, or a pipe, for one click probability per row, in order; `-` for the
-            program's output.
-        raw: rows to score instead of a split: a raw log (tab-separated, plain or .gz; `-` for the program's input), or
-            CSV, Parquet or Arrow files with the columns of the dataset. Labels may be missing, as in Kaggle's test
-            file.
+        data: dataset folder with the rows to score; with ``raw``, the dataset folder whose vocabulary is used. With
+            ``raw``, an artifact made by `quantize --with_vocabulary` does not need one.
+        output: .csv, .npy or .parquet file, or a pipe, for one click probability per row, in order; `-` for standard
+            output.
+        raw: rows to score instead of a split: a raw log (tab-separated, plain or .gz; `-` for standard input), or CSV,
+            Parquet or Arrow files with the columns of the dataset. Labels may be missing, as in Kaggle's test file.
         split: part of the dataset to score.
         batch_size: rows per batch.
-        pages: how tables lie in memory: mapped from the file, read ahead, or copied to 2 MiB pages.
+        pages: how tables are kept in memory: mapped from the file, read ahead, or copied to 2 MiB pages.
         truncate_lists: cut lists in ``raw`` that are longer than their column allows, instead of refusing them.
-        keep: names of columns, with commas between them, to write beside the probability as they stand in the rows; a
-            CSV, Parquet or Arrow file may have more columns than the model reads. A split of a dataset has ids in
-            place of categories.
-        force: score rows of another dataset than the artifact was made for, if none of its tables is larger.
-        overwrite: replace an earlier file of the name ``output``.
+        keep: names of columns, separated by commas, to write next to the probability, unchanged; a CSV, Parquet or
+            Arrow file may have more columns than the model reads. A split of a dataset has ids in place of categories.
+        force: score rows of a dataset other than the one that the artifact was made for, if none of its tables is
+            larger.
+        overwrite: replace an existing file named ``output``.
     """
     from dlrm_pl.artifact.store import load_artifact
     from dlrm_pl.data.encoding.unseen import unseen_lines
@@ -73,7 +72,7 @@ def predict_with_artifact(
     unseen, cut_lists = (int(dataset.unseen.sum()), dataset.cut_lists) if isinstance(dataset, RawLogDataset) else (0, 0)
     if cut_lists:
         were = "list was" if cut_lists == 1 else "lists were"
-        lines.append(f"{cut_lists:,} {were} longer than the column allows and cut")
+        lines.append(f"{cut_lists:,} {were} longer than the column allows and truncated")
     if isinstance(dataset, RawLogDataset):
         lines += unseen_lines(dataset.encoder, dataset.unseen)
 

@@ -1,4 +1,4 @@
-"""Raw logs -> dataset folder."""
+"""Turn raw logs into a dataset folder."""
 
 from __future__ import annotations
 
@@ -40,45 +40,45 @@ def preprocess(
     threads, memory or interruptions.
 
     Args:
-        raw: ``terabyte``: the common beginning of the day files, ``PATH/day`` for ``day_0``, ``day_1``, ... (plain
-            or .gz); ``kaggle``: one file, which is cut into days; a CSV, TSV, Parquet or Arrow file with names of
-            columns, or a folder of such files; or upstream's preprocessed files: the beginning of
-            ``day_N_reordered.npz``, a ``*_processed.npz``, or a folder of .bin files, which are linked. With
-            ``--cluster``, the beginning of the day files may be a URL that fsspec reads, ``s3://BUCKET/PATH/day``.
-        output: dataset folder to make. A complete one that the same logs and options made is kept.
-        columns: YAML file that states the columns of the logs, or the name of one that comes with the program, such as
-            avazu; by default those of the dataset given as ``vocabulary_from``, or else Criteo's.
-        flavor: ``upstream``: a dataset folder, with ids as facebookresearch/dlrm gives them; ``torchrec``: NumPy files
-            of days with the bytes of TorchRec's three scripts, for MLPerf's DLRM-DCNv2: ids from 2 over all days, no
-            cap, negative numbers, its logarithm, and all days but the last shuffled.
+        raw: ``terabyte``: the common beginning of the day files, ``PATH/day`` for ``day_0``, ``day_1``, ... (plain or
+            .gz); ``kaggle``: one file, which is cut into days; a CSV, TSV, Parquet or Arrow file with named columns, or
+            a folder of such files; or upstream's preprocessed files: the common beginning of ``day_N_reordered.npz``, a
+            ``*_processed.npz``, or a folder of .bin files, which are linked. With ``--cluster``, the beginning of the
+            day files may be a URL that fsspec can read, such as ``s3://BUCKET/PATH/day``.
+        output: dataset folder to make. A complete one that was made from the same logs with the same options is kept.
+        columns: YAML file that states the columns of the logs, or the name of an included one, such as avazu; by
+            default the columns of the dataset given as ``vocabulary_from``, or else Criteo's.
+        flavor: ``upstream``: a dataset folder with ids as facebookresearch/dlrm assigns them; ``torchrec``: NumPy files
+            for each day, byte for byte those of TorchRec's three scripts, for MLPerf's DLRM-DCNv2: ids from 2 up over
+            all days without a cap, negative numbers, TorchRec's logarithm, and all days but the last shuffled.
         layout: how the raw logs are laid out.
-        split_by: how rows of files with names of columns are divided into days: ``files``: each file is a day (default
-            for several files); ``rows``: equal parts (default for one file); the name of a column: each value is a
-            day; ``NAME[:6]``: the first 6 characters of each value. Of timestamps the date counts.
-        days: number of days; by default 7 for ``kaggle`` and for equal parts, and else all that exist.
-        max_ind_range: categories are taken modulo this number; 0 or less: as they are.
+        split_by: how the rows of files with named columns are divided into days: ``files``: each file is a day (default
+            for several files); ``rows``: equal parts (default for one file); the name of a column: each value is a day;
+            ``NAME[:6]``: the first 6 characters of each value are the day. For timestamps, the date counts.
+        days: number of days; by default 7 for ``kaggle`` and for equal parts, otherwise all that exist.
+        max_ind_range: categories are taken modulo this number; 0 or less: unchanged.
         subsample_rate: share of non-clicks to drop, in all days; 0.875 as in upstream's 10M model.
         randomize: order of the training rows: ``total``: shuffled over all days (default); ``day``: shuffled within
             each day; ``none``: as in the logs. Upstream's preprocessed files keep their order.
-        seed: seed of shuffling and sub-sampling; by default 123, and 0 with ``torchrec``, as its script has.
+        seed: seed for shuffling and sub-sampling; by default 123, and 0 with ``torchrec``, as in its script.
         vocabulary: ``reference``: ids for the categories of all days, including the test day; ``train_only``: ids for
-            those of the training days, and row 0 of each table for all others.
-        min_count: with ``train_only``, categories with fewer training rows share row 0 as well; with ``torchrec``,
-            those with fewer rows share id 1 (its frequency_threshold).
+            the categories of the training days, and row 0 of each table for all others.
+        min_count: with ``train_only``, categories with fewer training rows than this also share row 0; with
+            ``torchrec``, those with fewer rows share id 1 (its frequency_threshold).
         vocabulary_from: dataset folder whose ids are used, to score new logs with a model trained on it; only its
-            dictionaries are needed. Then one day is enough, which makes test and val, and no train.
-        truncate_lists: cut lists that are longer than ``at_most`` of their column, and count them; else their rows are
-            bad.
-        bad_rows: ``stop`` at the first row that cannot be read, or ``skip:0.001``: leave unreadable rows out, write
-            them to rejected.tsv, and stop when their share is larger.
+            dictionaries are needed. A single day is then enough; it becomes test and val, without train.
+        truncate_lists: truncate and count lists that are longer than their column's ``at_most``; otherwise their rows
+            are bad.
+        bad_rows: ``stop`` at the first row that cannot be read, or ``skip:0.001``: leave out unreadable rows, write
+            them to rejected.tsv, and stop if their share is larger than this.
         threads: number of threads; by default one for each processor.
         memory: memory budget beyond the vocabulary, for example 512MiB.
-        overwrite: replace the dataset in ``output``, if other logs or options made it.
-        cluster: address of a Ray cluster that does the work (HOST:PORT), ``auto`` for the one that this machine
-            belongs to, or ``local`` for one of this machine alone. All machines have to share the file system of the
-            logs and the output. The result has the same bytes. ``--threads`` are then those of each task.
-        work: folder where the dataset is made if ``output`` is a URL, to which it is copied when it is complete; on a
-            cluster, all machines share it. The dataset stays there as well.
+        overwrite: replace the dataset in ``output`` if it was made from other logs or with other options.
+        cluster: address of a Ray cluster that does the work (HOST:PORT), ``auto`` for the cluster that this machine
+            belongs to, or ``local`` for one on this machine only. All machines must share the file system of the logs
+            and the output. The result has the same bytes. ``--threads`` then applies to each task.
+        work: folder where the dataset is made if ``output`` is a URL, to which it is copied once complete; on a
+            cluster, all machines must share this folder. The dataset also stays there.
     """
     import dataclasses
 

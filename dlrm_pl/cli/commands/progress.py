@@ -1,4 +1,4 @@
-"""Show the progress of commands on the error output: bars on a terminal, a line now and then elsewhere.
+"""Show the progress of commands on standard error: bars on a terminal, a line now and then elsewhere.
 
 The log of a batch job then tells how far it is, and need not wait until the library that draws bars is loaded. With
 `--quiet` nothing is shown.
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dlrm_pl.program import is_quiet
 
 LINE_EVERY_S = 10.0
-"""Seconds between two lines where there is no terminal; a shorter command shows no progress."""
+"""Seconds between two lines without a terminal; a command that takes less time shows no progress."""
 
 
 class _Lines:
@@ -44,7 +44,7 @@ def _counting_lines(what: str, total: int | None, unit: str) -> Callable[[int], 
 
 @contextmanager
 def status(first: str) -> Iterator[Callable[[str], None]]:
-    """Show what is being done, in words; yields the function that changes them."""
+    """Show in words what is being done; yields the function that changes them."""
     if is_quiet() or not sys.stderr.isatty():
         lines = _Lines()
         yield lambda text: lines.say(lambda: text)
@@ -93,7 +93,7 @@ def bytes_bar(what: str, total: int | None = None) -> Iterator[Callable[[int], N
 
 @contextmanager
 def stages_bar() -> Iterator[Callable[[str, float, int], None]]:
-    """Show a progress bar for each stage, with rows a second and the time left; yields what advances it."""
+    """Show a progress bar for each stage, with rows per second and time left; yields the function that advances it."""
     if is_quiet() or not sys.stderr.isatty():
         lines = _Lines()
         yield lambda stage, share, rows: lines.say(lambda: f"{stage}: {share:.0%}")

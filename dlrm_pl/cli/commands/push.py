@@ -21,24 +21,23 @@ def push(
 ) -> Report:
     """Upload an artifact with its model card to the Hugging Face Hub.
 
-    The files of the manifest, the manifest and the card are uploaded in one commit, after all of them were compared
-    with their checksums. Files of an artifact that was pushed there before are replaced or deleted; their history
-    stays. The token is that of `hf auth login`, or HF_TOKEN; the Hub may be another one (HF_ENDPOINT). Needs
-    huggingface_hub: `pip install "dlrm-pl[hub]"`. `dlrm_pl.Artifact.from_pretrained` downloads the artifact again.
+    The manifest, the files it lists and the card are uploaded in one commit, after all of them have been compared with
+    their checksums. Files of an artifact that was pushed there before are replaced or deleted; their history is kept.
+    The token is that of `hf auth login`, or HF_TOKEN; another Hub can be used with HF_ENDPOINT. Needs huggingface_hub:
+    `pip install "dlrm-pl[hub]"`. `dlrm_pl.Artifact.from_pretrained` downloads the artifact again.
 
     Args:
         artifact: the artifact folder.
-        repo_id: repository, `user/name`; it is made if there is none.
-        private: only the owners can see the repository. A new one is made so, and one that is public is refused; as
-            the owner's default when not given.
-        revision: branch to push to, which is made if there is none; main when not given.
+        repo_id: repository, `user/name`; it is created if it does not exist.
+        private: only the owners can see the repository. A new repository is created as private, and an existing public
+            one is refused; by default, the owner's setting applies.
+        revision: branch to push to, which is created if it does not exist; by default main.
         create_pr: open a pull request instead.
-        commit_message: first line of the commit; the outcome and the AUROC when not given.
-        card: file with a model card; README.md in the artifact folder if there is one, else one is written, when not
-            given.
-        license: licence that a card written here states, such as apache-2.0.
+        commit_message: first line of the commit message; by default the outcome and the AUROC.
+        card: file with a model card; by default README.md in the artifact folder, or, if there is none, a new card.
+        license: licence that a new card states, such as apache-2.0.
         allow_not_accepted: push an artifact that was not accepted.
-        overwrite: replace files in the repository that no push of an artifact has written, or that were edited.
+        overwrite: replace files in the repository that were not written by an artifact push, or that were edited.
     """
     from dlrm_pl.artifact.certificate.matching import read_matching_certificate
     from dlrm_pl.artifact.files import places_of

@@ -43,38 +43,38 @@ def serve(
     drain_s: float = 30.0,
     log_requests: bool = False,
 ) -> Report | None:
-    """Serve artifacts over HTTP, by the Open Inference Protocol, until SIGTERM or ctrl-C.
+    """Serve artifacts over HTTP with the Open Inference Protocol, until SIGTERM or ctrl-C.
 
-    A folder that `quantize` replaces is loaded beside the old one, checked, and takes its place without a failed
-    request. The log goes to the error output, one JSON object a line.
+    When `quantize` replaces a folder, the new artifact is loaded alongside the old one, checked, and takes its place
+    without a failed request. The log goes to standard error, one JSON object per line.
 
     Args:
         artifact: artifact folder, or a folder with one artifact for each version, in subfolders named by numbers. The
-            model is served under the name of the folder.
-        model: further models, NAME=DIR or a list of these: [clicks=artifacts/int8,ads=artifacts/ads]. May be given
+            model is served under the folder's name.
+        model: more models, as NAME=DIR or a list of these: [clicks=artifacts/int8,ads=artifacts/ads]. May be given
             several times.
-        host: address to listen on. Any address but loopback can be reached from outside: use --token_file, and a proxy
-            that speaks TLS.
-        port: port to listen on; 0: a free one, which is printed.
+        host: address to listen on. Any address except loopback can be reached from other machines: use --token_file,
+            and a proxy that speaks TLS.
+        port: port to listen on; 0: any free port, which is printed.
         token_file: file with a token that requests must carry, as the header "Authorization: Bearer TOKEN". Health
             checks need none.
         threads: threads that compute a batch.
-        pages: how tables lie in memory: mapped from the file, read ahead, or copied to 2 MiB pages.
-        checksums: files whose checksums are compared before an artifact is served: all, none, or all if they are
-            smaller than 1 GiB together, else the small ones (auto).
-        versions: number of versions of a model that are served, the newest of its folder.
-        poll_s: seconds between two looks for newer versions; 0: only at SIGHUP, or at a request to load.
-        allow_not_accepted: serve artifacts that `quantize` did not accept, too.
-        max_rows: largest number of rows of a request.
-        max_body_mb: largest body of a request, in MiB, also after it was unpacked.
-        max_connections: largest number of connections.
-        batch_rows: rows of several requests that are scored together at most.
-        batch_delay_ms: how long the first request of a batch waits for others; 0: a batch has what has come while the
-            one before was scored.
-        queue_rows: rows that may wait; further requests are answered with status 503.
-        request_timeout_s: seconds for a request to arrive, and for its response to be taken; slower clients are cut
-            off.
-        drain_s: seconds for the requests that are there at SIGTERM to be answered.
+        pages: how tables are kept in memory: mapped from the file, read ahead, or copied to 2 MiB pages.
+        checksums: files whose checksums are compared before an artifact is served: all, none, or auto (all if they take
+            less than 1 GiB together, otherwise only the small ones).
+        versions: number of versions of a model to serve; the newest ones in its folder are used.
+        poll_s: seconds between two checks for newer versions; 0: check only on SIGHUP or on a load request.
+        allow_not_accepted: also serve artifacts that `quantize` did not accept.
+        max_rows: maximum number of rows per request.
+        max_body_mb: maximum size of a request body in MiB, also after decompression.
+        max_connections: maximum number of connections.
+        batch_rows: maximum number of rows of several requests that are scored together.
+        batch_delay_ms: how long the first request of a batch waits for others; 0: a batch consists of what arrived
+            while the previous one was scored.
+        queue_rows: maximum number of waiting rows; further requests are answered with status 503.
+        request_timeout_s: seconds within which a request must arrive, and its response must be read; slower clients are
+            disconnected.
+        drain_s: seconds to answer the requests that are pending at SIGTERM.
         log_requests: log each request.
     """
     folders = _folders(artifact, [model] if isinstance(model, str) else model or [])
@@ -124,7 +124,7 @@ def serve(
 
     with json_log("dlrm_pl", "uvicorn"):
         if token is None and not host.startswith(_LOOPBACK):
-            log.warning("host=%s can be reached from outside, and there is no token: give --token_file", host)
+            log.warning("host=%s can be reached from other machines, and no token is required: give --token_file", host)
         ended_by = run(folders, settings, token, started)
     if ended_by == signal.SIGINT:
         sys.exit(EXIT_INTERRUPTED)
@@ -147,8 +147,8 @@ def _folders(artifact: str | None, models: list[str]) -> dict[str, Path]:
         name, separator, folder = item.partition("=")
         if not separator or not folder or not _NAME.fullmatch(name):
             raise ConfigurationError(
-                f"model={item!r} must be NAME=DIR, with a name of letters, digits, '_', '.' and '-'. For example: "
-                "--model clicks=artifacts/int8"
+                f"model={item!r} must be NAME=DIR, where NAME consists of letters, digits, '_', '.' and '-'. For "
+                "example: --model clicks=artifacts/int8"
             )
         if name in folders:
             raise ConfigurationError(f"model={item!r}: there are two models named {name!r}. Give them different names.")

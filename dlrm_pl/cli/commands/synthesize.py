@@ -1,4 +1,4 @@
-"""Make click logs."""
+"""Make synthetic click logs."""
 
 from __future__ import annotations
 
@@ -21,22 +21,21 @@ def synthesize(
     columns: str | None = None,
     overwrite: bool = False,
 ) -> Report:
-    """Make click logs with a known best possible AUROC.
+    """Make synthetic click logs with a known best possible AUROC.
 
     Args:
         output: output folder; the same options write the same bytes again.
         rows: total number of rows.
-        days: the last one becomes test and val, one half each; the others train.
+        days: number of days; the last one becomes test and val, one half each, and the others are for training.
         seed: random seed; the same seed gives the same bytes.
         label_rate: share of clicks; 0.033 as in the Terabyte logs.
-        best_auroc: AUROC of the true click probabilities, which a model can only exceed by chance.
-        max_table_size: largest number of categories in a table; null: as many as in Criteo's logs.
-        format: a dataset folder (``dataset``), or files by day that ``preprocess`` reads: raw logs (``raw``), or files
-            with names of columns (``csv``, ``parquet``).
-        columns: YAML file that states the columns of the rows, or the name of one that comes with the program, such as
-            ``avazu``; null: those of Criteo's logs. ``dlrm-pl configs copy`` writes an example,
-            ``columns/example.yaml``.
-        overwrite: replace the dataset or the raw logs in ``output``, if other options made them.
+        best_auroc: AUROC of the true click probabilities, which a model can exceed only by chance.
+        max_table_size: maximum number of categories in a table; null: as many as in Criteo's logs.
+        format: a dataset folder (``dataset``), or files by day for ``preprocess`` to read: raw logs (``raw``), or files
+            with named columns (``csv``, ``parquet``).
+        columns: YAML file that states the columns of the rows, or the name of an included one, such as ``avazu``; null:
+            the columns of Criteo's logs. ``dlrm-pl configs copy`` writes an example, ``columns/example.yaml``.
+        overwrite: replace the dataset or the raw logs in ``output`` if they were made with other options.
     """
     from dlrm_pl.columns.columns import Columns
     from dlrm_pl.data.synthetic.synthesize import synthesize as write

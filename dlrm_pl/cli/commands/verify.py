@@ -1,4 +1,4 @@
-"""Check an artifact."""
+"""Verify an artifact."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ def verify(
     """Check a certificate again, on this machine.
 
     All files of the artifact, the certification rows and the dictionaries are compared with their checksums; the int8
-    model is scored on the certification rows, and each metric is compared with the certificate. On another machine the
-    report names the differences of the machine and the drift of each metric. Exit status 2 when something differs by
+    model scores the certification rows, and each metric is compared with the certificate. On another machine, the
+    report states how the machine differs and how far each metric drifts. The exit status is 2 if something differs by
     more than the tolerance.
 
     Args:
         artifact: the artifact folder.
         data: the dataset folder.
-        ckpt_path: the float checkpoint that the artifact was made from; its metrics, the AUROC drop and the guards are
-            re-measured then.
-        batch_size: rows per batch; as certified when not given.
+        ckpt_path: the float checkpoint that the artifact was made from; if given, its metrics, the AUROC drop and the
+            guards are measured again.
+        batch_size: rows per batch; by default as certified.
         tolerance: allowed difference of each metric, for processors that round differently.
-        force: accept another dataset than the artifact was made for, if none of its tables is larger.
+        force: accept a dataset other than the one that the artifact was made for, if none of its tables is larger.
     """
     from dlrm_pl.artifact.store import load_artifact
     from dlrm_pl.artifact.summary import drop_line, guards_line, slice_line, verdict_line
@@ -64,8 +64,8 @@ def verify(
     ]
     if not result.measured_drop:
         lines.append(
-            "not re-measured: the fp32 model, the drop and the guards. They are repeated from the certificate, whose "
-            "numbers agree with each other; give --ckpt_path to measure them"
+            "not measured again: the fp32 model, the drop and the guards. Their values are those of the certificate, "
+            "whose numbers are consistent with each other; give --ckpt_path to measure them"
         )
     lines.append(f"certified as {verdict_line(loaded.certificate)}")
     if not loaded.certificate.accepted:

@@ -1,1 +1,1 @@
-"""How ``--help`` is laid out."""
+"""Layout of ``--help``."""

@@ -1,4 +1,4 @@
-"""Lay out ``--help``: short words for values, defaults in brackets, one example at the top."""
+"""Lay out ``--help``: short placeholders for values, defaults in brackets, one example at the top."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dlrm_pl.cli.output import JSON, QUIET, VERBOSE
 HELP = frozenset(("-h", "--help", "--help_all"))
 """Options that ask for help."""
 WIDTH = 110
-"""Columns of a help text, on any terminal."""
+"""Width of a help text in characters, on any terminal."""
 _INDENT = 34
 _PATHS = frozenset(
     [
@@ -45,9 +45,9 @@ _TEXTS = {
 }
 """Texts for options that jsonargparse adds."""
 _COMMON = (
-    (QUIET, "print results, warnings and errors only: no progress, no log"),
-    (VERBOSE, "log details, and the traceback of an error"),
-    (JSON, "print the result as one JSON document; everything else goes to the error output"),
+    (QUIET, "print only results, warnings and errors: no progress, no log"),
+    (VERBOSE, "log details, and show the traceback of an error"),
+    (JSON, "print the result as one JSON document; everything else goes to standard error"),
 )
 """Options of every command, which ``main`` reads before the command does."""
 COMMON_NAMES = ("print_config", "quiet", "verbose", "json", "help")
@@ -55,7 +55,7 @@ COMMON_NAMES = ("print_config", "quiet", "verbose", "json", "help")
 
 
 class ShortHelpFormatter(DefaultHelpFormatter):
-    """Two columns: an option with a word for its value, and its text with its default.
+    """Formatter with two columns: an option with a placeholder for its value, and its text with its default.
 
     ``DefaultHelpFormatter`` shows types as Python writes them: ``Optional[Literal['total', 'day', 'none']]``.
     """
@@ -92,7 +92,7 @@ class ShortHelpFormatter(DefaultHelpFormatter):
 
 
 def value_word(action: Action) -> str:
-    """Return what stands for an option's value: ``N``, ``{dot,cat}``, ``PATH``."""
+    """Return the placeholder for an option's value: ``N``, ``{dot,cat}``, ``PATH``."""
     name = action.dest.rpartition(".")[2]
     if name in _PATHS:
         return "PATH"
@@ -128,7 +128,7 @@ def add_common_options(parser: ArgumentParser) -> None:
 
 
 def arrange(parser: ArgumentParser, groups: Iterable[tuple[str, Sequence[str]]]) -> None:
-    """Let a parser's help show these options in these groups, and no others.
+    """Make a parser's help show exactly these options, in these groups.
 
     Args:
         parser: changed in place; of use for printing its help only.

@@ -1,4 +1,4 @@
-"""Lay out the help of the commands that are methods of DLRMTrainer: two screens instead of its five hundred lines."""
+"""Lay out the help of the commands that are methods of DLRMTrainer: two screens instead of five hundred lines."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from dlrm_pl.cli.help.layout import COMMON_NAMES, arrange
 from dlrm_pl.program import program_name
 
 TRAINER_TEXTS = {
-    "max_epochs": "end after this number of epochs",
-    "max_steps": "end after this number of optimizer steps; -1: no limit",
-    "max_time": "end after this time, DD:HH:MM:SS",
-    "limit_train_batches": "train on this number of batches an epoch, or on this share of them (1.0)",
+    "max_epochs": "stop after this number of epochs",
+    "max_steps": "stop after this number of optimizer steps; -1: no limit",
+    "max_time": "stop after this time, DD:HH:MM:SS",
+    "limit_train_batches": "train on this number of batches per epoch, or this share of them (1.0: all)",
     "limit_val_batches": "validate on this number of batches, or on this share of them; 0: do not validate",
     "limit_test_batches": "test on this number of batches, or on this share of them",
     "limit_predict_batches": "score this number of batches, or this share of them",
-    "val_check_interval": "validate after this number of batches, or this share of an epoch",
+    "val_check_interval": "validate after this number of batches, or after this share of an epoch",
     "log_every_n_steps": "steps between two lines of the training log",
     "logger": "class of the logger; false: none",
-    "accumulate_grad_batches": "batches of an optimizer step",
+    "accumulate_grad_batches": "number of batches per optimizer step",
     "devices": "number of processes",
-    "default_root_dir": "folder of logs, configuration and checkpoints; runs when not given",
+    "default_root_dir": "folder for logs, configuration and checkpoints; default: runs",
 }
-"""Texts for the most used options of Lightning's Trainer."""
+"""Help texts for the most used options of Lightning's Trainer."""
 _TRAINER_OF = {
     "fit": (
         "max_epochs",
@@ -47,7 +47,7 @@ _TRAINER_OF = {
 }
 _HIDDEN = frozenset(("weights_only", "verbose", "return_predictions", "until", "dataloaders", "train_dataloaders"))
 _HIDDEN |= {"val_dataloaders"}
-"""Options that are there for callers from Python, or for configurations that ``fit`` saved."""
+"""Options that exist for callers from Python, or for configurations that ``fit`` saved."""
 _FIT_ONLY = frozenset(("data.batch_size", "data.shuffle", "data.seed", "data.num_workers"))
 _PREDICT_ONLY = frozenset(("data.predict_split", "data.predict_raw", "data.predict_truncate_lists"))
 _DATA_HIDDEN = {
@@ -74,7 +74,7 @@ def arrange_trainer_help(parser: ArgumentParser, name: str, own: Sequence[str], 
     program = program_name()
     shown = [setting for setting in callback if setting not in _HIDDEN]
     parser.usage = f"{program} {name} [-c FILE.yaml ...] [OPTION ...]\nexample: {program} {name} {EXAMPLES[name]}"
-    parser.description = f"{TRAINER[name]} Options may also stand in a YAML file, as in `data: {{batch_size: 64}}`."
+    parser.description = f"{TRAINER[name]} Options may also be given in a YAML file, as in `data: {{batch_size: 64}}`."
     for action in parser._actions:
         if (text := TRAINER_TEXTS.get(action.dest.removeprefix("trainer."))) and action.dest.startswith("trainer."):
             action.help = text
@@ -82,7 +82,7 @@ def arrange_trainer_help(parser: ArgumentParser, name: str, own: Sequence[str], 
             action.help, action.metavar = "random seed", "N"
         if action.dest == "trainer.callbacks":
             action.help = (
-                f"add a callback, as `-c int8` does by a YAML file: its class, for example {_CALLBACK}, then its "
+                f"add a callback, as `-c int8` does with a YAML file: its class, for example {_CALLBACK}, then its "
                 f"settings as --trainer.callbacks.NAME VALUE: {', '.join(shown)}. `--trainer.callbacks.help "
                 f"{_CALLBACK}` explains them"
             )
@@ -98,7 +98,7 @@ def arrange_trainer_help(parser: ArgumentParser, name: str, own: Sequence[str], 
     if name in ("fit", "sweep"):
         groups.append(("model", in_model))
     trainer = [f"trainer.{option}" for option in _TRAINER_OF[name]]
-    groups.append(("trainer, the most used of Lightning's options", trainer))
+    groups.append(("trainer: the most used of Lightning's options", trainer))
     if name in ("fit", "quantize"):
         groups.append(("callbacks", ["trainer.callbacks"]))
     groups.append(

@@ -1,1 +1,1 @@
-"""The commands that are methods of DLRMTrainer."""
+"""Commands that are methods of DLRMTrainer."""

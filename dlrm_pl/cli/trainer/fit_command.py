@@ -1,4 +1,4 @@
-"""The command that trains with what a sweep has found."""
+"""The command that trains with the settings that a sweep has found."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dlrm_pl.errors import ConfigurationError, DLRMError
 
 
 def fit_command(args: Sequence[str], best: Path) -> str:
-    """Return the `fit` with the configuration of a sweep, and its best settings after it.
+    """Return the `fit` command with the configuration of a sweep, followed by its best settings.
 
     Args:
         args: command line of the sweep, without the command.

@@ -1,4 +1,4 @@
-"""`fit --plan_only`: the plan of a training on several processes, from its options, without the training."""
+"""`fit --plan_only`: the sharding plan of a multi-process training run, from its options, without training."""
 
 from __future__ import annotations
 
@@ -27,32 +27,36 @@ from dlrm_pl.model.training.hyperparameters import with_inputs
 from dlrm_pl.model.training.optimizers.settings import OptimizerSettings
 
 NO_FOLDER = "NO-DATASET"
-"""What stands in place of a dataset that a plan does not need."""
+"""Placeholder for the dataset, which a plan does not need."""
 
 _OPTIONS: dict[str, tuple[Any, Any, str]] = {
-    "plan_only": (bool, False, "print where the tables would lie on several processes, and train nothing"),
-    "plan_hosts": (int | None, None, "number of hosts of the plan; not given: trainer.num_nodes"),
-    "plan_processes": (int | None, None, "number of processes on each host of the plan; not given: trainer.devices"),
-    "plan_memory": (str | None, None, "memory of each host of the plan, as 64GiB; not given: what this one has left"),
-    "plan_table_sizes": (list[int] | None, None, "rows of each table, in place of those of a dataset"),
+    "plan_only": (bool, False, "print how the tables would be placed on several processes, without training"),
+    "plan_hosts": (int | None, None, "number of hosts in the plan; default: trainer.num_nodes"),
+    "plan_processes": (int | None, None, "number of processes on each host in the plan; default: trainer.devices"),
+    "plan_memory": (
+        str | None,
+        None,
+        "memory of each host, such as 64GiB; default: what this host has left",
+    ),
+    "plan_table_sizes": (list[int] | None, None, "rows of each table, instead of those of a dataset"),
     "plan_lookups": (
         list[float] | None,
         None,
-        "mean number of rows in a bag of each table; not given: the columns' most",
+        "mean number of rows in a bag, for each table; default: the columns' maximum",
     ),
 }
 OPTIONS = tuple(_OPTIONS)
-"""Options of `fit` that are about the plan alone."""
+"""Options of `fit` that only concern the plan."""
 
 
 def add_plan_options(parser: ArgumentParser) -> None:
-    """Add the options to the parser of `fit`."""
+    """Add the plan options to the parser of `fit`."""
     for name, (kind, default, text) in _OPTIONS.items():
         parser.add_argument(f"--{name}", type=kind, default=default, help=text)
 
 
 def with_plan_options(args: list[str]) -> list[str]:
-    """Let a plan be made without a dataset: the parser insists on the name of a folder.
+    """Allow a plan without a dataset, although the parser insists on the name of a folder.
 
     Args:
         args: command line, which begins with the command.
@@ -63,7 +67,7 @@ def with_plan_options(args: list[str]) -> list[str]:
 
 
 def check_plan_options(config: Any) -> None:
-    """Refuse options of a plan where none was asked for.
+    """Refuse plan options if no plan was requested.
 
     Args:
         config: configuration of `fit`.
@@ -73,11 +77,11 @@ def check_plan_options(config: Any) -> None:
     """
     given = [name for name in OPTIONS if name != "plan_only" and config.get(name) is not None]
     if given and not config.plan_only:
-        raise ConfigurationError(f"--{given[0]} is of a plan that is printed: give --plan_only with it.")
+        raise ConfigurationError(f"--{given[0]} only applies to a plan. Give --plan_only with it.")
 
 
 def plan_report(config: Any) -> Report:
-    """Make the plan that the options of `fit` ask for.
+    """Make the plan that the options of `fit` describe.
 
     Args:
         config: configuration of `fit`.
@@ -118,7 +122,7 @@ def _devices(devices: Any) -> int:
 def architecture_and_optimizers(
     model: Any, columns: Columns, table_sizes: Sequence[int]
 ) -> tuple[Architecture, OptimizerSettings]:
-    """Return the shape and the optimizers of a model as it is configured, without making it.
+    """Return the architecture and the optimizers of a model from its configuration, without making it.
 
     Args:
         model: settings of the model.
@@ -157,8 +161,8 @@ def _tables(config: Any) -> tuple[Columns, list[int]]:
         return Columns.criteo(), config.plan_table_sizes
     if config.data.folder == NO_FOLDER:
         raise ConfigurationError(
-            "A plan needs the rows of the tables: give --data.folder with a dataset, or --plan_table_sizes, as in "
-            "--plan_table_sizes '[40000000, 39060, 3]'."
+            "A plan needs the number of rows of each table. Give --data.folder with a dataset, or "
+            "--plan_table_sizes, as in --plan_table_sizes '[40000000, 39060, 3]'."
         )
     data = config.data
     stated = StatedTables.of_options(data.table_sizes, data.multi_hot_sizes, data.multi_hot_distribution)

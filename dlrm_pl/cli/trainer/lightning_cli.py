@@ -1,4 +1,4 @@
-"""The commands that are methods of DLRMTrainer, by LightningCLI; apart from cli.py since its import costs seconds."""
+"""Commands that are methods of DLRMTrainer, by LightningCLI; separate from cli.py because its import takes seconds."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _LINKS = {
 
 
 RUNS = "runs"
-"""Where `fit` writes when no ``trainer.default_root_dir`` is given."""
+"""Folder that `fit` writes to when no ``trainer.default_root_dir`` is given."""
 
 
 class DLRMCLI(ReportingCLI):
@@ -52,18 +52,18 @@ class DLRMCLI(ReportingCLI):
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        """The command that was given, of Lightning's and ours: a parser for each takes three times as long to make."""
+        """Return only the command that was given: making a parser for each takes three times as long."""
         every = LightningCLI.subcommands() | {"quantize": {"model", "datamodule"}}
         return {sys.argv[1]: every[sys.argv[1]]}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """A fact is written once: what the dataset says reaches the model by itself."""
+        """Link arguments so that what the dataset states reaches the model by itself."""
         for source, target in _LINKS.items():
             plain = Columns.statement if source == "columns" else None  # Hyperparameters are plain values.
             parser.link_arguments(f"data.{source}", target, plain, apply_on="instantiate")
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
-        """Make a parser that raises its errors, see ``usage_errors``, and reads options by their full names only."""
+        """Make a parser that raises its errors, see ``usage_errors``, and reads options only by their full names."""
         kwargs = {"exit_on_error": False, "allow_abbrev": False} | kwargs
         if "--help_all" not in sys.argv:
             kwargs["formatter_class"] = ShortHelpFormatter
@@ -86,7 +86,7 @@ class DLRMCLI(ReportingCLI):
         return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parse, with one message for what is refused."""
+        """Parse the arguments, with one message if they are refused."""
         with usage_errors(sys.argv[1], self._subcommand_parsers[sys.argv[1]]):
             super().parse_arguments(parser, args)
         self.config = with_home(self.config)
@@ -127,10 +127,10 @@ class DLRMCLI(ReportingCLI):
         newest = newest_checkpoint(folders, run_id())
         if newest is not None:
             self.config.fit.ckpt_path = str(newest)
-        log.warning("restarted by torchrun: going on from %s", newest or "the beginning, as no checkpoint was saved")
+        log.warning("restarted by torchrun: continuing from %s", newest or "the beginning, as no checkpoint was saved")
 
     def instantiate_classes(self) -> None:
-        """Make the model without weights where a checkpoint has them: 100 GB of random numbers would be in vain."""
+        """Make the model without weights if a checkpoint has them: drawing 100 GB of random numbers would be wasted."""
         if self.plans_only:
             self.report = plan_report(self.config.fit)
             return
@@ -149,7 +149,7 @@ class DLRMCLI(ReportingCLI):
 
     @property
     def plans_only(self) -> bool:
-        """Whether only the plan of a training is asked for."""
+        """Whether only the plan of a training run is requested."""
         return self.subcommand == "fit" and bool(self.config.fit.plan_only)
 
     def _run_subcommand(self, subcommand: str) -> None:
@@ -158,7 +158,7 @@ class DLRMCLI(ReportingCLI):
             super()._run_subcommand(subcommand)
 
     def before_instantiate_classes(self) -> None:
-        """Refuse what cannot work before anything is built, and leave nothing in the current folder."""
+        """Refuse what cannot work before anything is built, and leave no files in the current folder."""
         if self.subcommand == "fit":
             check_plan_options(self.config.fit)
         self._keep_folder_clean()
@@ -166,13 +166,14 @@ class DLRMCLI(ReportingCLI):
             _silence(self.config[self.subcommand].trainer)
         if self.subcommand != "fit" and not self.config[self.subcommand].get("ckpt_path"):
             raise ConfigurationError(
-                f"{self.subcommand} needs a trained model: give --ckpt_path FILE.ckpt, as `fit` wrote it."
+                f"{self.subcommand} needs a trained model. Give --ckpt_path FILE.ckpt, a checkpoint that `fit` wrote."
             )
         if self.subcommand == "predict":
             output = self.config.predict.get("output")
             if output is None:
                 raise ConfigurationError(
-                    "predict needs a file for its probabilities: give --output FILE.csv, FILE.npy or FILE.parquet."
+                    "predict needs an output file for the probabilities. Give --output FILE.csv, FILE.npy or "
+                    "FILE.parquet."
                 )
             check_predictions_path(output_path(output), self.config.predict.overwrite)
 
@@ -189,7 +190,7 @@ class DLRMCLI(ReportingCLI):
             settings.logger = False
 
     def before_fit(self) -> None:
-        """Record curves; and let ctrl-C keep a checkpoint, after all other callbacks, as it asks for."""
+        """Record curves, and let ctrl-C save a checkpoint, after all other callbacks, as that callback requires."""
         add_training_curves(self.trainer)
         self.trainer.callbacks.append(InterruptCheckpoint())  # type: ignore[attr-defined]
 
@@ -203,7 +204,7 @@ def _silence(settings: Any) -> None:
 
 
 def is_sharded(strategy: Any) -> bool:
-    """Tell whether a strategy, as it is configured, is ``ShardedStrategy``."""
+    """Return whether a strategy, as configured, is ``ShardedStrategy``."""
     name = strategy if isinstance(strategy, str) else getattr(strategy, "class_path", "")
     return str(name).split(".")[-1] in ("sharded", "ShardedStrategy")
 

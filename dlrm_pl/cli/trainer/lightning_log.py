@@ -1,4 +1,4 @@
-"""Which lines of Lightning's log a command shows."""
+"""Lines of Lightning's log that a command shows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dlrm_pl.cli.output import Verbosity
 
 _LOGS = ("pytorch_lightning", "lightning_fabric")
 _INFO_LOGS = (*(f"{name}.utilities.rank_zero" for name in _LOGS), "lightning_fabric.utilities.seed")
-"""Through which Lightning tells of what is neither a warning nor an error."""
+"""Logger through which Lightning reports what is neither a warning nor an error."""
 
 _DEVICES = ("GPU available: ", "TPU available: ", "HPU available: ")
 _IN_EVERY_RUN = ("Seed set to ", *_DEVICES, "`Trainer.fit` stopped: `max_epochs=")
@@ -38,7 +38,7 @@ _every_run, _advertisements = _EveryRun(), _Advertisements()
 
 
 def show_lightnings_lines(verbosity: Verbosity) -> None:
-    """Show Lightning's warnings; unless `--quiet` is given, what it says of this run; with `--verbose`, all it says."""
+    """Show Lightning's warnings; without `--quiet`, its lines about this run; with `--verbose`, all of its lines."""
     for name in _LOGS:
         logging.getLogger(name).setLevel(logging.WARNING if verbosity.quiet else logging.INFO)
     for name in _INFO_LOGS:

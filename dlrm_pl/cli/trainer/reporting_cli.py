@@ -1,4 +1,4 @@
-"""What the commands with a Trainer report when they have run."""
+"""Reports of the commands with a Trainer, after they have run."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class ReportingCLI(LightningCLI):
     """LightningCLI that reports what its commands have made."""
 
     report: Report | None = None
-    """What the command reports, once it has run."""
+    """Report of the command; set once it has run."""
 
     def after_fit(self) -> None:
-        """Report what was trained, and what the QuantizationCallbacks made; the log has said where the curves are."""
+        """Report what was trained, and what QuantizationCallbacks made; the log has stated where the curves are."""
         trainer: Any = self.trainer
         outcomes = [callback.outcome for callback in trainer.callbacks if isinstance(callback, QuantizationCallback)]
         curves = curves_of(trainer)
@@ -54,7 +54,7 @@ class ReportingCLI(LightningCLI):
         self.report = Report({"split": "test", "metrics": self.trainer.callback_metrics})
 
     def after_predict(self) -> None:
-        """Report where the probabilities are; the log has said so."""
+        """Report where the probabilities are; the log has stated it."""
         assert isinstance(self.trainer, DLRMTrainer)
         self.report = Report({"output": self.config.predict.output, "rows": self.trainer.predicted_rows})
 

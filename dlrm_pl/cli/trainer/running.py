@@ -1,4 +1,4 @@
-"""Run a command with a Trainer, and turn what Lightning raises into errors of ours."""
+"""Run a command with a Trainer, and turn what Lightning raises into errors of this package."""
 
 from __future__ import annotations
 

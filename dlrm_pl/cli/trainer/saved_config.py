@@ -1,4 +1,4 @@
-"""Keep the whole configuration of a training beside its log."""
+"""Save the whole configuration of a training run next to its log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dlrm_pl.files.atomic import atomic_file
 
 
 class SaveConfigOfFit(SaveConfigCallback):
-    """Keep the whole configuration of a training beside its log; what other commands were told is not that."""
+    """Save the whole configuration of a training run next to its log; other commands save none."""
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Write ``config.yaml``, whole or not at all."""

@@ -1,4 +1,4 @@
-"""The command `sweep`: it reads the options of `fit` and its own, and trains with many variants of them."""
+"""The command `sweep`, which reads its own options and those of `fit`, and trains with many variants of the latter."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ NAME, _SEED = "sweep", "seed_everything"
 
 
 class SweepCLI(DLRMCLI):
-    """LightningCLI whose one command is `sweep`, and makes model, data and Trainer again for each trial."""
+    """LightningCLI whose only command is `sweep`, and which makes model, data and Trainer anew for each trial."""
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        """The one command."""
+        """Return the only command."""
         return {NAME: set()}
 
     def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
@@ -63,16 +63,16 @@ class SweepCLI(DLRMCLI):
             ConfigurationError: a checkpoint is given.
         """
         if path := self.config.sweep.ckpt_path:
-            raise ConfigurationError(f"--ckpt_path {path}: trials train from the beginning. Leave it out.")
+            raise ConfigurationError(f"--ckpt_path {path}: trials always train from the beginning. Leave it out.")
 
     def _set_seed(self) -> None:
         """Each trial sets it."""
 
     def before_instantiate_classes(self) -> None:
-        """Nothing is made for the command itself."""
+        """Do nothing: nothing is made for the command itself."""
 
     def instantiate_classes(self) -> None:
-        """Nothing is made for the command itself."""
+        """Do nothing: nothing is made for the command itself."""
 
     def _run_subcommand(self, subcommand: str) -> None:
         require_optuna()

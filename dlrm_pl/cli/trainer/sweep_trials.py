@@ -1,4 +1,4 @@
-"""Trials of `sweep`: a short `fit` each, in this process, one after the other."""
+"""Trials of `sweep`: a short `fit` each, run one after the other in this process."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _LEFT_OUT = re.compile(
     r"(pytorch_lightning|lightning|dlrm_pl)\..*"
     r"(EarlyStopping|Monitor|MLPerfLogging|ModelCheckpoint|ModelSummary|ProgressBar|QuantizationCallback|Timer)"
 )
-"""Names of callbacks that write or draw, or end a training, which trials do without."""
+"""Names of callbacks that write, draw or end a training run; trials run without them."""
 _TRAINER: dict[str, Any] = {
     "logger": False,
     "enable_checkpointing": False,
@@ -55,7 +55,7 @@ _TRAINER: dict[str, Any] = {
     "check_val_every_n_epoch": None,
     "val_check_interval": 1,
 }
-"""Settings of the Trainer that are the same in every trial."""
+"""Trainer settings that are the same in every trial."""
 _FEW_CLICKS = 100
 """Clicks below which the standard error of an AUROC of 0.7 is 0.03 or more (Hanley and McNeil 1982)."""
 _MOST_EXTREMES = 4096
@@ -63,7 +63,7 @@ _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 def trial_config(config: Namespace) -> Namespace:
-    """Return the configuration of `fit` without what a trial leaves out: logs, checkpoints, bars, quantization.
+    """Return the configuration of `fit` without what trials leave out: logs, checkpoints, bars, quantization.
 
     Raises:
         ConfigurationError: validation is off, or several processes are to train.
@@ -75,7 +75,7 @@ def trial_config(config: Namespace) -> Namespace:
             "trainer.limit_val_batches=0: a sweep compares trials by their AUROC on val. Leave it out."
         )
     if is_sharded(trainer.strategy) or trainer.num_nodes > 1:
-        raise ConfigurationError("A sweep trains in one process: leave out trainer.strategy and trainer.num_nodes.")
+        raise ConfigurationError("A sweep trains in one process. Leave out trainer.strategy and trainer.num_nodes.")
     trainer.callbacks = [
         callback for callback in trainer.callbacks or () if not _LEFT_OUT.fullmatch(callback.class_path)
     ]
@@ -123,7 +123,7 @@ class TrialTrainer:
         self._epoch_batches = len(self._data.train_dataloader())
 
     def choose_rows(self, rows: int | None, max_steps: int | None) -> None:
-        """Choose the number of rows of each trial, and say what follows from it.
+        """Choose the number of rows of each trial, and report what follows from it.
 
         Args:
             rows: number of rows; None for as many as `fit` would train on.
@@ -144,7 +144,7 @@ class TrialTrainer:
             limit=trainer.limit_train_batches,
         )
         if rows is not None and max_steps is not None:
-            raise ConfigurationError("--rows_per_trial and --max_steps exclude each other: leave out one of them.")
+            raise ConfigurationError("--rows_per_trial and --max_steps are mutually exclusive. Leave out one of them.")
         for name, value in (("rows_per_trial", rows), ("max_steps", max_steps)):
             if value is not None and value < 1:
                 raise ConfigurationError(f"{name}={value} must be at least 1.")
@@ -152,20 +152,22 @@ class TrialTrainer:
             rows = max_steps * data.batch_size * accumulated
         self.rows = min(most, most if rows is None else rows)
         if self.rows < 1:
-            raise ConfigurationError("With trainer.max_epochs, max_steps and limit_train_batches nothing is trained.")
+            raise ConfigurationError(
+                "With these values of trainer.max_epochs, max_steps and limit_train_batches, nothing is trained."
+            )
         steps = batches_of(self.rows, data.batch_size, accumulated) // accumulated
         decay = self._config.model.lr_decay_start_step
         if self._config.model.lr_num_decay_steps and decay >= steps:
             log.warning(
-                "the learning rate of a trial never decays: trials have %s steps, and the decay begins at step %s. The "
-                "best learning rate of such trials may be too low for the whole training",
+                "the learning rate of a trial never decays: trials have %s steps, but the decay begins at step %s. "
+                "The best learning rate of such trials may be too low for the whole training run",
                 f"{steps:,}",
                 f"{decay:,}",
             )
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What scores depend on beside the configuration and the space, in plain JSON types."""
+        """What scores depend on in addition to the configuration and the space, in plain JSON types."""
         val = self._data.folder.splits["val"]
         return {
             "rows_per_trial": self.rows,
@@ -180,12 +182,12 @@ class TrialTrainer:
         }
 
     def announce(self) -> None:
-        """Say how long trials are, and how much memory the largest of the space takes."""
+        """Report how long trials are, and how much memory the largest in the space takes."""
         clicks = self._data.folder.splits["val"].positives
         if clicks is not None and clicks < _FEW_CLICKS:
             log.warning(
-                "val has %d clicks: an AUROC on so few may be off by several hundredths, which is more than most "
-                "settings gain. Take more rows, or do not choose by them",
+                "val has only %d clicks, so its AUROC may be off by several hundredths, which is more than most "
+                "settings gain. Use more rows, or do not choose settings by this AUROC",
                 clicks,
             )
         most: tuple[dict[str, Any], TrainingMemory] | None = None
@@ -205,7 +207,7 @@ class TrialTrainer:
         log.info("trials of %s rows, validated %d times%s", f"{self.rows:,}", self._validations, largest)
 
     def complete_values(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the settings of a trial, with what follows from them."""
+        """Return the settings of a trial, including those that follow from them."""
         return fitting_widths(values, list(self._config.model.bottom_mlp))
 
     def train(self, trial: Trial, judge: Judge) -> Trial:

@@ -1,1 +1,1 @@
-"""Make batches of records in C++: values checked, transformed and put in a model's order in one pass."""
+"""Make batches from records in C++: values are checked, transformed and put in a model's order in one pass."""

@@ -1,4 +1,4 @@
-"""Arrays of days as the C++ functions of this folder read them."""
+"""Arrays of days in the form that the C++ functions of this folder read."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class _Request(ctypes.Structure):
 
 
 class DayArrays(NamedTuple):
-    """The arrays of a day, or of a file of records; they may begin at any byte.
+    """Arrays of a day, or of a file of records; they may begin at any byte.
 
     Attributes:
         dense: float32 or int32 ``[n, N]``, as the columns say.
@@ -120,7 +120,7 @@ class ArrayLayout:
                 raise ShapeError(f"There are {len(day.labels)} labels of {len(day.dense)} rows.")
 
     def decode(self, native: ctypes.CDLL, rows: Rows, *, pin_memory: bool, buffers: Buffers | None = None) -> Decoded:
-        """Decode batches up to the first one that has a wrong value, as ``ArrayRows.records`` defines it.
+        """Decode batches up to the first one with a wrong value, as defined by ``ArrayRows.records``.
 
         Args:
             native: the library.
@@ -170,10 +170,12 @@ def _array(name: str, array: Array, width: int, kinds: str, rows: int | None = N
     """Address, bytes from row to row, and bytes of a value, after a check of all that native code relies on."""
     kind = array.dtype.str.lstrip("<")
     if array.ndim != 2 or array.shape[1] != width or kind not in (kinds[:2], kinds[2:]):
-        raise ShapeError(f"{name}: [rows, {width}] are needed, got {array.dtype} {list(array.shape)}.")
+        raise ShapeError(f"{name}: shape [rows, {width}] is needed, got {array.dtype} {list(array.shape)}.")
     if rows is not None and len(array) != rows:
         raise ShapeError(f"{name}: {rows} rows are needed, got {len(array)}.")
     stride, item = array.strides[0], array.itemsize
     if (width > 1 and array.strides[1] != item) or stride < width * item:
-        raise ShapeError(f"{name}: values of a row must lie side by side, and rows one after the other.")
+        raise ShapeError(
+            f"{name}: the values of a row must be contiguous, and the rows must follow each other without gaps."
+        )
     return array.ctypes.data, stride, item

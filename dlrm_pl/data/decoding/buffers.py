@@ -1,4 +1,4 @@
-"""Memory of batches that is used again: the first use of a page costs more than the values that are written into it."""
+"""Reuse the memory of batches: the first use of a page costs more than writing the values into it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 _MOST_FREE = 4
-"""Arrays of a kind that are kept although no tensor uses them."""
+"""Number of arrays of a kind that are kept although no tensor uses them."""
 
 
 class Buffers:
-    """Makes tensors in memory that earlier ones had, once nothing refers to these or to views of them.
+    """Makes tensors in the memory of earlier ones, once nothing refers to those or to views of them.
 
     Memory that the C library takes back from a thread it returns to the system, so that each batch of a megabyte would
     be written to fresh pages. To be used by one thread at a time; tensors may be dropped by any.

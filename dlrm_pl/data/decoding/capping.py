@@ -1,4 +1,4 @@
-"""``max_ind_range``: the ids of hex columns with a vocabulary modulo a number."""
+"""``max_ind_range``: ids of hex columns with a vocabulary, taken modulo a number."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def is_capped(column: SparseColumn) -> bool:
 
 
 def capped_sizes(table_sizes: Sequence[int], max_ind_range: int, columns: Columns | None = None) -> tuple[int, ...]:
-    """Return the table sizes when indices are taken modulo ``max_ind_range``, of hex columns with a vocabulary."""
+    """Return the table sizes if ids of hex columns with a vocabulary are taken modulo ``max_ind_range``."""
     if max_ind_range <= 0:
         return tuple(table_sizes)
     return tuple(
@@ -27,7 +27,7 @@ def capped_sizes(table_sizes: Sequence[int], max_ind_range: int, columns: Column
 
 
 def capped_records(records: Records, columns: Columns, modulus: int) -> Records:
-    """Return records with the ids of hex columns with a vocabulary modulo a number; absent elements stay so."""
+    """Return records with the ids of hex columns with a vocabulary modulo a number; absent elements are unchanged."""
     records = np.array(records)
     for column, fields in zip(columns.sparse, columns.table_fields, strict=True):
         if is_capped(column):

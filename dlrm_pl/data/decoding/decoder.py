@@ -1,4 +1,4 @@
-"""Records of a dataset -> batches: checked, transformed and put in the model's order."""
+"""Turn a dataset's records into batches: checked, transformed and in the model's order."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RowNumbers = slice | npt.NDArray[np.int64]
 
 
 class Decoder:
-    """Makes batches of records in C++, with the bits that ``to_batch`` gives.
+    """Makes batches from records in C++, bit-identical to those of ``to_batch``.
 
     Args:
         columns: columns of the records; with ``standardize``, mean and deviation must be known.
@@ -40,7 +40,7 @@ class Decoder:
         pin_memory: bool = False,
         buffers: Buffers | None = None,
     ) -> Sequence[ClickBatch]:
-        """Make batches up to the first one that has a value which ``RecordChecks`` refuses.
+        """Make batches up to the first one with a value that ``RecordChecks`` refuses.
 
         All batches of a call share their memory, so a batch that is kept keeps that of the others too.
 
@@ -62,7 +62,7 @@ class Decoder:
 
 
 def batches_of(decoded: Decoded, rows: Rows, columns: Columns) -> Sequence[ClickBatch]:
-    """Say where the batches are that native code has decoded, and take the logarithms that it has left.
+    """Locate the batches that native code has decoded, and take the logarithms that it has left out.
 
     Args:
         decoded: values of several batches.
@@ -94,7 +94,7 @@ def _take_logarithms(dense: npt.NDArray[np.float32], columns: Columns) -> None:
 
 
 def rows_of(selections: Sequence[RowNumbers]) -> Rows:
-    """Return the rows of batches as the native code reads them."""
+    """Return the rows of batches in the form that native code reads."""
     if isinstance(selections, RowRanges):
         return Rows(selections.sizes, selections.firsts, consecutive=True)
     if all(isinstance(selection, slice) for selection in selections):
@@ -110,7 +110,7 @@ def rows_of(selections: Sequence[RowNumbers]) -> Rows:
 
 
 def read_in_advance(records: Records, selections: Sequence[RowNumbers]) -> None:
-    """Let the kernel read rows of a mapped file into memory in the background, if the native code was built."""
+    """Ask the kernel to read rows of a mapped file in the background, if the native code was built."""
     native = library()
     if native is not None:
         will_need(native, records, rows_of(selections))

@@ -1,4 +1,4 @@
-"""The C++ functions of this folder: records -> dense inputs, lookups and labels of several batches in one call."""
+"""C++ functions of this folder: records -> dense inputs, lookups and labels of several batches in one call."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def library() -> ctypes.CDLL | None:
 
 
 class Rows(NamedTuple):
-    """The rows of several batches.
+    """Rows of several batches.
 
     Attributes:
         sizes: rows of each batch, int64.
@@ -98,7 +98,7 @@ class Rows(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """Values of several batches, one after the other; those from the first wrong value on are undefined.
+    """Values of several batches, contiguous; those from the first wrong value on are undefined.
 
     Attributes:
         batches: number of batches without a wrong value.
@@ -118,7 +118,7 @@ class Decoded(NamedTuple):
 
 
 class Pinned:
-    """Makes tensors in pinned memory, which torch itself uses again."""
+    """Makes tensors in pinned memory, which torch itself reuses."""
 
     def empty(self, kind: str, count: int, dtype: npt.DTypeLike) -> Tensor:
         """Return an uninitialized tensor ``[count]``."""
@@ -127,7 +127,7 @@ class Pinned:
 
 
 class RecordLayout:
-    """The columns of records as the native code reads them.
+    """Columns of records in the form that native code reads.
 
     Args:
         columns: columns of the records.
@@ -157,7 +157,7 @@ class RecordLayout:
     def decode(
         self, native: ctypes.CDLL, records: Records, rows: Rows, *, pin_memory: bool, buffers: Buffers | None = None
     ) -> Decoded:
-        """Decode batches of records up to the first one that has a wrong value, as ``RecordChecks`` defines it.
+        """Decode batches of records up to the first one with a wrong value, as defined by ``RecordChecks``.
 
         Args:
             native: the library.
@@ -211,7 +211,7 @@ class RecordLayout:
 
 
 def will_need(native: ctypes.CDLL, records: Records, rows: Rows) -> None:
-    """Let the kernel read rows of a mapped file into memory in the background.
+    """Ask the kernel to read rows of a mapped file into memory in the background.
 
     Raises:
         ShapeError: a row is not in the file.
@@ -231,7 +231,7 @@ def will_need(native: ctypes.CDLL, records: Records, rows: Rows) -> None:
 def permute(
     native: ctypes.CDLL, size: int, half_bits: int, keys: npt.NDArray[np.uint64], positions: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
-    """Return the rows at positions of a random order, as ``RandomPermutation`` defines it.
+    """Return the rows at positions of a random order, as defined by ``RandomPermutation``.
 
     Raises:
         ShapeError: a position is not below the size, or the size is too large.
@@ -246,12 +246,12 @@ def permute(
         rows.ctypes.data,
     )
     if status:
-        raise ShapeError(f"positions: they must lie between 0 and {size - 1:,}, and the size below 2**62.")
+        raise ShapeError(f"positions: they must be between 0 and {size - 1:,}, and the size must be below 2**62.")
     return rows
 
 
 def dense_fields(columns: Columns) -> npt.NDArray[np.void]:
-    """Return the dense columns as the native code reads them: one structure for each column."""
+    """Return the dense columns in the form that native code reads: one structure per column."""
     return np.array(
         [
             (column.holds_float, _TRANSFORMS[column.transform], column.mean or 0.0, column.deviation or 1.0)
@@ -262,7 +262,7 @@ def dense_fields(columns: Columns) -> npt.NDArray[np.void]:
 
 
 def decoding_error(status: int, reason: bytes) -> Exception:
-    """Return the error of a call that native code refused, with its reason, or that needed more memory."""
+    """Return the error for a call that native code refused, with the reason, or for which memory was lacking."""
     if status == _REFUSED:
         return ShapeError(f"Native code was called with arguments that do not fit together: {reason.decode()}.")
     return MemoryError("not enough memory to decode a batch")

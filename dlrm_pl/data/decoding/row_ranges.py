@@ -1,4 +1,4 @@
-"""RowRanges: the rows of many batches, those of each one after the other."""
+"""RowRanges: the rows of many batches, each a range of consecutive rows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 
 class RowRanges(Sequence[slice]):
-    """Batches of consecutive rows: slices of step 1, whose ends are in arrays, so that many cost no more than a few.
+    """Batches of consecutive rows: slices of step 1 whose ends are in arrays, so that many cost no more than a few.
 
     Args:
         firsts: first row of each batch, int64, not negative.
@@ -50,14 +50,14 @@ class RowRanges(Sequence[slice]):
 
     @property
     def most_rows(self) -> int:
-        """Rows of the largest batch."""
+        """Number of rows of the largest batch."""
         return int(self.sizes.max(initial=0))
 
     @property
     def end(self) -> int:
-        """Row behind the last one of all batches."""
+        """Row after the last row of all batches."""
         return int((self.firsts + self.sizes).max(initial=0))
 
     def moved(self, rows: int) -> RowRanges:
-        """Return the ranges so many rows further on."""
+        """Return the ranges shifted by a number of rows."""
         return RowRanges(self.firsts + rows, self.sizes)

@@ -1,1 +1,1 @@
-"""From rows of values, by a vocabulary, to what a model reads."""
+"""Encode rows of raw values, with a vocabulary, for a model."""

@@ -1,4 +1,4 @@
-"""The encoder of a dataset folder, or of an artifact, whichever a caller has."""
+"""Encoder of a dataset folder or an artifact, whichever a caller has."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def encoder_of(source: Any) -> RowEncoder:
     encoder = source if isinstance(source, RowEncoder) else getattr(source, "encoder", None)
     if not isinstance(encoder, RowEncoder):
         raise ConfigurationError(
-            f"source={shown(source)} must be a DatasetFolder, an Artifact, or the path of one of them: its vocabulary "
-            "gives the ids of the values."
+            f"source={shown(source)} must be a DatasetFolder, an Artifact, or the path of one of them: its "
+            "vocabulary maps values to ids."
         )
     return encoder
 
@@ -49,7 +49,7 @@ def encoder_of(source: Any) -> RowEncoder:
 def artifact_encoder(
     folder: Path, columns: Columns | None, table_sizes: Sequence[int], dataset_fingerprint: str
 ) -> RowEncoder:
-    """Return the encoder of an artifact: by its own dictionaries, or by its columns if these need none.
+    """Return the encoder of an artifact: from its own dictionaries, or from its columns if they need none.
 
     Args:
         folder: the artifact folder.
@@ -66,8 +66,8 @@ def artifact_encoder(
         encoder = encoder_of_columns(columns)
         if encoder is None:
             raise ConfigurationError(
-                f"{folder}: holds no dictionaries that turn raw values into ids. Give the dataset folder that it was "
-                "made with instead, or quantize again with --with_vocabulary."
+                f"{folder}: holds no dictionaries that map raw values to ids. Give the dataset folder that it was "
+                "made from instead, or quantize again with --with_vocabulary."
             )
         return encoder
     encoder = load_encoder(path)
@@ -75,18 +75,18 @@ def artifact_encoder(
         raise ArtifactError(f"{path}: its columns are not those in {_MANIFEST_NAME}. {_ADVICE}")
     vocabulary = encoder.vocabulary
     if list(vocabulary.sizes) != list(table_sizes):
-        raise ArtifactError(f"{path}: its dictionaries have other sizes than the model's tables. {_ADVICE}")
+        raise ArtifactError(f"{path}: the sizes of its dictionaries differ from those of the model's tables. {_ADVICE}")
     found = DictionaryChecksums.of_tables(vocabulary.sizes, vocabulary.values, encoder.columns).fingerprint
     if dataset_fingerprint and found != dataset_fingerprint:
         raise ArtifactError(
-            f"{path}: its dictionaries have the fingerprint {found}, but the model was made for {dataset_fingerprint}: "
-            f"the same ids would mean other categories. {_ADVICE}"
+            f"{path}: its dictionaries have the fingerprint {found}, but the model was made for "
+            f"{dataset_fingerprint}: the same ids would stand for other categories. {_ADVICE}"
         )
     return encoder
 
 
 def encoder_of_columns(columns: Columns | None) -> RowEncoder | None:
-    """Return an encoder for columns whose ids are all hashes or remainders; None where dictionaries are needed."""
+    """Return an encoder for columns whose ids are all hashes or remainders; None if dictionaries are needed."""
     if columns is None or any(column.ids == "vocabulary" for column in columns.sparse):
         return None
     return RowEncoder(columns, Vocabulary([None] * columns.num_sparse, columns))

@@ -1,4 +1,4 @@
-"""Messages about values that are not in the vocabulary: how many, and what they were scored as."""
+"""Messages about values that are not in the vocabulary: how many there were, and how they were scored."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def unseen_lines(encoder: RowEncoder, unseen: Sequence[int] | np.ndarray[tuple[i
         if fallback == "first":
             found = _listed([f"{vocabulary.sparse[table].name}={_first_value(encoder, table)}" for table in tables])
             scored = (
-                f"as {found}, since the dictionary has no row for other values; preprocess with "
-                "--vocabulary train_only to have one"
+                f"as {found}, since the dictionary has no row for unseen values; preprocess with --vocabulary "
+                "train_only to get one"
             )
         else:
             scored = "as the row for unseen values" if fallback == "unseen" else "as missing"

@@ -1,4 +1,4 @@
-"""The columns and dictionaries of a dataset in one file, which goes with a model that reads raw values.
+"""Columns and dictionaries of a dataset in one file, which accompanies a model that reads raw values.
 
 It is a safetensors file: of an integer or hex table it has ``{t}.values``, int64; of a string table ``{t}.offsets`` and
 ``{t}.data``; of hashes and remainders nothing. Its metadata states the columns and the modulus of hex values.
@@ -115,5 +115,5 @@ def _array(path: Path, arrays: _Arrays, name: str, dtype: str) -> npt.NDArray[An
     array = arrays.get(name)
     if array is None or array.ndim != 1 or array.dtype != _DTYPES[dtype]:
         found = "missing" if array is None else f"{array.dtype} {list(array.shape)}"
-        raise ArtifactError(f"{path}: {name} is {found}, but should be a list of {_DTYPES[dtype]}. {_ADVICE}")
+        raise ArtifactError(f"{path}: {name} is {found}, but must be a list of {_DTYPES[dtype]}. {_ADVICE}")
     return array

@@ -1,1 +1,1 @@
-"""The binary format of a dataset folder: records, dictionaries, checksums and ``dataset.json``."""
+"""Binary format of a dataset folder: records, dictionaries, checksums and ``dataset.json``."""

@@ -1,4 +1,4 @@
-"""The binary layout of a split: little-endian int32, as many for each record as its columns need. Needs NumPy alone."""
+"""Binary layout of a split: little-endian int32, as many per record as its columns need. Needs only NumPy."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ _LABEL_BLOCK = 65_536
 
 
 def columns_or_criteo(columns: Columns | None) -> Columns:
-    """Return the columns, or those of Criteo's logs for None."""
+    """Return the given columns, or Criteo's for None."""
     return Columns.criteo() if columns is None else columns
 
 
 def split_file_name(split: Split) -> str:
-    """Return the name of a split's file, as upstream's tools expect it."""
+    """Return the file name of a split, as upstream's tools expect it."""
     return f"terabyte_processed_{split}.bin"
 
 
 def count_records(path: Path, columns: Columns | None = None) -> int:
-    """Return the number of records in a file, from its size.
+    """Return the number of records in a file, computed from its size.
 
     Args:
         path: file of a split.
@@ -54,9 +54,8 @@ def count_records(path: Path, columns: Columns | None = None) -> int:
     records, extra_bytes = divmod(size_bytes, record_bytes)
     if extra_bytes:
         raise DataFormatError(
-            f"{path}: {size_bytes} bytes is not a whole number of {record_bytes}-byte records "
-            f"({records} records and {extra_bytes} bytes). The file is cut short or has another "
-            "layout; preprocess the raw log again."
+            f"{path}: {size_bytes} bytes is not a whole number of {record_bytes}-byte records ({records} records and "
+            f"{extra_bytes} bytes). The file is truncated or has another layout; preprocess the raw log again."
         )
     if not records:
         raise DataFormatError(f"{path}: is empty. A split needs at least one record; preprocess the raw log again.")

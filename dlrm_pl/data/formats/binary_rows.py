@@ -1,4 +1,4 @@
-"""The rows of a split, in a file of records."""
+"""Rows of a split, in a file of records."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from dlrm_pl.data.formats.row_identity import checksum_of_rows, identity_of_rows
 
 
 class SplitRows(Protocol):
-    """The rows of a split, wherever they lie."""
+    """Rows of a split, wherever they are stored."""
 
     @property
     def path(self) -> Path:
-        """What has the rows, for messages."""
+        """Path of the rows, for messages."""
 
     @property
     def columns(self) -> Columns:
@@ -35,10 +35,10 @@ class SplitRows(Protocol):
         """Return the label that all rows of a range have; None if there are both labels, or no rows."""
 
     def checksum(self, start: int, stop: int, stated: str | None = None) -> str:
-        """A checksum of rows, see ``checksum_of_rows``."""
+        """Return a checksum of rows, see ``checksum_of_rows``."""
 
     def identity(self, start: int, stop: int, stated: str | None = None) -> str:
-        """A checksum of rows, or of a sample of many, see ``identity_of_rows``."""
+        """Return a checksum of rows, or of a sample if they are many, see ``identity_of_rows``."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class BinaryRows:
         return count_records(self.path, self.columns)
 
     def records(self, selection: slice | npt.NDArray[np.int64]) -> Records:
-        """Return rows as records; of a slice, without a copy."""
+        """Return rows as records; for a slice, without a copy."""
         return open_records(self.path, self.columns)[selection]
 
     def single_label(self, start: int, stop: int) -> int | None:
@@ -66,9 +66,9 @@ class BinaryRows:
         return single_label(self.path, start, stop, self.columns)
 
     def checksum(self, start: int, stop: int, stated: str | None = None) -> str:
-        """A checksum of rows, see ``checksum_of_rows``."""
+        """Return a checksum of rows, see ``checksum_of_rows``."""
         return checksum_of_rows(self.path, start, stop, stated, self.columns)
 
     def identity(self, start: int, stop: int, stated: str | None = None) -> str:
-        """A checksum of rows, or of a sample of many, see ``identity_of_rows``."""
+        """Return a checksum of rows, or of a sample if they are many, see ``identity_of_rows``."""
         return identity_of_rows(self.path, start, stop, stated, self.columns)

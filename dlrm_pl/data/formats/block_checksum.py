@@ -24,7 +24,7 @@ _READ_BYTES = 10 << 20  # Of each thread; eight of Criteo's blocks.
 
 
 def block_bytes(columns: Columns) -> int:
-    """Return the number of bytes of a block, which has whole records."""
+    """Return the number of bytes in a block, which holds whole records."""
     records = _BLOCK_RECORDS
     while records > 1 and records * columns.record_bytes > _MOST_BLOCK_BYTES:
         records //= 2
@@ -38,7 +38,7 @@ def blocks_at_once(size: int) -> int:
 
 @dataclass(frozen=True)
 class Part:
-    """Digests of a run of bytes, which any thread can compute before those of the bytes in front of it are known.
+    """Digests of a run of bytes, which any thread can compute before the digests of the preceding bytes are known.
 
     Attributes:
         head: bytes at the beginning that belong to an earlier block.
@@ -51,7 +51,7 @@ class Part:
     tail: memoryview
 
     def copied(self) -> Part:
-        """Return it with bytes of its own, which no longer change with the memory that they were in."""
+        """Return a copy with its own bytes, independent of the memory that they were in."""
         return Part(memoryview(bytes(self.head)), self.digests, memoryview(bytes(self.tail)))
 
 
@@ -63,7 +63,7 @@ def part_at(offset: int, data: memoryview, size: int) -> Part:
 
 
 class BlockChecksum:
-    """Combines the parts of a file, in their order, to its checksum.
+    """Combines the parts of a file, in order, to its checksum.
 
     Args:
         size: bytes of a block, see ``block_bytes``.
@@ -76,18 +76,18 @@ class BlockChecksum:
         self._size = 0
 
     def add(self, part: Part) -> None:
-        """Add the part that follows, made for its offset in the file."""
+        """Add the next part, which was made for its offset in the file."""
         self._add_bytes(part.head)
         self._digests += part.digests
         self._size += len(part.digests) // DIGEST_BYTES * self._block_bytes
         self._add_bytes(part.tail)
 
     def update(self, data: memoryview) -> None:
-        """Add bytes that follow."""
+        """Add the next bytes."""
         self.add(part_at(self._size, data, self._block_bytes))
 
     def digests(self) -> bytes:
-        """Return the digests of all blocks so far, one after the other; the last block may be shorter."""
+        """Return the concatenated digests of all blocks so far; the last block may be shorter."""
         return bytes(self._digests) + (self._block.digest() if self._size % self._block_bytes else b"")
 
     def text(self) -> str:
@@ -113,7 +113,7 @@ def is_of_blocks(checksum: str) -> bool:
 
 
 def file_checksum(path: Path, size: int, start: int = 0, stop: int | None = None) -> BlockChecksum:
-    """Compute the checksum of a file, or of a part as if it were a file, with all processors.
+    """Compute the checksum of a file, or of a part of it as if it were a file, on all processors.
 
     Args:
         path: file to read.
@@ -140,7 +140,7 @@ def file_checksum(path: Path, size: int, start: int = 0, stop: int | None = None
 
 
 def matches(path: Path, stated: str, size: int) -> bool:
-    """Return whether a file has the checksum that is stated for it, of blocks or of the whole file."""
+    """Return whether a file matches a stated checksum, be it of blocks or of the whole file."""
     if stated.startswith(_PLAIN):
         with path.open("rb") as handle:
             return _PLAIN + hashlib.file_digest(handle, "sha256").hexdigest() == stated

@@ -1,4 +1,4 @@
-"""Digests of the blocks of a file, in a file next to it, to check some rows without reading the others.
+"""Digests of a file's blocks, in a file next to it, to check some rows without reading the others.
 
 ``terabyte_processed_test.blocks`` holds the SHA-256 of each block of ``terabyte_processed_test.bin``, 32 bytes each,
 one after the other; the checksum in ``dataset.json`` is the SHA-256 of these, see ``block_checksum``.
@@ -19,7 +19,7 @@ from dlrm_pl.errors import DataFormatError
 from dlrm_pl.kernels.hashing.sha256 import sha256_blocks
 
 _SAMPLES = 4
-"""Number of blocks that are checked when a dataset is opened: of Criteo's 5 MB, 5 ms."""
+"""Number of blocks that are checked when a dataset is opened: 5 MB of Criteo's, which takes 5 ms."""
 
 
 def digests_path(path: Path) -> Path:
@@ -28,7 +28,7 @@ def digests_path(path: Path) -> Path:
 
 
 class BlockDigests:
-    """The digests of a file's blocks, which remember the blocks that were checked already.
+    """Digests of a file's blocks; remembers which blocks have been checked.
 
     Args:
         path: file of records.
@@ -95,7 +95,7 @@ class BlockDigests:
             first = end
 
     def check_samples(self) -> int:
-        """Check a few blocks, evenly spread, with both ends; returns how many.
+        """Check a few evenly spread blocks, including both ends; returns how many.
 
         Raises:
             DataFormatError: one was changed; names its rows.
@@ -108,7 +108,7 @@ class BlockDigests:
         return len(blocks)
 
     def check_all(self) -> None:
-        """Check the whole file, with all processors.
+        """Check the whole file on all processors.
 
         Raises:
             DataFormatError: a block was changed; names its rows.

@@ -1,4 +1,4 @@
-"""Values of categories as dictionaries hold them, with entries for a missing value and for values not seen in training.
+"""Category values as dictionaries hold them, with entries for missing values and for values not seen in training.
 
 In an integer or string column these entries are values that no row has, see ``data/lookup/values.py``. A hex column has
 upstream's: a missing value is 0, and -1 stands for unseen ones.
@@ -33,7 +33,7 @@ UNSEEN: Mapping[Kind, int | bytes] = {"hex": -1, "integer": UNSEEN_INTEGER, "str
 
 
 def special_value(kind: Kind, name: Literal["missing", "unseen"]) -> Values:
-    """Return the value that stands for a missing one, or for unseen ones, as an array of one."""
+    """Return the value that stands for a missing one, or for unseen ones, as an array of length 1."""
     value = (MISSING if name == "missing" else UNSEEN)[kind]
     return Strings.of([value]) if isinstance(value, bytes) else np.array([value], np.int64)
 
@@ -44,7 +44,7 @@ def num_values(values: Values) -> int:
 
 
 def selected(values: Values, keep: Bools) -> Values:
-    """Return the values that a mask keeps, in their order."""
+    """Return the values that a mask selects, in their order."""
     if not isinstance(values, Strings):
         return values[keep]
     lengths = np.diff(values.offsets)
@@ -53,7 +53,7 @@ def selected(values: Values, keep: Bools) -> Values:
 
 
 def unseen_first(kind: Kind, values: Values) -> Values:
-    """Return the values after the one that stands for unseen values."""
+    """Return the values preceded by the one that stands for unseen values."""
     first = special_value(kind, "unseen")
     if not isinstance(values, Strings):
         return np.concatenate([first, values])
@@ -63,13 +63,13 @@ def unseen_first(kind: Kind, values: Values) -> Values:
 
 
 def from_zero(texts: Strings) -> Strings:
-    """Return the texts with a first offset of 0, and without bytes that belong to none of them."""
+    """Return the strings with a first offset of 0, and without bytes that belong to none of them."""
     first, last = texts.offsets[0], texts.offsets[-1]
     return texts if first == 0 and last == len(texts.data) else Strings(texts.offsets - first, texts.data[first:last])
 
 
 def offsets_of(lengths: npt.NDArray[np.integer]) -> Integers:
-    """Return where runs of these lengths begin, and the end of the last."""
+    """Return the start of each run, given their lengths, and the end of the last one."""
     offsets = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
     return offsets

@@ -1,4 +1,4 @@
-"""What ``dataset.json`` says of a dataset folder; each value is checked when it is read. Needs only NumPy."""
+"""Contents of a dataset folder's ``dataset.json``; each value is checked when it is read. Needs only NumPy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dlrm_pl.errors import DataFormatError
 FORMAT = 1
 DESCRIPTION_NAME = "dataset.json"
 REJECTED = "rejected.tsv"
-"""File of rows that ``preprocess`` has left out."""
+"""File of the rows that ``preprocess`` left out."""
 
 _ADVICE = "Preprocess the raw log again."
 # The labels of a folder without a description are counted if that takes about a second at most.
@@ -115,7 +115,7 @@ class Description(Partial):
 
     @classmethod
     def read(cls, folder: Path) -> Description:
-        """Read the file of a folder.
+        """Read the file in a folder.
 
         Raises:
             DataFormatError: not JSON, of another version, or with a value that makes no sense; names it.
@@ -126,7 +126,7 @@ class Description(Partial):
         contents = read_json(path, DataFormatError, _ADVICE)
         stated = contents.get("format") if isinstance(contents, dict) else None
         if stated != FORMAT:
-            raise DataFormatError(f"{path}: format {shown(stated)}, this version reads {FORMAT}. {_ADVICE}")
+            raise DataFormatError(f"{path}: has format {shown(stated)}, but this version reads {FORMAT}. {_ADVICE}")
         columns = _stated_columns(contents.pop("columns", None), path)
         description = replace(make(cls, contents, str(path), DataFormatError, _ADVICE), columns=columns)
         if description.report:
@@ -165,7 +165,7 @@ def _stated_columns(stated: Any, path: Path) -> Columns:
 
 
 class Splits(dict[Split, SplitInfo]):
-    """Descriptions of the splits by name; the file of a split is examined at the first access.
+    """Descriptions of the splits by name; the file of a split is examined on first access.
 
     Args:
         folder: dataset folder.
@@ -192,15 +192,15 @@ class Splits(dict[Split, SplitInfo]):
         file, stated = self._folder / split_file_name(split), self._description.split(split)
         if stated is None and self._description.splits:
             raise DataFormatError(
-                f"{self._folder}: has no {split} rows, only {' and '.join(self._description.splits)}. One day that was "
-                "preprocessed with --vocabulary_from has no training rows: name a dataset of more days."
+                f"{self._folder}: has no {split} rows, only {' and '.join(self._description.splits)}. A single day "
+                "that was preprocessed with --vocabulary_from has no training rows. Name a dataset with more days."
             )
         columns = self._description.columns
         records = count_records(file, columns)
         if stated is not None and stated.records != records:
             raise DataFormatError(
-                f"{file}: has {records} records, {DESCRIPTION_NAME} says {stated.records}. The file was cut or "
-                "replaced; preprocess the raw log again."
+                f"{file}: has {records} records, but {DESCRIPTION_NAME} states {stated.records}. The file was "
+                "truncated or replaced; preprocess the raw log again."
             )
         positives = stated.positives if stated else None
         if positives is None and records <= COUNT_AT_MOST:

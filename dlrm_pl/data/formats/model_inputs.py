@@ -1,4 +1,4 @@
-"""What a model reads of records: transformed dense values, and lookups. Needs NumPy alone."""
+"""Model inputs from records: transformed dense values, and lookups. Needs only NumPy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Integers = npt.NDArray[np.int64]
 
 
 def dense_inputs(dense: Records, columns: Columns) -> Floats:
-    """Return the model's dense inputs, float32 ``[B, N]``: the values of records after each column's transform.
+    """Return the model's dense inputs, float32 ``[B, N]``: record values after each column's transform.
 
     Args:
         dense: dense fields of records, int32 ``[B, N]``: integers, or the bits of floats (``DenseColumn.holds_float``).
@@ -30,7 +30,7 @@ def dense_inputs(dense: Records, columns: Columns) -> Floats:
 
 
 def lookups(ids: Records, columns: Columns) -> tuple[Integers, Integers | None]:
-    """Return indices and offsets of a batch, as ``ClickBatch`` has them; absent elements are left out.
+    """Return the indices and offsets of a batch, as in ``ClickBatch``; absent elements are left out.
 
     Args:
         ids: ids of records, ``[B, W]``: those of all sparse columns, one column after the other.
@@ -77,7 +77,7 @@ def _transformed(fields: Records, columns: tuple[DenseColumn, ...]) -> Floats:
 
 
 def transformed(values: Floats, columns: tuple[DenseColumn, ...]) -> Floats:
-    """Return values of columns with the same transform after it; those of ``log1p`` must not be negative.
+    """Apply the common transform of some columns to their values; values for ``log1p`` must not be negative.
 
     Args:
         values: float32 ``[B, n]``.

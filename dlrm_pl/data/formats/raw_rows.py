@@ -1,4 +1,4 @@
-"""Rows of a click log before their values become numbers of a record: what every source of rows gives."""
+"""Rows of a click log before they are encoded: the common output of all sources of rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class RawSparse:
-    """The values of a sparse column.
+    """Values of a sparse column.
 
     Attributes:
         values: elements of all rows: int64 ``[E]`` for hex and integer columns, else texts. The value of a missing
@@ -33,7 +33,7 @@ class RawSparse:
 
 @dataclass(frozen=True)
 class RawDense:
-    """The values of a dense column.
+    """Values of a dense column.
 
     Attributes:
         values: int64 ``[B]`` or float32 ``[B]``; the value of a missing one means nothing.

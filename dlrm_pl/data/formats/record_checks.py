@@ -1,4 +1,4 @@
-"""Check of the values of records before a model reads them."""
+"""Check the values of records before a model reads them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _AGAIN = "Preprocess the raw log again."
 
 
 class RecordChecks:
-    """Checks whole batches in a few passes, and looks for the place of a fault only if there is one.
+    """Checks whole batches in a few passes, and locates an error only if there is one.
 
     Args:
         path: file of the records, for messages.
@@ -95,8 +95,8 @@ class RecordChecks:
             lowest = 0 if column_.at_most is None else -1
             for index_ in ids[(ids < lowest) | (ids >= size)].tolist():
                 raise DataFormatError(
-                    f"{where}: table {table} ({column_.name}) has {size} rows, the index is {index_}. "
-                    "The file and day_fea_count.npz come from different runs; preprocess the raw log again."
+                    f"{where}: table {table} ({column_.name}) has {size} rows, but the index is {index_}. The file "
+                    "and day_fea_count.npz come from different runs; preprocess the raw log again."
                 )
             if _has_gap(ids[None]):
                 raise DataFormatError(

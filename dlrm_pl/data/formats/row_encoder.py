@@ -1,4 +1,4 @@
-"""Rows of any source become records, by an existing vocabulary."""
+"""Encode rows from any source as records, with an existing vocabulary."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from dlrm_pl.data.lookup.values import Numbers
 from dlrm_pl.errors import ConfigurationError
 
 ABSENT = -1
-"""What a record has for elements that a shorter list does not have."""
+"""Value that a record holds in place of the elements that a shorter list lacks."""
 
 
 class RowEncoder:
-    """Turns rows into records, with the ids that a vocabulary gives.
+    """Turns rows into records, with the ids of a vocabulary.
 
     Args:
         columns: columns of the rows.
@@ -36,7 +36,7 @@ class RowEncoder:
             other = replace(columns, sparse=vocabulary.sparse)
             raise ConfigurationError(
                 f"The vocabulary does not fit the rows: {difference('the rows', columns, 'the vocabulary', other)}. "
-                "Use the columns of the dataset that the vocabulary is of."
+                "Use the columns of the dataset that the vocabulary belongs to."
             )
         columns.require_computed()
         self.columns = columns
@@ -44,7 +44,7 @@ class RowEncoder:
         self.max_ind_range = max_ind_range
 
     def encode(self, rows: RawRows) -> tuple[Numbers, int]:
-        """Return records, int32 ``[B, record_ints]``, and how many elements the vocabulary does not have.
+        """Return records, int32 ``[B, record_ints]``, and the number of elements that are not in the vocabulary.
 
         Labels that are not known become 0.
         """
@@ -52,7 +52,7 @@ class RowEncoder:
         return records, int(unseen.sum())
 
     def encode_counted(self, rows: RawRows) -> tuple[Numbers, Integers]:
-        """Return records as ``encode``, and the number of unknown elements of each sparse column, int64 ``[T]``."""
+        """Return records as ``encode`` does, and each sparse column's number of unknown elements, int64 ``[T]``."""
         columns, unseen = self.columns, np.zeros(self.columns.num_sparse, np.int64)
         records = np.empty((rows.num_rows, columns.record_ints), np.int32)
         records[:, 0] = 0 if rows.label is None else rows.label
@@ -74,7 +74,7 @@ class RowEncoder:
 
 
 def dense_field(column: DenseColumn, raw: RawDense) -> Numbers:
-    """Return what records hold for a dense column, int32 ``[B]``: integers, or the bits of floats.
+    """Return the record values of a dense column, int32 ``[B]``: integers, or the bits of floats.
 
     Missing values are 0, or the mean of a standardized column; negative integers with ``log1p`` become 0.
     """
@@ -92,7 +92,7 @@ def dense_field(column: DenseColumn, raw: RawDense) -> Numbers:
 
 
 def id_fields(column: SparseColumn, ids: Numbers, offsets: Integers | None) -> Numbers:
-    """Return what records hold for a sparse column, int32 ``[B, width]``: ids on the left, then ABSENT.
+    """Return the record values of a sparse column, int32 ``[B, width]``: ids on the left, then ABSENT.
 
     Args:
         column: the column.
@@ -102,7 +102,7 @@ def id_fields(column: SparseColumn, ids: Numbers, offsets: Integers | None) -> N
     if offsets is None:
         return ids[:, None]
     lengths = np.diff(offsets)
-    assert not len(lengths) or lengths.max() <= column.width, "the source lets no longer list through"
+    assert not len(lengths) or lengths.max() <= column.width, "the source lets no longer list pass"
     if len(lengths) * column.width == len(ids):
         return ids.reshape(len(lengths), column.width)
     fields = np.full((len(lengths), column.width), ABSENT, np.int32)

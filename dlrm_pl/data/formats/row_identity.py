@@ -1,4 +1,4 @@
-"""Identity of a range of rows, for results that are cached and hold for these rows only."""
+"""Identity of a range of rows, for cached results that are valid for these rows only."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from dlrm_pl.data.formats.binary_format import columns_or_criteo
 from dlrm_pl.data.formats.block_checksum import block_bytes, file_checksum, is_of_blocks
 
 MOST_BYTES = 2**30
-"""Up to here all rows are read: 6.7 million of Criteo's, half a second on two processors (1.1 GiB/s each)."""
+"""Size up to which all rows are read: 6.7 million of Criteo's, half a second on two processors (1.1 GiB/s each)."""
 NUM_SAMPLES = 64
-"""Blocks of the sample of more rows."""
+"""Number of blocks in the sample of larger files."""
 
 
 def checksum_of_rows(path: Path, start: int, stop: int, stated: str | None, columns: Columns | None = None) -> str:
-    """A checksum of the rows as if they were a file of their own; empty for more than 1 GiB that has none.
+    """Return a checksum of the rows as if they were a file; empty for more than 1 GiB that has none.
 
     Args:
         path: the file of a split.
@@ -34,7 +34,7 @@ def checksum_of_rows(path: Path, start: int, stop: int, stated: str | None, colu
 
 
 def identity_of_rows(path: Path, start: int, stop: int, stated: str | None, columns: Columns | None = None) -> str:
-    """A checksum of the rows; of more than 1 GiB, of a sample of them and of what else tells files apart.
+    """Return a checksum of the rows; above 1 GiB, of a sample of them and of other properties of the file.
 
     Args:
         path: the file of a split.

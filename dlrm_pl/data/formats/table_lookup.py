@@ -1,4 +1,4 @@
-"""Ids of the values of one column: by its dictionary, by a hash, or by a remainder."""
+"""Ids of a column's values: from its dictionary, from a hash, or as a remainder."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from dlrm_pl.data.lookup.values import Numbers
 UNKNOWN = -1
 
 Fallback = Literal["unseen", "missing", "first"]
-"""Row that unseen values get: one of their own, that of missing values, or that of the first value."""
+"""Row that unseen values get: one of their own, the row of missing values, or the row of the first value."""
 
 
 class TableLookup:
-    """The rows of a column's table, by value. Several threads may use it.
+    """Rows of a column's table, by value. Several threads may use it.
 
     Args:
         column: the column.
@@ -49,12 +49,12 @@ class TableLookup:
 
     @property
     def unseen_id(self) -> int:
-        """Row of values that a vocabulary does not have: their own row 0, a missing value's, or 0."""
+        """Row of values that are not in the vocabulary: their own row 0, the row of a missing value, or 0."""
         return self._fallback[1]
 
     @property
     def unseen_fallback(self) -> Fallback:
-        """What ``unseen_id`` is the row of."""
+        """Kind of row that ``unseen_id`` is."""
         return self._fallback[0]
 
     @cached_property
@@ -66,7 +66,7 @@ class TableLookup:
         return "first", 0
 
     def ids(self, raw: RawSparse) -> tuple[Numbers, int]:
-        """Return the ids of a column's elements, int32 ``[E]``, and how many are not in the vocabulary.
+        """Return the ids of a column's elements, int32 ``[E]``, and how many of them are not in the vocabulary.
 
         Those get ``unseen_id``. Of hashes and remainders every value has an id.
 

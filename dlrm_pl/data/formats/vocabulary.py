@@ -1,4 +1,4 @@
-"""Which row of its table a category has: raw value <-> id."""
+"""Map raw category values to rows of their table, and back."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def load_counts(folder: Path, columns: Columns | None = None) -> tuple[int, ...]
 
 
 def check_counts(counts: RawValues, path: Path, columns: Columns | None = None) -> tuple[int, ...]:
-    """Check the array of table sizes in a file, and return them.
+    """Check a file's array of table sizes, and return them.
 
     Raises:
         DataFormatError: there is another number of tables, a size is not positive, or not what the column states.
@@ -127,7 +127,7 @@ class Vocabulary:
 
     @property
     def values(self) -> tuple[Values | None, ...]:
-        """The values of each table; None for one without a dictionary."""
+        """Values of each table; None for a table without a dictionary."""
         return tuple(table.values for table in self._tables)
 
     @property
@@ -136,7 +136,7 @@ class Vocabulary:
         return tuple(table.size for table in self._tables)
 
     def encode(self, raw: RawValues) -> tuple[Numbers, int]:
-        """Look up the ids of raw values of hex and integer columns without lists.
+        """Look up the ids of raw values, for hex and integer columns without lists.
 
         Args:
             raw: int64 ``[B, T]``.
@@ -162,7 +162,7 @@ class Vocabulary:
         return self._tables[table].ids(raw)
 
     def unseen_id(self, table: int) -> int:
-        """Return the row of values that a table does not have: their own row 0, a missing value's, or 0."""
+        """Return the row of values that are not in a table: their own row 0, the row of a missing value, or 0."""
         return self._tables[table].unseen_id
 
     def unseen_fallback(self, table: int) -> Literal["unseen", "missing", "first"]:
@@ -170,7 +170,7 @@ class Vocabulary:
         return self._tables[table].unseen_fallback
 
     def save(self, folder: Path) -> None:
-        """Write ``day_fea_count.npz``, and ``day_fea_dict_{t}.npz`` of each table with a dictionary, as upstream."""
+        """Write ``day_fea_count.npz``, and ``day_fea_dict_{t}.npz`` for each table with a dictionary, like upstream."""
         save_counts(folder, self.sizes)
         for table, values in enumerate(self.values):
             if values is not None:
@@ -217,7 +217,7 @@ class DictionaryChecksums:
 
     @classmethod
     def of_folder(cls, sizes: Sequence[int], folder: Path, columns: Columns | None = None) -> DictionaryChecksums:
-        """Compute the checksums of the dictionaries of a folder, one after the other."""
+        """Compute the checksums of the dictionaries in a folder, one after the other."""
         paths = ((folder / dictionary_name(table), column) for table, column in enumerate(_sparse(columns)))
         tables = (load_dictionary(path, column) if path.is_file() else None for path, column in paths)
         return cls.of_tables(sizes, tables, columns)
@@ -250,7 +250,7 @@ def _contents(values: Values) -> list[memoryview]:
 
 
 def require_dictionaries(folder: Path, columns: Columns) -> None:
-    """Check that the dictionaries of a dataset folder are there.
+    """Check that the dictionaries of a dataset folder exist.
 
     Raises:
         DataFormatError: one is missing; names it.
@@ -262,7 +262,7 @@ def require_dictionaries(folder: Path, columns: Columns) -> None:
 
 
 def _missing(path: Path) -> DataFormatError:
-    return DataFormatError(f"{path}: is missing. Preprocess the raw log, or copy it from its dataset.")
+    return DataFormatError(f"{path}: is missing. Preprocess the raw log, or copy the file from its dataset.")
 
 
 def load_dictionary(path: Path, column: SparseColumn) -> Values | None:
@@ -283,7 +283,7 @@ def load_dictionary(path: Path, column: SparseColumn) -> Values | None:
 
 
 def checked_texts(texts: Strings, path: Path) -> Strings:
-    """Return the texts of a file if their bounds make sense.
+    """Return the strings in a file if their offsets are valid.
 
     Raises:
         DataFormatError: they do not.
@@ -291,7 +291,7 @@ def checked_texts(texts: Strings, path: Path) -> Strings:
     ends = texts.offsets
     if ends.ndim != 1 or not len(ends) or ends[0] != 0 or ends[-1] != len(texts.data) or (np.diff(ends) < 0).any():
         raise DataFormatError(
-            f"{path}: the bounds of its texts contradict its {len(texts.data)} bytes of text: the file is damaged."
+            f"{path}: the offsets of its strings do not fit its {len(texts.data)} bytes of text: the file is damaged."
         )
     return texts
 

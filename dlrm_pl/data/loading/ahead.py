@@ -1,4 +1,4 @@
-"""Items that a thread makes while the ones before them are used."""
+"""Produce items in a thread while earlier ones are used."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class _End(NamedTuple):
 
 
 def made_ahead(items: Iterator[Item], most: int = 2) -> Iterator[Item]:
-    """Yield the items of an iterator, which a thread asks for a few of in advance.
+    """Yield the items of an iterator, from which a thread fetches a few in advance.
 
     The thread is not waited for when the caller stops early: it may hang in a pipe that nobody writes to.
 

@@ -1,4 +1,4 @@
-"""Batches of rows in mapped arrays, with bags that are stored or drawn."""
+"""Batches of rows in mapped arrays, with stored or drawn bags."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dlrm_pl.data.loading.sampling import Selection
 
 
 class ArrayReader:
-    """Reads rows whose files each process maps for itself.
+    """Reads rows from files that each process maps itself.
 
     Args:
         rows: the rows.
@@ -35,13 +35,13 @@ class ArrayReader:
 
     @property
     def most_rows(self) -> int:
-        """Rows that are read at once, unless a batch has more: few enough for a processor's cache."""
+        """Number of rows that are read at once, unless a batch has more: few enough for a processor's cache."""
         return max(1, min(MOST_ROWS, MOST_BYTES // self._rows.columns.record_bytes))
 
     def read(
         self, selections: Sequence[Selection], *, pin_memory: bool = False, buffers: Buffers | None = None
     ) -> Sequence[ClickBatch]:
-        """Read a batch for each selection: a slice of step 1 with its ends, or row numbers in their order.
+        """Read a batch for each selection: a slice of step 1 with explicit ends, or row numbers in their order.
 
         Raises:
             DataFormatError: a value is not one that may be there, see ``ArrayRows.records``; or a file was changed.
@@ -61,7 +61,7 @@ class ArrayReader:
         return [*batches, *(pinned(batch) if pin_memory else batch for batch in others)]
 
     def read_in_advance(self, selections: Sequence[Selection]) -> None:
-        """Let the kernel read rows that will be needed soon from the disk."""
+        """Ask the kernel to read rows from the disk that will be needed soon."""
         for selection in upto_unusual(selections, self.num_rows):
             if isinstance(selection, slice):
                 self._rows.will_need(selection.start, selection.stop)

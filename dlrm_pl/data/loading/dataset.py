@@ -1,4 +1,4 @@
-"""Rows of a dataset -> ClickBatch, from mapped files."""
+"""Rows of a dataset as ClickBatch objects, from memory-mapped files."""
 
 from __future__ import annotations
 
@@ -81,8 +81,8 @@ class ClickDataset(Dataset[ClickBatch]):
             self.path = path.path
             if tuple(table_sizes) != path.table_sizes:
                 raise ConfigurationError(
-                    f"{path.path}: max_ind_range={max_ind_range} would make other ids than bags were drawn of. "
-                    "Preprocess with --max_ind_range instead."
+                    f"{path.path}: max_ind_range={max_ind_range} would give ids other than those that the bags were "
+                    "drawn from. Preprocess with --max_ind_range instead."
                 )
             end = len(path) if stop is None else stop
             if not 0 <= start <= end <= len(path):
@@ -157,7 +157,7 @@ class ClickDataset(Dataset[ClickBatch]):
         return self.read([selection])[0]
 
     def read(self, selections: Sequence[Selection], *, pin_memory: bool = False) -> list[ClickBatch]:
-        """Read several batches in one native call, which leaves Python free for other threads meanwhile.
+        """Read several batches in one native call, during which other threads can run Python.
 
         The batches share their memory: one that is kept keeps that of the others too.
 
@@ -173,7 +173,7 @@ class ClickDataset(Dataset[ClickBatch]):
     def stream(
         self, selections: Iterable[Selection], *, pin_memory: bool = False, waiting: Waiting | None = None
     ) -> ReadBatches:
-        """Yield a batch for each selection; a thread reads and checks the next ones meanwhile.
+        """Yield a batch for each selection, while a thread reads and checks the next ones.
 
         Args:
             selections: rows of each batch, as in ``dataset[selection]``.
@@ -196,7 +196,7 @@ class ClickDataset(Dataset[ClickBatch]):
         return np.sort(selection)
 
     def batches(self, batch_size: int) -> Batches:
-        """Return all rows in order as batches that can be iterated over again and again, without workers."""
+        """Return all rows in order as batches that can be iterated over repeatedly, without workers."""
         return Batches(self, batch_size)
 
 
@@ -220,7 +220,7 @@ class _Sorted(Selections):
 
 
 class Batches:
-    """The rows of a dataset in order, as batches; each iteration starts from the first.
+    """Rows of a dataset in order, as batches; each iteration starts from the first.
 
     Args:
         dataset: rows to read.

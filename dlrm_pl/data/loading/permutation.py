@@ -12,7 +12,7 @@ _ROUNDS = 6  # As in C++. Four make a Feistel network a good permutation; two mo
 
 
 class RandomPermutation:
-    """A seeded bijection of ``[0, size)``, computed for the positions asked for.
+    """A seeded bijection of ``[0, size)``, computed only for the requested positions.
 
     A Feistel network permutes the next even number of bits; positions that land beyond ``size`` walk on until they
     land inside (cycle walking), which keeps it a bijection. An array of the order of 4 billion rows would take 33 GB.

@@ -1,4 +1,4 @@
-"""Batches straight from raw rows, by an existing vocabulary: to score new rows."""
+"""Batches directly from raw rows, with an existing vocabulary, to score new rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dlrm_pl.files.destinations import kind_of
 
 
 class RawLogDataset(IterableDataset[ClickBatch]):
-    """The rows of a raw log, or of CSV, Parquet or Arrow files, in order, as batches that a thread makes ahead.
+    """Rows of a raw log, or of CSV, Parquet or Arrow files, in order, as batches that a thread makes ahead.
 
     Labels may be missing, and are 0 then.
 
@@ -60,12 +60,12 @@ class RawLogDataset(IterableDataset[ClickBatch]):
     ) -> None:
         if world_size > 1 and kind_of(path) == "sink":
             raise ConfigurationError(
-                f"{path} is a pipe, of which each of {world_size} processes would read other rows. Give a file, or "
-                "--trainer.devices 1."
+                f"{path} is a pipe, from which each of {world_size} processes would read different rows. Give a "
+                "file, or --trainer.devices 1."
             )
         if world_size > 1 and keep:
             raise ConfigurationError(
-                f"keep={list(keep)}: {world_size} processes share the rows, and columns are kept by one alone. Give "
+                f"keep={list(keep)}: with {world_size} processes that share the rows, columns cannot be kept. Give "
                 "--trainer.devices 1."
             )
         self._path = path
@@ -116,8 +116,8 @@ class RawLogDataset(IterableDataset[ClickBatch]):
         columns = self.encoder.columns
         if kind_of(self._path) == "sink":
             raise ConfigurationError(
-                f"{self._path}: is a pipe, through which a raw log may come, and {columns.not_raw_text} is no column "
-                "of one. Give the CSV, Parquet or Arrow file itself."
+                f"{self._path}: is a pipe, through which only a raw log can be read, but column "
+                f"{columns.not_raw_text} cannot be in one. Give the CSV, Parquet or Arrow file itself."
             )
         source = open_source(
             self._path, columns, labels="optional", truncate_lists=self._truncate_lists, also=self._keep

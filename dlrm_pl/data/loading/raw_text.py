@@ -1,4 +1,4 @@
-"""Rows of a raw log in blocks, parsed by the engine of preprocessing: from a file, plain or gzipped, or from a pipe."""
+"""Rows of a raw log in blocks, parsed by the preprocessing engine: from a file, plain or gzipped, or from a pipe."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from dlrm_pl.files.destinations import descriptor_of, kind_of
 log = logging.getLogger(__name__)
 
 BLOCK_BYTES = 2 << 20
-"""Bytes of a block of lines: the values that come of it stay in the cache until they are ids."""
+"""Size of a block of lines in bytes: small enough that its values stay in the cache until they have become ids."""
 
 _GZIP = b"\x1f\x8b"
 
@@ -50,7 +50,7 @@ class TextRows:
 
 
 def text_rows(path: Path, columns: Columns) -> Iterator[TextRows]:
-    """Parse a raw log whose labels may be missing: empty in some lines, or left out in all.
+    """Parse a raw log whose labels may be missing: empty in some lines, or absent from all.
 
     Missing values become 0, negative dense values 0, and categories numbers of 32 bits.
 
@@ -132,7 +132,7 @@ class _Parser:
         first = without_newline(head[: head.find(b"\n") + 1])
         if first.count(b"\t") != self.columns.record_ints - 2:
             return "optional"
-        log.info("%s: line 1 has %s fields: the log has no labels", self.path, self.columns.record_ints - 1)
+        log.info("%s: line 1 has %s fields, so the log has no labels", self.path, self.columns.record_ints - 1)
         return "absent"
 
     def _fail(self, number: int, line: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Batches that a thread reads while the ones before them are used."""
+"""Batches that a thread reads while earlier ones are used."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from dlrm_pl.data.loading.sampling import Selection, take
 from dlrm_pl.errors import DLRMError
 
 _AHEAD = 2
-"""Groups of batches that are read, or being read, while one is handed out."""
+"""Number of groups of batches that have been or are being read while one is handed out."""
 
 _ASKED = 32
-"""Groups that the kernel is asked to read in advance after one that had to wait for the disk."""
+"""Number of groups that the kernel is asked to read in advance after one that had to wait for the disk."""
 
 
 _FEW = 8
-"""Batches of consecutive rows that the kernel is always asked for, a question for each."""
+"""Number of batches of consecutive rows that the kernel is always asked to read in advance, one request each."""
 
 
 @dataclass
 class Waiting:
-    """What a loader has handed out so far, over all epochs.
+    """What a loader has handed out so far, over all epochs, and how long it took.
 
     Attributes:
         rows: rows of the batches.
@@ -41,7 +41,7 @@ class Waiting:
 
 
 class BatchSource(NamedTuple):
-    """How batches are read.
+    """Source of a loader's batches.
 
     Attributes:
         read: reads the batches of some selections.
@@ -62,7 +62,7 @@ class _Group(NamedTuple):
 
 
 class ReadBatches(Iterator[ClickBatch]):
-    """Batches one at a time, or as many as are at hand.
+    """Iterator over batches, one at a time or as many as are available.
 
     Args:
         groups: groups of batches.
@@ -80,7 +80,7 @@ class ReadBatches(Iterator[ClickBatch]):
         return batch
 
     def take(self, count: int) -> Sequence[ClickBatch]:
-        """Return the next batches, at least one: as many as asked for, or those that were read together.
+        """Return the next batches, at least one: as many as requested, or those that were read together.
 
         Raises:
             StopIteration: there are no more.
@@ -100,7 +100,7 @@ class ReadBatches(Iterator[ClickBatch]):
         return batches
 
     def close(self) -> None:
-        """Read no more."""
+        """Stop reading."""
         self._groups.close()
 
 

@@ -1,4 +1,4 @@
-"""Batches of a memory-mapped file of records."""
+"""Batches from a memory-mapped file of records."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from dlrm_pl.files.watched import FileState, WatchedFile
 
 
 class RecordReader:
-    """Reads rows of a file of records, which each process maps for itself.
+    """Reads rows of a file of records, which each process maps itself.
 
     Args:
         path: binary file.
@@ -73,13 +73,13 @@ class RecordReader:
 
     @property
     def most_rows(self) -> int:
-        """Rows that are read at once, unless a batch has more: few enough for a processor's cache."""
+        """Number of rows that are read at once, unless a batch has more: few enough for a processor's cache."""
         return max(1, min(MOST_ROWS, MOST_BYTES // self._columns.record_bytes))
 
     def read(
         self, selections: Sequence[Selection], *, pin_memory: bool = False, buffers: Buffers | None = None
     ) -> Sequence[ClickBatch]:
-        """Read a batch for each selection: a slice of step 1 with its ends, or row numbers in their order.
+        """Read a batch for each selection: a slice of step 1 with explicit ends, or row numbers in their order.
 
         Raises:
             DataFormatError: a label, a dense value or an index is not one that preprocessing writes, see
@@ -98,7 +98,7 @@ class RecordReader:
         return [*batches, *(pinned(batch) if pin_memory else batch for batch in others)]
 
     def read_in_advance(self, selections: Sequence[Selection]) -> None:
-        """Let the kernel read rows that will be needed soon from the disk."""
+        """Ask the kernel to read rows from the disk that will be needed soon."""
         records = self._records()[self._start : self._stop]
         read_in_advance(records, upto_unusual(selections, len(records)))
 

@@ -1,4 +1,4 @@
-"""A DataLoader that resumes in the middle of an epoch."""
+"""A DataLoader that can resume in the middle of an epoch."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class ClickLoader(DataLoader[ClickBatch]):
 
 
 class HandedOut(Iterator[ClickBatch]):
-    """The batches of an epoch, counted as they are handed out.
+    """Batches of an epoch, counted as they are handed out.
 
     Args:
         loader: their loader.
@@ -115,7 +115,7 @@ class HandedOut(Iterator[ClickBatch]):
         return batch
 
     def take(self, count: int) -> Sequence[ClickBatch]:
-        """Return the next batches, at least one and at most as many as asked for: those that are at hand.
+        """Return the next available batches: at least one, and at most as many as requested.
 
         Raises:
             StopIteration: there are no more.
@@ -140,7 +140,7 @@ def _as_in_worker(error: DLRMError) -> DLRMError:
 
 
 class SelectionStream(IterableDataset[ClickBatch]):
-    """Iterable over a sampler's batches, for prediction, where Lightning would rebuild a map-style loader wrongly."""
+    """Iterable over a sampler's batches for prediction, where Lightning would rebuild a map-style loader wrongly."""
 
     def __init__(self, dataset: ClickDataset, sampler: EpochSampler) -> None:
         self._dataset = dataset

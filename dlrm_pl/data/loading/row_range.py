@@ -1,4 +1,4 @@
-"""RowRange: which rows of a split calibrate, tune or certify a quantized model."""
+"""RowRange: the rows of a split that calibrate, tune or certify a quantized model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dlrm_pl.errors import ConfigurationError
 
 @dataclass(frozen=True)
 class RowRange:
-    """Rows of a split, from ``start`` to before ``stop``.
+    """Rows of a split, from ``start`` up to, but not including, ``stop``.
 
     Attributes:
         split: ``train``, ``val`` or ``test``.
@@ -34,7 +34,7 @@ class RowRange:
     def __post_init__(self) -> None:
         check_fields(self)
         if not 0 <= self.start <= self.stop:
-            raise ConfigurationError(f"{self}: the start must lie between 0 and the stop.")
+            raise ConfigurationError(f"{self}: start must be between 0 and stop.")
 
     def overlaps(self, other: RowRange) -> bool:
         """Return whether any row is in both ranges."""

@@ -1,4 +1,4 @@
-"""What reads the batches of a dataset: of a file of records, or of the arrays of days."""
+"""Interface of readers of a dataset's batches: from a file of records, or from arrays of days."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from dlrm_pl.data.decoding.row_ranges import RowRanges
 from dlrm_pl.data.loading.sampling import Selection
 
 MOST_ROWS = 16384
-"""Rows that are read at once, unless a batch has more."""
+"""Number of rows that are read at once, unless a batch has more."""
 
 MOST_BYTES = 4 << 20
-"""Bytes of these: few enough for a processor's cache."""
+"""Size of these rows in bytes: small enough for a processor's cache."""
 
 
 class RowReader(Protocol):
-    """Reads rows as batches. It can be pickled; each process maps the files for itself."""
+    """Reads rows as batches. It can be pickled; each process maps the files itself."""
 
     @property
     def num_rows(self) -> int:
@@ -28,12 +28,12 @@ class RowReader(Protocol):
 
     @property
     def most_rows(self) -> int:
-        """Rows that are read at once, unless a batch has more: few enough for a processor's cache."""
+        """Number of rows that are read at once, unless a batch has more: few enough for a processor's cache."""
 
     def read(
         self, selections: Sequence[Selection], *, pin_memory: bool = False, buffers: Buffers | None = None
     ) -> Sequence[ClickBatch]:
-        """Read a batch for each selection: a slice of step 1 with its ends, or row numbers in their order.
+        """Read a batch for each selection: a slice of step 1 with explicit ends, or row numbers in their order.
 
         Raises:
             DataFormatError: a value is not one that may be there; names the file, the row and the value. Or a file was
@@ -41,11 +41,11 @@ class RowReader(Protocol):
         """
 
     def read_in_advance(self, selections: Sequence[Selection]) -> None:
-        """Let the kernel read rows that will be needed soon from the disk."""
+        """Ask the kernel to read rows from the disk that will be needed soon."""
 
 
 def upto_unusual(selections: Sequence[Selection], rows: int) -> Sequence[RowNumbers]:
-    """Return the selections in front of the first one that only NumPy understands: of negative or missing rows."""
+    """Return the selections before the first one that only NumPy can handle, with negative or missing rows."""
     if isinstance(selections, RowRanges):
         return selections
     return list(

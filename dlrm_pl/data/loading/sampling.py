@@ -1,4 +1,4 @@
-"""Which rows make which batch: three shuffles, disjoint and complete shares for several ranks."""
+"""Assign rows to batches: three kinds of shuffling, and disjoint, complete shares for several ranks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Selection = slice | npt.NDArray[np.int64]
 
 
 class EpochSampler(Sampler[Selection]):
-    """The batches of one rank for one epoch, as slices or arrays of rows.
+    """Batches of one rank for one epoch, as slices or arrays of rows.
 
     A *step* is ``world_size * batch_size`` neighbouring positions, of which each rank takes an even share. A short
     last step is shared as evenly; one with fewer rows than ranks joins the step before it. So all ranks make the
@@ -54,7 +54,7 @@ class EpochSampler(Sampler[Selection]):
         if batch_size < 1:
             raise ConfigurationError(f"batch_size={batch_size} must be at least 1.")
         if rows < world_size:
-            raise ConfigurationError(f"{rows} rows cannot be shared by {world_size} ranks: use fewer devices.")
+            raise ConfigurationError(f"{rows} rows cannot be divided between {world_size} ranks. Use fewer devices.")
         self._rows = rows
         self._shuffle = shuffle
         self._seed = seed
@@ -67,11 +67,11 @@ class EpochSampler(Sampler[Selection]):
         self._first_step = 0
 
     def start_at(self, step: int) -> None:
-        """Start the next epoch at this step, to resume an interrupted epoch."""
+        """Make the next epoch start at this step, to resume an interrupted epoch."""
         self._first_step = step
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the number of the epoch, on which the order depends; Lightning calls it."""
+        """Set the epoch's number, on which the order depends; Lightning calls it."""
         self._epoch = epoch
 
     def __len__(self) -> int:
@@ -87,7 +87,7 @@ class EpochSampler(Sampler[Selection]):
         return EpochSelections(self, order[self._first_step :], draw)
 
     def ranges(self, steps: npt.NDArray[np.int64]) -> RowRanges:
-        """Return the positions that this rank has of some steps."""
+        """Return the positions that belong to this rank in some steps."""
         self._first_step = 0  # Not before: a DataLoader with workers makes two iterators, and draws from the second.
         first = steps * self._step_rows
         size = np.where(steps == self._steps - 1, self._rows - first, self._step_rows)
@@ -96,7 +96,7 @@ class EpochSampler(Sampler[Selection]):
 
 
 class Selections(Iterator[Selection]):
-    """Selections one at a time, or several."""
+    """Iterator over selections, one at a time or several."""
 
     def __next__(self) -> Selection:
         """Return the next selection."""
@@ -107,16 +107,16 @@ class Selections(Iterator[Selection]):
 
     @abstractmethod
     def take(self, count: int) -> Sequence[Selection]:
-        """Return the next selections: as many as asked for, or all that are left."""
+        """Return the next selections: as many as requested, or all that are left."""
 
 
 def take(selections: Iterator[Selection], count: int) -> Sequence[Selection]:
-    """Return the next selections of any iterator: as many as asked for, or all that are left."""
+    """Return the next selections of any iterator: as many as requested, or all that are left."""
     return selections.take(count) if isinstance(selections, Selections) else list(islice(selections, count))
 
 
 class EpochSelections(Selections):
-    """The rows of the batches of an epoch, one batch at a time or several.
+    """Rows of an epoch's batches, one batch at a time or several.
 
     Args:
         sampler: knows the positions of each step.
@@ -129,7 +129,7 @@ class EpochSelections(Selections):
         self._taken = 0
 
     def take(self, count: int) -> Sequence[Selection]:
-        """Return the rows of the next batches: as many as asked for, or all that are left."""
+        """Return the rows of the next batches: as many as requested, or all that are left."""
         steps = self._steps[self._taken : self._taken + count]
         self._taken += len(steps)
         ranges = self._sampler.ranges(steps)

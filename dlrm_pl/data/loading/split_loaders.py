@@ -1,4 +1,4 @@
-"""A dataset folder -> train, val, test and calibration loaders, for a LightningDataModule or without one."""
+"""Train, val, test and calibration loaders of a dataset folder, for a LightningDataModule or without one."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ from dlrm_pl.files.destinations import STDIN
 log = logging.getLogger(__name__)
 
 CALIBRATION_ROWS = 128_000
-"""First rows of val that calibrate, as MLPerf prescribes."""
+"""Number of first rows of val used for calibration, as MLPerf prescribes."""
 
 # Share of val that calibrates where val is too small for the rows that MLPerf prescribes.
 _CALIBRATION_SHARE = 0.1
 
 
 class SplitLoaders:
-    """The splits of a dataset folder, with a loader for each; ``DLRMDataModule`` describes the arguments.
+    """Splits of a dataset folder, with a loader for each; ``DLRMDataModule`` describes the arguments.
 
     It needs no Lightning, whose import takes seconds.
     """
@@ -82,7 +82,7 @@ class SplitLoaders:
             raise ConfigurationError(f"data.num_workers={num_workers} must be 0 (read in this process) or more.")
         stated = StatedTables.of_options(table_sizes, multi_hot_sizes, multi_hot_distribution)
         self.folder = DatasetFolder.open(folder, rows=predict_raw is None, stated=stated)
-        log.info("%s: checked %s; `inspect --full` checks all", folder, self.folder.check_samples())
+        log.info("%s: checked %s; `inspect --full` checks everything", folder, self.folder.check_samples())
         if 0 < self.folder.max_ind_range < max_ind_range:
             raise ConfigurationError(
                 f"data.max_ind_range={max_ind_range}, but {folder} was preprocessed with the lower cap "
@@ -110,7 +110,7 @@ class SplitLoaders:
 
     @property
     def columns(self) -> Columns:
-        """The columns of the dataset's records."""
+        """Columns of the dataset's records."""
         return self.folder.columns
 
     @property
@@ -120,16 +120,16 @@ class SplitLoaders:
 
     @property
     def dataset_fingerprint(self) -> str:
-        """Fingerprint of the dictionaries: where it is equal, the same ids mean the same categories."""
+        """Fingerprint of the dictionaries: if it is equal, the same ids stand for the same categories."""
         return self.folder.fingerprint
 
     @property
     def encoder(self) -> RowEncoder:
-        """Turns rows with raw values into records of the dataset; reads the dictionaries at the first access."""
+        """Encoder of rows with raw values into the dataset's records; reads the dictionaries on first access."""
         return self.folder.encoder
 
     def require_vocabulary(self) -> None:
-        """Check that the dictionaries are those of a model that is trained here, before they go into an artifact.
+        """Check that the dictionaries match a model trained here, before they are put into an artifact.
 
         Raises:
             ConfigurationError: ``max_ind_range`` makes other ids of them.
@@ -137,14 +137,14 @@ class SplitLoaders:
         """
         if self.table_sizes != list(self.folder.table_sizes):
             raise ConfigurationError(
-                f"data.max_ind_range={self._max_ind_range} makes ids that the dictionaries do not give, so they cannot "
-                "go into an artifact. Preprocess with --max_ind_range instead."
+                f"data.max_ind_range={self._max_ind_range} makes ids that differ from those of the dictionaries, so "
+                "the dictionaries cannot be put into an artifact. Preprocess with --max_ind_range instead."
             )
         require_dictionaries(self.folder.path, self.columns)
 
     @property
     def training_settings(self) -> Mapping[str, Any]:
-        """What decides the rows of each training batch, by name; a training that is resumed must not change it."""
+        """Settings that determine the rows of each training batch, by name; a resumed run must not change them."""
         train = self.folder.splits["train"]
         return {
             "batch_size": self.batch_size,
@@ -172,7 +172,7 @@ class SplitLoaders:
                 self.folder.require_both_classes(split)  # type: ignore[arg-type]
 
     def require_quantizable(self, *, tuning: bool, max_rows: int | None) -> None:
-        """Check that AUROC is defined on the rows of a quantization, before a training and a search depend on it.
+        """Check that AUROC is defined on the rows for quantization, before training and a search depend on it.
 
         Args:
             tuning: whether AUROC or guards judge the tuning rows; they always judge the certification rows.
@@ -190,13 +190,13 @@ class SplitLoaders:
             label = self.folder.rows(rows.split).single_label(rows.start, stop)
             if label is not None:
                 raise DatasetError(
-                    f"{path}: all {stop - rows.start:,} labels of the {name} rows, {rows.start:,} to {stop:,} of "
-                    f"{rows.split}, are {label}, so AUROC is undefined. Preprocess more rows, or divide the "
-                    "days differently."
+                    f"{path}: all {stop - rows.start:,} labels of the {name} rows ({rows.start:,} to {stop:,} of "
+                    f"{rows.split}) are {label}, so AUROC is undefined. Preprocess more rows, or divide the days "
+                    "differently."
                 )
 
     def train_dataloader(self) -> ClickLoader:
-        """Return the training batches, shuffled as ``shuffle`` says."""
+        """Return the training batches, shuffled according to ``shuffle``."""
         return self._loader("train", self.batch_size, self._shuffle)
 
     def val_dataloader(self) -> ClickLoader:
@@ -211,8 +211,8 @@ class SplitLoaders:
         """Return the batches of ``predict_raw`` if given, else of ``predict_split``, in order."""
         if self.predict_keep and self._world_size > 1:
             raise ConfigurationError(
-                f"data.predict_keep={list(self.predict_keep)}: {self._world_size} processes share the rows, and "
-                "columns are kept by one alone. Give --trainer.devices 1."
+                f"data.predict_keep={list(self.predict_keep)}: with {self._world_size} processes that share the "
+                "rows, columns cannot be kept. Give --trainer.devices 1."
             )
         if self.predict_raw is None:
             dataset, sampler = self._rows(self._predict_split, self.eval_batch_size)
@@ -237,11 +237,11 @@ class SplitLoaders:
         return self._kept.take(rows)
 
     def calibration_dataloader(self) -> Batches:
-        """Return the batches of the first rows of val; the same on every rank, since one of them quantizes."""
+        """Return the batches of the first rows of val; the same on every rank, since only one of them quantizes."""
         return self._range("calibration")
 
     def tuning_dataloader(self) -> Batches:
-        """Return the batches of the other rows of val."""
+        """Return the batches of the remaining rows of val."""
         return self._range("tuning")
 
     def certification_dataloader(self) -> Batches:
@@ -250,7 +250,7 @@ class SplitLoaders:
 
     @property
     def calibration_rows(self) -> int:
-        """Number of first rows of val to calibrate a quantization; a small val gives fewer."""
+        """Number of rows at the beginning of val that are used for calibration; fewer if val is small."""
         return self._calibration_rows
 
     @calibration_rows.setter
@@ -260,7 +260,7 @@ class SplitLoaders:
 
     @cached_property
     def row_ranges(self) -> Mapping[str, RowRange]:
-        """The disjoint rows that calibrate, tune and certify a quantization, by name.
+        """Disjoint row ranges for calibration, tuning and certification, by name.
 
         Raises:
             DatasetError: val is too small to be divided.
@@ -268,12 +268,12 @@ class SplitLoaders:
         val, test = self.folder.splits["val"].records, self.folder.splits["test"].records
         if val < 2:
             raise DatasetError(
-                f"{self.folder.split_path('val')}: {val} row cannot be divided into calibration and tuning rows."
+                f"{self.folder.split_path('val')}: {val} row is too few to divide into calibration and tuning rows."
             )
         rows = min(self._calibration_rows, max(1, int(val * _CALIBRATION_SHARE)))
         if rows < self._calibration_rows:
             log.info(
-                "calibration takes %s rows, a tenth of val, instead of %s: val has only %s",
+                "calibration uses %s rows, a tenth of val, instead of %s: val has only %s",
                 f"{rows:,}",
                 f"{self._calibration_rows:,}",
                 f"{val:,}",
@@ -285,7 +285,7 @@ class SplitLoaders:
         }
 
     def row_identities(self) -> Mapping[str, str]:
-        """Return a checksum of the rows that calibrate, and of those that tune, by name."""
+        """Return a checksum each of the calibration and the tuning rows, by name."""
         return {
             name: self.folder.rows(rows.split).identity(rows.start, rows.stop, self._stated(rows.split))
             for name, rows in self.row_ranges.items()

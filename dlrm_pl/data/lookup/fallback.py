@@ -1,4 +1,4 @@
-"""The fallback of the native functions in Python: equal results, about thirty times slower."""
+"""Python fallback of the native functions: equal results, about thirty times slower."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class PythonIntegerTable:
 
     @property
     def nbytes(self) -> int:
-        """Memory of the table, about."""
+        """Approximate memory of the table, in bytes."""
         return 130 * len(self)
 
     def number(self, values: Integers, *, learn: bool, missing: Bools | None = None) -> Numbers:
@@ -78,7 +78,7 @@ class PythonIntegerTable:
         return self._numbers.number(values.tolist(), learn=learn)
 
     def read(self, first: int = 0) -> tuple[Integers, Counts]:
-        """Return the values from a number on, and the counts of all."""
+        """Return the values from a number on, and the counts of all values."""
         check_room("values before the first that is read", first, len(self))
         return np.array(list(self._numbers.numbers)[first:], np.int64), self._numbers.counts.copy()
 
@@ -103,7 +103,7 @@ class PythonStringTable:
 
     @property
     def nbytes(self) -> int:
-        """Memory of the table, about."""
+        """Approximate memory of the table, in bytes."""
         return 130 * len(self) + self._text_bytes
 
     def number(self, values: Strings, *, learn: bool, missing: Bools | None = None) -> Numbers:
@@ -120,7 +120,7 @@ class PythonStringTable:
         return numbers
 
     def read(self, first: int = 0) -> tuple[Strings, Counts]:
-        """Return the texts from a number on, and the counts of all."""
+        """Return the strings from a number on, and the counts of all strings."""
         check_room("values before the first that is read", first, len(self))
         return Strings.of(list(self._numbers.numbers)[first:]), self._numbers.counts.copy()  # type: ignore[arg-type]
 
@@ -143,7 +143,7 @@ def hash_integers(values: Integers) -> npt.NDArray[np.uint64]:
 
 
 def hash_strings(values: Strings) -> npt.NDArray[np.uint64]:
-    """Return the hashes of texts, byte after byte of all texts at once."""
+    """Return the hashes of strings, processing all strings at once, byte by byte."""
     check_offsets(values)
     starts, sizes = values.offsets[:-1], np.diff(values.offsets)
     hashes = np.full(len(sizes), _FNV_BASIS)
@@ -158,31 +158,32 @@ def hash_strings(values: Strings) -> npt.NDArray[np.uint64]:
 
 
 def check_strings(values: Strings) -> None:
-    """Raise ShapeError unless the arrays of texts have the types and the order that native code relies on."""
+    """Raise ShapeError unless the arrays of strings have the types and the order that native code relies on."""
     if not len(values.offsets):
-        raise ShapeError("offsets: texts have one offset more than there are texts, got none.")
+        raise ShapeError("offsets: there must be one more offset than there are strings, but there are none.")
     address("offsets", values.offsets, _INT64, None)
     address("data", values.data, _UINT8, None)
 
 
 def check_offsets(values: Strings) -> None:
-    """Raise ShapeError unless each text lies within the bytes."""
+    """Raise ShapeError unless each string lies within the bytes."""
     check_strings(values)
     offsets = values.offsets
     if offsets[0] < 0 or offsets[-1] > len(values.data) or (offsets[1:] < offsets[:-1]).any():
         raise ShapeError(
-            f"The offsets of texts must not decrease, and must lie between 0 and {len(values.data)}, their bytes."
+            f"The offsets of strings must not decrease, and must be between 0 and {len(values.data)}, the number of "
+            "bytes."
         )
 
 
 def repeated_integer(values: Integers) -> DataFormatError:
-    """Return the error for values of a table that are not all different."""
+    """Return the error for table values that are not all different."""
     distinct, counts = np.unique(values, return_counts=True)
     return _repeated(str(distinct[counts > 1][0]))
 
 
 def repeated_string(values: Strings) -> DataFormatError:
-    """Return the error for texts of a table that are not all different."""
+    """Return the error for table strings that are not all different."""
     seen: set[bytes] = set()
     for text in values.to_list():
         if text in seen:

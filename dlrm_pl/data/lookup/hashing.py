@@ -1,4 +1,4 @@
-"""Hashes of values, and the ids that follow from a value alone.
+"""Hashes of values, and ids that are computed from a value alone.
 
 They are part of the format of datasets, and must never change. The hash of an integer, or of a hexadecimal value, is
 the finalizer of splitmix64 on its 64 bits. The hash of a text is the same finalizer on FNV-1a, with 64 bits, of its
@@ -65,7 +65,7 @@ def modulo_ids(values: Integers, rows: int, missing: Bools | None = None) -> Num
     if missing is not None:
         values = np.where(missing, 0, values)
     if len(values) and values.min() < 0:
-        raise ShapeError(f"The value {values.min()} is negative, and has no id by remainder.")
+        raise ShapeError(f"The value {values.min()} is negative, so ids=modulo gives it no id.")
     return (values % rows).astype(np.int32)
 
 

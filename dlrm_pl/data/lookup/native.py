@@ -1,4 +1,4 @@
-"""The C++ functions of this folder on NumPy arrays; their fallbacks in Python are in fallback.py."""
+"""C++ functions of this folder on NumPy arrays; their Python fallbacks are in fallback.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Texts of any length in two arrays."""
+"""Strings of any length in two arrays."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 
 class Strings(NamedTuple):
-    """Texts in UTF-8 one after the other, as Arrow's large strings have them.
+    """UTF-8 strings one after the other, like Arrow's large strings.
 
     Attributes:
         offsets: int64 ``[n + 1]``: text i is ``data[offsets[i]:offsets[i + 1]]``; the first offset need not be 0.
@@ -22,17 +22,17 @@ class Strings(NamedTuple):
 
     @property
     def num_strings(self) -> int:
-        """Number of texts."""
+        """Number of strings."""
         return len(self.offsets) - 1
 
     @classmethod
     def of(cls, texts: list[bytes]) -> Strings:
-        """Return texts in this form."""
+        """Return strings in this form."""
         offsets = np.concatenate([[0], np.cumsum([len(text) for text in texts], dtype=np.int64)]).astype(np.int64)
         return cls(offsets, np.frombuffer(b"".join(texts), np.uint8))
 
     def to_list(self) -> list[bytes]:
-        """Return the texts as ``bytes``."""
+        """Return the strings as ``bytes``."""
         data = self.data.tobytes()
         bounds = self.offsets.tolist()
         return [data[first:last] for first, last in pairwise(bounds)]

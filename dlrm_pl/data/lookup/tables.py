@@ -11,7 +11,7 @@ from dlrm_pl.data.lookup.values import Bools, Counts, Integers, Numbers
 
 
 class IntegerTable(Protocol):
-    """Integers of 64 bits to numbers by first appearance, with a count of each value's rows.
+    """Maps 64-bit integers to numbers by first appearance, and counts each value's rows.
 
     Exact: two values never share a number. One thread at a time may use a table; different tables are independent, and
     the interpreter lock is released meanwhile.
@@ -43,7 +43,7 @@ class IntegerTable(Protocol):
         """
 
     def restore(self, values: Integers, counts: Counts) -> None:
-        """Become the table that ``read`` returned, in place of the values that are there.
+        """Restore the table that ``read`` returned, in place of the current values.
 
         Raises:
             DataFormatError: a value occurs twice; the table is then empty.
@@ -52,7 +52,7 @@ class IntegerTable(Protocol):
 
 
 class StringTable(Protocol):
-    """Texts of any length to numbers by first appearance, with a count of each text's rows.
+    """Maps strings of any length to numbers by first appearance, and counts each string's rows.
 
     Exact: texts are compared by their bytes. As ``IntegerTable`` in all else.
     """
@@ -65,13 +65,13 @@ class StringTable(Protocol):
         """Memory of the table, in bytes."""
 
     def number(self, values: Strings, *, learn: bool, missing: Bools | None = None) -> Numbers:
-        """Return the numbers of texts; see ``IntegerTable``. A missing element stands for ``MISSING_STRING``."""
+        """Return the numbers of strings; see ``IntegerTable``. A missing element stands for ``MISSING_STRING``."""
 
     def read(self, first: int = 0) -> tuple[Strings, Counts]:
-        """Return the texts from number ``first`` on, in order, and the counts of all texts; see ``IntegerTable``."""
+        """Return the strings from number ``first`` on, in order, and all strings' counts; see ``IntegerTable``."""
 
     def restore(self, values: Strings, counts: Counts) -> None:
-        """Become the table that ``read`` returned; see ``IntegerTable``."""
+        """Restore the table that ``read`` returned; see ``IntegerTable``."""
 
 
 def integer_table() -> IntegerTable:
@@ -81,6 +81,6 @@ def integer_table() -> IntegerTable:
 
 
 def string_table() -> StringTable:
-    """Return an empty table of texts, native or its fallback."""
+    """Return an empty table of strings, native or its fallback."""
     native = library()
     return PythonStringTable() if native is None else NativeStringTable(native)

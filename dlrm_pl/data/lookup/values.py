@@ -1,4 +1,4 @@
-"""Values of categorical columns, and the ones that are no value of a column but have a row of its table."""
+"""Special values of categorical columns: not values of a column, but with their own row in its table."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ MISSING_INTEGER = -(2**63)
 """Value of a missing element in a vocabulary of integers."""
 
 UNSEEN_INTEGER = -(2**63) + 1
-"""Value that stands for all values that a vocabulary of integers does not have."""
+"""Value that stands for all values that are not in a vocabulary of integers."""
 
 SMALLEST_INTEGER = -(2**63) + 2
-"""Smallest integer that a column may have."""
+"""Smallest integer that a column may hold."""
 
 MISSING_STRING = b"\xff"
-"""Value of a missing element in a vocabulary of texts. It is not UTF-8."""
+"""Value of a missing element in a vocabulary of strings. It is not UTF-8."""
 
 UNSEEN_STRING = b"\xfe"
-"""Value that stands for all values that a vocabulary of texts does not have. It is not UTF-8."""
+"""Value that stands for all values that are not in a vocabulary of strings. It is not UTF-8."""

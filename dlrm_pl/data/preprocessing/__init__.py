@@ -1,1 +1,1 @@
-"""The stages of ``preprocess``: read and parse, number the categories, scatter into buckets, merge, report."""
+"""Stages of ``preprocess``: read and parse, number the categories, scatter into buckets, merge, report."""

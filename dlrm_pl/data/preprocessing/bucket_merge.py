@@ -31,7 +31,7 @@ _BUCKET_FACTOR = 2.2  # Memory of a bucket while it is sorted: the bucket, its r
 
 
 class WritableAt(Protocol):
-    """A file that is written in any order."""
+    """A file that can be written in any order."""
 
     def write(self, offset: int, data: npt.NDArray[np.uint8]) -> None:
         """Write bytes at an offset."""
@@ -115,7 +115,9 @@ class BucketMerge:
         bucket_bytes = _BUCKET_FACTOR * keyed_dtype(self._record_ints).itemsize * max(rows_of, default=0)
         workers = max(1, min(self._options.workers, int(self._options.memory_bytes / max(1, bucket_bytes))))
         if workers < self._options.workers:
-            log.warning("%s workers instead of %s: buckets are larger than planned", workers, self._options.workers)
+            log.warning(
+                "using %s workers instead of %s: buckets are larger than planned", workers, self._options.workers
+            )
         return workers
 
     def _collect(

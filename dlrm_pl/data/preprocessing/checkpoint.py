@@ -1,4 +1,4 @@
-"""The folder of an unfinished run, and the state from which a killed run resumes.
+"""Folder of an unfinished run, and the state from which a killed run resumes.
 
 ``.NAME.partial`` next to the output holds the buckets, the vocabulary so far and ``state.json``, which states how many
 bytes of each are valid. Files only grow beyond what the state says, so resuming means truncating them to it.
@@ -122,7 +122,7 @@ class CheckpointFolder:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Turn any error while the files of an unfinished run are read into one that says how to start over.
+        """Turn any error while reading an unfinished run's files into one that says how to start over.
 
         Raises:
             DataFormatError: a file is corrupt.
@@ -145,7 +145,7 @@ class CheckpointFolder:
             self.finished.mkdir(parents=True)
         except OSError as error:
             raise OutputError(
-                f"{self.path}: cannot be written ({error.strerror}). Choose an output folder that you may write."
+                f"{self.path}: cannot be written ({error.strerror}). Choose an output folder that you can write to."
             ) from error
 
     def resume(self, state: State) -> None:
@@ -158,14 +158,14 @@ class CheckpointFolder:
             path = self.path / name
             if not path.resolve().is_relative_to(self.path.resolve()):
                 raise DataFormatError(
-                    f"{self.path / STATE_NAME}: names {name!r}, which is outside of it. Delete the folder."
+                    f"{self.path / STATE_NAME}: names {name!r}, which is outside the folder. Delete the folder."
                 )
             if not path.is_file() or path.stat().st_size < size:
                 raise DataFormatError(f"{path}: is missing or truncated. Delete {self.path} to start over.")
             os.truncate(path, size)
 
     def commit(self, state: State) -> None:
-        """Save the state from which a killed run resumes; the files that it describes must be on the disk before."""
+        """Save the state from which a killed run resumes; the files that it describes must already be on disk."""
         temporary = self.path / f"{STATE_NAME}.tmp"
         with temporary.open("w", encoding="utf-8") as handle:
             contents = dataclasses.asdict(state)
@@ -182,10 +182,10 @@ class CheckpointFolder:
         self.remove()
 
     def keep(self) -> str:
-        """Keep a state that can be resumed and delete one that cannot; returns a sentence that says which."""
+        """Keep a state that can be resumed, or delete it otherwise; returns a sentence that says which."""
         if self.load() is None:
             self.remove()
-            return "Nothing is kept: the run had not come to its first checkpoint."
+            return "Nothing is kept: the run had not reached its first checkpoint."
         return f"{self.path} keeps {format_bytes(self.size_bytes())}; run the same command to resume."
 
     def size_bytes(self) -> int:

@@ -1,4 +1,4 @@
-"""The end of a run on logs of rows: checks of what was read, the data report, and the description of the dataset."""
+"""End of a run on logs of rows: checks of what was read, the data report, and the description of the dataset."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dlrm_pl.errors import DataFormatError
 
 
 def check_rows(statistics: LogStatistics, name: Callable[[int], str]) -> None:
-    """Check that there are rows to train and to test on.
+    """Check that there are rows for training and testing.
 
     Args:
         statistics: counts of all days.
@@ -37,7 +37,7 @@ def check_rows(statistics: LogStatistics, name: Callable[[int], str]) -> None:
             "split it into test and val."
         )
     if len(statistics.days) > 1 and not sum(day.kept for day in statistics.days[:-1]):
-        raise DataFormatError(f"{name(0)}: subsample_rate left no training row. Lower it, or take more rows.")
+        raise DataFormatError(f"{name(0)}: subsample_rate left no training rows. Lower it, or use more rows.")
 
 
 def check_values(empty: Sequence[str], log: str) -> None:
@@ -52,7 +52,7 @@ def check_values(empty: Sequence[str], log: str) -> None:
     """
     if empty:
         raise DataFormatError(
-            f"{log}: column {empty[0]} has no value, in no day: all its lists are empty. Leave it out of the columns."
+            f"{log}: column {empty[0]} has no values on any day: all its lists are empty. Leave it out of the columns."
         )
 
 
@@ -65,7 +65,7 @@ def columns_of_dataset(options: PreprocessOptions, statistics: LogStatistics) ->
 def report_of(
     options: PreprocessOptions, statistics: LogStatistics, summaries: Sequence[TableSummary], state: State
 ) -> dict[str, Any]:
-    """Return the data report, as JSON holds it."""
+    """Return the data report in JSON types."""
     report = data_report(
         *(statistics, summaries, state.rejected, state.unknown_values),
         cut_lists=state.cut_lists,

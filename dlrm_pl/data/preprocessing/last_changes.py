@@ -1,4 +1,4 @@
-"""What changes in records when all rows have been read: ids of rare values, and missing values that become means."""
+"""Changes to records after all rows have been read: ids of rare values, and means in place of missing values."""
 
 from __future__ import annotations
 

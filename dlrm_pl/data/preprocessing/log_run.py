@@ -1,4 +1,4 @@
-"""One run over a log of rows: scatter them into buckets, then write the splits and what describes them."""
+"""One run over a log of rows: scatter them into buckets, then write the splits and their descriptions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 
 class LogRun:
-    """One call of ``preprocess`` on logs of rows, while the caller holds the lock of the output.
+    """One call of ``preprocess`` on logs of rows, while the caller holds the lock on the output.
 
     Args:
         log: where the rows come from.

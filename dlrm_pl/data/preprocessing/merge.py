@@ -1,4 +1,4 @@
-"""The second stage of a run: sort each bucket in memory, append it to its split, and halve the last day."""
+"""Second stage of a run: sort each bucket in memory, append it to its split, and halve the last day."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The options of ``preprocess``, checked, and the sizes of chunks and buckets that follow from them."""
+"""Options of ``preprocess``, checked, and the chunk and bucket sizes that follow from them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DEFAULT_CAP = 40_000_000
 """Default of ``max_ind_range``."""
 
 KAGGLE_DAYS = 7
-"""Days that the log of Criteo's challenge on Kaggle is cut into."""
+"""Number of days that the log of Criteo's Kaggle challenge is cut into."""
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": GIB, "T": 1 << 40}
 _LEAST_MEMORY = 16 << 20
@@ -37,7 +37,7 @@ _MANY_BUCKETS = 512
 
 @dataclass(frozen=True, kw_only=True)
 class PreprocessOptions:
-    """Options of ``preprocess``: those that shape the result, and those that shape the run.
+    """Options of ``preprocess``: those that affect the result, and those that only affect the run.
 
     Attributes:
         columns: columns of the logs; None for those of ``vocabulary_from``, or else Criteo's.
@@ -98,7 +98,7 @@ class PreprocessOptions:
         if self.days is not None and self.days < self.least_days:
             raise ConfigurationError(
                 f"days={self.days}: at least 2 are needed, one for training and one for testing; with "
-                "--vocabulary_from 1 is enough, for testing only."
+                "--vocabulary_from, 1 is enough, for testing only."
             )
         if self.split_by is not None:
             # Here, since raw logs do not wait for the readers of other files.
@@ -112,11 +112,13 @@ class PreprocessOptions:
         if not 0 <= self.subsample_rate < 1:
             raise ConfigurationError(f"subsample_rate={self.subsample_rate} must be at least 0 and below 1.")
         if self.max_ind_range > 1 << 31:
-            raise ConfigurationError(f"max_ind_range={self.max_ind_range} must be at most {1 << 31:,}, ids are int32.")
+            raise ConfigurationError(
+                f"max_ind_range={self.max_ind_range} must be at most {1 << 31:,}, since ids are int32."
+            )
         if not 0 <= self.seed < 1 << 64:
-            raise ConfigurationError(f"seed={self.seed} must lie between 0 and {(1 << 64) - 1:,}.")
+            raise ConfigurationError(f"seed={self.seed} must be between 0 and {(1 << 64) - 1:,}.")
         if self.bad_rows is not None and not 0 <= self.bad_rows <= 1:
-            raise ConfigurationError(f"bad_rows={self.bad_rows} must lie between 0 and 1.")
+            raise ConfigurationError(f"bad_rows={self.bad_rows} must be between 0 and 1.")
         if self.checkpoint_bytes < 1:
             raise ConfigurationError(f"checkpoint_bytes={self.checkpoint_bytes} must be at least 1.")
         if self.min_count < 1:
@@ -125,10 +127,13 @@ class PreprocessOptions:
             self._check_torchrec()
         elif self.min_count > 1 and self.vocabulary != "train_only":
             raise ConfigurationError(
-                f"min_count={self.min_count} needs --vocabulary train_only; upstream's keeps all values."
+                f"min_count={self.min_count} needs --vocabulary train_only; the reference vocabulary, upstream's, "
+                "keeps all values."
             )
         if self.vocabulary_from is not None and self.vocabulary != "reference":
-            raise ConfigurationError("vocabulary_from takes the ids as they are: remove --vocabulary and --min_count.")
+            raise ConfigurationError(
+                "vocabulary_from uses existing ids unchanged. Remove --vocabulary and --min_count."
+            )
         if self.workers < 1:
             raise ConfigurationError(f"workers={self.workers} (--threads) must be at least 1.")
         if self.memory_bytes < _LEAST_MEMORY:
@@ -142,8 +147,8 @@ class PreprocessOptions:
         for name in ("layout", "split_by", "subsample_rate", "vocabulary", "vocabulary_from", "truncate_lists"):
             if getattr(self, name) != getattr(own, name):
                 raise ConfigurationError(
-                    f"{name}={getattr(self, name)} is for --flavor upstream; TorchRec's days have all rows of day "
-                    "files, and ids of the values of all days. Leave it out."
+                    f"{name}={getattr(self, name)} is for --flavor upstream; TorchRec's days contain all rows of the "
+                    "day files, and ids for the values of all days. Leave it out."
                 )
         if self.max_ind_range not in (DEFAULT_CAP, 0, -1):
             raise ConfigurationError(
@@ -152,13 +157,18 @@ class PreprocessOptions:
             )
         object.__setattr__(self, "max_ind_range", 0)
         if self.randomize == "day":
-            raise ConfigurationError("randomize=day: TorchRec shuffles over all days, total, or not at all, none.")
+            raise ConfigurationError(
+                "randomize=day is not available with --flavor torchrec: TorchRec shuffles over all days (total) or "
+                "not at all (none)."
+            )
         if self.seed >= 1 << 32:
-            raise ConfigurationError(f"seed={self.seed} must be below {1 << 32:,}, as that of NumPy's old generator.")
+            raise ConfigurationError(
+                f"seed={self.seed} must be below {1 << 32:,}, the limit of NumPy's legacy generator."
+            )
         if not self.columns_of_logs.has_raw_text:
             raise ConfigurationError(
-                f"Column {self.columns_of_logs.not_raw_text}: with --flavor torchrec the columns are integers with "
-                "transform log1p, and hexadecimal values with a vocabulary."
+                f"Column {self.columns_of_logs.not_raw_text}: with --flavor torchrec, columns must be integers with "
+                "transform log1p, or hexadecimal values with a vocabulary."
             )
 
     def within_memory(self) -> PreprocessOptions:
@@ -168,12 +178,12 @@ class PreprocessOptions:
 
     @property
     def least_days(self) -> int:
-        """Smallest number of days: one to train and one to test on; only the latter with ``vocabulary_from``."""
+        """Minimum number of days: one for training and one for testing; only the latter with ``vocabulary_from``."""
         return 2 if self.vocabulary_from is None else 1
 
     @property
     def columns_of_logs(self) -> Columns:
-        """The columns, or their default."""
+        """The given columns, or the default ones."""
         return self.columns or Columns.criteo()
 
     @property
@@ -183,12 +193,12 @@ class PreprocessOptions:
 
     @property
     def chunks_in_memory(self) -> int:
-        """Number of chunks in memory while the logs are read; ``workers`` of them at most are worked on."""
+        """Number of chunks in memory while logs are read; at most ``workers`` of them are being processed."""
         return 2 * self.workers if self.workers > 1 else 1
 
     @property
     def chunk_bytes(self) -> int:
-        """Bytes of text that are read at a time; with its columns and records a chunk takes up to nine times as much.
+        """Bytes of text read at a time; with its columns and records, a chunk takes up to nine times as much.
 
         Each chunk brings the frequent values of all tables into the cache again, so that larger ones are faster.
         """
@@ -225,7 +235,7 @@ class PreprocessOptions:
 
 
 def parse_memory(text: str) -> int:
-    """Return the bytes that ``2GiB``, ``512M`` or ``1000000`` states.
+    """Return the number of bytes that ``2GiB``, ``512M`` or ``1000000`` stands for.
 
     Raises:
         ConfigurationError: the text has another form.
@@ -246,5 +256,7 @@ def parse_bad_rows(text: str) -> float | None:
         return None
     match = re.fullmatch(r"skip:(0?\.\d+|0|1|1\.0*)", text)
     if match is None:
-        raise ConfigurationError(f"bad_rows={text!r} must be stop, or skip: and a share, for example skip:0.001.")
+        raise ConfigurationError(
+            f"bad_rows={text!r} must be stop, or skip: followed by a share, for example skip:0.001."
+        )
     return float(match[1])

@@ -65,13 +65,13 @@ class Plan:
     bytes_of_value: int = 0
 
     def memory_of_day(self, day: int) -> int:
-        """Return the memory at the peak where one day is read by itself."""
+        """Return the peak memory if one day is read by itself."""
         values = min(2 * self.rows_of_days[day], _MOST_VALUES)
         return self.program_bytes + self.budget_bytes + min(self.vocabulary_bytes, self.bytes_of_value * values)
 
     @property
     def memory_bytes(self) -> int:
-        """Memory at the peak."""
+        """Peak memory in bytes."""
         return self.program_bytes + self.budget_bytes + self.vocabulary_bytes
 
     def __str__(self) -> str:
@@ -101,7 +101,7 @@ def make_plan(days: Sequence[Day], options: PreprocessOptions, engine: Engine) -
 
 
 def plan_of(rows: Sequence[float], size_bytes: int, options: PreprocessOptions, engine: Engine, seconds: float) -> Plan:
-    """Estimate a run from its rows.
+    """Estimate a run from its number of rows.
 
     Args:
         rows: number of rows of each day, about.
@@ -148,7 +148,7 @@ def plan_of(rows: Sequence[float], size_bytes: int, options: PreprocessOptions, 
 
 
 def require_disk(peak_bytes: int, output_bytes: int, folder: Path, already_bytes: int) -> None:
-    """Check that the disk has room for the output and the temporary files.
+    """Check that the disk has space for the output and the temporary files.
 
     Args:
         peak_bytes: disk space at the peak.
@@ -168,7 +168,7 @@ def require_disk(peak_bytes: int, output_bytes: int, folder: Path, already_bytes
 
 
 def allow_files(buckets: int) -> None:
-    """Raise this process's limit of open files to one for each bucket and some more.
+    """Raise this process's limit on open files to one per bucket and some more.
 
     Raises:
         ConfigurationError: the system does not allow so many.
@@ -177,7 +177,7 @@ def allow_files(buckets: int) -> None:
     needed = buckets + _SPARE_FILES
     if needed > hard != resource.RLIM_INFINITY:
         raise ConfigurationError(
-            f"{buckets} buckets are needed, but a process may open {hard} files here. Raise --memory, use fewer "
+            f"{buckets} buckets are needed, but a process may only open {hard} files here. Raise --memory, use fewer "
             "--threads, or raise the limit (ulimit -Hn)."
         )
     if needed > soft != resource.RLIM_INFINITY:

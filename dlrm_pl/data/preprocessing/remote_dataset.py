@@ -1,4 +1,4 @@
-"""A dataset at a URL: made in a folder first, and copied there when it is complete, its description last."""
+"""A dataset at a URL: made in a local folder first, then copied there, with its description last."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class RemoteDataset:
         if made_from != key and not self.overwrite:
             changes = differences(made_from, key) if isinstance(made_from, Mapping) else ["by another command"]
             raise OutputError(
-                f"{self.folder.url}: holds a dataset, made otherwise: {'; '.join(changes)}. Choose another folder, or "
-                "give --overwrite to replace it."
+                f"{self.folder.url}: holds a dataset that was made differently: {'; '.join(changes)}. Choose another "
+                "folder, or give --overwrite to replace it."
             )
 
     def upload(self, made: Path, progress: Callable[[str, float, int], None]) -> None:

@@ -1,4 +1,4 @@
-"""Raw click logs -> a dataset folder, equal to upstream's, at any size: bounded, parallel and restartable.
+"""Turn raw click logs into a dataset folder equal to upstream's, at any size: bounded, parallel and restartable.
 
 The rows are read once. Each is parsed, its categories numbered by first appearance, and written to the bucket that a
 64-bit key of its number belongs to; then each bucket is sorted by key and appended. So the order is a uniform shuffle
@@ -81,7 +81,9 @@ class PreprocessReport:
         speed = "" if self.seconds is None or self.resumed else f", {rows / self.seconds:,.0f} rows/s"
         lines = [f"{self.folder.path}: {rows:,} rows{days}{speed}"]
         if self.seconds is None:
-            lines = [f"{self.folder.path}: is complete: the same logs and options made it earlier"]
+            lines = [
+                (f"{self.folder.path}: is complete: an earlier run made it from the same logs with the same options")
+            ]
         for name, split in self.folder.splits.items():
             clicks = split.positives or 0
             lines.append(f"  {name:<6}{split.records:>14,} rows, {clicks:,} clicks ({clicks / split.records:.3%})")
@@ -148,14 +150,14 @@ def preprocess(
     progress = progress or (lambda stage, share, rows: None)
     if options.flavor == "torchrec" and (cluster is not None or is_url(output) or is_url(raw)):
         raise ConfigurationError(
-            "--flavor torchrec runs on one machine, with logs and an output there: leave out --cluster, and copy what "
-            "is at a URL."
+            "--flavor torchrec runs on one machine, with local logs and a local output. Leave out --cluster, and "
+            "copy files at a URL to this machine first."
         )
     made, published = Path(output).expanduser(), None
     if is_url(output):
         if work is None:
             raise ConfigurationError(
-                f"{os.fspath(output)}: an output at a URL needs --work, the folder where the dataset is made."
+                f"{os.fspath(output)}: an output at a URL needs a folder where the dataset is made first. Give --work."
             )
         published = RemoteDataset(RemoteFolder(os.fspath(output).rstrip("/")), overwrite)
         made = Path(work).expanduser() / published.folder.url.rpartition("/")[2]
@@ -215,8 +217,8 @@ def _on_this_machine(
     url, _, beginning = os.fspath(raw).rpartition("/")
     if cluster is None or options.layout == "kaggle" or not options.columns_of_logs.has_raw_text or options.split_by:
         raise ConfigurationError(
-            f"{os.fspath(raw)}: of URLs, only the beginning of day files' names can be given, with --cluster. Copy "
-            "other files to this machine."
+            f"{os.fspath(raw)}: a URL can only be the common beginning of day files, and needs --cluster. Copy other "
+            "files to this machine."
         )
     remote = RemoteFolder(url)
     with tempfile.TemporaryDirectory(prefix="dlrm-pl-") as folder:
@@ -247,7 +249,9 @@ def _preprocess(request: _Request) -> PreprocessReport:
         folder.check_samples()
         return _report(folder, None)
     if request.cluster is not None and inputs.upstream is not None:
-        raise ConfigurationError(f"{raw}: files of facebookresearch/dlrm are converted without --cluster.")
+        raise ConfigurationError(
+            f"{raw}: files of facebookresearch/dlrm cannot be converted on a cluster. Leave out --cluster."
+        )
     absolute = inputs if request.cluster is None else find_inputs(raw.absolute(), options)
     rows = absolute.log(options)
     planned = PlannedOutput("preprocess", key, recognize_dataset, request.overwrite, _changes)
@@ -334,7 +338,7 @@ def _with_columns_of(options: PreprocessOptions, folder: DatasetFolder) -> Prepr
     columns = options.columns.with_statistics({name: known[name] for name in names if name in known})
     apart = difference("the logs", columns, f"the vocabulary of {folder.path}", folder.columns)
     if apart:
-        raise ConfigurationError(f"columns: {apart}. Leave --columns out to take those of the vocabulary.")
+        raise ConfigurationError(f"columns: {apart}. Leave --columns out to use those of the vocabulary.")
     return replace(options, columns=columns)
 
 
@@ -344,6 +348,6 @@ def _with_cap_of(options: PreprocessOptions, folder: DatasetFolder) -> Preproces
     if options.max_ind_range not in (default, folder.max_ind_range):
         raise ConfigurationError(
             f"max_ind_range={options.max_ind_range}, but the vocabulary of {folder.path} was made with "
-            f"{folder.max_ind_range}: leave --max_ind_range out."
+            f"{folder.max_ind_range}. Leave --max_ind_range out."
         )
     return replace(options, max_ind_range=folder.max_ind_range)

@@ -1,4 +1,4 @@
-"""Threads that process items in parallel and pass the stages of a pipeline in the items' order."""
+"""Threads that process items in parallel, and pass the stages of a pipeline in the items' order."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Item = TypeVar("Item")
 
 
 class StoppedError(Exception):
-    """Raised in threads that wait when another one has failed, whose error is reported."""
+    """Raised in waiting threads after another one has failed; the error of the latter is reported."""
 
 
 class Pipeline:
-    """Stages that items pass in order: item 0 first, then 1, ...; a thread waits until the item before has left.
+    """Stages through which items pass in order: item 0 first, then 1, ...; each waits until the previous item has left.
 
     Item 5 may be in stage 0 while item 4 is in stage 1. So many threads can work at once although each stage takes the
     items one by one, as long as the stages are short.
@@ -32,7 +32,7 @@ class Pipeline:
 
     @contextmanager
     def turn(self, stage: int, item: int) -> Iterator[None]:
-        """Wait until it is an item's turn in a stage, and keep the stage until the block ends.
+        """Wait for an item's turn in a stage, and hold the stage until the block ends.
 
         Raises:
             StoppedError: ``stop`` was called.
@@ -49,7 +49,7 @@ class Pipeline:
             condition.notify_all()
 
     def stop(self) -> None:
-        """Wake all threads that wait; their ``turn`` raises StoppedError."""
+        """Wake all waiting threads, whose ``turn`` raises StoppedError."""
         self._stopped = True
         for condition in self._conditions:
             with condition:
@@ -57,7 +57,7 @@ class Pipeline:
 
 
 class InOrder(Generic[Item]):
-    """Takes items in any order, and passes them on in the order of their numbers, one at a time.
+    """Accepts items in any order, and passes them on in the order of their numbers, one at a time.
 
     A thread whose item comes early leaves it here and goes on; the thread that passes on the item before it does the
     rest. It waits only if there are too many items already.
@@ -78,7 +78,7 @@ class InOrder(Generic[Item]):
         self._taking = self._stopped = False
 
     def give(self, number: int, item: Item) -> None:
-        """Pass an item on, and those behind it that are here, if it is its turn; else leave it.
+        """Pass an item on, and the available ones after it, if it is its turn; otherwise store it.
 
         Raises:
             StoppedError: ``stop`` was called, or an item could not be passed on.
@@ -101,7 +101,7 @@ class InOrder(Generic[Item]):
             raise
 
     def stop(self) -> None:
-        """Pass on no other items, and let threads that give one end with StoppedError."""
+        """Pass on no more items, and make threads that give one end with StoppedError."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()

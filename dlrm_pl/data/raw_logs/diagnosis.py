@@ -1,4 +1,4 @@
-"""Diagnosis of a file with an invalid line: the format that it seems to have, and how to convert it."""
+"""Diagnose a file with an invalid line: the format that it seems to have, and how to convert it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _MAGIC: Sequence[tuple[bytes, str, str]] = (
     (b"\xff\xfe", "UTF-16 text", "convert it (iconv -f UTF-16 -t UTF-8)"),
     (b"\xfe\xff", "UTF-16 text", "convert it (iconv -f UTF-16 -t UTF-8)"),
     (b"\xef\xbb\xbf", "text with a byte order mark", "remove its first three bytes (tail -c +4)"),
-    (b"<", "a web page or XML", "download the log again; this may be an error page of the server"),
+    (b"<", "a web page or XML", "download the log again; this may be the server's error page"),
     (b"version https://git-lfs", "a Git LFS pointer", "fetch the file itself (git lfs pull)"),
     (b"{", "JSON", "write it as tab-separated text"),
     (b"[", "JSON", "write it as tab-separated text"),
@@ -83,7 +83,7 @@ def likely_format(
 
 
 def repair_gz(path: Path) -> str:
-    """Return advice for a ``.gz`` that cannot be unpacked."""
+    """Return advice for a ``.gz`` file that cannot be unpacked."""
     with path.open("rb") as handle:
         if not (head := handle.read(len(_GZIP))) or head == _GZIP:
             return "Download it again."
@@ -113,14 +113,14 @@ def _of_lines(lines: Sequence[bytes], labelled: bool, columns: Columns) -> str:
     width, separator = _separator(lines, columns.record_ints)
     if separator != "\t":
         return (
-            f"The file looks like {width} fields separated by {_SEPARATORS[separator]}; expected tabs "
-            f"(tr '{separator}' '\\t')."
+            f"The file seems to have {width} fields separated by {_SEPARATORS[separator]}; expected tabs (tr "
+            f"'{separator}' '\\t')."
         )
     for changed, what in _changes(columns.record_ints):
         if all(_fault(changed(line), "needed", columns) is None for line in lines[1:] or lines):
             return what
     lines_alike = f"All of its first {len(lines)}" if count == len(lines) else f"{count} of its first {len(lines)}"
-    alike = f"{lines_alike} lines have the same fault. " if len(lines) > 1 else ""
+    alike = f"{lines_alike} lines have the same error. " if len(lines) > 1 else ""
     return f"{alike}Is it a click log ({_order(columns)}, separated by tabs)?"
 
 

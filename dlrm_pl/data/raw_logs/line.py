@@ -1,4 +1,4 @@
-"""Parser of one tab-separated line of a click log, which explains the fault of an invalid one."""
+"""Parse one tab-separated line of a click log, and explain the error in an invalid one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _QUOTED_BYTES = 40  # Largest part of an invalid text that a message quotes.
 
 
 class BadLineError(ValueError):
-    """A line that is not a row; the caller knows its file and number.
+    """A line that is not a valid row; the caller knows its file and number.
 
     Args:
         kind: kind of fault in one word, for counting.
@@ -71,7 +71,7 @@ def values_of_line(
     *,
     keep_negatives: bool = False,
 ) -> list[int] | None:
-    """Return the integers of one line as ``parse_line``, or None for an invalid line.
+    """Return the integers of one line as ``parse_line`` does, or None for an invalid line.
 
     With ``keep_negatives`` dense values below 0 stay as they are.
     """
@@ -106,11 +106,11 @@ def values_of_line(
 
 
 def explain(line: bytes, label: Label = "needed", *, columns: Columns | None = None) -> BadLineError:
-    """Return the error for a line, given without its newline, that cannot be parsed; arguments as ``parse_line``'s."""
+    """Return the error for a line that cannot be parsed, given without its newline; arguments as for ``parse_line``."""
     columns = columns or Columns.criteo()
     num_fields, names = columns.record_ints, columns.names
     if not line:
-        return BadLineError("blank", "is blank, but more rows follow")
+        return BadLineError("blank", "is blank, although more rows follow")
     if len(line) > (longest := longest_line(num_fields)):
         return BadLineError(
             "length",

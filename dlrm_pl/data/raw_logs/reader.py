@@ -1,4 +1,4 @@
-"""Reader of raw click logs, plain or gzip-compressed, line by line. Needs only NumPy."""
+"""Read raw click logs, plain or gzip-compressed, line by line. Needs only NumPy."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def iter_raw_records(
                 stripped = without_newline(line)
                 if number == 1 and not labelled and stripped.count(b"\t") == num_fields - 2:
                     label = "absent"
-                    log.info("%s: line 1 has %s fields: the log has no labels", path, num_fields - 1)
+                    log.info("%s: line 1 has %s fields, so the log has no labels", path, num_fields - 1)
                 if not stripped:
                     blank_line = blank_line or number
                     continue

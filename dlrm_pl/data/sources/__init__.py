@@ -1,1 +1,1 @@
-"""CSV, Parquet and Arrow files, and frames: all become ``RawRows``, with pyarrow."""
+"""Read CSV, Parquet and Arrow files, and frames, as ``RawRows``, with pyarrow."""

@@ -13,10 +13,10 @@ from dlrm_pl.data.formats.raw_rows import Bools
 from dlrm_pl.documents.fields import shown
 
 Kind = Literal["label", "null", "integer", "float", "nan", "range", "negative", "category", "text", "length", "fields"]
-"""What is wrong with a value, in one word, for counting.
+"""Kind of error in a value, in one word, for counting.
 
 ``label``: it is not 0 or 1; ``null``: it is missing where it must not be; ``integer``, ``float``: it is no such number;
-``nan``: it is NaN or infinite; ``range``: it is too large or too small; ``negative``: it is below 0 and has no
+``nan``: it is NaN or infinite; ``range``: it is too large or too small; ``negative``: it is below 0, so it has no
 remainder; ``category``: it is not hexadecimal; ``text``: it is not UTF-8; ``length``: it is a list of a wrong length;
 ``fields``: the row of a CSV has too many or too few fields.
 """
@@ -27,7 +27,7 @@ _MISSING = tuple(shown(text) for text in ("null", "na", "n/a", "nan", "none", "n
 
 
 class BadRow(NamedTuple):
-    """The first fault of a row.
+    """The first error in a row.
 
     Attributes:
         row: number of the row in its file or frame, from 0.
@@ -45,7 +45,7 @@ class BadRow(NamedTuple):
 
     @property
     def reason(self) -> str:
-        """The fault in words, without the place of the row."""
+        """Description of the error, without the place of the row."""
         if not self.column:
             return f"the row has {self.value}; expected {self.expected}"
         advice = ""
@@ -55,7 +55,7 @@ class BadRow(NamedTuple):
 
 
 class Faults:
-    """Collects the bad rows of a chunk: of each row the first fault that is found.
+    """Collects the bad rows of a chunk, with the first error found in each.
 
     Args:
         num_rows: number of rows of the chunk.
@@ -70,7 +70,7 @@ class Faults:
     def add(
         self, column: str, kind: Kind, expected: str, rows: npt.NDArray[np.int64], value: Callable[[int], object]
     ) -> None:
-        """Note a fault.
+        """Note an error.
 
         Args:
             column: name of the column.
@@ -88,7 +88,7 @@ class Faults:
                 self._found.append(BadRow(row, column, kind, shown_value(value(place)), expected))
 
     def note(self, bad: BadRow) -> None:
-        """Note a row that is bad as a whole, before its values are looked at."""
+        """Note a row that is bad as a whole, before its values are examined."""
         if self.good is None:
             self.good = np.ones(self._num_rows, np.bool_)
         self.good[bad.row] = False
@@ -104,7 +104,7 @@ class Faults:
 
 
 def shown_value(value: object) -> str:
-    """Return a value of a table for a message, shortened: null, not None, and bytes as a text where they are one."""
+    """Return a table value for a message, shortened: null instead of None, and bytes as text if they are UTF-8."""
     if value is None:
         return "null"
     if isinstance(value, bytes):

@@ -1,4 +1,4 @@
-"""Where one chunk of rows ends and the next begins: by their number, and by the bytes of their texts and lists."""
+"""Divide rows into chunks, by their number and by the bytes of their strings and lists."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 CHUNK_BYTES = 16 << 20
-"""Most bytes of the texts and lists of a chunk of several rows."""
+"""Maximum size of the texts and lists in a chunk of several rows, in bytes."""
 
 _ELEMENT_BYTES = 8  # Of a list.
 
@@ -24,7 +24,7 @@ _Sizes = npt.NDArray[np.int64]
 
 
 class ChunkCutter:
-    """Cuts the rows of a file into chunks, which do not depend on the batches that they are read in.
+    """Divides the rows of a file into chunks that do not depend on the batches in which they are read.
 
     Args:
         most_rows: number of rows of a chunk, unless its texts and lists are long.
@@ -66,7 +66,7 @@ class ChunkCutter:
 
 
 def has_long_values(column: SparseColumn) -> bool:
-    """Return whether the values of a column may be long: texts or lists."""
+    """Return whether the values of a column may be long: strings or lists."""
     return column.is_list or column.kind == "string"
 
 

@@ -1,4 +1,4 @@
-"""The day of each row: by files, by the order of rows, or by a column."""
+"""Day of each row: by file, by the order of rows, or by a column."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class DayColumn:
     length: int | None = None
 
     def texts(self, array: pa.Array) -> pa.Array:
-        """Return the day of each value as a text, null for a missing or empty one or one that is not UTF-8.
+        """Return the day of each value as text; null if it is missing, empty or not UTF-8.
 
         Args:
             array: simple array of texts, integers, dates or timestamps; of the last ones the date counts.
@@ -48,16 +48,16 @@ class DayColumn:
         return pa.compute.if_else(pa.compute.equal(texts, ""), None, texts)
 
     def misfit(self, type_: pa.DataType) -> str:
-        """Say why values of a type cannot be days; "" if they can."""
+        """Return why values of a type cannot be days; "" if they can."""
         types, type_ = arrow().types, simple_type(type_)
         if is_text(type_) or types.is_integer(type_) or types.is_date(type_) or types.is_timestamp(type_):
             return ""
-        return f"it holds {type_}, but texts, integers, dates or timestamps are needed to tell days"
+        return f"it holds {type_}, but texts, integers, dates or timestamps are needed to divide rows into days"
 
 
 @dataclass(frozen=True)
 class Days:
-    """How rows are divided into days; made by ``find_days``.
+    """Division of rows into days; made by ``find_days``.
 
     Attributes:
         split_by: ``files``, ``rows``, or a column, as it was given.
@@ -73,7 +73,7 @@ class Days:
 
     @property
     def column(self) -> DayColumn | None:
-        """The column that tells the days, if one does."""
+        """Column that states the days, if one does."""
         return parse_split_by(self.split_by)
 
     def numbers(

@@ -43,7 +43,7 @@ def find_days(source: Source, split_by: str, days: int | None = None) -> Days:
         rows = tuple(source.file_rows)
         return _checked(Days(split_by, names, rows, tuple((file, 0) for file in range(len(names)))), days, source)
     if days is None or days < 1:
-        raise ConfigurationError("split_by=rows needs the number of days: --days N.")
+        raise ConfigurationError("split_by=rows needs the number of days. Give --days N.")
     return _by_rows(source, days)
 
 
@@ -86,9 +86,9 @@ def _by_column(source: Source, split_by: str, column: DayColumn) -> Days:
                     counts[text] += count
         if len(counts) > MOST_DAYS:
             raise DataFormatError(
-                f"{source.path}: column {column.name} has more than {MOST_DAYS:,} values for days, such as "
-                f"{', '.join(map(shown_name, sorted(counts)[:3]))}. Take their first characters alone, such as "
-                f"--split_by {column.name}[:6], or another column."
+                f"{source.path}: column {column.name} has more than {MOST_DAYS:,} different values to be used as "
+                f"days, such as {', '.join(map(shown_name, sorted(counts)[:3]))}. Use only their first characters, "
+                f"for example with --split_by {column.name}[:6], or another column."
             )
     names = sorted(counts, key=natural_text_key)
     if not names:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def rows_of_frame(
     frame: Any, columns: Columns, *, labels: Labels = "optional", truncate_lists: bool = False
 ) -> RawRows:
-    """Return the rows of a frame, without a copy of values that have the right type already.
+    """Return the rows of a frame, without copying values that already have the right type.
 
     Other columns of the frame are not read.
 
@@ -59,7 +59,7 @@ def rows_of_frame(
     faults = Faults(table.num_rows)
     rows, _ = convert(arrays, columns, faults, labels=labels, truncate_lists=truncate_lists)
     if bad := faults.bad_rows():
-        more = f" {len(bad):,} rows have such faults." if len(bad) > 1 else ""
+        more = f" {len(bad):,} rows have such errors." if len(bad) > 1 else ""
         reason = bad[0].reason.replace("--truncate_lists", "truncate_lists=True")
         raise DataFormatError(f"the frame, row {bad[0].row} (from 0): {reason}.{more}")
     return rows
@@ -72,7 +72,7 @@ def names_of(frame: Any) -> list[str]:
         DataFormatError: this is no frame.
     """
     if callable(getattr(frame, "collect", None)) and not hasattr(frame, "__arrow_c_stream__"):
-        raise DataFormatError(f"{shown(type(frame).__name__)} has no values yet. Give frame.collect().")
+        raise DataFormatError(f"{shown(type(frame).__name__)} is lazy and has no values yet. Pass frame.collect().")
     if isinstance(frame, Mapping):
         names: Any = frame.keys()
     elif hasattr(frame, "column_names"):
@@ -107,7 +107,7 @@ def _table(frame: Any, wanted: Sequence[str]) -> pa.Table:
                 if length != lengths[first]:
                     raise DataFormatError(
                         f"the frame: column {shown_name(first)} has {lengths[first]:,} rows, but {shown_name(name)} "
-                        f"has {length:,}. All columns need the same number."
+                        f"has {length:,}. All columns must have the same number of rows."
                     )
             return pa.table(columns)
         if hasattr(frame, "column_names"):  # Arrow's own.
@@ -120,7 +120,7 @@ def _table(frame: Any, wanted: Sequence[str]) -> pa.Table:
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, UnicodeEncodeError) as error:
         name, reason = _first_wrong(frame, wanted, error)
         raise DataFormatError(
-            f"the frame: {name} has values of several types, or of one that Arrow has no form for ({reason}). "
+            f"the frame: {name} has values of several types, or of a type that Arrow cannot represent ({reason}). "
             "Convert it to one type."
         ) from None
 

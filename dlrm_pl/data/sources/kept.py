@@ -1,4 +1,4 @@
-"""Columns of scored rows that are written beside their probabilities."""
+"""Columns of scored rows that are written next to their probabilities."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _RECORDS_AT_A_TIME = 8192
 
 
 def column_names(keep: Sequence[str] | str | None) -> tuple[str, ...]:
-    """Return the names of columns to keep, which may be one text with commas between them."""
+    """Return the names of the columns to keep, which may be given as one comma-separated text."""
     if isinstance(keep, str):
         keep = [name.strip() for name in keep.split(",")]
     return tuple(name for name in keep or () if name)
 
 
 class KeptColumns:
-    """Tables of kept columns that wait, in the order of the rows, until the rows are scored.
+    """Tables of kept columns, in the order of the rows, waiting until the rows have been scored.
 
     One thread may add tables while another one takes rows.
 
@@ -48,7 +48,7 @@ class KeptColumns:
             raise ConfigurationError(f"keep has the column {twice} twice. Name each column once.")
         if "probability" in names:
             raise ConfigurationError(
-                "A column named probability cannot be kept, since the result has one of this name. Rename it."
+                "A column named probability cannot be kept, because the output has a column of that name. Rename it."
             )
         arrow()
         self.names = tuple(names)
@@ -62,7 +62,7 @@ class KeptColumns:
             self._tables.append(table.select(list(self.names)))
 
     def take(self, rows: int) -> pa.Table:
-        """Remove the columns of the first rows, which have been added, and return them."""
+        """Remove and return the columns of the first rows, which must have been added."""
         parts = []
         with self._lock:
             while rows:
@@ -74,7 +74,7 @@ class KeptColumns:
         return arrow().concat_tables(parts)
 
     def require(self, columns: Columns, where: str, *, labelled: bool = True) -> None:
-        """Check that the names are those of columns.
+        """Check that the names are names of columns.
 
         Args:
             columns: columns of the rows.
@@ -88,7 +88,7 @@ class KeptColumns:
 
 
 def table_of_text(text: bytes, columns: Columns, names: Sequence[str], *, labelled: bool) -> pa.Table:
-    """Return columns of whole lines of a raw log as they stand there; an empty field is null."""
+    """Return columns of whole lines of a raw log, unchanged; an empty field is null."""
     pa = arrow()
     given = list(columns.names if labelled else columns.feature_names)
     places = [given.index(name) for name in names]
@@ -98,12 +98,12 @@ def table_of_text(text: bytes, columns: Columns, names: Sequence[str], *, labell
 
 
 def table_of_records(records: Records, columns: Columns, names: Sequence[str]) -> pa.Table:
-    """Return columns of records: labels, dense values as they are stored, and ids; lists where a column has them."""
+    """Return columns of records: labels, stored dense values, and ids; lists if a column has them."""
     return arrow().table({name: _of_records(records, columns, name) for name in names})
 
 
 def text_columns(table: pa.Table) -> pa.Table:
-    """Return a table whose columns of bytes are texts, as those of a CSV file are.
+    """Return a table whose byte columns, such as those of a CSV file, are converted to strings.
 
     Raises:
         DataFormatError: one is not UTF-8; names it.
@@ -121,7 +121,7 @@ def text_columns(table: pa.Table) -> pa.Table:
 
 
 def kept_of_split(folder: DatasetFolder, split: Split, names: Sequence[str]) -> KeptColumns:
-    """Return columns of a split as its records hold them, which are read as rows are taken: ids, not categories.
+    """Return columns of a split as its records hold them (ids, not categories), read as rows are taken.
 
     Raises:
         DataFormatError, ConfigurationError: see ``KeptColumns`` and its ``require``.

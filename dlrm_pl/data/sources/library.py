@@ -1,4 +1,4 @@
-"""The library that reads files and frames. It is an extra, so it is imported when it is needed."""
+"""Library that reads files and frames. It is an extra, so it is imported only when needed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dlrm_pl.extras import missing_extra
 
 
 def arrow() -> Any:
-    """Return ``pyarrow``, with its modules for computing, CSV and Parquet.
+    """Return ``pyarrow``, with its modules for compute, CSV and Parquet.
 
     Raises:
         ConfigurationError: it is not installed; says how to install it.

@@ -1,4 +1,4 @@
-"""Names and types of the columns that a file or frame has, checked against those that are needed."""
+"""Check the names and types of a file's or frame's columns against those that are needed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MISSING_SHOWN = 8
 
 
 def require_names(wanted: Sequence[str], given: Sequence[str], where: str, *, of_schema: bool = True) -> None:
-    """Check that each wanted name is there once.
+    """Check that each required name occurs once.
 
     Args:
         wanted: names that are needed.
@@ -45,7 +45,7 @@ def require_names(wanted: Sequence[str], given: Sequence[str], where: str, *, of
         hint += f" There are {_listed(given)}." if given else " There are no columns."
         if of_schema:
             hint += "" if set(wanted) & set(given) else " Does it have a header with names?"
-            hint += " The names in the schema have to be those of the data."
+            hint += " The names in the schema must match those in the data."
         raise DataFormatError(
             f"{where}: has no column{'s'[: len(missing) != 1]} {_listed(missing, _MISSING_SHOWN)}.{hint}"
         )
@@ -57,7 +57,7 @@ def require_names(wanted: Sequence[str], given: Sequence[str], where: str, *, of
 def check_types(
     schema: pa.Schema, columns: Columns, where: str, labels: Labels = "needed", *, is_csv: bool = False
 ) -> None:
-    """Check the types of the columns, each of which is there once.
+    """Check the types of the columns, each of which occurs once.
 
     Raises:
         DataFormatError: a type does not fit a column; names both.

@@ -44,7 +44,7 @@ _MOST_HEADER = 1 << 20
 
 @dataclass(frozen=True)
 class RawChunk:
-    """Rows of a file as they were read, which ``Source.convert`` makes to ``RawRows`` in any thread.
+    """Rows of a file as they were read, which ``Source.convert`` turns into ``RawRows`` in any thread.
 
     Attributes:
         file: number of the file.
@@ -60,13 +60,13 @@ class RawChunk:
 
     @property
     def num_rows(self) -> int:
-        """Number of rows, bad ones too."""
+        """Number of rows, including bad ones."""
         return int(self.table.num_rows)
 
 
 @dataclass(frozen=True)
 class SourceChunk:
-    """The rows of a chunk.
+    """Rows of a chunk.
 
     Attributes:
         file: number of the file.
@@ -122,13 +122,13 @@ class Source:
 
     @property
     def num_rows(self) -> int | None:
-        """Number of rows of all files; None if they have to be read to know it, as in CSV."""
+        """Number of rows in all files; None if they must be read to know it, as in CSV."""
         counts = self.file_rows
         return None if None in counts else sum(count for count in counts if count is not None)
 
     @property
     def file_rows(self) -> list[int | None]:
-        """Number of rows of each file; None where it is not known."""
+        """Number of rows in each file; None if it is not known."""
         return [table.num_rows for table in self._tables]
 
     @property
@@ -138,11 +138,11 @@ class Source:
 
     @property
     def size_bytes(self) -> int:
-        """Size of all files."""
+        """Total size of all files."""
         return sum(file.size_bytes for file in self.files)
 
     def raw_chunks(self, file: int = 0, first_row: int = 0, *, threads: bool = False) -> Iterator[RawChunk]:
-        """Yield the chunks from one on, in order.
+        """Yield the chunks from a given one on, in order.
 
         Args:
             file: number of the file to start with.
@@ -160,7 +160,7 @@ class Source:
         yield from self._chunks_of(names, file, first_row, threads)
 
     def convert(self, chunk: RawChunk) -> SourceChunk:
-        """Convert the rows of a chunk, and find the bad ones.
+        """Convert the rows of a chunk, and find bad ones.
 
         Raises:
             DataFormatError: the file was changed since it was opened; values may be of its pages.
@@ -169,7 +169,7 @@ class Source:
             return self._convert(chunk)
 
     def check_unchanged(self) -> None:
-        """Check that all files are as they were when they were opened.
+        """Check that all files are in the state in which they were opened.
 
         Raises:
             DataFormatError: a file was changed, replaced or removed.
@@ -195,7 +195,7 @@ class Source:
         return SourceChunk(chunk.file, chunk.first_row, chunk.num_rows, rows, days, bad, cut_lists)
 
     def fault(self, file: int, bad: BadRow) -> str:
-        """Say what is wrong with a row, with its file and its number there, counted from 1 as after a header.
+        """Describe what is wrong with a row, with its file and its number there, counted from 1 after any header.
 
         Args:
             file: number of the file.
@@ -204,7 +204,7 @@ class Source:
         return f"{self.files[file].path}, row {bad.row + 1}: {bad.reason}"
 
     def chunks(self, file: int = 0, first_row: int = 0) -> Iterator[SourceChunk]:
-        """Yield the rows of the chunks from one on, in order; see ``raw_chunks``."""
+        """Yield the rows of the chunks from a given one on, in order; see ``raw_chunks``."""
         for chunk in self.raw_chunks(file, first_row):
             yield self.convert(chunk)
 
@@ -309,7 +309,7 @@ def open_source(
 
 
 def holds_table(path: str | os.PathLike[str], columns: Columns) -> bool:
-    """Return whether a path is for ``open_source``, and not a raw log as Criteo's, lines of values without a header.
+    """Return whether a path is for ``open_source``, not a Criteo-style raw log of lines without a header.
 
     Folders, and files whose names state a format of tables, hold tables; other files do if the columns are not those
     of a raw log, or if their first line has the names of the features.

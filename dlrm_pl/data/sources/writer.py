@@ -21,7 +21,7 @@ TableFormat = Literal["csv", "parquet"]
 
 
 def table_of(rows: RawRows, columns: Columns) -> pa.Table:
-    """Return rows as a table, whose names are those of the columns.
+    """Return rows as a table with the names of the columns.
 
     Hexadecimal values are texts of eight digits; missing values are null.
 

@@ -1,1 +1,1 @@
-"""What a dataset holds, in numbers for figures: counts of `preprocess`, and a sample of rows. Needs NumPy alone."""
+"""Contents of a dataset in numbers, for figures: counts from `preprocess`, and a sample of rows. Needs only NumPy."""

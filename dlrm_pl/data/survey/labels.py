@@ -1,4 +1,4 @@
-"""The share of clicks in the days or splits of a dataset."""
+"""Share of clicks in the days or splits of a dataset."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dlrm_pl.errors import DataFormatError
 
 @dataclass(frozen=True)
 class LabelRate:
-    """The share of clicks of a part of a dataset.
+    """Share of clicks in a part of a dataset.
 
     Attributes:
         name: ``day 3``, or a split.
@@ -33,7 +33,7 @@ class LabelRate:
 
 
 def day_rates(folder: DatasetFolder, days: DaysFolder | None) -> list[LabelRate]:
-    """Return the rate of each day; nothing where the rows of days are not known.
+    """Return the rate of each day; nothing if the number of rows by day is not known.
 
     What `preprocess` has counted is taken from its report. Else all rows are counted if there are few, and a sample of
     each day if there are many.
@@ -54,7 +54,7 @@ def day_rates(folder: DatasetFolder, days: DaysFolder | None) -> list[LabelRate]
 
 
 def split_rates(folder: DatasetFolder) -> list[LabelRate]:
-    """Return the rate of each split; of a sample of its rows where its clicks were not counted."""
+    """Return the rate of each split; from a sample of its rows if its clicks were not counted."""
     rates = []
     for split, info in folder.splits.items():
         if info.positives is not None:

@@ -1,4 +1,4 @@
-"""A sample of rows from all over a file, of bounded size, the same each time."""
+"""A sample of rows from throughout a file, of bounded size, the same each time."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 
 MOST_ROWS = 1 << 18
-"""Rows of a sample at most: their shares have a standard error below 0.1 %."""
+"""Maximum number of rows in a sample: shares of them have a standard error below 0.1 %."""
 
 MOST_BYTES = 64 << 20
-"""Bytes of their records at most."""
+"""Maximum size of their records, in bytes."""
 
 SEED = 0
 _BLOCK_ROWS = 512
@@ -35,7 +35,7 @@ def sample_size(num_rows: int, row_bytes: int) -> int:
 
 
 def sampled_rows(num_rows: int, size: int) -> Iterator[slice]:
-    """Yield blocks of rows: one at a random place in each of as many equal parts of the file.
+    """Yield blocks of rows: one at a random position in each of several equal parts of the file.
 
     Args:
         num_rows: number of rows that there are.

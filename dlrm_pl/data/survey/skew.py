@@ -10,7 +10,7 @@ from dlrm_pl.columns.column import SparseColumn
 from dlrm_pl.data.formats.binary_format import Records
 
 TOP = (1, 10, 100, 1000)
-"""Numbers of the most frequent ids whose share is counted."""
+"""Numbers of most frequent ids whose joint share is counted."""
 
 
 @dataclass(frozen=True)

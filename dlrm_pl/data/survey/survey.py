@@ -1,4 +1,4 @@
-"""What a dataset holds, in numbers for figures."""
+"""Contents of a dataset in numbers, for figures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from dlrm_pl.data.survey.skew import IdSkew, id_skew
 
 @dataclass(frozen=True)
 class Survey:
-    """What a dataset holds.
+    """Contents of a dataset.
 
     Attributes:
         path: the folder.
@@ -58,7 +58,7 @@ class Survey:
 
     @property
     def rows(self) -> int:
-        """Number of all rows."""
+        """Total number of rows."""
         return sum(split.rows for split in self.splits)
 
     @property
@@ -73,7 +73,7 @@ class Survey:
 
 
 def survey(path: Path) -> Survey:
-    """Look at a dataset folder: at what it says of itself, and at a sample of its rows.
+    """Examine a dataset folder: its own description, and a sample of its rows.
 
     Time and memory are bounded, whatever the size: at most 262,144 rows and 64 MiB of them are read.
 
@@ -129,4 +129,4 @@ def _why_not(folder: DatasetFolder) -> str:
     """Return why the missing values of a dataset are not known."""
     if folder.report:
         return "facebookresearch/dlrm's files have 0 in place of a missing value"
-    return "they are counted when preprocess reads the logs, and this dataset was not made by it"
+    return "they are counted when preprocess reads the logs, but this dataset was not made by preprocess"

@@ -1,4 +1,4 @@
-"""The AUROC of the true click probability: no model can expect to do better on rows that were drawn from it."""
+"""AUROC of the true click probability: no model can be expected to do better on rows drawn from it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Floats = NDArray[np.float64]
 
 
 def auroc_of_bins(positives: Floats, negatives: Floats) -> float:
-    """Return the AUROC of scores that were counted in bins, lowest score first; ties within a bin count half.
+    """Return the AUROC of scores counted in bins, lowest score first; ties within a bin count half.
 
     Args:
         positives: count or weight of the positive rows of each bin, ``[bins]``.
@@ -26,12 +26,12 @@ def auroc_of_bins(positives: Floats, negatives: Floats) -> float:
 
 
 def expected_auroc(probability: Floats) -> float:
-    """Return the AUROC that ``probability`` has in expectation over labels drawn from it, ``[B]``, lowest first."""
+    """Return the expected AUROC of ``probability``, ``[B]``, lowest first, over labels drawn from it."""
     return auroc_of_bins(probability, 1.0 - probability)
 
 
 class BestAUROC:
-    """AUROC of true logits against the labels drawn from them, in memory that does not grow with the rows.
+    """AUROC of true logits against the labels drawn from them, in constant memory.
 
     Logits are counted in bins of 0.0005, so the result is within 1e-4 of the exact one (measured: 1e-6).
     """
@@ -60,5 +60,5 @@ class BestAUROC:
         return int(self._counts[1].sum())
 
     def compute(self) -> float:
-        """Return the AUROC; NaN when all labels are the same."""
+        """Return the AUROC; NaN if all labels are the same."""
         return auroc_of_bins(self._counts[1], self._counts[0])

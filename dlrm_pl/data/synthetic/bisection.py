@@ -1,4 +1,4 @@
-"""Bisection that evaluates its function at few of its points, and ends where plain bisection does, to the bit."""
+"""Bisection that evaluates its function at few of its points, with the same result as plain bisection, to the bit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Independent rows with given marginals."""
+"""Draw independent rows with given marginals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Drawn rows in the forms that files have: records, lines of raw logs, and values column by column."""
+"""Drawn rows in the forms that files have: records, lines of raw logs, and values by column."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dlrm_pl.data.synthetic.world import Block, ClickWorld
 
 
 class FirstAppearance:
-    """Give ids to ranks in the order in which they come, as preprocessing does.
+    """Assigns ids to ranks in the order in which they appear, as preprocessing does.
 
     Args:
         table_sizes: number of ranks of each table.
@@ -52,7 +52,7 @@ class FirstAppearance:
 
 
 def records(world: ClickWorld, block: Block, appearance: FirstAppearance, columns: Columns) -> Records:
-    """Rows as they stand in a dataset folder, int32 ``[B, record_ints]``.
+    """Return rows as they are stored in a dataset folder, int32 ``[B, record_ints]``.
 
     Args:
         world: world that the rows are of.
@@ -75,7 +75,7 @@ def records(world: ClickWorld, block: Block, appearance: FirstAppearance, column
 
 
 def moments_of(world: ClickWorld, block: Block) -> Moments:
-    """Return what mean and deviation of the columns to standardize follow from."""
+    """Return the moments from which mean and deviation of the columns to standardize follow."""
     result = Moments.nothing(world.columns)
     for number, (column, values) in enumerate(zip(world.columns.dense, block.columns.dense, strict=True)):
         if not column.computed:
@@ -84,7 +84,7 @@ def moments_of(world: ClickWorld, block: Block) -> Moments:
 
 
 def raw_rows(world: ClickWorld, block: Block) -> RawRows:
-    """Rows with their values, column by column."""
+    """Return rows with their values, column by column."""
     return RawRows(
         block.label.astype(np.int32),
         tuple(_dense(world.columns, block)),
@@ -96,7 +96,7 @@ def raw_rows(world: ClickWorld, block: Block) -> RawRows:
 
 
 def raw_lines(world: ClickWorld, block: Block) -> list[bytes]:
-    """Rows as they stand in a raw log, one line each."""
+    """Return rows as lines of a raw log."""
     columns = [np.where(block.label, b"1", b"0").tolist()]
     for dense in block.columns.dense:
         text = dense.astype(np.int64).astype("S11")

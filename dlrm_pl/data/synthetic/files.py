@@ -1,4 +1,4 @@
-"""The files of synthetic logs: what they hold, and how they are written block by block."""
+"""Files of synthetic logs: their contents, and how they are written block by block."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RAW_DESCRIPTION_NAME = "synthetic.json"
 """Description of raw logs."""
 
 TABLE_DESCRIPTION_NAME = "_synthetic.json"
-"""Description of CSV and Parquet files. Programs that read all files of a folder leave such names out."""
+"""Description of CSV and Parquet files. Programs that read all files of a folder skip such names."""
 
 _DAY = re.compile(r"day_(0|[1-9][0-9]{0,8})(\.csv|\.parquet)?")
 
@@ -29,7 +29,7 @@ class Files(Protocol):
     """Files that rows are written to."""
 
     def encode(self, block: Block) -> Any:
-        """Return rows as the files hold them."""
+        """Return rows in the files' form."""
 
     def write(self, file: int, encoded: Any, rows: slice) -> None:
         """Append some of the rows that ``encode`` returned to a file."""
@@ -81,7 +81,7 @@ class TableFiles:
 
 
 def describe_logs(path: Path, options: dict[str, Any], aurocs: dict[str, float]) -> None:
-    """Write the description of logs that are no dataset."""
+    """Write the description of logs that are not a dataset."""
     contents = {"synthetic": options, "best_possible_auroc": aurocs}
     path.write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
 

@@ -19,16 +19,16 @@ Floats = npt.NDArray[np.float64]
 T = TypeVar("T")
 
 DENSE_MISSING_RATE = (0.451, 0.0, 0.213, 0.214, 0.026, 0.223, 0.043, 0.001, 0.043, 0.451, 0.043, 0.765, 0.214)
-"""Share of empty fields of I1..I13. Columns of the same share are empty together, as in the logs."""
+"""Share of empty fields of I1..I13. Columns with the same share are empty together, as in the logs."""
 
 SPARSE_MISSING_RATE = (
     0.0, 0.0, 0.034, 0.034, 0.0, 0.122, 0.0, 0.0, 0.0, 0.0, 0.0, 0.034, 0.0,
     0.0, 0.0, 0.034, 0.0, 0.0, 0.442, 0.442, 0.034, 0.761, 0.0, 0.034, 0.442, 0.442,
 )  # fmt: skip
-"""Share of empty fields of C1..C26. Columns of the same share are empty together, as in the logs."""
+"""Share of empty fields of C1..C26. Columns with the same share are empty together, as in the logs."""
 
 DENSE_MEDIAN = (1, 3, 6, 4, 2800, 32, 3, 7, 38, 1, 1, 1, 4)
-"""Typical value of I1..I13."""
+"""Typical values of I1..I13."""
 
 DENSE_SAMPLE_MAX = (425, 10255, 65535, 349, 2071071, 111105, 6498, 1689, 9465, 7, 123, 193, 1574)
 """Largest value of I1..I13 in the sample; sets the weight of the tail."""
@@ -67,7 +67,7 @@ CATEGORIES = (
 )
 """(number of values, Zipf exponent) of C1..C26, the empty field not counted.
 
-Large tables have the values of the whole week, and an exponent that reproduces the number of distinct values in the
+Large tables have as many values as the whole week, and an exponent that reproduces the number of distinct values in the
 sample. Tables with fewer than 60 values in the sample have those, and an exponent with which a sample has all of them.
 """
 
@@ -108,7 +108,7 @@ class Marginals:
     exponents: tuple[float, ...]
 
     def rank_fields(self, table: int) -> slice:
-        """Return the places of a table's elements in drawn ranks."""
+        """Return the positions of a table's elements in drawn ranks."""
         fields, first = self.columns.table_fields[table], self.columns.sparse_fields.start
         return slice(fields.start - first, fields.stop - first)
 
@@ -120,7 +120,7 @@ class Marginals:
         return NULL_RATE if column.at_most is not None else 1.0 - (1.0 - whole) * (1.0 - NULL_RATE)
 
     def rank_probability(self, table: int, num_ranks: int) -> Floats:
-        """Return the probabilities of the first ``num_ranks`` ranks of elements that are there, ``[num_ranks]``."""
+        """Return the probabilities of the first ``num_ranks`` ranks of non-missing elements, ``[num_ranks]``."""
         exponent, size = self.exponents[table], self.sizes[table]
         edges = np.arange(1.0, num_ranks + 2.0) ** (1.0 - exponent)
         probability: Floats = np.diff(edges) / ((size + 1.0) ** (1.0 - exponent) - 1.0)
@@ -135,13 +135,13 @@ class Marginals:
         return tuple(chosen[0::2]), tuple(chosen[1::2])
 
     def log_over_median(self, dense: Floats) -> Floats:
-        """Return ``log(1 + x)`` of dense values that are not negative, less that of the median, ``[N, B]``."""
+        """Return ``log(1 + x)`` of non-negative dense values, minus that of the median, ``[N, B]``."""
         logarithm: Floats = np.log1p(dense)
         return logarithm - np.log1p(self.median)[:, None]
 
 
 def marginals_of(columns: Columns, max_table_size: int | None) -> Marginals:
-    """Return the distributions of the columns of a log, with at most ``max_table_size`` values of each table."""
+    """Return the distributions of a log's columns, with at most ``max_table_size`` values in each table."""
     dense, sparse = columns.num_dense, columns.num_sparse
     median = np.array(_in_turn(DENSE_MEDIAN, dense), dtype=np.float64)
     log_max = np.log1p(np.array(_in_turn(DENSE_SAMPLE_MAX, dense), dtype=np.float64))

@@ -1,4 +1,4 @@
-"""Write synthetic clicks: logs by day, or directly and fast the dataset folder that preprocessing them gives."""
+"""Write synthetic clicks: as logs by day, or directly, and faster, as the dataset folder that preprocessing gives."""
 
 from __future__ import annotations
 
@@ -154,9 +154,9 @@ def synthesize(
     if rows < 2 * days:
         raise ConfigurationError(f"rows={rows} is too small for {days} days: at least {2 * days} are needed.")
     if not 0 < label_rate < 1:
-        raise ConfigurationError(f"label_rate={label_rate} must lie between 0 and 1.")
+        raise ConfigurationError(f"label_rate={label_rate} must be between 0 and 1.")
     if not 0.5 < best_auroc < 1:
-        raise ConfigurationError(f"best_auroc={best_auroc} must lie between 0.5 and 1.")
+        raise ConfigurationError(f"best_auroc={best_auroc} must be between 0.5 and 1.")
     if max_table_size is not None and max_table_size < 2:
         raise ConfigurationError(f"max_table_size={max_table_size} must be at least 2.")
     columns = columns or Columns.criteo()
@@ -242,8 +242,8 @@ def _check_format(format: Format, columns: Columns) -> None:
     """
     if format == "raw" and not columns.has_raw_text:
         raise ConfigurationError(
-            "format=raw is for columns as Criteo's, integers with log1p and hexadecimal values without lists. Choose "
-            "dataset, csv or parquet."
+            "format=raw is for columns like Criteo's: integers with log1p, and hexadecimal values without lists. "
+            "Choose dataset, csv or parquet."
         )
     lists = [column.name for column in columns.sparse if column.is_list]
     if format == "csv" and lists:

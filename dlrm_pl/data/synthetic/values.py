@@ -1,4 +1,4 @@
-"""The values that stand for ranks in a log: hexadecimal numbers, integers, and texts in several scripts."""
+"""Values that stand for ranks in a log: hexadecimal numbers, integers, and texts in several scripts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SCRIPTS = (0x61, 0x3B1, 0x430, 0x627, 0x915, 0x4E00, 0xAC00, 0x1F600)
 
 
 class CategoryHash:
-    """A seeded injective map from each table's ranks to 32-bit hashes that look like those of the logs.
+    """A seeded injective map from each table's ranks to 32-bit hashes that look like those in the logs.
 
     Hashes of one table are distinct, also modulo ``HASH_CYCLE``, and never 0, which stands for a missing value.
     """
@@ -41,7 +41,7 @@ class CategoryHash:
 
 
 class CategoryValues:
-    """The values of all tables, each rank's its own.
+    """Values of all tables, a distinct one for each rank.
 
     Args:
         rng: generator that the values depend on.
@@ -62,7 +62,7 @@ class CategoryValues:
         return hashes
 
     def raw(self, table: int, ranks: Integers) -> RawSparse:
-        """Return the values of rows of one table.
+        """Return the values of one table's rows.
 
         Args:
             table: number of the table.
@@ -86,7 +86,7 @@ class CategoryValues:
         return ranks.T[present], offsets_of(present.sum(axis=1))
 
     def computed_ids(self, table: int, ranks: Integers) -> Numbers:
-        """Return the ids of ranks of a column whose ids are hashes or remainders, ``[n]``."""
+        """Return the ids of ranks for a column whose ids are hashes or remainders, ``[n]``."""
         column, values, missing = self._columns.sparse[table], self(table, ranks), ranks == MISSING_RANK
         assert column.rows is not None
         if isinstance(values, Strings) or column.ids == "hash":
@@ -94,7 +94,7 @@ class CategoryValues:
         return modulo_ids(values, column.rows, missing)
 
     def dictionary(self, table: int, ranks: Integers) -> Values | None:
-        """Return what a dictionary has for ranks of one table; None for hashes and remainders."""
+        """Return the dictionary entries for ranks of one table; None for hashes and remainders."""
         column = self._columns.sparse[table]
         if column.ids != "vocabulary":
             return None
@@ -111,7 +111,7 @@ class CategoryValues:
 
 
 def texts(hashes: Integers) -> Strings:
-    """Return a text for each 32-bit number, its own: eight letters of one of several scripts."""
+    """Return a distinct text for each 32-bit number: eight letters of one of several scripts."""
     digits = hashes[:, None] >> np.arange(4 * (_DIGITS - 1), -1, -4) & 15
     scripts = hashes % len(_SCRIPTS)
     letters = [np.array([list(chr(first + place).encode()) for place in range(16)], np.uint8) for first in _SCRIPTS]

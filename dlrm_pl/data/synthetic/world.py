@@ -47,7 +47,7 @@ VARIANCE_SHARES = {"dense": 0.33, "single": 0.33, "pair": 0.34}
 """Share of each part in the variance of the logit."""
 
 BLOCK_ROWS = 1 << 14
-"""Number of rows in a block, which has its own generator; part of the definition of a seed's rows."""
+"""Number of rows in a block, each with its own generator; it determines the rows that a seed gives."""
 
 _FREQUENT = 128  # Ranks that have an effect; the last rank's is 0.0003 of the first one's.
 _FADE = 16.0
@@ -73,7 +73,7 @@ class Block:
 
 @dataclass(frozen=True)
 class LogitParts:
-    """The parts of the logit, each ``[B]``, before the intercept."""
+    """Parts of the logit, each ``[B]``, before the intercept."""
 
     dense: Floats
     single: Floats
@@ -85,7 +85,7 @@ class LogitParts:
 
 
 class ClickWorld:
-    """Model of the clicks of one seed.
+    """Model of the clicks for one seed.
 
     Args:
         seed: seed of effects, hashes and rows; more rows of a seed begin with the same rows.
@@ -261,7 +261,7 @@ class ClickWorld:
 def click_world(
     seed: int, label_rate: float, best_auroc: float, max_table_size: int | None, columns: Columns
 ) -> ClickWorld:
-    """Return the cached world of these arguments, or make it, which takes part of a second for its pilot sample.
+    """Return the cached world for these arguments, or make it, which takes a fraction of a second for its pilot sample.
 
     Raises:
         ConfigurationError: see ``ClickWorld``.

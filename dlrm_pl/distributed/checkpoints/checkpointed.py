@@ -1,4 +1,4 @@
-"""The part of the strategy that saves and loads: checkpoints are folders, which all processes write together."""
+"""Saving and loading in the sharded strategy: checkpoints are folders that all processes write together."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from dlrm_pl.distributed.together import on_first, together
 
 
 class CheckpointedStrategy(DDPStrategy):
-    """DDPStrategy whose checkpoints are written, and read, by all processes."""
+    """DDPStrategy whose checkpoints are written and read by all processes."""
 
     saving: Saver | None = None
     _failed = False
 
     def save_checkpoint(self, checkpoint: dict[str, Any], filepath: str | Path, storage_options: Any = None) -> None:
-        """Save a checkpoint, see ``Saver.save``; it is a folder unless the model has no tables in parts."""
+        """Save a checkpoint, see ``Saver.save``; it is a folder if the model's tables are sharded."""
         tables = self._sharded_tables()
         if tables is None:
             super().save_checkpoint(checkpoint, filepath, storage_options)
@@ -33,12 +33,12 @@ class CheckpointedStrategy(DDPStrategy):
         self.saving.save(filepath, checkpoint, tables, optimizer)
 
     def remove_checkpoint(self, filepath: str | Path) -> None:
-        """Remove a checkpoint of any kind, as soon as the one that replaces it is whole; called on all processes."""
+        """Remove a checkpoint once the one that replaces it is complete; called on all processes."""
         saving, path = self.saving, Path(filepath)
         on_first(lambda: remove(path) if saving is None else saving.after_writing(lambda: remove(path)))
 
     def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
-        """Load a checkpoint of any number of processes, see ``load``; one at a URL is left to Lightning."""
+        """Load a checkpoint of any number of processes, see ``load``; URLs are left to Lightning."""
         if self.saving is not None:
             self.saving.finish()
         if "://" in str(checkpoint_path):
@@ -58,7 +58,7 @@ class CheckpointedStrategy(DDPStrategy):
         together(lambda: load_states(checkpoint["optimizer_states"][0], tables, self.optimizers[0]))
 
     def on_exception(self, exception: BaseException) -> None:
-        """Note that not all processes may come to the end."""
+        """Note that some processes may not finish."""
         self._failed = True
         super().on_exception(exception)
 

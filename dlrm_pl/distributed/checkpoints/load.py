@@ -1,4 +1,4 @@
-"""Open a checkpoint on all processes; each reads the parts of tables that it needs, later, where they belong."""
+"""Open a checkpoint on all processes; each later reads the parts of tables that it needs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dlrm_pl.torch_file.plain import replace_leaves
 
 
 def load(path: str | Path, rank: int, ranks: int) -> dict[str, Any]:
-    """Open a checkpoint of one process or of several; its tables stay in their files, and are ``FileTensor``.
+    """Open a checkpoint of one or several processes; its tables stay in their files, as ``FileTensor``.
 
     All tensors are compared with their checksums, each by one process.
 
@@ -39,8 +39,8 @@ def load(path: str | Path, rank: int, ranks: int) -> dict[str, Any]:
     for other, step in enumerate(steps):
         if step != steps[0]:
             error = CheckpointError(
-                f"{path}: is of step {steps[0]:,} on rank 0, but of step {step:,} on rank {other}. Give all processes "
-                "the same checkpoint, on a file system that all machines share."
+                f"{path}: was saved at step {steps[0]:,} on rank 0, but at step {step:,} on rank {other}. Give all "
+                "processes the same checkpoint, on a file system that all machines share."
             )
             error.on_all_processes = True
             raise error

@@ -1,4 +1,4 @@
-"""The checkpoint that a training goes on from after torchrun has started its processes again."""
+"""Find the checkpoint that training continues from after torchrun has restarted its processes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def run_id() -> str:
 
 
 def was_restarted(folders: Iterable[Path]) -> bool:
-    """Tell whether torchrun has started the processes of this training before.
+    """Return whether torchrun has started the processes of this training run before.
 
     On one machine, torchrun counts its starts. On several, it counts those that followed a failure on the own machine,
     so that processes would not agree. There, a checkpoint that the run of this name has saved tells all of them.
@@ -34,15 +34,15 @@ def was_restarted(folders: Iterable[Path]) -> bool:
         return is_second
     if is_second and not run_id():
         raise ConfigurationError(
-            "torchrun has started the processes of several machines again, but does not tell all of them. Give it a "
-            "name of this training with --rdzv_id, by which fit finds the checkpoint to go on from; or give fit a "
-            "--ckpt_path."
+            "torchrun has restarted the processes of several machines, but does not tell all of them. Give torchrun "
+            "a name for this training run with --rdzv_id, by which fit finds the checkpoint to continue from; or "
+            "give fit a --ckpt_path."
         )
     return bool(run_id()) and newest_checkpoint(folders, run_id()) is not None
 
 
 def newest_checkpoint(folders: Iterable[Path], run: str = "") -> Path | None:
-    """Find the whole sharded checkpoint of the most steps; None if there is none.
+    """Return the complete sharded checkpoint with the most steps; None if there is none.
 
     All processes find the same one: while they start, none of them saves.
 

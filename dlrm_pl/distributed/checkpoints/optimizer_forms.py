@@ -1,4 +1,4 @@
-"""Two forms of an optimizer's state: with the tables in a group of their own, or, for torch's optimizers, in one group.
+"""Convert an optimizer's state between two forms: tables in their own group, or, for torch's optimizers, in one group.
 
 One process trains with torch's SGD or Adagrad where those do what the settings say, and its checkpoints have their
 form. Sharded tables are always a group of their own.
@@ -14,13 +14,13 @@ from torch import nn
 from dlrm_pl.model.training.optimizers.settings import OptimizerSettings
 
 _BY_GROUP = ("base_lrs", "_last_lr", "lr_lambdas")
-"""What the state of a schedule has for each group."""
+"""Entries of a schedule's state that have a value for each group."""
 
 
 def of_one_process(
     checkpoint: dict[str, Any], settings: OptimizerSettings, num_tables: int
 ) -> tuple[dict[str, Any], list[int]]:
-    """Give a checkpoint the optimizer that one process would have, without the state of tables.
+    """Give a checkpoint the optimizer that a single process would have, without the state of tables.
 
     Args:
         checkpoint: contents as Lightning collected them; of the tables, its optimizer has those alone that each process
@@ -51,7 +51,7 @@ def of_one_process(
 
 
 def with_tables_apart(checkpoint: dict[str, Any], num_tables: int) -> dict[str, Any]:
-    """Give a checkpoint's optimizer a second group for the tables, if it has none; the inverse of ``of_one_process``.
+    """Give a checkpoint's optimizer a second group, for the tables, if it has none; the inverse of ``of_one_process``.
 
     Args:
         checkpoint: contents with one optimizer; the state of tables may be among its own.
@@ -72,7 +72,7 @@ def with_tables_apart(checkpoint: dict[str, Any], num_tables: int) -> dict[str, 
 
 
 def torchs_group(settings: OptimizerSettings) -> dict[str, Any]:
-    """Return the options of the optimizer of torch that plain settings stand for."""
+    """Return the options of the torch optimizer that plain settings stand for."""
     parameter = [nn.Parameter(torch.zeros(1))]
     optimizer: torch.optim.Optimizer
     if settings.optimizer == "sgd":

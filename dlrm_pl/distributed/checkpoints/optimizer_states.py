@@ -1,4 +1,4 @@
-"""Load the optimizer's state of a checkpoint, whatever the sharding of the tables was."""
+"""Load a checkpoint's optimizer state, however its tables were sharded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dlrm_pl.torch_file.pieces import fill_part
 
 
 def load_states(saved: dict[str, Any], tables: ShardedTables, optimizer: torch.optim.Optimizer) -> None:
-    """Give the optimizers of tables in parts, and the one of Lightning, the state of a checkpoint.
+    """Load a checkpoint's state into the optimizers of sharded tables and into Lightning's optimizer.
 
     Args:
         saved: state of the optimizer in the checkpoint, with the tables in the second of two groups; the states of
@@ -51,8 +51,8 @@ def load_states(saved: dict[str, Any], tables: ShardedTables, optimizer: torch.o
         state = states[piece["table"]]
         if state is None or SUM not in state:
             raise CheckpointError(
-                f"The checkpoint has no state of the optimizer for table {piece['table']}. Give it --model.optimizer "
-                "as it was trained with, or train a new model."
+                f"The checkpoint has no optimizer state for table {piece['table']}. Give the --model.optimizer that "
+                "it was trained with, or train a new model."
             )
         _fill(piece["values"], state[SUM], piece["start"], piece["columns"])
 
@@ -61,8 +61,8 @@ def _fill(target: torch.Tensor, source: FileTensor, start: list[int], columns: i
     """Read the part of a table's state that a process needs."""
     if target.dim() != len(source.shape):
         raise CheckpointError(
-            f"The state of the optimizer for a table has the shape {list(source.shape)}, which is another optimizer's. "
-            "Give --model.optimizer as it was trained with."
+            f"The optimizer state of a table has shape {list(source.shape)}, so it belongs to another optimizer. "
+            "Give the --model.optimizer that the checkpoint was trained with."
         )
     if isinstance(source, RowSums):
         source.fill(target, start[0], start[1], columns)

@@ -1,4 +1,4 @@
-"""Padding between the pieces of tables in a file, with which all pieces of a table can be mapped into memory as one."""
+"""Padding between the pieces of tables in a file, so that all pieces of a table can be memory-mapped as one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dlrm_pl.torch_file.zip_writer import ALIGNMENT, ZipEntry
 
 
 def with_padding(pieces: Sequence[SavedPiece]) -> list[SavedPiece]:
-    """Put padding in front of the values of pieces, which are the first tensors of a file of torch.
+    """Put padding before the values of pieces, which are the first tensors in a torch file.
 
     A piece that begins in the middle of a page of its table begins in the middle of a page of the file; otherwise, the
     page that it shares with the piece before could not be mapped together with the others.

@@ -1,4 +1,4 @@
-"""The pieces of tables on this process, with what their optimizers have added up for them."""
+"""Pieces of tables on this process, with their optimizer state."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dlrm_pl.model.checkpoints.sharded.names import SUM, WEIGHT, SavedPiece
 
 
 def pieces_of(tables: ShardedTables, optimizer: torch.optim.Optimizer | None) -> list[SavedPiece]:
-    """Return the weights on this process, and, with an optimizer, its state; changing values changes the training.
+    """Return the weights on this process and, given an optimizer, its state; both are shared with training.
 
     Args:
         tables: tables of the model.
@@ -54,5 +54,5 @@ def _replicated_sums(tables: ShardedTables, optimizer: torch.optim.Optimizer) ->
 
 
 def number_of(name: str) -> int:
-    """Return the number of the table with a name of TorchRec's: ``embedding_bags.t3.weight`` -> 3."""
+    """Return the number of the table with a TorchRec name: ``embedding_bags.t3.weight`` -> 3."""
     return int(name.split(".")[-2].removeprefix("t"))

@@ -1,4 +1,4 @@
-"""Folders of sharded checkpoints: they appear whole, take the place of earlier ones, and are removed whole."""
+"""Folders of sharded checkpoints: they appear, replace earlier ones, and are removed as a whole."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _OURS = re.compile(rf"{re.escape(MARKER_NAME)}|{re.escape(DENSE_NAME)}|part-\d+\
 
 
 def make_temporary(path: Path, identity: str) -> Path:
-    """Make the folder that a checkpoint is written to, and remove what a killed training left of earlier attempts.
+    """Make the folder that a checkpoint is written to, and remove what killed runs have left of earlier attempts.
 
     Args:
         path: where the checkpoint will be.
@@ -33,7 +33,7 @@ def make_temporary(path: Path, identity: str) -> Path:
         OutputError: something stands there that is no checkpoint, or the folder cannot be written.
     """
     if path.is_dir() and not path.is_symlink() and not is_sharded(path) and any(path.iterdir()):
-        raise OutputError(f"{path}: is a folder, but not of a sharded checkpoint, and is not replaced. Move it away.")
+        raise OutputError(f"{path}: is a folder, but not a sharded checkpoint, so it is not replaced. Move it away.")
     temporary = path.parent / f".{path.name}.{identity}.tmp"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,7 +47,7 @@ def make_temporary(path: Path, identity: str) -> Path:
 
 
 def put_in_place(temporary: Path, path: Path) -> None:
-    """Give a finished folder its name; an earlier checkpoint of this name is there until then, and removed after.
+    """Give a finished folder its name; an earlier checkpoint of that name exists until then, and is removed after.
 
     Where the system cannot exchange two names at once, there is a moment with neither of them.
     """
@@ -64,7 +64,7 @@ def put_in_place(temporary: Path, path: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a checkpoint, or a link to one; a folder loses its name at once, and then its files.
+    """Remove a checkpoint, or a link to one; a folder first loses its name, then its files.
 
     Files that are none of a checkpoint's are kept.
     """

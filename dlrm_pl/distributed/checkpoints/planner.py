@@ -1,4 +1,4 @@
-"""Which process writes which piece of a table: the planner of torch.distributed.checkpoint, with our pieces."""
+"""Assign pieces of tables to the processes that write them: torch.distributed.checkpoint's planner, with our pieces."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dlrm_pl.model.checkpoints.sharded.names import SavedPiece
 
 
 class PiecesPlanner(DefaultSavePlanner):
-    """Plan to write each piece once: of a table that several processes have whole, one writes it.
+    """Plan to write each piece once: if several processes have a whole table, one of them writes it.
 
     The coordinator checks that the pieces of all processes are whole tables.
 
@@ -32,7 +32,7 @@ class PiecesPlanner(DefaultSavePlanner):
     def set_up_planner(
         self, state_dict: dict[str, Any], storage_meta: StorageMeta | None = None, is_coordinator: bool = False
     ) -> None:
-        """Take no state dict: the pieces are known."""
+        """Ignore the state dict: the pieces are known."""
         self.is_coordinator = is_coordinator
 
     def create_local_plan(self) -> SavePlan:
@@ -41,7 +41,7 @@ class PiecesPlanner(DefaultSavePlanner):
         return self.plan
 
     def piece(self, item: WriteItem) -> SavedPiece:
-        """Return the piece that an item of the plan stands for."""
+        """Return the piece for an item of the plan."""
         assert item.index.offset is not None
         return self._pieces[item.index.fqn, tuple(item.index.offset)]
 

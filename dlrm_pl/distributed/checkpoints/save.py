@@ -1,4 +1,4 @@
-"""Save a training with sharded tables: every process writes its part, and nothing is left where one fails."""
+"""Save training with sharded tables: every process writes its part, and nothing is left if one fails."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from dlrm_pl.saving.pages import LargePages
 log = logging.getLogger(__name__)
 
 _LOOK_S = 0.2
-"""Seconds between two looks for the files of other processes."""
+"""Seconds between two checks for the files of other processes."""
 
 
 class Saver:
-    """Save the checkpoints of a training; one that has two names at a moment is written once.
+    """Save the checkpoints of a training run; one that has two names at the same moment is written once.
 
     ``save`` and ``finish`` are called on all processes with the same arguments, except for the pieces of tables.
 
@@ -110,13 +110,13 @@ class Saver:
         return self._writing[2] if self._writing is not None and not self._named else None
 
     def poll(self) -> None:
-        """Do, between two steps, what a checkpoint that is being written asks for, without the other processes."""
+        """Do, between two steps, what a checkpoint that is being written needs, without the other processes."""
         try:
             self._poll()
         except DLRMError as error:
             self.failure = error
         except OSError as error:
-            self.failure = OutputError(f"{self.pending}: not written: {error.strerror}.")
+            self.failure = OutputError(f"{self.pending}: was not written: {error.strerror}.")
 
     def _poll(self) -> None:
         if self._writing is None or self.failure is not None:
@@ -124,7 +124,7 @@ class Saver:
         writer, temporary, path = self._writing
         if writer.child is not None:
             if writer.child.needs_memory:
-                log.warning("%s: training waits until it is written, to leave memory free", path)
+                log.warning("%s: training waits until it is written, because memory is short", path)
             elif not writer.child.ended:
                 return
             writer.wait()
@@ -152,7 +152,7 @@ class Saver:
             self._remove(temporary)
 
     def abandon(self) -> None:
-        """End without the other processes, which may have failed: what is being written is not kept."""
+        """End without the other processes, which may have failed; the checkpoint being written is discarded."""
         if self._writing is not None:
             writer, temporary, _ = self._writing
             self._writing = None
@@ -166,7 +166,7 @@ class Saver:
         writer.wait()
 
     def after_writing(self, action: Callable[[], None]) -> None:
-        """Call a function when the checkpoint that is being written is whole; at once if there is none."""
+        """Call a function once the checkpoint that is being written is complete; at once if there is none."""
         if self.pending is None:
             action()
         else:

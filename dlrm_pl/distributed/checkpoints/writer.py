@@ -1,4 +1,4 @@
-"""Where the pieces of a checkpoint go: a file for each process, for torch.distributed.checkpoint."""
+"""Write the pieces of a checkpoint to one file per process, for torch.distributed.checkpoint."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from dlrm_pl.torch_file.writer import write_torch_file
 
 
 class FolderWriter(StorageWriter):
-    """Write a sharded checkpoint to a folder that is there and empty; the marker comes last.
+    """Write a sharded checkpoint to an existing empty folder; the marker comes last.
 
     Args:
         folder: the folder, which all processes share.
@@ -62,7 +62,7 @@ class FolderWriter(StorageWriter):
         """Do nothing: a writer is for one checkpoint."""
 
     def set_up_storage_writer(self, is_coordinator: bool, *args: Any, **kwargs: Any) -> None:
-        """Check that this process sees the folder that the coordinator has made.
+        """Check that this process sees the folder that the coordinator has created.
 
         Raises:
             OutputError: it does not.
@@ -70,8 +70,8 @@ class FolderWriter(StorageWriter):
         self._is_coordinator = is_coordinator
         if not self._folder.is_dir():
             raise OutputError(
-                f"{self._folder.parent}: the folder that rank 0 has made in it cannot be seen here. Give a folder on a "
-                "file system that all machines share (dirpath of ModelCheckpoint, or trainer.default_root_dir)."
+                f"{self._folder.parent}: the folder that rank 0 created in it is not visible here. Give a folder on "
+                "a file system that all machines share (dirpath of ModelCheckpoint, or trainer.default_root_dir)."
             )
 
     def prepare_local_plan(self, plan: SavePlan) -> SavePlan:
@@ -133,17 +133,18 @@ class FolderWriter(StorageWriter):
             if isinstance(error, DLRMError):
                 raise
             raise OutputError(
-                f"{self._path}: not written: {error.strerror} on {socket.gethostname()}. Earlier checkpoints are whole."
+                f"{self._path}: was not written: {error.strerror} on {socket.gethostname()}. Earlier checkpoints are "
+                "intact."
             ) from error
 
     def finish(self, metadata: Metadata, results: list[Any]) -> None:
-        """Write the marker, once all processes have written their files; later, if children do it."""
+        """Write the marker once all processes have written their files; later, if child processes write them."""
         self._files = {name: size for written in results for name, size in written.items()}
         if not self._asynchronous:
             self.mark()
 
     def wait(self) -> None:
-        """Wait until the files of this process are there.
+        """Wait until the files of this process exist.
 
         Raises:
             NonFiniteError: a value is NaN or infinite.
@@ -156,14 +157,14 @@ class FolderWriter(StorageWriter):
 
     @property
     def is_whole(self) -> bool:
-        """Whether the files of all processes are there; known to the coordinator."""
+        """Whether the files of all processes exist; known to the coordinator."""
         try:
             return all((self._folder / name).stat().st_size == size for name, size in self._files.items())
         except OSError:  # Not there yet.
             return False
 
     def mark(self) -> None:
-        """Write the marker, which says that all files are there."""
+        """Write the marker, which states that all files exist."""
         marker = self._folder / MARKER_NAME
         stated = {
             "format": FORMAT,

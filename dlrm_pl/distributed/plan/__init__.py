@@ -1,1 +1,1 @@
-"""Plans: which process has which part of each table, and the memory and the traffic that follow."""
+"""Sharding plans: which process holds which part of each table, and the resulting memory and traffic."""

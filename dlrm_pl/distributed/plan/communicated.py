@@ -1,8 +1,8 @@
-"""The types of the values that processes send each other, by name."""
+"""Dtypes of the values that processes send each other, by name."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 Communication = Literal["fp32", "fp16", "bf16", "int8", "fp8"]
-"""Type of embeddings and their gradients on the way; in tables, sums and optimizers they are fp32."""
+"""Dtype in which embeddings and their gradients are sent; in tables, sums and optimizers they are fp32."""

@@ -15,8 +15,8 @@ from dlrm_pl.distributed.plan.sharding_plan import SHARDINGS, TablePlan
 from dlrm_pl.distributed.plan.workload import Workload
 
 BYTES_PER_S = {"within": 4e9, "between": 3e9, "memory": 10e9}
-"""Bytes a second that two processes of a host exchange, and two hosts with a network of 25 Gbit/s; and that a process
-reads and writes at random in its memory. The planner weighs shardings by them."""
+"""Bytes per second that two processes on a host exchange, that two hosts exchange over a 25 Gbit/s network, and that a
+process reads and writes at random in its memory. The planner compares shardings by these numbers."""
 
 
 def choose(workload: Workload, shardings: Sequence[str], hosts: Hosts, device: str = "cpu") -> list[TablePlan] | None:

@@ -1,4 +1,4 @@
-"""The hosts of a training: how many, with how many processes and how much memory each."""
+"""Hosts of a training run: their number, and the processes and memory of each."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Hosts:
 
     @property
     def memory_of_process(self) -> int:
-        """Memory that each process may take, in bytes."""
+        """Memory that each process may use, in bytes."""
         return self.memory_bytes // self.processes
 
     def host_of(self, rank: int) -> int:
@@ -68,7 +68,7 @@ class Hosts:
 
 
 def bytes_of(text: Any, name: str) -> int:
-    """Read an amount of memory such as ``64GiB``, ``1.5 TB`` or a number of bytes.
+    """Parse an amount of memory, such as ``64GiB``, ``1.5 TB`` or a number of bytes.
 
     Args:
         text: the amount.
@@ -83,5 +83,5 @@ def bytes_of(text: Any, name: str) -> int:
     """
     found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?i?b?)\s*", str(text).lower())
     if found is None or found[2] not in _UNITS:
-        raise ConfigurationError(f"{name}={text!r} is no amount of memory. Give one such as 64GiB or 256GB.")
+        raise ConfigurationError(f"{name}={text!r} is not an amount of memory. Give one such as 64GiB or 256GB.")
     return int(float(found[1]) * _UNITS[found[2]])

@@ -1,4 +1,4 @@
-"""Make the plan of a training, and check that it fits."""
+"""Make the sharding plan of a training run, and check that it fits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def make_plan(
     device: str = "cpu",
     communication: Communication = "fp32",
 ) -> ShardingPlan:
-    """Decide which process has which part of each table.
+    """Decide which process holds which part of each table.
 
     Args:
         workload: what is trained.
@@ -55,7 +55,7 @@ def make_plan(
 def plan_of(
     workload: Workload, tables: Sequence[TablePlan], hosts: Hosts, communication: Communication = "fp32"
 ) -> ShardingPlan:
-    """Compute what tables at these places mean for each process."""
+    """Compute the memory and traffic of each process for a given placement of the tables."""
     memories = rank_memories(workload, tables, hosts)
     sent = sent_bytes(workload, tables, hosts, communication)
     ranks = (RankPlan(rank, memory, size) for rank, (memory, size) in enumerate(zip(memories, sent, strict=True)))

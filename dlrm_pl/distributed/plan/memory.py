@@ -54,7 +54,7 @@ def rank_memories(workload: Workload, tables: Sequence[TablePlan], hosts: Hosts)
 
 
 def fixed_memory(workload: Workload) -> RankMemory:
-    """Return the memory that every process takes beside its parts of tables."""
+    """Return the memory that every process needs in addition to its parts of tables."""
     architecture = _without_rows(workload.architecture)
     trained = TrainingMemory.of(architecture, workload.optimizers, batch_size=workload.batch_size)
     scored = TrainingMemory.of(architecture, workload.optimizers, batch_size=workload.eval_batch_size)

@@ -1,4 +1,4 @@
-"""What to say where tables do not fit: which table, what is missing, and what would fit."""
+"""Error messages for tables that do not fit: which table, what is missing, and what would fit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST_HOSTS = 4096
 
 
 def too_much(workload: Workload, plan: ShardingPlan) -> ConfigurationError:
-    """Return the error for a plan with a process that would need more memory than it has."""
+    """Return the error for a plan in which a process would need more memory than it has."""
     hosts = plan.hosts
     if _beside(workload) >= hosts.memory_of_process:
         return _no_room(workload, hosts)
@@ -31,8 +31,8 @@ def too_much(workload: Workload, plan: ShardingPlan) -> ConfigurationError:
     largest = max(parts, key=lambda table: parts[table])
     missing = worst.memory.total - hosts.memory_of_process
     return ConfigurationError(
-        f"{workload.name_of(largest)} does not fit: process {worst.rank} would have {format_bytes(parts[largest])} of "
-        f"it ({plan.tables[largest].sharding}, {workload.architecture.table_sizes[largest]:,} rows), and needs "
+        f"{workload.name_of(largest)} does not fit: process {worst.rank} would hold {format_bytes(parts[largest])} "
+        f"of it ({plan.tables[largest].sharding}, {workload.architecture.table_sizes[largest]:,} rows), and needs "
         f"{format_bytes(worst.memory.total)} in all, of which {format_bytes(_beside(workload))} are not tables, but "
         f"has {format_bytes(hosts.memory_of_process)}: {format_bytes(missing)} are missing on {hosts}. "
         f"{_what_would_fit(workload, hosts)}"
@@ -40,7 +40,7 @@ def too_much(workload: Workload, plan: ShardingPlan) -> ConfigurationError:
 
 
 def nothing_fits(workload: Workload, hosts: Hosts) -> ConfigurationError:
-    """Return the error where no division of the tables fits."""
+    """Return the error if no way of dividing the tables fits."""
     if _beside(workload) >= hosts.memory_of_process:
         return _no_room(workload, hosts)
     sizes = [workload.table_bytes(rows, workload.dim) for rows in workload.architecture.table_sizes]
@@ -50,12 +50,12 @@ def nothing_fits(workload: Workload, hosts: Hosts) -> ConfigurationError:
     gap = (
         f"{format_bytes(needed - there)} are missing"
         if needed > there
-        else "no division of the tables, with what processes exchange, fits their memory"
+        else "no way of dividing the tables fits the processes' memory, including what they exchange"
     )
     return ConfigurationError(
         f"The tables do not fit. {workload.name_of(largest)} is the largest: {format_bytes(sizes[largest])} with its "
         f"optimizer's state, of {format_bytes(sum(sizes))} for all tables; the {hosts.ranks} processes need "
-        f"{format_bytes(beside)} besides. Together they have {format_bytes(there)}: {gap} on {hosts}. "
+        f"{format_bytes(beside)} in addition. Together they have {format_bytes(there)}: {gap} on {hosts}. "
         f"{_what_would_fit(workload, hosts)}"
     )
 

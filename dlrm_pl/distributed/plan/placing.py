@@ -1,4 +1,4 @@
-"""Shardings that are given by name -> processes that have the tables."""
+"""Choose the processes that hold the tables, from shardings given by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A plan as plain data."""
+"""A sharding plan as plain data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ host; or not at all, with a copy on every process."""
 
 @dataclass(frozen=True)
 class Shard:
-    """The part of a table that a process has.
+    """The part of a table that a process holds.
 
     Attributes:
         rank: the process.
@@ -34,7 +34,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class TablePlan:
-    """Where a table lies.
+    """Placement of a table.
 
     Attributes:
         table: number of the table.
@@ -55,7 +55,7 @@ class TablePlan:
     ranks: tuple[int, ...]
 
     def shards(self) -> list[Shard]:
-        """Return the parts, as TorchRec cuts them."""
+        """Return the parts in the way that TorchRec cuts them."""
         count = len(self.ranks)
         if self.sharding in ("row_wise", "table_row_wise"):
             block = -(-self.rows // count)
@@ -71,7 +71,7 @@ class TablePlan:
 
 @dataclass(frozen=True)
 class RankMemory:
-    """The peak memory of a process, in bytes.
+    """Peak memory of a process, in bytes.
 
     Attributes:
         process: the process itself: Python, torch and TorchRec.
@@ -97,7 +97,7 @@ class RankMemory:
 
 @dataclass(frozen=True)
 class RankPlan:
-    """What a plan means for a process.
+    """Consequences of a plan for a process.
 
     Attributes:
         rank: the process.
@@ -112,7 +112,7 @@ class RankPlan:
 
 @dataclass(frozen=True)
 class ShardingPlan:
-    """Which process has which part of each table, and what that costs.
+    """Assignment of table parts to processes, with its memory and traffic.
 
     Attributes:
         hosts: the hosts that it was made for.
@@ -126,12 +126,12 @@ class ShardingPlan:
 
     @property
     def peak_memory(self) -> int:
-        """Memory of the process that takes most, in bytes."""
+        """Memory of the process that needs the most, in bytes."""
         return max(rank.memory.total for rank in self.ranks)
 
     @property
     def sent_bytes(self) -> int:
-        """Bytes that the process which sends most sends in a training step."""
+        """Number of bytes sent in a training step by the process that sends the most."""
         return max(rank.sent_bytes for rank in self.ranks)
 
     def to_dict(self) -> dict[str, Any]:

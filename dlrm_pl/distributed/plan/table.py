@@ -1,4 +1,4 @@
-"""A plan as text."""
+"""A sharding plan as text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MOST_RANKS = 16
 
 
 def plan_text(plan: ShardingPlan) -> str:
-    """Return a table of the tables, and one of the processes; of many processes, those that differ.
+    """Return a table of the tables, and one of the processes; if there are many processes, of a selection.
 
     Args:
         plan: the plan.
@@ -27,8 +27,8 @@ def plan_text(plan: ShardingPlan) -> str:
     if len(shown) > _MOST_RANKS:
         by_memory = sorted(plan.ranks, key=lambda rank: (-rank.memory.total, rank.rank))
         shown = (by_memory[0], by_memory[len(by_memory) // 2], by_memory[-1])
-        note = f"of {len(plan.ranks)} processes, the one with the most memory, the median and the least\n"
-    ranks = [("process", "peak memory", "tables", "buffers", "rest", "sent a step"), *map(_rank, shown)]
+        note = f"of {len(plan.ranks)} processes, those with the most, the median and the least memory\n"
+    ranks = [("process", "peak memory", "tables", "buffers", "rest", "sent per step"), *map(_rank, shown)]
     return (
         f"plan for {plan.hosts}\n\n{_columns(rows, 'lrrll')}\n\n{note}{_columns(ranks, 'lrrrrr')}\n\n"
         f"peak memory of a process: {format_bytes(plan.peak_memory)} of "
@@ -54,7 +54,7 @@ def plan_summary(plan: ShardingPlan) -> str:
 
 
 def ranks_text(ranks: Sequence[int]) -> str:
-    """Return numbers of processes briefly, as ``0-3`` or ``5``.
+    """Return process numbers in short form, such as ``0-3`` or ``5``.
 
     Example:
         >>> ranks_text([0, 1, 2, 3]), ranks_text([4]), ranks_text([1, 0])

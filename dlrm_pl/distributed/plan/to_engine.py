@@ -1,4 +1,4 @@
-"""A plan -> TorchRec's own."""
+"""Convert a sharding plan to TorchRec's own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dlrm_pl.distributed.plan.sharding_plan import ShardingPlan
 
 
 def engine_plan(plan: ShardingPlan, collection: Any, sharder: Any, device: str) -> Any:
-    """Make TorchRec's plan of a collection with the tables ``t0``, ``t1``, ...
+    """Make TorchRec's plan for a collection with the tables ``t0``, ``t1``, ...
 
     Args:
         plan: where each table lies.

@@ -1,4 +1,4 @@
-"""The bytes that each process sends to others in a training step."""
+"""Number of bytes that each process sends to others in a training step."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dlrm_pl.distributed.plan.workload import Workload
 _ID = 8  # Ids and lengths of bags are int64.
 _FLOAT = 4
 _VALUE: dict[Communication, float] = {"fp32": 4.0, "fp16": 2.0, "bf16": 2.0, "int8": 1.25, "fp8": 1.0}
-"""Bytes of a value of an embedding on the way; of int8, 32 values share a scale and a smallest value, two fp32."""
+"""Bytes per embedding value that is sent; with int8, 32 values share a scale and a smallest value, both fp32."""
 _SPLITS = 3  # Numbers that two processes exchange before each exchange of ids.
 
 

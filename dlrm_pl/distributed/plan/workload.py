@@ -1,4 +1,4 @@
-"""What is trained: the shape of a model, its optimizers, and the batches of each process."""
+"""Workload of a training run: the model's architecture, its optimizers, and the batches of each process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dlrm_pl.model.training.optimizers.settings import OptimizerSettings
 
 @dataclass(frozen=True)
 class Workload:
-    """A training, as far as its memory and its traffic depend on it.
+    """The properties of a training run that determine its memory and traffic.
 
     Attributes:
         architecture: shape of the model.
@@ -43,7 +43,7 @@ class Workload:
                 raise ConfigurationError(f"{name} has {len(values)} values, but there are {tables} tables.")
         for table, value in enumerate(self.lookups):
             if not 0 <= value < float("inf"):
-                raise ConfigurationError(f"lookups[{table}]={value} must be 0 or more rows, and finite.")
+                raise ConfigurationError(f"lookups[{table}]={value} must be a finite number of rows, 0 or more.")
         object.__setattr__(self, "lookups", tuple(self.lookups) or (1.0,) * tables)
         object.__setattr__(self, "names", tuple(self.names) or tuple(map(str, range(tables))))
 
@@ -54,7 +54,7 @@ class Workload:
 
     @property
     def largest_batch(self) -> int:
-        """Rows of the largest batch of a process."""
+        """Number of rows in the largest batch of a process."""
         return max(self.batch_size, self.eval_batch_size)
 
     @property
@@ -63,10 +63,10 @@ class Workload:
         return self.architecture.dense_parameters
 
     def table_bytes(self, rows: int, columns: int) -> int:
-        """Return the bytes of so many rows and columns of a table, and of the optimizer's state of them."""
+        """Return the size of a part of a table with so many rows and columns, including the optimizer's state."""
         return 4 * rows * columns + self.optimizers.table_state_bytes(rows, columns)
 
     def name_of(self, table: int) -> str:
-        """Return what a message calls a table, as ``Table 3`` or ``Table 3 (C4)``."""
+        """Return the name of a table for messages, such as ``Table 3`` or ``Table 3 (C4)``."""
         name = self.names[table]
         return f"Table {table}" + ("" if name == str(table) else f" ({name})")

@@ -1,1 +1,1 @@
-"""The processes of a training: that they all come up, agree, and stop together."""
+"""Make sure that the processes of a training run all start, agree, and stop together."""

@@ -1,4 +1,4 @@
-"""The check, before a training, that all processes have the same data, options and versions."""
+"""Check, before training, that all processes have the same data, options and versions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dlrm_pl.version import __version__
 
 _PACKAGES = ("torch", "torchrec", "fbgemm-gpu-cpu", "fbgemm-gpu", "pytorch-lightning", "numpy")
 _OF_PROCESS = ("data.folder",)
-"""Options that may differ, since they only say where something is."""
+"""Options that may differ, because they only state where something is."""
 
 
 def check_agreement(module: DLRMModule, more: Mapping[str, Any]) -> None:
@@ -40,7 +40,7 @@ def check_agreement(module: DLRMModule, more: Mapping[str, Any]) -> None:
 
 
 def facts(module: DLRMModule) -> dict[str, str]:
-    """Collect what must be equal on all processes: names and values as texts."""
+    """Return what must be equal on all processes, as names and text values."""
     trainer: Any = module.trainer
     versions = {"Python": platform.python_version(), "dlrm_pl": __version__}
     for package in _PACKAGES:
@@ -67,7 +67,7 @@ def facts(module: DLRMModule) -> dict[str, str]:
 
 
 def difference_of(found: Sequence[Mapping[str, str]]) -> str:
-    """Describe the first difference between a process and the first one; "" where there is none.
+    """Describe the first difference between a process and the first process; "" if there is none.
 
     Args:
         found: names and values of each process; "" is the name of its machine.
@@ -90,7 +90,7 @@ def _text(value: Any) -> str:
 
 
 def hash_of(text: str) -> str:
-    """Return a short checksum, so that long values that begin alike differ."""
+    """Return a short checksum, so that long values with the same beginning can be told apart."""
     import hashlib
 
     return hashlib.sha256(text.encode()).hexdigest()[:8]

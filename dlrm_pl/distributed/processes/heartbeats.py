@@ -1,4 +1,4 @@
-"""Signs of life: each process counts on in a store, so that the others can tell which one has ended."""
+"""Heartbeats: each process increments a counter in a store, so that the others can tell which one has ended."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from torch._C._distributed_c10d import Store
 
 INTERVAL_S = 0.5
 PATIENCE_S = 4.0
-"""A process that has not counted on for so long does not run any more, or is stopped."""
+"""A process that has not counted for this long is no longer running, or is suspended."""
 
 _STORE_ERRORS = (dist.DistStoreError, dist.DistNetworkError, RuntimeError)
 
 
 class Heartbeats:
-    """A thread that counts while this process runs, and a look at the counts of the others.
+    """A thread that counts while this process runs, and checks the counts of the others.
 
     Args:
         store: store of the training.
@@ -36,17 +36,17 @@ class Heartbeats:
         self._thread.start()
 
     def stop(self) -> None:
-        """Tell the others that this process leaves on purpose."""
+        """Tell the others that this process is leaving on purpose."""
         if not self._ended.is_set():
             self._ended.set()
             self._set("left", "")
 
     def report(self, reason: str) -> None:
-        """Tell the others why this process fails."""
+        """Tell the others why this process is failing."""
         self._set("reason", reason)
 
     def lost(self) -> dict[int, str]:
-        """Find the processes that have ended or stand still; it may take ``PATIENCE_S``.
+        """Return the processes that have ended or stalled; this may take ``PATIENCE_S``.
 
         Returns:
             What is known of each, by its number; empty if all of them run.
@@ -63,7 +63,7 @@ class Heartbeats:
                 if now is None:
                     return {0: f"{self._place(0)} does not answer"}
                 return {
-                    rank: f"{self._place(rank)} has ended, or is stopped"
+                    rank: f"{self._place(rank)} has ended or is suspended"
                     for rank, count in now.items()
                     if count == before[rank] and rank != self._rank and not self._has("left", rank)
                 }

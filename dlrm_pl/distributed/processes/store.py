@@ -1,4 +1,4 @@
-"""The store through which processes tell each other that they are there, beside the one that torch makes."""
+"""Store through which processes announce themselves to each other, in addition to torch's own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dlrm_pl.errors import ConfigurationError, ProcessError
 
 
 def connect(address: str, port: int, rank: int, timeout_s: float, attempt: int = 0) -> Store:
-    """Connect to the store of a training, which the first process serves, or torchrun.
+    """Connect to the store of a training run, which is served by the first process or by torchrun.
 
     Torch's own process group uses the same server.
 
@@ -36,8 +36,9 @@ def connect(address: str, port: int, rank: int, timeout_s: float, attempt: int =
     except dist.DistNetworkError as error:
         if serves:
             raise ConfigurationError(
-                f"Port {port} of {address} is in use by another program, and the processes cannot meet there "
-                f"({_first_line(error)}). Set MASTER_PORT to a free port, or give torchrun another --master_port."
+                f"Port {port} of {address} is in use by another program, so the processes cannot connect to each "
+                f"other there ({_first_line(error)}). Set MASTER_PORT to a free port, or give torchrun another "
+                "--master_port."
             ) from error
         raise _no_first(address, port, timeout_s, error) from error
     except dist.DistStoreError as error:
@@ -56,7 +57,7 @@ def _restarts() -> str:
 
 
 def wait_for_all(store: Store, rank: int, ranks: int, timeout_s: float) -> list[str]:
-    """Wait until all processes are there.
+    """Wait until all processes have connected.
 
     Returns:
         The machine and the number of the process, as ``HOST:NUMBER``, of each.
@@ -73,8 +74,8 @@ def wait_for_all(store: Store, rank: int, ranks: int, timeout_s: float) -> list[
             raise
         names = ", ".join(f"rank {other}" for other in missing)
         raise ProcessError(
-            f"{names} of {ranks} did not come up within {timeout_s:g} s. Start as many processes as "
-            "trainer.devices and trainer.num_nodes say, and see the output of those that are missing."
+            f"{names} of {ranks} did not start within {timeout_s:g} s. Start as many processes as trainer.devices "
+            "and trainer.num_nodes state, and check the output of the missing ones."
         ) from error
     return [store.get(_key(other)).decode() for other in range(ranks)]
 
@@ -92,7 +93,7 @@ def _has(store: Store, key: str) -> bool:
 
 def _no_first(address: str, port: int, timeout_s: float, error: Exception) -> ProcessError:
     return ProcessError(
-        f"rank 0 did not come up within {timeout_s:g} s: nothing answers on port {port} of {address} "
+        f"rank 0 did not start within {timeout_s:g} s: nothing answers on port {port} of {address} "
         f"({_first_line(error)}). Start it too, or correct MASTER_ADDR and MASTER_PORT."
     )
 

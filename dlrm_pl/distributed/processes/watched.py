@@ -1,4 +1,4 @@
-"""The part of the strategy that brings processes together, and says which one failed."""
+"""Part of the sharded strategy that connects processes, and reports which one failed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SIGNS = (
     *("Connection closed by peer", "Connection reset by peer", "Connection refused", "Broken pipe", "Socket closed"),
     *("recv operation", "send operation", "Read error", "Write error", "Timed out", "timed out", "NCCL"),
 )
-"""Words in torch's errors that mean that another process did not take part."""
+"""Words in torch's errors which mean that another process did not take part."""
 
 _ATTEMPTS = itertools.count()
 
@@ -30,7 +30,7 @@ class WatchedStrategy(DDPStrategy):
     _heartbeats: Heartbeats | None = None
 
     def setup_distributed(self) -> None:
-        """Bring all processes together.
+        """Connect all processes.
 
         Raises:
             ConfigurationError: the port is in use.
@@ -65,7 +65,7 @@ class WatchedStrategy(DDPStrategy):
             atexit.register(dist.destroy_process_group)
 
     def on_exception(self, exception: BaseException) -> None:
-        """Tell the others why this process fails; or find out which other one has failed.
+        """Tell the others why this process is failing, or find out which other one has failed.
 
         Raises:
             ProcessError: another process has ended, or does not answer; names it.
@@ -82,16 +82,16 @@ class WatchedStrategy(DDPStrategy):
             return
         others = "; ".join(f"rank {rank} ({what})" for rank, what in sorted(lost.items()))
         again = (
-            "torchrun starts all of them again if it has restarts left (--max-restarts)."
+            "torchrun restarts all of them if it has restarts left (--max-restarts)."
             if "TORCHELASTIC_RUN_ID" in os.environ
-            else "Go on from the last checkpoint with --ckpt_path."
+            else "To continue from the last checkpoint, give --ckpt_path."
         )
         raise ProcessError(
-            f"rank {self.global_rank} stops, since the training needs all processes and lost {others}. {again}"
+            f"rank {self.global_rank} stops: training needs all processes, but lost {others}. {again}"
         ) from exception
 
     def teardown(self) -> None:
-        """End the signs of life."""
+        """Stop the heartbeats."""
         super().teardown()
         if self._heartbeats is not None:
             self._heartbeats.stop()

@@ -1,1 +1,1 @@
-"""A quantized model as ONNX, by Gather, MatMulInteger and other standard ops of opset 21."""
+"""A quantized model as ONNX, with Gather, MatMulInteger and other standard ops of opset 21."""

@@ -1,4 +1,4 @@
-"""A graph of ONNX that grows node by node."""
+"""An ONNX graph that is built node by node."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from dlrm_pl.export.onnx.library import onnx
 
 OPSET = 21
 IR_VERSION = 10
-"""The IR version that came with the opset, so that programs of its time read the file."""
+"""The IR version that came with the opset, so that programs of that time can read the file."""
 
 INLINE_BYTES = 1 << 30
-"""Tables are written beside the graph if they are larger: a file of ONNX itself cannot exceed 2 GiB."""
+"""Tables that are larger are written next to the graph: an ONNX file itself cannot exceed 2 GiB."""
 
 _BLOCK_BYTES = 8 << 20
 _ALIGNMENT = 4096
@@ -54,7 +54,7 @@ class Graph:
         return key
 
     def plus(self, product: str, number: Any) -> str:
-        """Add numbers to a product that was rounded before."""
+        """Add numbers to a product after it has been rounded."""
         summand = self.constant(number)
         if self._rounds_alone:
             # A sum with a constant would be joined with the product. No batch has fewer than 0 samples.
@@ -65,7 +65,7 @@ class Graph:
         return self.node("Add", product, summand)
 
     def divide(self, a: str, b: str) -> str:
-        """Divide by positive numbers, rounded once."""
+        """Divide by positive numbers, rounding once."""
         quotient = self.node("Div", a, b)
         if not self._rounds_alone:
             return quotient
@@ -86,7 +86,7 @@ class Graph:
         return high, self.node("Sub", x, high)
 
     def part(self, part: Part) -> str:
-        """Add a part of a table as a constant."""
+        """Add part of a table as a constant."""
         self._parts[part.name] = part
         return part.name
 

@@ -1,4 +1,4 @@
-"""MLPs and quantization as nodes of ONNX, in the order of operations of ``kernels/int8/fallback.py``."""
+"""MLPs and quantization as ONNX nodes, in the order of operations of ``kernels/int8/fallback.py``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def quantized(graph: Graph, x: str, inverse: np.float32, zero_point: int) -> str
 
 
 def as_bytes(graph: Graph, x: str, least: float) -> str:
-    """Clamp to ``least`` to 255, and round half to even."""
+    """Clamp to the range from ``least`` to 255, and round half to even."""
     clamped = graph.node("Clip", x, graph.constant(least), graph.constant(255))
     return graph.cast(graph.node("Round", clamped), np.uint8)
 

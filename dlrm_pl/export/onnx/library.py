@@ -1,4 +1,4 @@
-"""The libraries that write and run ONNX. They are an extra, so they are imported when they are needed."""
+"""Libraries that write and run ONNX. They are an extra, so they are imported only when needed."""
 
 from __future__ import annotations
 

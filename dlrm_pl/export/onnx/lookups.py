@@ -1,4 +1,4 @@
-"""Lookups of packed tables as nodes of ONNX: one row of each table, or bags of rows."""
+"""Lookups in packed tables as ONNX nodes: one row of each table, or bags of rows."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ DATA_NAME = "model.onnx.data"
 
 
 def onnx_model(numbers: Numbers, folder: Path, *, bags: bool, rounds_alone: bool = False) -> Any:
-    """Return a model as a ``ModelProto``; large tables are written to a file of their own.
+    """Return a model as a ``ModelProto``; large tables are written to a separate file.
 
     Inputs are ``dense``, float32 ``[B, N]``, the values of ``ClickBatch.dense``, and ``indices``, int64 ``[B, T]``, or
     with bags int64 ``[L]`` and ``offsets``, int64 ``[T * B + 1]``. Outputs are ``logit`` and ``probability``, float32

@@ -23,7 +23,7 @@ METADATA_KEY = "dlrm_pl"
 
 
 class OnnxTarget:
-    """ONNX of opset 21; see ``Target``."""
+    """ONNX with opset 21; see ``Target``."""
 
     name: TargetName = "onnx"
     file_names = (FILE_NAME, DATA_NAME)

@@ -1,1 +1,1 @@
-"""A quantized model as OpenVINO's IR, converted from the graph of ONNX."""
+"""A quantized model as OpenVINO IR, converted from the ONNX graph."""

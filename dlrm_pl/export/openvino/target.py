@@ -1,4 +1,4 @@
-"""Convert the ONNX of a quantized model to OpenVINO's IR, and score batches with it."""
+"""Convert the ONNX of a quantized model to OpenVINO IR, and score batches with it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ METADATA_PATH = ["dlrm_pl", "metadata"]
 
 
 class OpenVinoTarget:
-    """OpenVINO's IR; see ``Target``."""
+    """OpenVINO IR; see ``Target``."""
 
     name: TargetName = "openvino"
     file_names = (FILE_NAME, BIN_NAME)
@@ -61,7 +61,7 @@ class OpenVinoTarget:
         described.with_suffix(".bin").replace(folder / BIN_NAME)
 
     def logits_of(self, folder: Path, threads: int) -> LogitsOf:
-        """Load the model in OpenVINO, on the CPU and with fp32: bf16 would be the default there."""
+        """Load the model in OpenVINO, on the CPU in fp32, because OpenVINO's default there would be bf16."""
         core = openvino().Core()
         settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": str(threads)}
         compiled = core.compile_model(core.read_model(folder / FILE_NAME), "CPU", settings)

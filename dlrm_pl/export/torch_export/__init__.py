@@ -1,1 +1,1 @@
-"""A quantized model as a program of ``torch.export``, which loads without this package."""
+"""A quantized model as a ``torch.export`` program, which loads without this package."""

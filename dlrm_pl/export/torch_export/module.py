@@ -1,4 +1,4 @@
-"""A quantized model in plain ops of torch, in the order of operations of ``kernels/int8/fallback.py``.
+"""A quantized model in plain torch ops, in the order of operations of ``kernels/int8/fallback.py``.
 
 Products of integers are computed as floats, in pieces whose sums are exact, since torch has no integer product that
 every device and every batch size takes.
@@ -19,11 +19,12 @@ from dlrm_pl.kernels.int8.rows import TableDtype
 
 _TINY = 1e-30
 _EXACT_INPUTS = 512
-"""Sums of this many products of a byte and a signed byte stay within 2^24, up to where float32 holds every integer."""
+"""Sums of this many products of a byte and a signed byte stay within 2^24, up to which float32 represents every
+integer."""
 
 
 class PlainDLRM(nn.Module):
-    """A quantized model in plain ops; its inputs and outputs are those of ``onnx_model``.
+    """A quantized model in plain ops, with the same inputs and outputs as ``onnx_model``.
 
     Args:
         numbers: the model's. The packed tables are shared.

@@ -1,4 +1,4 @@
-"""Write a quantized model as a program of ``torch.export``, and score batches with it."""
+"""Write a quantized model as a ``torch.export`` program, and score batches with it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Pt2Target:
     is_read_whole = True  # torch.export.load() has no map of files.
 
     def require(self) -> None:
-        """Check nothing: torch is there."""
+        """Check nothing: torch is always installed."""
 
     def write(self, numbers: Numbers, folder: Path, example: ClickBatch) -> None:
         """Write the model."""
@@ -51,7 +51,7 @@ class Pt2Target:
             torch.export.save(program, folder / FILE_NAME, extra_files={METADATA_NAME: "{}"})
 
     def describe(self, folder: Path, metadata: Mapping[str, Any]) -> None:
-        """Write metadata beside the program in its archive, in place of the empty one."""
+        """Write metadata next to the program in its archive, in place of the empty metadata."""
         path = folder / FILE_NAME
         with zipfile.ZipFile(path) as archive:
             entry = next(name for name in archive.namelist() if name.endswith(f"extra/{METADATA_NAME}"))

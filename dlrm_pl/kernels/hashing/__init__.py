@@ -1,1 +1,1 @@
-"""Digests of blocks of rows, by which the rows that a training has changed are found."""
+"""Digests of blocks of rows, by which the rows that training has changed are found."""

@@ -1,4 +1,4 @@
-"""Digests of blocks of bytes: BLAKE3, by the native library, or by NumPy where it was not built.
+"""BLAKE3 digests of blocks of bytes, by the native library, or by NumPy if it was not built.
 
 A digest is the first 16 bytes of the BLAKE3 of a block. A block is 8 KiB, or as many whole rows as fit: few enough rows
 that most blocks are unchanged where one row of a hundred changed, and enough that the digests of a table take 0.2 % of
@@ -27,7 +27,7 @@ Bytes = npt.NDArray[np.uint8]
 
 
 def rows_of_block(row_bytes: int) -> int:
-    """Return how many rows of so many bytes make a block."""
+    """Return how many rows of a given size in bytes make up a block."""
     return max(1, _BLOCK_BYTES // max(1, row_bytes))
 
 
@@ -66,7 +66,7 @@ def block_digests(data: Bytes, block_bytes: int, crc32: int = 0, *, variant: int
 
 
 def native_digest() -> tuple[int, int] | None:
-    """Return the address of the native function and the number of its fastest variant; None where it was not built."""
+    """Return the address of the native function and the number of its fastest variant; None if it was not built."""
     library = native()
     if library is None:
         return None

@@ -1,4 +1,4 @@
-"""BLAKE3 of many blocks of equal size at once in NumPy, for installs without the native library.
+"""BLAKE3 of many equal-sized blocks at once in NumPy, for installs without the native library.
 
 Source: J. O'Connor et al., "BLAKE3: one function, fast everywhere", 2021.
 """

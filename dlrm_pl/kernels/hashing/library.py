@@ -1,4 +1,4 @@
-"""The native library of this folder."""
+"""Native library of this folder."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ _SIGNATURES: Signatures = {
 
 @cache
 def native() -> ctypes.CDLL | None:
-    """Return the library; None where it was not built, or DLRM_PL_ISA asks for the fallback."""
+    """Return the library; None if it was not built, or if DLRM_PL_ISA selects the fallback."""
     found = load("hashing", VERSION, Path(__file__).parents[1])
     return None if found is None else declare(found, _SIGNATURES)

@@ -1,4 +1,4 @@
-"""SHA-256 of blocks of bytes, two at a time where the processor has instructions for it.
+"""SHA-256 of blocks of bytes, two at a time if the processor has instructions for it.
 
 The steps of one SHA-256 wait for each other, so that a thread computes two in little more time than one.
 """

@@ -1,1 +1,1 @@
-"""The int8 kernels: C++ for each kind of processor, a fallback in plain torch, and the torch ops in front of both."""
+"""Int8 kernels: C++ for each kind of processor, a fallback in plain torch, and the torch ops that call either."""

@@ -1,4 +1,4 @@
-"""Checks of what the ops are given, before a kernel sees it; and the errors for what a kernel finds."""
+"""Check the ops' arguments before a kernel sees them; and make the errors for what a kernel finds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _STORAGE = (torch.uint8, torch.uint8, torch.float16, torch.float32)
 
 
 _CROSSED = -2
-"""Place of a value that is not finite and comes from a cross network."""
+"""Marks a non-finite value that comes from a cross network."""
 
 
 def checked_lookups(
@@ -34,14 +34,16 @@ def checked_lookups(
         got = indices.dtype if offsets is None else f"{indices.dtype} and {offsets.dtype}"
         raise ShapeError(f"Indices and offsets must be int64, got {got}.")
     if len(dtypes) != count or not set(dtypes) <= set(range(len(TABLE_DTYPES))):
-        raise ShapeError(f"{count} tables need a dtype each, from 0 to {len(TABLE_DTYPES) - 1}, got {list(dtypes)}.")
+        raise ShapeError(f"{count} tables need one dtype each, from 0 to {len(TABLE_DTYPES) - 1}, got {list(dtypes)}.")
     if is_mean and len(is_mean) != count:
-        raise ShapeError(f"{count} tables need a flag for means each, or none at all, got {len(is_mean)}.")
+        raise ShapeError(f"{count} tables need one flag each for averaging, or no flags at all, got {len(is_mean)}.")
     if offsets is None and tuple(indices.shape) != (count, batch):
-        raise ShapeError(f"{count} tables need indices [T, B] = [{count}, {batch}], got {list(indices.shape)}.")
+        raise ShapeError(
+            f"{count} tables need indices of shape [T, B] = [{count}, {batch}], got {list(indices.shape)}."
+        )
     if offsets is not None and (indices.dim() != 1 or tuple(offsets.shape) != (count * batch + 1,)):
         raise ShapeError(
-            f"{count} tables and {batch} samples need indices [L] and {count * batch + 1} offsets, got "
+            f"{count} tables and {batch} samples need indices of shape [L] and {count * batch + 1} offsets, got "
             f"{list(indices.shape)} and {list(offsets.shape)}."
         )
     columns = [row_bytes(name, dim) // stored.itemsize for name, stored in zip(TABLE_DTYPES, _STORAGE, strict=True)]
@@ -59,19 +61,20 @@ def checked_lookups(
 
 
 def check_scale(scale: float, zero_point: int) -> None:
-    """Check how floats become bytes.
+    """Check the scale and zero point of a quantization to bytes.
 
     Raises:
         ShapeError: the scale or the zero point is out of range.
     """
     if not 2**-126 <= scale <= 2**126 or not 0 <= zero_point <= 255:
         raise ShapeError(
-            f"Bytes need a scale from 2**-126 to 2**126 and a zero point from 0 to 255, got {scale} and {zero_point}."
+            f"Quantization to bytes needs a scale from 2**-126 to 2**126 and a zero point from 0 to 255, got {scale} "
+            f"and {zero_point}."
         )
 
 
 def check_layer(name: str, inputs: int, outputs: int, weight: Tensor, multiplier: Tensor, bias: Tensor) -> None:
-    """Check the packed weights of an int8 or bf16 Linear, and what its sums are multiplied by and added to.
+    """Check the packed weights of an int8 or bf16 Linear, and the multipliers and biases of its sums.
 
     Raises:
         ShapeError: they are not those of so many inputs and outputs.
@@ -91,7 +94,7 @@ def check_layer(name: str, inputs: int, outputs: int, weight: Tensor, multiplier
 
 
 def is_vector(values: Tensor, length: int) -> bool:
-    """Whether the kernels can read a tensor as this many floats."""
+    """Return whether the kernels can read a tensor as this many floats."""
     return values.dtype == torch.float32 and values.shape == (length,) and values.is_contiguous()
 
 
@@ -102,7 +105,7 @@ def interaction_width(tables: int, dim: int, diagonal: bool) -> int:
 
 
 def raise_failure(failure: Failure | None, tables: Sequence[Tensor] = ()) -> None:
-    """Raise the error for what a kernel found, if it found something.
+    """Raise the error for what a kernel found, if anything.
 
     Raises:
         LookupIndexError: an index outside its table, or offsets that are not in order.
@@ -113,7 +116,7 @@ def raise_failure(failure: Failure | None, tables: Sequence[Tensor] = ()) -> Non
     kind, sample, place, value = failure
     if kind == "index":
         raise LookupIndexError(
-            f"sample {sample}: row {value} of table {place} was asked for, which has rows 0 to "
+            f"sample {sample}: row {value} of table {place} was requested, but the table has rows 0 to "
             f"{tables[place].shape[0] - 1}. The batch comes from another dataset than the model, or is corrupt."
         )
     if kind == "offset":
@@ -123,8 +126,8 @@ def raise_failure(failure: Failure | None, tables: Sequence[Tensor] = ()) -> Non
         )
     if tables and place >= 0:
         raise NonFiniteError(
-            f"sample {sample}: the pooled rows of its bag of table {place} are NaN or infinite and have no int8 value. "
-            "The training diverged, or the table is corrupt."
+            f"sample {sample}: the pooled rows of its bag of table {place} are NaN or infinite, so they have no int8 "
+            "value. The training diverged, or the table is corrupt."
         )
     if place == _CROSSED:
         raise NonFiniteError(

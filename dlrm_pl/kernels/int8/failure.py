@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 BETWEEN_LAYERS = -3
-"""Place of a number that comes from a bf16 Linear, or from the layer before one."""
+"""Marks a number that comes from a bf16 Linear, or from the layer before one."""
 
 
 class Failure(NamedTuple):

@@ -1,4 +1,4 @@
-"""The kernels in plain torch, for installs without a C++ compiler and as the oracle of the native ones. Slow.
+"""The kernels in plain torch, for installs without a C++ compiler and as reference for the native ones. Slow.
 
 The op of the same name in ``ops.py`` describes each method. Integers are summed as floats in pieces small enough to be
 exact, since torch has no fast integer product on every processor.
@@ -22,7 +22,7 @@ _TINY = 1e-30
 
 
 class FallbackKernels:
-    """All kernels, computed with ops of torch on plain tensors."""
+    """All kernels, computed with torch ops on plain tensors."""
 
     isa = "fallback"
 
@@ -82,7 +82,7 @@ class FallbackKernels:
         is_mean: Sequence[bool],
         out: Tensor,
     ) -> Failure | None:
-        """Look up all tables and run the cross network on the vectors side by side."""
+        """Look up all tables and run the cross network on the concatenated vectors."""
         batch, dim = dense.shape
         pooled = dense.new_empty(batch, len(tables), dim)
         failure = self.pooling(indices, offsets, tables, dtypes, is_mean, pooled)
@@ -119,7 +119,7 @@ class FallbackKernels:
         is_mean: Sequence[bool],
         out: Tensor,
     ) -> Failure | None:
-        """Look up all tables and take every pairwise dot product."""
+        """Look up all tables and compute all pairwise dot products."""
         batch, dim = dense.shape
         bad = torch.isfinite(dense).all(dim=1).logical_not().nonzero()
         if len(bad):
@@ -206,7 +206,7 @@ class FallbackKernels:
 
 
 def unpack_weight(packed: Tensor) -> Tensor:
-    """Blocks of ``pack_weight`` -> ``[out, in]``, both padded."""
+    """Convert the blocks of ``pack_weight`` to ``[out, in]``, both padded."""
     blocks, depths, lines, width = packed.shape
     some = width // BLOCK_OUT
     return (

@@ -1,4 +1,4 @@
-"""Calls of the C++ kernels for a few rows, always with the same weights and from and to the same memory.
+"""C++ kernel calls for a few rows, always with the same weights and the same input and output memory.
 
 A server's request of one row spends as long around the kernels as in them. Here all that is the same in every call was
 computed before, which leaves the addresses of a request's values and their number.
@@ -15,8 +15,8 @@ from dlrm_pl.kernels.int8.native import NativeKernels, Where
 from dlrm_pl.kernels.int8.rows import BLOCK_IN, round_up
 
 FewRows = Callable[[int, int], bool]
-"""Takes the address of the values and the number of rows, and tells whether all went well: what did not, the calls for
-any number of rows say. Of one thread at a time."""
+"""Takes the address of the values and the number of rows, and returns whether all went well; if not, the calls for any
+number of rows report the error. To be called from one thread at a time."""
 
 FewLookups = Callable[[int, int, int, int], bool]
 """The same with the addresses of the ids and, for bags, of the offsets (else 0), the number of rows and of all ids."""

@@ -1,4 +1,4 @@
-"""Memory of tables: pages of 2 MiB, and files that are read ahead.
+"""Memory of tables: 2 MiB pages, and files that are read ahead.
 
 Rows are read at random. With pages of 4 KiB the processor spends more time on finding a page than on reading the row:
 26 instead of 45 million rows per second were measured. On request, Linux gives larger pages to a process's own memory
@@ -24,7 +24,7 @@ _LARGE = 1 << 30  # Smaller tables are soon in memory as a whole, which reading 
 
 
 def empty_table(rows: int, row_size: int) -> Tensor:
-    """Make a zeroed uint8 ``[rows, row_size]``, on 2 MiB pages where it is large and the system has them."""
+    """Make a zeroed uint8 ``[rows, row_size]``, on 2 MiB pages if it is large and the system has them."""
     size = rows * row_size
     advice = getattr(mmap, "MADV_HUGEPAGE", None)
     if size < _HUGE or advice is None:
@@ -37,7 +37,7 @@ def empty_table(rows: int, row_size: int) -> Tensor:
 
 
 def place(table: Tensor, pages: Pages) -> Tensor:
-    """Hold a table of a mapped file in memory as ``pages`` says; the contents stay the same."""
+    """Keep a table of a mapped file in memory as ``pages`` says; its contents stay the same."""
     if pages == "huge":
         flat = table.view(torch.uint8)
         copy = empty_table(*flat.shape)

@@ -1,4 +1,4 @@
-"""Choose the kernels for this processor: the fastest variant that runs on it, or the one that DLRM_PL_ISA names."""
+"""Choose the kernels for this processor: the fastest variant that runs on it, or the one in DLRM_PL_ISA."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Kernels = NativeKernels | FallbackKernels
 
 
 def kernels() -> Kernels:
-    """The kernels in use.
+    """Return the kernels in use.
 
     Raises:
         ConfigurationError: DLRM_PL_ISA names kernels that do not exist or do not run here.
@@ -41,7 +41,7 @@ def kernels() -> Kernels:
 
 
 def isa() -> str:
-    """Name of the kernels in use, one of ``ISAS``.
+    """Return the name of the kernels in use, one of ``ISAS``.
 
     Example:
         >>> isa() in available()
@@ -52,14 +52,14 @@ def isa() -> str:
 
 @cache
 def available() -> tuple[str, ...]:
-    """Names of the kernels that were built and run on this processor, from the slowest to the fastest."""
+    """Return the names of the kernels that were built and run on this processor, from slowest to fastest."""
     library = load_built("int8", VERSION, _FOLDER)
     return ("fallback",) if library is None else ("fallback", *(name for name in ISAS[1:] if _variant(library, name)))
 
 
 @cache
 def kernels_of(name: str) -> Kernels:
-    """Kernels by name; an empty name means the fastest.
+    """Return kernels by name; an empty name means the fastest.
 
     Raises:
         ConfigurationError: there are no kernels of that name, or they do not run on this processor.
@@ -70,14 +70,12 @@ def kernels_of(name: str) -> Kernels:
         )
         return kernels_of(EARLIER_ISAS[name])
     if name and name not in ISAS:
-        raise ConfigurationError(
-            f"DLRM_PL_ISA={name!r}: must be one of {', '.join(ISAS)}. Unset it to use the fastest."
-        )
+        raise ConfigurationError(f"DLRM_PL_ISA={name!r} must be one of {', '.join(ISAS)}. Unset it to use the fastest.")
     name = name or available()[-1]
     if name not in available():
         raise ConfigurationError(
-            f"DLRM_PL_ISA={name}: this processor and installation can only run {', '.join(available())}. Unset it "
-            "to use the fastest of them."
+            f"DLRM_PL_ISA={name}: this processor and installation can only run {', '.join(available())}. Unset it to "
+            "use the fastest of them."
         )
     library = load_built("int8", VERSION, _FOLDER) if name != "fallback" else None
     found = None if library is None else _variant(library, name)

@@ -1,1 +1,1 @@
-"""One training step of DLRM in native code: forward, backward and update of all weights in one call."""
+"""A DLRM training step in native code: forward, backward and update of all weights in one call."""

@@ -1,4 +1,4 @@
-"""The native training step, called with tensors, which it updates in place."""
+"""Native training step, which is called with tensors and updates them in place."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _SIGNATURES: dict[str, list[Any]] = {
 }
 # The limits and structs of types.h.
 MAX_TABLES, MAX_WIDTH, MAX_LAYERS = 4096, 1 << 20, 64
-"""Most tables, values of a vector, and layers of each MLP and of the cross network."""
+"""Maximum number of tables, of values in a vector, and of layers in each MLP and in the cross network."""
 _NETWORK = struct.Struct("9qfi2f2i")
 _BATCH = struct.Struct("4Pqqq")
 _LOSSES = ("bce", "wbce", "mse")
@@ -42,7 +42,7 @@ _KINDS: dict[int, Literal["index", "not finite", "offset"]] = {1: "index", 2: "n
 
 
 class NativeStep:
-    """One training step in native code: forward, backward and update of all weights, in place.
+    """A training step in native code: forward, backward and update of all weights, in place.
 
     The same weights and batches give the same bits, with any number of threads. The tensors must stay where they are;
     when others have changed their values, ``refresh`` is needed.
@@ -122,15 +122,15 @@ class NativeStep:
         self._norm = 0.0
 
     def refresh(self) -> None:
-        """Read the weights of MLPs and cross layers again, after something else has changed their values."""
+        """Read the weights of MLPs and cross layers again after something else has changed them."""
         self._functions["refresh"](self._handle)
 
     def forget(self) -> None:
-        """Drop the gradients of batches that were given since the last update."""
+        """Drop the gradients of batches since the last update."""
         self._functions["forget"](self._handle)
 
     def workspace_bytes(self, batch_size: int) -> int:
-        """Return the bytes that a step takes beside the weights and the optimizer's state."""
+        """Return the memory that a step needs in addition to the weights and the optimizer's state, in bytes."""
         return int(self._functions["bytes"](self._handle, batch_size))
 
     def step(
@@ -177,7 +177,7 @@ class NativeStep:
         return losses[0] if failure is None else failure
 
     def packed(self, dense: Tensor, indices: Tensor, offsets: Tensor | None, labels: Tensor) -> bytes:
-        """Return a batch as ``steps`` takes it: the addresses of its tensors, which must outlive it.
+        """Return a batch in the form that ``steps`` takes: the addresses of its tensors, which must outlive it.
 
         Args:
             dense: dense features, float32 ``[B, N]``.
@@ -206,7 +206,7 @@ class NativeStep:
         )
 
     def packed_group(self, group: BatchGroup) -> bytes | None:
-        """Return what ``packed`` returns for the batches of a group, one after the other.
+        """Return what ``packed`` returns for each batch of a group, in order.
 
         Args:
             group: batches with samples, whose tensors must outlive what is returned.
@@ -253,7 +253,7 @@ class NativeStep:
 
     @property
     def gradient_norm(self) -> float:
-        """Norm of all gradients together in the last step, before it was limited; 0 where no limit was given."""
+        """Norm of all gradients together in the last step, before it was limited; 0 if no limit was given."""
         return self._norm
 
 

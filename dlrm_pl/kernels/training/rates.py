@@ -1,4 +1,4 @@
-"""Numbers of an optimizer for one step, which the native step is given."""
+"""Optimizer parameters for one step, as passed to the native step."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Rates(NamedTuple):
-    """Numbers of an optimizer for one step.
+    """Optimizer parameters for one step.
 
     Attributes:
         learning_rate: rate of this step, from 0.

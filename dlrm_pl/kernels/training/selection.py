@@ -30,7 +30,7 @@ def library() -> ctypes.CDLL | None:
 
 
 def levels(precision: Precision) -> dict[int, str]:
-    """Return the numbers and names of the variants that run on this processor, from the slowest to the fastest."""
+    """Return the numbers and names of the variants that run on this processor, from slowest to fastest."""
     return _levels(precision)
 
 
@@ -46,7 +46,7 @@ def _levels(precision: Precision) -> dict[int, str]:
 
 
 def level_in_use(precision: Precision) -> int | None:
-    """Return the number of the fastest variant that DLRM_PL_ISA allows; None if there is none, as for ``fallback``.
+    """Return the number of the fastest variant that DLRM_PL_ISA allows; None if none is, as with ``fallback``.
 
     Raises:
         ConfigurationError: DLRM_PL_ISA names kernels that do not exist.
@@ -55,7 +55,7 @@ def level_in_use(precision: Precision) -> int | None:
     asked = EARLIER_ISAS.get(asked, asked)
     if asked and asked not in ISAS:
         raise ConfigurationError(
-            f"DLRM_PL_ISA={asked!r}: must be one of {', '.join(ISAS)}. Unset it to use the fastest."
+            f"DLRM_PL_ISA={asked!r} must be one of {', '.join(ISAS)}. Unset it to use the fastest."
         )
     highest = _LEVELS.get(asked, -1) if asked else max(_LEVELS.values())
     return max((level for level in levels(precision) if level <= highest), default=None)

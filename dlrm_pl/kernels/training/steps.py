@@ -1,4 +1,4 @@
-"""What a training step does, and what came of it."""
+"""Options and results of training steps."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DENSE_RATE, _TABLE_RATE = struct.calcsize("fiiff"), struct.calcsize("fiiff" + _
 
 @dataclass(frozen=True)
 class StepFailure:
-    """Why a batch was not trained on; nothing was changed.
+    """Reason why a batch was not trained on; nothing was changed.
 
     Attributes:
         kind: ``index``: a row beyond its table; ``offset``: bags that are out of order; ``not finite``: the loss.
@@ -33,7 +33,7 @@ class StepFailure:
 
 
 class StepOptions(NamedTuple):
-    """What a step does with the gradients of its batch.
+    """How a step treats the gradients of its batch.
 
     Attributes:
         rates: numbers of the MLPs' optimizer for this step.
@@ -54,13 +54,13 @@ class StepOptions(NamedTuple):
     largest_value: float = 0.0
 
     def packed(self) -> bytes:
-        """The struct of types.h."""
+        """Options as the struct in types.h."""
         rates, table_rates, *rest = self
         return _STEP.pack(*rest, *rates, *table_rates)
 
 
 def with_rates(step: bytes, learning_rates: Sequence[Sequence[float]], count: int) -> list[bytes]:
-    """Return a packed step as often as asked for, with other learning rates.
+    """Return several copies of a packed step with different learning rates.
 
     Args:
         step: packed options.
@@ -82,7 +82,7 @@ def _with_rate(step: bytes, rates: Sequence[float]) -> bytes:
 
 
 class Steps(NamedTuple):
-    """Steps that were made one after the other.
+    """Steps made one after the other.
 
     Attributes:
         losses: mean loss of each.

@@ -1,4 +1,4 @@
-"""Refuse tensors that native code cannot take by their address."""
+"""Check tensors whose addresses are passed to native code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dlrm_pl.errors import ShapeError
 
 
 def check_tensor(name: str, tensor: Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
-    """Refuse a tensor of another type or shape, one with gaps, and one that is not in the memory of the CPU.
+    """Refuse a tensor with another dtype or shape, with gaps, or outside CPU memory.
 
     Raises:
         ShapeError: it is; the message names it.

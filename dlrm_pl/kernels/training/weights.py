@@ -1,4 +1,4 @@
-"""Weights while native code trains them: their tensors, and those of their optimizer."""
+"""Weights that native code trains: their tensors, and those of their optimizer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TABLE = struct.Struct("PPqq")
 
 @dataclass(frozen=True)
 class TrainedLayer:
-    """A Linear while it is trained.
+    """A Linear in training.
 
     Attributes:
         weight: float32 ``[out, in]``.
@@ -39,7 +39,7 @@ class TrainedLayer:
     bias_state: tuple[Tensor, ...] = ()
 
     def check(self, name: str, rule: Rule) -> None:
-        """Refuse tensors that the native step cannot train by this rule.
+        """Refuse tensors that the native step cannot train with this rule.
 
         Raises:
             ShapeError: a tensor is of another type or shape; the message names it.
@@ -59,7 +59,7 @@ class TrainedLayer:
                 check_tensor(f"the state of {name}", state, torch.float32, shape)
 
     def packed(self) -> bytes:
-        """The struct of types.h."""
+        """Layer as the struct in types.h."""
         states = [
             pointer
             for state in (self.weight_state, self.bias_state)
@@ -72,7 +72,7 @@ class TrainedLayer:
 
 @dataclass(frozen=True)
 class TrainedTable:
-    """An embedding table while it is trained.
+    """An embedding table in training.
 
     Attributes:
         rows: float32 ``[rows, D]``.
@@ -85,7 +85,7 @@ class TrainedTable:
     is_mean: bool = False
 
     def check(self, name: str, dim: int, rule: Rule) -> None:
-        """Refuse tensors that the native step cannot train by this rule.
+        """Refuse tensors that the native step cannot train with this rule.
 
         Raises:
             ShapeError: a tensor is of another type or shape; the message names it.
@@ -99,6 +99,6 @@ class TrainedTable:
             check_tensor(f"the state of {name}", self.state, torch.float32, shape)
 
     def packed(self) -> bytes:
-        """The struct of types.h."""
+        """Table as the struct in types.h."""
         state = 0 if self.state is None else self.state.data_ptr()
         return _TABLE.pack(self.rows.data_ptr(), state, len(self.rows), self.is_mean)

@@ -1,4 +1,4 @@
-"""Arithmetic of a shell, ``$((TOTAL / (BATCH * 20)))``, where the text itself gives the numbers."""
+"""Evaluate shell arithmetic, such as ``$((TOTAL / (BATCH * 20)))``, if the text itself gives the numbers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _OPERATORS: Mapping[type[ast.operator], Callable[[int, int], int]] = {
 
 
 def with_numbers(text: str) -> tuple[str, set[str]]:
-    """Replace arithmetic by its value, and where that is not known, join it to one word.
+    """Replace arithmetic by its value, or, if that is not known, join it to one word.
 
     Returns:
         The text, and the names of the variables whose numbers were used.

@@ -16,7 +16,7 @@ _BIN, _MAP, _LOGGING = "--mlperf-bin-loader", "--memory-map", "--mlperf-logging"
 
 
 def reads_binary_files(values: Values) -> bool:
-    """Whether upstream would honour ``--mlperf-bin-loader``."""
+    """Return whether upstream would honour ``--mlperf-bin-loader``."""
     return values.on(_BIN) and _streams_days(values)
 
 
@@ -32,7 +32,7 @@ def translate_dataset(plan: Plan) -> None:
     _source(plan)
     folder = dataset_folder(values)
     named = "--processed-data-file" if values.text("--processed-data-file") else "--raw-data-file"
-    why = "the commands hand it over, a YAML has no variables" if variables_of(folder) else "made by `preprocess`"
+    why = "passed by the commands, since YAML has no variables" if variables_of(folder) else "made by `preprocess`"
     plan.set("data.folder", folder, named, why=why)
     _batches(plan)
     _order(plan)
@@ -42,7 +42,7 @@ def translate_dataset(plan: Plan) -> None:
 
 
 def dataset_folder(values: Values) -> str:
-    """The dataset folder: the stem of the processed file, or what upstream calls it beside the raw logs."""
+    """Return the dataset folder: the stem of the processed file, or upstream's name for it next to the raw logs."""
     processed, raw = values.text("--processed-data-file"), values.text("--raw-data-file")
     layout = values.text("--data-set")
     if not processed:
@@ -59,19 +59,19 @@ def _source(plan: Plan) -> None:
     values = plan.values
     generation, raw = values.text("--data-generation"), values.text("--raw-data-file")
     if values.program != "ipex" and generation != "dataset":
-        text = "means data of Facebook's own, which nobody else has. Give --data-generation=dataset and files"
+        text = "means Facebook's internal data, which is not available. Give --data-generation=dataset and files"
         if generation != "internal":
             ignored = f", although --raw-data-file={raw} is given" if raw else ""
             text = (
-                f"trains on random numbers{ignored}. Add --data-generation=dataset to train on files; for clicks made "
-                f"up, with a known best AUROC, make files first: `{program_name()} synthesize --output logs "
+                f"trains on random numbers{ignored}. Add --data-generation=dataset to train on files; for synthetic "
+                f"clicks with a known best AUROC, make files first: `{program_name()} synthesize --output logs "
                 "--format raw`, then --data-set=terabyte --raw-data-file=logs/day"
             )
         plan.refuse("--data-generation", text)
     if values.text("--data-set") not in _DEFAULT_STEM:
-        plan.refuse("--data-set", "must be kaggle or terabyte, how the raw logs are laid out; upstream fails too")
+        plan.refuse("--data-set", "must be kaggle or terabyte, the layout of the raw logs; upstream fails too")
     if not raw and not values.text("--processed-data-file"):
-        plan.refuse("--raw-data-file", "names no data: give PATH/train.txt (kaggle) or PATH/day (terabyte)")
+        plan.refuse("--raw-data-file", "names no data. Give PATH/train.txt (kaggle) or PATH/day (terabyte)")
 
 
 def _batches(plan: Plan) -> None:
@@ -87,12 +87,12 @@ def _batches(plan: Plan) -> None:
             "--mini-batch-size",
             f"is not divisible by {ranks} processes; upstream skips every such batch. Give a multiple of {ranks}",
         )
-    why = "below 0: as --mini-batch-size" if tested < 0 else ""
+    why = "below 0: same as --mini-batch-size" if tested < 0 else ""
     plan.set(
         "data.eval_batch_size", max(1, (own if tested < 0 else tested) // ranks), "--test-mini-batch-size", why=why
     )
     if tested == 0:
-        plan.refuse("--test-mini-batch-size", "must be at least 1, or below 0 to be as --mini-batch-size")
+        plan.refuse("--test-mini-batch-size", "must be at least 1, or below 0 to be the same as --mini-batch-size")
 
 
 def _order(plan: Plan) -> None:
@@ -107,15 +107,15 @@ def _order(plan: Plan) -> None:
     else:
         plan.set("data.shuffle", "none", why="as in the file, which `preprocess` has shuffled")
     if values.on(_BIN) and not binary:
-        plan.note(_BIN, f"is ignored there without {missing}; the format here is the same in any case")
+        plan.note(_BIN, f"is ignored by upstream without {missing}; here the format is the same in any case")
     if shuffled and not binary:
-        plan.note("--mlperf-bin-shuffle", "shuffles there with a --mlperf-bin-loader that is honoured, alone")
+        plan.note("--mlperf-bin-shuffle", "only shuffles in upstream if --mlperf-bin-loader takes effect")
     if values.on(_MAP):
-        plan.note(_MAP, "a dataset folder is always memory-mapped" + (f"; a condition of {_BIN}" if binary else ""))
+        plan.note(_MAP, "a dataset folder is always memory-mapped" + (f"; a condition for {_BIN}" if binary else ""))
     plan.set("data.seed", values.integer("--numpy-rand-seed"), "--numpy-rand-seed", why="of the order")
     workers = values.integer("--num-workers")
     if workers and _streams_days(values):
-        plan.note("--num-workers", "is ignored there by the loaders of Terabyte")
+        plan.note("--num-workers", "is ignored by upstream's Terabyte loaders")
         workers = 0
     plan.set("data.num_workers", workers, *(["--num-workers"] if values.program != "ipex" else []))
     if workers < 0:
@@ -147,7 +147,7 @@ def _preprocess(plan: Plan, folder: str) -> None:
         plan.run("preprocess", "--raw", source, "--output", folder, *common, comment=comment)
         for name in ("--data-sub-sample-rate", "--data-randomize"):
             if name in values.given:
-                plan.note(name, "acts on raw logs alone, and none are given")
+                plan.note(name, "only affects raw logs, but none are given")
     try:
         PreprocessOptions(max_ind_range=cap, subsample_rate=rate, seed=seed)
     except ConfigurationError as error:
@@ -157,7 +157,7 @@ def _preprocess(plan: Plan, folder: str) -> None:
     if rate and raw:
         plan.note(
             "--data-sub-sample-rate",
-            "drops non-clicks of the tested day as well, there as here: other rates, other AUROC",
+            "also drops non-clicks of the test day, as in upstream: the click rate and the AUROC differ",
         )
 
 

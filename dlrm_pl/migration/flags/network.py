@@ -30,8 +30,8 @@ def _layers(plan: Plan) -> None:
     plan.set("model.bottom_mlp", [0, *widths[1:]], bottom, why=why)
     plan.set("model.top_mlp", values.integers(top), top)
     if values.program == "ipex":
-        plan.set("model.interaction", "dot", why="the only one of the IPEX variant")
-        plan.set("model.self_interaction", False, why="as the IPEX variant")
+        plan.set("model.interaction", "dot", why="the only one in the IPEX variant")
+        plan.set("model.self_interaction", False, why="as in the IPEX variant")
     else:
         plan.set("model.interaction", values.text("--arch-interaction-op"), "--arch-interaction-op")
         plan.set("model.self_interaction", values.on("--arch-interaction-itself"), "--arch-interaction-itself")
@@ -49,7 +49,7 @@ def _loss(plan: Plan) -> None:
     values = plan.values
     loss = "bce" if values.program == "ipex" else values.text("--loss-function")
     if values.program == "ipex":
-        plan.set("model.loss", loss, why="the only one of the IPEX variant")
+        plan.set("model.loss", loss, why="the only one in the IPEX variant")
     else:
         plan.set("model.loss", loss, "--loss-function")
     if loss not in ("mse", "bce", "wbce"):
@@ -58,16 +58,16 @@ def _loss(plan: Plan) -> None:
         weights = values.numbers("--loss-weights")
         plan.set("model.loss_weights", weights, "--loss-weights", why="of non-clicks and of clicks")
         if len(weights) != 2:
-            plan.refuse("--loss-weights", "must be two numbers, of non-clicks and of clicks, for example 1.0-5.0")
+            plan.refuse("--loss-weights", "must be two numbers, for non-clicks and for clicks, for example 1.0-5.0")
     elif "--loss-weights" in values.given:
-        plan.note("--loss-weights", "is used with --loss-function=wbce alone")
+        plan.note("--loss-weights", "is only used with --loss-function=wbce")
     threshold = values.number("--loss-threshold")
     if 0 < threshold < 1:
         plan.set("model.loss_threshold", threshold, "--loss-threshold", why="in training and in inference")
         if threshold >= 0.5:
-            plan.refuse("--loss-threshold", "makes every probability the same, there as well. Give one below 0.5")
+            plan.refuse("--loss-threshold", "makes all probabilities equal, in upstream too. Give a value below 0.5")
     else:
-        why = "only between 0 and 1 is it on" if threshold else ""
+        why = "it is on only between 0 and 1" if threshold else ""
         plan.set("model.loss_threshold", 0.0, "--loss-threshold", why=why)
 
 
@@ -77,17 +77,17 @@ def _optimizer(plan: Plan) -> None:
     if values.program == "main" or "--optimizer" in values.given:
         plan.set("model.optimizer", optimizer, "--optimizer")
     else:
-        plan.set("model.optimizer", optimizer, why="the only one of this variant")
+        plan.set("model.optimizer", optimizer, why="the only one in this variant")
     if optimizer not in ("sgd", "adagrad", "rwsadagrad"):
         plan.refuse(
             "--optimizer",
-            "must be sgd, adagrad or rwsadagrad, there as well. For Adam or LAMB of the MLPs translate with one of "
-            "these, and add --model.dense_optimizer to `fit`",
+            "must be sgd, adagrad or rwsadagrad, as in upstream. To use Adam or LAMB for the MLPs, translate with "
+            "one of these and add --model.dense_optimizer to `fit`",
         )
     elif optimizer != "sgd" and values.on("--use-gpu"):
-        plan.note("--optimizer", "upstream exits with it and --use-gpu; here it trains")
+        plan.note("--optimizer", "upstream exits if it is combined with --use-gpu; here it trains")
     if optimizer == "rwsadagrad":
-        plan.note("--optimizer", "is row-wise for the tables and Adagrad for the MLPs, there as here")
+        plan.note("--optimizer", "means row-wise Adagrad for the tables and Adagrad for the MLPs, as in upstream")
     plan.set("model.learning_rate", values.number("--learning-rate"), "--learning-rate")
     if not 0 < values.number("--learning-rate") < float("inf"):
         plan.refuse("--learning-rate", "must be above 0 and finite")
@@ -104,8 +104,13 @@ def _schedule(plan: Plan) -> None:
         if value < 0:
             plan.refuse(name, "must be 0 (off) or more")
     if decay and start < warmup:
-        plan.refuse("--lr-decay-start-step", f"lies inside the warm-up of {warmup} steps; upstream exits as well")
+        plan.refuse("--lr-decay-start-step", f"is within the warm-up of {warmup} steps; upstream exits as well")
     elif start < warmup:
-        plan.note("--lr-num-warmup-steps", "upstream exits, as its decay would start before; here it warms up")
+        plan.note(
+            "--lr-num-warmup-steps",
+            "upstream exits, because its decay would start before the end of the warm-up; here it warms up",
+        )
     elif decay and not warmup and start > 1:
-        plan.note("--lr-decay-start-step", "upstream fails without a warm-up; here the rate before is the base")
+        plan.note(
+            "--lr-decay-start-step", "upstream fails without a warm-up; here the rate before the decay is the base rate"
+        )

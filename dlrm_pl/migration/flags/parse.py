@@ -1,4 +1,4 @@
-"""Arguments of upstream -> a value for each flag, read by the rules of its own argparse."""
+"""Parse upstream's arguments to a value for each flag, by the rules of its own argparse."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dlrm_pl.migration.flags.table import FLAGS, Flag, Program, Value
 
 @dataclass(frozen=True)
 class Values:
-    """What a command line says.
+    """Contents of a command line.
 
     Attributes:
         program: whose flags they are.
@@ -36,43 +36,43 @@ class Values:
     mixed: bool = False
 
     def integer(self, name: str) -> int:
-        """A whole number."""
+        """Return a whole number."""
         value = self.by_name[name]
         assert isinstance(value, int)
         return value
 
     def number(self, name: str) -> float:
-        """A number."""
+        """Return a number."""
         value = self.by_name[name]
         assert isinstance(value, int | float)
         return float(value)
 
     def text(self, name: str) -> str:
-        """A word."""
+        """Return a word."""
         value = self.by_name[name]
         assert isinstance(value, str)
         return value
 
     def integers(self, name: str) -> list[int]:
-        """Whole numbers, separated by dashes, or by commas where the flag has these."""
+        """Return whole numbers separated by dashes, or by commas if the flag uses these."""
         return [int(word) for word in self.text(name).split("," if self.flags[name].kind == "commas" else "-")]
 
     def numbers(self, name: str) -> list[float]:
-        """Numbers, separated by dashes."""
+        """Return numbers separated by dashes."""
         return [float(word) for word in self.text(name).split("-")]
 
     def on(self, name: str) -> bool:
-        """Whether a switch is on, or a word was given."""
+        """Return whether a switch is on, or a word was given."""
         return bool(self.by_name[name])
 
     def shown(self, name: str) -> str:
-        """The flag as it would be typed: ``--nepochs=1``, ``--memory-map``."""
+        """Return the flag as it would be typed: ``--nepochs=1``, ``--memory-map``."""
         value = self.by_name[name]
         return name if self.flags[name].kind == "switch" or value in (None, "") else f"{name}={value}"
 
 
 def parse(arguments: Sequence[str], script: str = "") -> Values:
-    """Read the arguments as the first program does that knows all of them.
+    """Parse the arguments like the first program that knows all of them.
 
     Args:
         arguments: without the script.
@@ -84,19 +84,19 @@ def parse(arguments: Sequence[str], script: str = "") -> Values:
     """
     if script and not script.startswith("dlrm_s_pytorch"):
         raise ConfigurationError(
-            f"{script} is not one of upstream's scripts: dlrm_s_pytorch.py and its variants by Intel, and dlrm_main.py "
-            "of torchrec_dlrm are translated."
+            f"{script} is not one of upstream's scripts. Those that can be translated are dlrm_s_pytorch.py and "
+            "Intel's variants of it, and dlrm_main.py of torchrec_dlrm."
         )
     return read_values(arguments, FLAGS, ("tune", "ipex", "main") if "tune" in script else ("main", "tune", "ipex"))
 
 
 def unknown_flags(arguments: Sequence[str], flags: Mapping[str, Flag]) -> int:
-    """Count the words that look like flags, and are none of these."""
+    """Count the words that look like flags but are none of these."""
     return len(_resolve(arguments, flags).unknown)
 
 
 def read_values(arguments: Sequence[str], every_flag: Mapping[str, Flag], order: Sequence[Program]) -> Values:
-    """Read the arguments of a script as the first of its variants does that knows all of them.
+    """Parse a script's arguments like the first of its variants that knows all of them.
 
     Args:
         arguments: without the script.
@@ -112,15 +112,17 @@ def read_values(arguments: Sequence[str], every_flag: Mapping[str, Flag], order:
     flags = every_flag if mixed else _of_program(every_flag, program)
     resolved = _resolve(arguments, flags)
     problems = [_unknown_message(word, every_flag) for word in resolved.unknown]
-    problems += [f"{word}: could be {' or '.join(names)}" for word, names in resolved.ambiguous.items()]
+    problems += [
+        f"{word}: is ambiguous: it could be {' or '.join(names)}" for word, names in resolved.ambiguous.items()
+    ]
     if problems:
         raise ConfigurationError("Unknown flags (upstream would stop):\n  " + "\n  ".join(dict.fromkeys(problems)))
     found, rest = _read(resolved.arguments, flags)
     unread = tuple(word for word in rest if is_variable(word))
     if rest := [word for word in rest if not is_variable(word)]:
         raise ConfigurationError(
-            f"{' '.join(rest)!r} is neither a flag nor a value of one. Quote values that contain blanks, and give one "
-            "command line."
+            f"{' '.join(rest)!r} is neither a flag nor the value of a flag. Quote values that contain spaces, and "
+            "give a single command line."
         )
     values = {name: found.get(name, flag.default) for name, flag in every_flag.items()}
     return Values(program, every_flag, values, frozenset(found), resolved.abbreviations, unread, mixed)
@@ -201,7 +203,7 @@ def _number_type(kind: Callable[[str], Value], what: str) -> Callable[[str], Val
         try:
             return kind(text)
         except ValueError:
-            hint = "; put the number in the place of the variable" if "$" in text else ""
+            hint = "; replace the variable by its number" if "$" in text else ""
             raise ArgumentTypeError(f"{text!r} is not {what}{hint}") from None
 
     return convert

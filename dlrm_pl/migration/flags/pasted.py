@@ -1,4 +1,4 @@
-"""A command line as people paste it -> its program, variables and arguments: the part of a shell that it takes."""
+"""Read a pasted command line into program, variables and arguments, with the subset of shell syntax that this takes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PLAIN_PREFIX = re.compile(r"(\S*/)?python[\d.]*|-u|-m|export|env|time|nohup|\$\
 
 @dataclass
 class Pasted:
-    """What was found.
+    """Parts of a pasted command line.
 
     Attributes:
         program: file name of the script; empty where the flags stand alone.
@@ -52,7 +52,7 @@ class Pasted:
 
 
 def read_pasted(words: Sequence[str]) -> Pasted:
-    """Read a command line: the words that a shell made of it, or one word with all of its text.
+    """Read a command line: the words that a shell made of it, or one word with its whole text.
 
     Raises:
         ConfigurationError: a quote is not closed, the end was lost in a shell, or there is no command.
@@ -66,13 +66,13 @@ def read_pasted(words: Sequence[str]) -> Pasted:
         if not words[-1].strip():
             # What a shell makes of a backslash, a blank and the end of the line; the rest of the command is lost.
             raise ConfigurationError(
-                f"The command line ends after {''.join(words[-2:-1])!r}, at a backslash followed by a blank, where a "
-                "shell does not continue on the next line. Remove the trailing blank, or give the whole text on "
-                "stdin: from-dlrm-flags -- <<'EOF', the command line, EOF."
+                f"The command line ends after {''.join(words[-2:-1])!r}, at a backslash followed by a space, after "
+                "which a shell does not continue on the next line. Remove the trailing space, or give the whole text "
+                "on stdin: from-dlrm-flags -- <<'EOF', the command line, EOF."
             )
         words = [word for word in words if word.strip()]
     if not words:
-        raise ConfigurationError("No upstream command line given; put it after `--` or on stdin.")
+        raise ConfigurationError("No upstream command line was given. Put it after `--` or on stdin.")
     start = _read_prefix(words, pasted)
     pasted.arguments = [_substituted(word, pasted.environment) for word in words[start:]]
     used = pasted.computed | {match[1] or match[2] for word in words for match in _VARIABLE.finditer(word)}
@@ -94,7 +94,7 @@ def _words_of_text(text: str, pasted: Pasted) -> list[str]:
         try:
             found = list(lexer)
         except ValueError as error:
-            raise ConfigurationError(f"The command line cannot be read, {error}: {line.strip()[-60:]!r}") from error
+            raise ConfigurationError(f"The command line cannot be parsed ({error}): {line.strip()[-60:]!r}") from error
         if number < chosen:
             words += [word for word in found if not _OPERATORS.fullmatch(word)]
         else:
@@ -164,10 +164,10 @@ def _substituted(word: str, environment: dict[str, str]) -> str:
 
 
 def is_variable(word: str) -> bool:
-    """Whether it is nothing but a shell variable."""
+    """Return whether a word is nothing but a shell variable."""
     return _VARIABLE.fullmatch(word) is not None
 
 
 def variables_of(text: str) -> list[str]:
-    """Shell variables in it, each once, in order."""
+    """Return the shell variables in a text, each once, in order."""
     return list(dict.fromkeys(match[0] for match in _VARIABLE.finditer(text)))

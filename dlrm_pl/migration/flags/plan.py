@@ -1,4 +1,4 @@
-"""What a translation is made of: settings with the flags they come from, commands, notes and refusals."""
+"""Parts of a translation: settings with the flags they come from, commands, notes and refusals."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dlrm_pl.migration.flags.parse import Values
 
 @dataclass(frozen=True)
 class Setting:
-    """A value of the YAML, and why it is that."""
+    """A value in the YAML, and the reason for it."""
 
     value: Any
     comment: str = ""
@@ -36,7 +36,7 @@ class Command:
 
 @dataclass
 class Plan:
-    """A translation, as it grows.
+    """A translation in progress.
 
     Attributes:
         values: what the command line says.
@@ -69,12 +69,12 @@ class Plan:
         node[last] = self.setting(value, *flags, why=why)
 
     def setting(self, value: Any, *flags: str, why: str = "") -> Setting:
-        """A value with its comment: the flags, those at their defaults marked so, and a reason."""
+        """Return a value with its comment: the flags (marked if at their defaults) and a reason."""
         named = ", ".join(name if name in self.values.given else f"{name} (default)" for name in flags)
         return Setting(value, "; ".join(part for part in (named, why) if part))
 
     def callback(self, class_path: str, arguments: Mapping[str, Any] | None = None, comment: str = "") -> None:
-        """Append a callback of the Trainer."""
+        """Append a Trainer callback."""
         callbacks = self.settings.setdefault("trainer", {}).setdefault("callbacks", [])
         init_args = {"init_args": dict(arguments)} if arguments else {}
         callbacks.append({"class_path": Setting(class_path, comment), **init_args})
@@ -84,11 +84,11 @@ class Plan:
         self.commands.append(Command(words, comment))
 
     def note(self, flag: str, text: str) -> None:
-        """Say what no value says."""
+        """Note something that no value expresses."""
         self.notes.append((self._shown(flag), text))
 
     def refuse(self, flag: str, reason: str) -> None:
-        """Say why there is no translation, and what to use instead."""
+        """Note why a translation is impossible, and what to use instead."""
         self.refusals.append((self._shown(flag), reason))
 
     def _shown(self, flag: str) -> str:

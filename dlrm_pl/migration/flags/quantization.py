@@ -19,7 +19,7 @@ _CALLBACK = "dlrm_pl.QuantizationCallback"
 
 
 def task_of(values: Values) -> Task:
-    """What the command line does, by the order in which upstream looks at its flags."""
+    """Return what the command line does, by the order in which upstream checks its flags."""
     infers = values.on("--inference-only")
     if values.on("--tune"):
         return "tune"
@@ -35,7 +35,7 @@ def task_of(values: Values) -> Task:
 
 
 def artifact_folder(plan: Plan) -> tuple[str, str | None]:
-    """Where the int8 model is, and the flag that says so."""
+    """Return the int8 model's folder, and the flag that states it."""
     values = plan.values
     if values.program == "ipex" and values.text("--save-model"):
         return values.text("--save-model"), "--save-model"
@@ -48,7 +48,7 @@ def artifact_folder(plan: Plan) -> tuple[str, str | None]:
 
 
 def translate_quantization(plan: Plan, task: Task) -> None:
-    """Append the QuantizationCallback where the task quantizes, and say what the other flags are without."""
+    """Append the QuantizationCallback if the task quantizes; otherwise note what the flags mean without it."""
     if task in ("tune", "quantize"):
         _callback(plan, task)
     _say_what_is_ignored(plan, task)
@@ -73,24 +73,24 @@ def _callback(plan: Plan, task: Task) -> None:
         recipe = _recipe_of_bits(plan)
         plan.note(
             f"{_MLP}, {_EMBEDDINGS}",
-            "upstream recomputes the ranges of activations for each batch, here they are calibrated on val; upstream "
-            "does not compare with fp32, here exit status 3 means that the AUROC drops by more than 1 %, and 4 that "
-            "test has too few rows to tell",
+            "upstream recomputes the activation ranges for each batch, while here they are calibrated on val; "
+            "upstream does not compare with fp32, while here exit status 3 means that the AUROC drops by more than 1 "
+            "%, and 4 that test has too few rows to tell",
         )
     else:
         recipe = {
             "linears": plan.setting("int8", "--do-int8-inference"),
             "tables": plan.setting("fp32"),
-            "weight_granularity": plan.setting("per_tensor", why="as its default_weight_observer"),
+            "weight_granularity": plan.setting("per_tensor", why="like its default_weight_observer"),
         }
         plan.note(
             "--do-int8-inference",
-            "calibrates on test rows there, and on val here; exit status 3 means that the AUROC drops by more than "
-            "1 %, and 4 that test has too few rows to tell",
+            "calibrates on test rows in upstream, and on val here; exit status 3 means that the AUROC drops by more "
+            "than 1 %, and 4 that test has too few rows to tell",
         )
     arguments["recipe"] = recipe
     arguments["criterion"] = {"relative": plan.setting(0.01, why="upstream has none")}
-    arguments["max_trials"] = plan.setting(1, why="this recipe and no other, as there")
+    arguments["max_trials"] = plan.setting(1, why="only this recipe, as in upstream")
     plan.callback(_CALLBACK, arguments)
 
 
@@ -103,9 +103,9 @@ def _recipe_of_bits(plan: Plan) -> dict[str, Any]:
         if bits not in dtypes:
             plan.refuse(flag, f"must be {', '.join(map(str, dtypes))}; upstream stops as well")
     if values.integer(_MLP) == 16:
-        plan.note(_MLP, "weights are float16 there and bfloat16 here, which processors multiply faster")
+        plan.note(_MLP, "weights are float16 in upstream and bfloat16 here, which processors multiply faster")
     if values.on("--use-gpu"):
-        plan.note("--use-gpu", "a quantized model runs on the CPU, there as here")
+        plan.note("--use-gpu", "quantized models run on the CPU, as in upstream")
     recipe["interaction"] = plan.setting("fp32", why="as there")
     return recipe
 
@@ -114,11 +114,11 @@ def _tune_notes(plan: Plan) -> None:
     values = plan.values
     plan.note(
         "--tune",
-        "calibrates on test rows there and on val here, and is certified on test; exit status 3: no model was within "
-        "1 %, 4: test has too few rows to tell; the best one is saved",
+        "calibrates on test rows in upstream; here it calibrates on val and certifies on test; exit status 3: no "
+        "model was within 1 %, 4: test has too few rows to tell; the best one is saved",
     )
     if values.program == "ipex" and not values.on("--inference-only"):
-        plan.note("--tune", "needs --inference-only there")
+        plan.note("--tune", "needs --inference-only in upstream")
 
 
 def _say_what_is_ignored(plan: Plan, task: Task) -> None:
@@ -126,7 +126,7 @@ def _say_what_is_ignored(plan: Plan, task: Task) -> None:
     _note_ignored_timing(plan, task)
     values = plan.values
     if values.on("--accuracy_only") and task != "test":
-        plan.note("--accuracy_only", "comes too late there: another flag ends the run before")
+        plan.note("--accuracy_only", "has no effect in upstream: another flag ends the run first")
     if values.on("--inference-only") and task in ("tune", "benchmark"):
         plan.note("--inference-only", f"makes no difference: --{task} ends the run")
 
@@ -136,16 +136,18 @@ def _note_ignored_quantization(plan: Plan, task: Task) -> None:
     values = plan.values
     for name in (_MLP, _EMBEDDINGS):
         if name in values.given and task != "quantize":
-            plan.note(name, "is ignored there without --inference-only")
+            plan.note(name, "is ignored by upstream without --inference-only")
     if values.on("--int8"):
         plan.note("--int8", _int8_note(values, task))
     quantizes_at_once = task == "quantize" and values.on("--inference-only")
     if values.on("--do-int8-inference") and task != "benchmark" and not quantizes_at_once:
-        plan.note("--do-int8-inference", "is ignored there with --tune, and without --inference-only or --benchmark")
+        plan.note(
+            "--do-int8-inference", "is ignored by upstream with --tune, and without --inference-only or --benchmark"
+        )
     if "--save-int8" in values.given and not (task == "quantize" and values.on("--do-int8-inference")):
-        plan.note("--save-int8", "saves there with --do-int8-inference and --inference-only alone")
+        plan.note("--save-int8", "only saves in upstream with --do-int8-inference and --inference-only")
     if "--tuned_checkpoint" in values.given and task not in ("tune", "benchmark"):
-        plan.note("--tuned_checkpoint", "is used there with --tune and --benchmark alone")
+        plan.note("--tuned_checkpoint", "is only used by upstream with --tune and --benchmark")
 
 
 def _note_ignored_timing(plan: Plan, task: Task) -> None:
@@ -154,26 +156,32 @@ def _note_ignored_timing(plan: Plan, task: Task) -> None:
     if values.on("--benchmark") and task == "tune":
         plan.note("--benchmark", "upstream ends after --tune; here it is the last command")
     if values.integer("--num-cpu-cores") and not _benchmarks(values, task):
-        plan.note("--num-cpu-cores", "limits the threads of int8 inference there; here `benchmark` has --threads")
+        plan.note("--num-cpu-cores", "limits the threads of int8 inference in upstream; here `benchmark` has --threads")
     if values.integer("--share-weight-instance"):
         plan.note(
             "--share-weight-instance",
-            "times that many callers at once there; `benchmark` times one, and MLPerf's scenarios with --mlperf server"
+            (
+                "times that many concurrent callers in upstream; `benchmark` times one, or MLPerf's scenarios with "
+                "--mlperf server"
+            )
             if task == "benchmark"
-            else "times inference alone, and there is none",
+            else "times only inference, but there is none",
         )
 
 
 def _int8_note(values: Values, task: Task) -> str:
     if task == "benchmark" and values.program == "tune" and not values.on("--do-int8-inference"):
-        return "is parsed there, but fp32 was benchmarked (until LPOT 1.13); here the artifact is timed, beside fp32"
+        return (
+            "is parsed by upstream, but fp32 was benchmarked (until LPOT 1.13); here the artifact is timed "
+            "together with fp32"
+        )
     if task == "benchmark":
-        return "the artifact is timed beside fp32"
+        return "the artifact is timed together with fp32"
     if task == "verify":
         return "the int8 model of --save-model is scored on test: `verify` does, and compares with its certificate"
     if task == "tune":
-        return "is not looked at there with --tune, which makes the int8 model"
-    return "is looked at there with --benchmark alone"
+        return "is ignored by upstream with --tune, which makes the int8 model"
+    return "is only used by upstream with --benchmark"
 
 
 def _benchmarks(values: Values, task: Task) -> bool:
@@ -181,7 +189,7 @@ def _benchmarks(values: Values, task: Task) -> bool:
 
 
 def quantization_commands(plan: Plan, task: Task, checkpoint: str | None) -> None:
-    """``quantize``, ``benchmark`` or ``verify``."""
+    """Append ``quantize``, ``benchmark`` or ``verify``."""
     values = plan.values
     folder, _ = artifact_folder(plan)
     data = dataset_folder(values)
@@ -195,7 +203,11 @@ def quantization_commands(plan: Plan, task: Task, checkpoint: str | None) -> Non
         batch = tested if tested >= 0 else values.integer("--mini-batch-size")
         cores = values.integer("--num-cpu-cores")
         threads = ["--threads", f"[{cores}]"] if cores > 0 else []
-        made = "" if task == "tune" else f" {folder} is what `quantize` made: the command line with --tune."
+        made = (
+            ""
+            if task == "tune"
+            else f" {folder} is the artifact that `quantize` made from the command line with --tune."
+        )
         flag = "--benchmark" if values.on("--benchmark") else "--share-weight-instance"
         comment = f"{flag}: fp32 and int8 in turn.{made}"
         batches = ["--batch_sizes", f"[{batch}]"]

@@ -1,4 +1,4 @@
-"""A plan -> the text of its YAML, its commands and its notes."""
+"""Render a plan as YAML, commands and notes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SAFE = re.compile(r"[\w@%+=:,./${}-]+")
 
 
 def render_yaml(plan: Plan) -> str:
-    """The YAML, with the commands in front; each value with the flag that it comes from."""
+    """Return the YAML with the command at the top, and each value with the flag that it comes from."""
     main = next(command for command in plan.commands if command.words[0] not in ("preprocess", "import-checkpoint"))
     head = [f"# {render_command(plan, main)}", f"# From a command line of {PROGRAMS[plan.values.program]}."]
     body = [_with_comment(line, comment) for line, comment in _lines(plan.settings, "")]
@@ -55,7 +55,7 @@ def _with_comment(line: str, comment: str) -> str:
 
 
 def render_commands(plan: Plan) -> str:
-    """One line a command, each behind its comment: a shell runs it."""
+    """Return one command per line, each after its comment, for a shell."""
     lines = []
     for command in plan.commands:
         if command.comment:
@@ -65,12 +65,12 @@ def render_commands(plan: Plan) -> str:
 
 
 def commands_of(plan: Plan) -> list[str]:
-    """Return the commands for a shell, one text each."""
+    """Return the commands for a shell, one string each."""
     return [render_command(plan, command) for command in plan.commands]
 
 
 def render_command(plan: Plan, command: Command) -> str:
-    """One command for a shell; variables stay variables."""
+    """Return one command for a shell; variables stay variables."""
     assigned = [f"{name}={_quoted(value)}" for name, value in plan.environment.items()]
     return " ".join([*assigned, program_name(), *map(_quoted, command.words)])
 
@@ -84,7 +84,7 @@ def _quoted(word: str) -> str:
 
 
 def render_notes(plan: Plan) -> str:
-    """What no value says, one paragraph a flag; empty when all is said."""
+    """Return what no value expresses, one paragraph per flag; empty if there is nothing to say."""
     lines: list[str] = []
     for flag, text in plan.notes:
         lines += textwrap.wrap(f"{flag}: {text}.", _WIDTH, subsequent_indent="    ", break_on_hyphens=False)

@@ -57,7 +57,7 @@ class Flag:
     choices: tuple[str, ...] = ()
 
 
-_NO_RANDOM = "shapes random data alone, which nothing here trains on"
+_NO_RANDOM = "only shapes random data, which is not used for training here"
 _NO_QR = "belongs to --qr-flag, which is refused"
 _NO_MD = "belongs to --md-flag, which is refused"
 _PRINT_ONLY = "changes what is printed, not what is computed"
@@ -71,7 +71,7 @@ _MODEL = (
         "4-3-2",
         ALL,
         "no effect",
-        "the sizes of the tables come from the dataset, there as here; it shapes random data alone",
+        "the table sizes come from the dataset, as in upstream; the flag only shapes random data",
     ),
     Flag(
         "--arch-mlp-bot",
@@ -90,7 +90,7 @@ _MODEL = (
         None,
         MAIN,
         "mapped",
-        "model.weighted_pooling: fixed (weights that stay 1), or learned for any other word, there as here",
+        "model.weighted_pooling: fixed (weights that stay 1), or learned for any other word, as in upstream",
     ),
     Flag(
         "--md-flag",
@@ -98,7 +98,7 @@ _MODEL = (
         False,
         BOTH,
         "refused",
-        "tables of mixed dimensions are not built here: every table has model.embedding_dim. For smaller tables lower "
+        "tables of mixed dimensions are not supported: every table has model.embedding_dim. For smaller tables lower "
         "--arch-sparse-feature-size or --max-ind-range, or train whole tables and `quantize` them to int8 or int4",
     ),
     Flag("--md-threshold", "int", 200, BOTH, "no effect", _NO_MD),
@@ -110,17 +110,19 @@ _MODEL = (
         False,
         BOTH,
         "refused",
-        "quotient-remainder tables are not built here. For smaller tables lower --max-ind-range, which folds the rows "
+        "quotient-remainder tables are not supported. For smaller tables lower --max-ind-range, which folds the rows "
         "of large tables together, or train whole tables and `quantize` them to int8 or int4",
     ),
     Flag("--qr-threshold", "int", 200, BOTH, "no effect", _NO_QR),
     Flag("--qr-operation", "str", "mult", BOTH, "no effect", _NO_QR),
     Flag("--qr-collisions", "int", 4, BOTH, "no effect", _NO_QR),
-    Flag("--activation-function", "str", "relu", ALL, "no effect", "parsed there and never used: it is always ReLU"),
-    Flag("--loss-function", "str", "mse", BOTH, "mapped", "model.loss (the IPEX variant has bce alone)"),
+    Flag(
+        "--activation-function", "str", "relu", ALL, "no effect", "parsed by upstream but never used: it is always ReLU"
+    ),
+    Flag("--loss-function", "str", "mse", BOTH, "mapped", "model.loss (the IPEX variant has only bce)"),
     Flag("--loss-weights", "floats", "1.0-1.0", BOTH, "mapped", "model.loss_weights, with wbce"),
     Flag("--loss-threshold", "float", 0.0, ALL, "mapped", "model.loss_threshold"),
-    Flag("--round-targets", "bool", False, ALL, "no effect", "rounds the labels of random data alone"),
+    Flag("--round-targets", "bool", False, ALL, "no effect", "only rounds the labels of random data"),
 )
 _DATA = (
     Flag("--data-size", "int", 1, BOTH, "no effect", _NO_RANDOM),
@@ -148,8 +150,17 @@ _DATA = (
     Flag("--data-sub-sample-rate", "float", 0.0, ALL, "mapped", "preprocess --subsample_rate"),
     Flag("--num-indices-per-lookup", "int", 10, BOTH, "no effect", _NO_RANDOM),
     Flag("--num-indices-per-lookup-fixed", "bool", False, BOTH, "no effect", _NO_RANDOM),
-    Flag("--num-workers", "int", 0, BOTH, "mapped", "data.num_workers, but for the loaders that ignore it there"),
-    Flag("--memory-map", "switch", False, ALL, "mapped", "one of the conditions of --mlperf-bin-loader; always here"),
+    Flag(
+        "--num-workers",
+        "int",
+        0,
+        BOTH,
+        "mapped",
+        "data.num_workers, except for the loaders for which upstream ignores it",
+    ),
+    Flag(
+        "--memory-map", "switch", False, ALL, "mapped", "one of the conditions for --mlperf-bin-loader; always on here"
+    ),
     Flag(
         "--dataset-multiprocessing",
         "switch",
@@ -170,11 +181,13 @@ _TRAINING = (
     Flag("--inference-only", "switch", False, ALL, "mapped", "`test` instead of `fit`"),
     Flag("--save-onnx", "switch", False, BOTH, "refused", "leave it out; `export` writes the quantized model as ONNX"),
     Flag("--use-gpu", "switch", False, BOTH, "mapped", "trainer.accelerator"),
-    Flag("--local_rank", "int", -1, MAIN, "no effect", "a launcher sets it; Lightning starts its processes itself"),
+    Flag("--local_rank", "int", -1, MAIN, "no effect", "set by a launcher; Lightning starts its processes itself"),
     Flag("--dist-backend", "str", "", MAIN | IPEX, "mapped", "trainer.strategy, where a launcher starts processes"),
     Flag("--print-freq", "int", 1, ALL, "mapped", "trainer.log_every_n_steps"),
     Flag("--test-freq", "int", -1, ALL, "mapped", "trainer.val_check_interval; 0 or less: never test, never save"),
-    Flag("--test-mini-batch-size", "int", -1, ALL, "mapped", "data.eval_batch_size; below 0: as --mini-batch-size"),
+    Flag(
+        "--test-mini-batch-size", "int", -1, ALL, "mapped", "data.eval_batch_size; below 0: same as --mini-batch-size"
+    ),
     Flag(
         "--test-num-workers",
         "int",
@@ -187,7 +200,7 @@ _TRAINING = (
     Flag("--print-wall-time", "switch", False, MAIN | IPEX, "no effect", _PRINT_ONLY),
     Flag("--debug-mode", "switch", False, BOTH, "no effect", _PRINT_ONLY),
     Flag("--enable-profiling", "switch", False, ALL, "mapped", "trainer.profiler: pytorch"),
-    Flag("--plot-compute-graph", "switch", False, BOTH, "no effect", "plots the graph, and changes nothing of the run"),
+    Flag("--plot-compute-graph", "switch", False, BOTH, "no effect", "plots the graph, without any effect on the run"),
     Flag("--tensor-board-filename", "str", "run_kaggle_pt", MAIN, "mapped", "name of trainer.logger (CSV files)"),
     Flag("--save-model", "str", "", ALL, "mapped", "ModelCheckpoint; in the IPEX variant also the int8 model's folder"),
     Flag("--load-model", "str", "", ALL, "mapped", "import-checkpoint --upstream, then --ckpt_path"),
@@ -246,26 +259,28 @@ _QUANTIZATION = (
         False,
         TUNE,
         "no effect",
-        "weights have one scale a matrix with --do-int8-inference anyway; the narrower activations that it also takes "
-        "are a cure for old kernels' overflow, which these kernels do not have",
+        "weights have one scale per matrix with --do-int8-inference anyway; the narrower activations that it also "
+        "uses are a workaround for the overflow of old kernels, which these kernels do not have",
     ),
-    Flag("--output-model", "str", "", TUNE, "no effect", "parsed there and never used"),
+    Flag("--output-model", "str", "", TUNE, "no effect", "parsed by upstream but never used"),
     Flag(
         "--iter",
         "int",
         0,
         TUNE,
         "no effect",
-        "cuts the rows that are scored; `quantize` reads as many as a decision needs, `benchmark` has --seconds",
+        "limits the rows that are scored; `quantize` reads as many as a decision needs, `benchmark` has --seconds",
         "-i",
     ),
     Flag("--warmup_iter", "int", 5, TUNE, "no effect", "`benchmark` warms up every contender", "-w"),
     Flag("--bf16", "switch", False, IPEX, "mapped", "trainer.precision: bf16-mixed"),
-    Flag("--share-weight-instance", "int", 0, IPEX, "mapped", "`benchmark`, where it times inference there"),
+    Flag("--share-weight-instance", "int", 0, IPEX, "mapped", "`benchmark`, if it times inference in upstream"),
     Flag("--num-cpu-cores", "int", 0, IPEX, "mapped", "benchmark --threads"),
     Flag("--ipex-interaction", "switch", False, IPEX, "no effect", _IPEX_KERNEL),
     Flag("--ipex-merged-emb", "switch", False, IPEX, "no effect", _IPEX_KERNEL),
-    Flag("--num-warmup-iters", "int", 1000, IPEX, "no effect", "leaves out of a printed speed, not of the training"),
+    Flag(
+        "--num-warmup-iters", "int", 1000, IPEX, "no effect", "leaves steps out of a printed speed, not out of training"
+    ),
     Flag(
         "--int8-configure",
         "str",
@@ -283,5 +298,5 @@ FLAGS: dict[str, Flag] = {flag.name: flag for flag in EVERY_FLAG}
 
 
 def flags_of(program: Program) -> dict[str, Flag]:
-    """The flags that a program knows, by name."""
+    """Return the flags that a program knows, by name."""
     return {name: flag for name, flag in FLAGS.items() if program in flag.programs}

@@ -9,13 +9,13 @@ _BACKENDS = {"gloo": "gloo", "nccl": "nccl", "mpi": "gloo", "ccl": "gloo"}
 
 
 def run_name(plan: Plan) -> str:
-    """Of logs and checkpoints."""
+    """Return the name for logs and checkpoints."""
     values = plan.values
     return values.text("--tensor-board-filename" if "--tensor-board-filename" in values.given else "--data-set")
 
 
 def model_path(plan: Plan) -> tuple[str, str]:
-    """Folder and name, without ``.ckpt``, of the checkpoint of a training."""
+    """Return the folder and name, without ``.ckpt``, of a training run's checkpoint."""
     if not _names_checkpoint(plan):
         return f"runs/{run_name(plan)}", "best" if tests_while_training(plan) else "model"
     directory, _, name = plan.values.text("--save-model").rpartition("/")
@@ -30,7 +30,7 @@ def _names_checkpoint(plan: Plan) -> bool:
 
 
 def tests_while_training(plan: Plan) -> bool:
-    """Whether upstream would test, and so save, at all."""
+    """Return whether upstream would test, and therefore save, at all."""
     values = plan.values
     if values.program == "ipex":
         return values.on("--should-test") and (values.integer("--test-freq") > 0 or _ipex_twentieth(plan))
@@ -42,7 +42,7 @@ def _ipex_twentieth(plan: Plan) -> bool:
 
 
 def translate_training(plan: Plan, trains: bool) -> None:
-    """Set all of ``trainer`` but for quantization.
+    """Set all of ``trainer`` except quantization.
 
     Args:
         plan: to be extended.
@@ -80,14 +80,13 @@ def _devices(plan: Plan) -> None:
             plan.note(
                 "--use-gpu",
                 "upstream spreads the tables over all GPUs in one process, and uses the CPU if there is no GPU; here "
-                "one GPU trains, and with --trainer.devices N there are N, each with all tables and an N-th of the "
-                "batch",
+                "one GPU trains, or with --trainer.devices N, N of them, each with all tables and 1/N of the batch",
             )
     else:
         if values.program == "ipex":
-            plan.set("trainer.accelerator", "cpu", why="as the IPEX variant")
+            plan.set("trainer.accelerator", "cpu", why="as in the IPEX variant")
         else:
-            plan.set("trainer.accelerator", "cpu", "--use-gpu", why="without it upstream computes on the CPU")
+            plan.set("trainer.accelerator", "cpu", "--use-gpu", why="without it, upstream computes on the CPU")
     backend = values.text("--dist-backend")
     if plan.processes and plan.processes > 1:
         plan.set("trainer.devices", plan.processes, why="as many as the launcher starts; Lightning starts them itself")
@@ -104,8 +103,8 @@ def _devices(plan: Plan) -> None:
         if "--dist-backend" in values.given:
             plan.note(
                 "--dist-backend",
-                "the command line has no launcher that gives the number of processes, so one is started. For N "
-                "processes: --trainer.devices N --trainer.strategy ddp, and an N-th of data.batch_size",
+                "the command line has no launcher that states the number of processes, so one is started. For N "
+                "processes: --trainer.devices N --trainer.strategy ddp, and 1/N of data.batch_size",
             )
     if backend not in ("", *_BACKENDS):
         plan.refuse("--dist-backend", f"must be one of {', '.join(_BACKENDS)}")
@@ -116,10 +115,11 @@ def _test_frequency(plan: Plan, trains: bool) -> None:
     name, every, batches = "--test-freq", values.integer("--test-freq"), values.integer("--num-batches")
     flags = (name, "--should-test") if values.program == "ipex" else (name,)
     if not tests_while_training(plan):
-        plan.set("trainer.limit_val_batches", 0, *flags, why="never test while training")
+        plan.set("trainer.limit_val_batches", 0, *flags, why="never test during training")
         if trains and values.text("--save-model"):
             plan.note(
-                "--save-model", "saves there on a test alone, and there is none; here the model is kept at the end"
+                "--save-model",
+                "upstream saves only when it tests, which it never does here; this program saves the model at the end",
             )
         return
     if _ipex_twentieth(plan):
@@ -128,13 +128,14 @@ def _test_frequency(plan: Plan, trains: bool) -> None:
     if batches and every > batches:
         plan.set("trainer.val_check_interval", 1.0, *flags, "--num-batches", why="at the end of the epoch")
         return
-    why = "batches; no more than an epoch has"
+    why = "batches; limited to those of an epoch"
     plan.set("trainer.val_check_interval", every, *flags, why=why)
     if trains:
         plan.note(
             name,
-            "while training upstream tests on test, here on val, the other half of the last day: test stays "
-            "unseen. It also tests after an epoch's last batch; the command `test` at the end does",
+            "during training, upstream tests on test; here it is val, the other half of the last day, so that test "
+            "stays unseen. Upstream also tests after an epoch's last batch; here the command `test` does so at the "
+            "end",
         )
 
 
@@ -146,8 +147,8 @@ def _limits(plan: Plan) -> None:
         return
     plan.set("trainer.limit_train_batches", batches, "--num-batches")
     if tests_while_training(plan):
-        plan.set("trainer.limit_val_batches", batches, "--num-batches", why="upstream cuts its tests as well")
-    plan.set("trainer.limit_test_batches", batches, "--num-batches", why="upstream cuts its tests as well")
+        plan.set("trainer.limit_val_batches", batches, "--num-batches", why="upstream limits its tests as well")
+    plan.set("trainer.limit_test_batches", batches, "--num-batches", why="upstream limits its tests as well")
 
 
 def _accumulation(plan: Plan) -> None:
@@ -158,14 +159,14 @@ def _accumulation(plan: Plan) -> None:
     if batches < 1:
         plan.refuse(name, "must be at least 1")
     elif not values.on("--mlperf-logging"):
-        plan.note(name, "counts there with --mlperf-logging alone: every batch is a step")
+        plan.note(name, "takes effect in upstream only with --mlperf-logging; without it, every batch is a step")
     else:
         plan.set("trainer.accumulate_grad_batches", batches, name)
         if batches > 1:
             plan.note(
                 name,
-                "upstream sets the gradients to 0 just before the step, so that it steps with those of every "
-                f"{batches}th batch alone; here they are averaged over all {batches}",
+                "upstream sets the gradients to 0 just before the step, so each step uses only those of every "
+                f"{batches}th batch; here they are averaged over all {batches}",
             )
 
 
@@ -198,14 +199,14 @@ def _threshold(plan: Plan, trains: bool) -> None:
                 "97 % accurate. Give --mlperf-auc-threshold, for example 0.8025",
             )
         else:
-            plan.note(accuracy, "stops a training there, with --mlperf-logging and --test-freq above 0 alone")
+            plan.note(accuracy, "stops training in upstream only with --mlperf-logging and --test-freq above 0")
     if threshold <= 0:
         if name in values.given:
             plan.note(name, "is off at 0 and below")
         return
     if not stops:
         condition = "--should-test" if values.program == "ipex" else "--mlperf-logging and --test-freq above 0"
-        plan.note(name, f"stops there with {condition} alone")
+        plan.note(name, f"only stops upstream with {condition}")
         return
     plan.callback(
         f"{_LIGHTNING}.callbacks.EarlyStopping",
@@ -213,7 +214,7 @@ def _threshold(plan: Plan, trains: bool) -> None:
             "monitor": plan.setting("val_auroc"),
             "mode": plan.setting("max"),
             "stopping_threshold": plan.setting(threshold, name),
-            "patience": plan.setting(1_000_000, why="stop at the threshold alone, never for lack of progress"),
+            "patience": plan.setting(1_000_000, why="stop only at the threshold, never for lack of progress"),
         },
     )
     if trains:
@@ -222,9 +223,9 @@ def _threshold(plan: Plan, trains: bool) -> None:
 
 # Where its code does not do what the flag is for.
 _DIFFERENCE = {
-    "main": "here training stops at it; upstream (090956e) forgets the best AUROC after each test and never does, "
+    "main": "here training stops at it; upstream (090956e) forgets the best AUROC after each test and never stops, "
     "and for the same reason saves on every test",
-    "tune": "here training stops at it; upstream stops the epoch, and begins the next one",
+    "tune": "here training stops at it; upstream ends the epoch and begins the next one",
     "ipex": "here training stops at it; upstream only prints that it would",
 }
 
@@ -234,20 +235,25 @@ def _mlperf_logging(plan: Plan, trains: bool) -> None:
     if not values.on("--mlperf-logging"):
         return
     if not trains or values.program != "main":
-        plan.note("--mlperf-logging", "means AUROC, which is always computed; an MLPerf log is of a training by main")
+        plan.note(
+            "--mlperf-logging",
+            "means AUROC, which is always computed; an MLPerf log is only written for training with main",
+        )
         return
     arguments = {"path": plan.setting(f"runs/{run_name(plan)}/mlperf.log")}
     name, threshold = "--mlperf-auc-threshold", values.number("--mlperf-auc-threshold")
     if 0 < threshold < 1:
         arguments["auroc_threshold"] = plan.setting(threshold, name)
     else:
-        plan.note(name, f"{threshold:g} is no AUROC to reach: the MLPerf log has the target of the rules, 0.8025")
+        plan.note(
+            name, f"{threshold:g} is not a valid AUROC target: the MLPerf log states the target of the rules, 0.8025"
+        )
     plan.callback("dlrm_pl.MLPerfLogging", arguments, "--mlperf-logging")
-    plan.note("--mlperf-logging", "needs a package, there as here: pip install 'dlrm-pl[mlperf]'")
+    plan.note("--mlperf-logging", "needs a package: pip install 'dlrm-pl[mlperf]'")
 
 
 def training_commands(plan: Plan, checkpoint: str | None) -> None:
-    """``fit``, and the test that upstream makes at the end."""
+    """Append ``fit``, and the test that upstream runs at the end."""
     values = plan.values
     resumed = ["--ckpt_path", checkpoint] if checkpoint else []
     plan.run("fit", "-c", plan.config, *resumed)
@@ -255,11 +261,11 @@ def training_commands(plan: Plan, checkpoint: str | None) -> None:
         plan.note(
             "--load-model",
             "training starts from these weights; upstream also restores the optimizer's state, continues after the "
-            "batches that were done, and skips that many in every later epoch",
+            "batches already trained, and skips that many in every later epoch",
         )
     if values.program == "tune":
         plan.note(
-            "dlrm_s_pytorch_tune.py", "without --tune it trains on the test rows; here the train rows are trained on"
+            "dlrm_s_pytorch_tune.py", "without --tune, upstream trains on the test rows; here the train rows are used"
         )
     if tests_while_training(plan):
         directory, name = model_path(plan)

@@ -1,4 +1,4 @@
-"""A command line of upstream -> a plan: settings, commands, notes; or one error with all that is refused."""
+"""Translate an upstream command line to settings, commands and notes, or one error with everything that is refused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from dlrm_pl.migration.flags.training import training_commands, translate_traini
 
 
 def translate(words: Sequence[str], config: str) -> Plan:
-    """Translate a command line of upstream (facebookresearch/dlrm), of either of its programs.
+    """Translate a command line of either program of upstream (facebookresearch/dlrm).
 
     Args:
         words: as a shell made them, or one with all of the text.
@@ -66,15 +66,15 @@ def _translate_original(pasted: Pasted, config: str) -> Plan:
 def _note_reading(plan: Plan, pasted: Pasted) -> None:
     if pasted.broken_line:
         plan.note(
-            "a backslash, then a blank, at the end of a line",
-            "is read as if the command went on; a shell would end it there",
+            "a backslash followed by a space at the end of a line",
+            "is read as if the command continued; a shell would end it there",
         )
     for words in pasted.ignored:
         plan.note(words, "is not part of the run, and was left out")
     for typed, name in plan.values.abbreviations.items():
         plan.note(typed, f"is read as {name}, as upstream does")
     for variable in plan.values.unread:
-        plan.note(variable, "is a shell variable whose value is not known here: replace it by its value")
+        plan.note(variable, "is a shell variable whose value is not known here. Replace it by its value")
     if plan.values.mixed:
         plan.note("all flags", "belong to no single variant; they are read as if one variant had them all")
 
@@ -98,9 +98,9 @@ def _commands(plan: Plan, task: Task) -> None:
         )
     elif task in ("test", "tune", "quantize"):
         flag = next(name for name in ("--tune", "--inference-only", "--accuracy_only") if values.on(name))
-        plan.refuse(flag, "works on random weights without --load-model. Add --load-model=FILE.pt")
+        plan.refuse(flag, "uses random weights without --load-model. Add --load-model=FILE.pt")
     elif task in ("benchmark", "verify"):
-        plan.note("--load-model", f"without it `{task}` knows no fp32 model to compare with")
+        plan.note("--load-model", f"without it, `{task}` has no fp32 model to compare with")
     if task == "fit":
         training_commands(plan, checkpoint)
     elif task == "test":
@@ -121,7 +121,7 @@ def _not_in_the_file(plan: Plan) -> list[str]:
 def _note_flags_without_effect(plan: Plan) -> None:
     for name, flag in plan.values.flags.items():
         if name in plan.values.given and flag.fate == "no effect":
-            trap = "; any word behind it means True there, False as well" if flag.kind == "bool" else ""
+            trap = "; in upstream, any word after it means True, even False" if flag.kind == "bool" else ""
             plan.note(name, flag.text + trap)
 
 
@@ -139,7 +139,7 @@ def _note_variables(plan: Plan) -> None:
         trainer = trainer.replace(artifact_folder(plan)[0], "")
     if others := variables_of(trainer):
         plan.note(
-            ", ".join(others), "is written into the YAML, where shell variables have no meaning: replace it by the path"
+            ", ".join(others), "is written into the YAML, where shell variables have no meaning. Replace it by the path"
         )
 
 

@@ -24,7 +24,7 @@ def apply_lpot_conf(
     calibration_rows: int = CALIBRATION_ROWS,
     has_logger: bool = True,
 ) -> QuantizationConfig:
-    """Read a conf.yaml of LPOT, and log what it asks for and what of it is ignored.
+    """Read a conf.yaml of LPOT, and log what it requests and what is ignored.
 
     Args:
         path: conf.yaml; it is not written to.
@@ -73,7 +73,7 @@ def _metric(conf: LpotConf, config: QuantizationConfig, path: str | os.PathLike[
         return config.metric
     name = type(conf.metric).__name__
     if not config.scored_by_auroc:
-        log.info("%s: metric %s is ignored: the QuantizationCallback has a score", path, name)
+        log.info("%s: metric %s is ignored, because the QuantizationCallback has a score", path, name)
         return config.metric
     log.info("%s: trials are scored by %s, on all rows", path, name)
     return conf.metric

@@ -1,4 +1,4 @@
-"""Translate LPOT's conf.yaml into the settings of a search; the file itself is never written to.
+"""Translate LPOT's conf.yaml into search settings; the file itself is never written to.
 
 Keys mean what they mean in LPOT 1.6, whose defaults apply to missing keys: 1 % relative drop, the first accepted model,
 at most 100 trials, seed 1978, strategy ``basic``. A key that asks for an unsupported feature is refused with a reason,
@@ -26,8 +26,8 @@ from dlrm_pl.quantization.search.settings import TuningSettings
 _TAGS = ("!Pruner",)
 """YAML tags of LPOT; the settings behind them are read as plain mappings."""
 _REFUSED = {
-    "pruning": "models are quantized here, not pruned. Remove the section.",
-    "distillation": "models are not distilled here. Remove the section.",
+    "pruning": "pruning is not supported, only quantization. Remove the section.",
+    "distillation": "distillation is not supported. Remove the section.",
     "graph_optimization": "there is no graph to rewrite. Remove the section.",
     "mixed_precision": "write quantization.model_wise.weight.dtype: [bf16, fp32] instead, which means the same.",
 }
@@ -42,13 +42,13 @@ _FRAMEWORKS: dict[str, str | None] = {
 }
 _DEVICES: dict[str, str | None] = {
     "cpu": None,
-    "gpu": "int8 models run on CPUs here; write cpu.",
+    "gpu": "int8 models only run on CPUs; write cpu.",
 }
 _APPROACHES: dict[str, str | None] = {
     "post_training_static_quant": None,
-    "post_training_dynamic_quant": "the ranges of activations are calibrated, which costs nothing in serving; write "
+    "post_training_dynamic_quant": "activation ranges are calibrated, which costs nothing during serving; write "
     "post_training_static_quant.",
-    "quant_aware_training": "models are quantized after training here, without retraining; write "
+    "quant_aware_training": "models are quantized after training, without retraining; write "
     "post_training_static_quant.",
 }
 _OBJECTIVES: dict[str, str | None] = dict.fromkeys(("performance", "footprint", "modelsize"))
@@ -57,7 +57,7 @@ _CLOSED = "SigOpt is a service that needs an account; choose another strategy, f
 
 @dataclass(frozen=True)
 class LpotConf:
-    """Settings that a conf.yaml asks for.
+    """Settings requested by a conf.yaml.
 
     Attributes:
         name: name of the model, for log lines.
@@ -84,7 +84,7 @@ class LpotConf:
     notes: tuple[str, ...]
 
     def applied_to(self, settings: TuningSettings) -> TuningSettings:
-        """Return the settings with the values of the file.
+        """Return the settings updated with the values of the file.
 
         Raises:
             ConfigurationError: the strategy is unknown.
@@ -159,7 +159,7 @@ def _quantization(section: Section, architecture: Architecture) -> tuple[dict[st
     section.check(
         ("approach", "calibration", "recipes", "model_wise", "op_wise"),
         ignored={"advance": "biases are always corrected"},
-        refused={"train": "models are quantized after training here. Remove the section."},
+        refused={"train": "models are quantized after training. Remove the section."},
     )
     section.choice("approach", _APPROACHES, "post_training_static_quant")
     calibration = section.section("calibration")
@@ -194,7 +194,9 @@ def _sampling_size(section: Section) -> int | None:
         raise section.wrong("sampling_size", "a row count or a list such as [100, 1000]")
     largest = max(sizes)
     if len(sizes) > 1:
-        section.note("sampling_size", f"LPOT tries one after the other; here the largest is used, {largest:,} rows")
+        section.note(
+            "sampling_size", f"LPOT tries them one after the other; here only the largest is used, {largest:,} rows"
+        )
     return largest
 
 
@@ -215,7 +217,7 @@ def _tuning(section: Section) -> tuple[dict[str, Any], dict[str, Any], Path | No
     )
     strategy = section.section("strategy")
     service = {f"sigopt_{name}": _CLOSED for name in ("api_token", "project_id", "experiment_name")}
-    weights = "only accepted models are compared, and by the objective"
+    weights = "only accepted models are compared, by the objective"
     strategy.check(("name",), ignored=service | {"accuracy_weight": weights, "latency_weight": weights})
     name = strategy.values.get("name", "basic")
     if name == "sigopt":
@@ -232,7 +234,7 @@ def _tuning(section: Section) -> tuple[dict[str, Any], dict[str, Any], Path | No
         "seed": section.whole("random_seed", 1978),
     }
     if policy.flag("performance_only", False):
-        policy.note("performance_only", "one trial is made; it is scored as well, since every artifact is certified")
+        policy.note("performance_only", "one trial is made, and it is scored, since every artifact is certified")
         changes["max_trials"] = 1
     objective = section.choice("objective", _OBJECTIVES)
     if objective is not None:
@@ -254,8 +256,8 @@ def _criterion(section: Section) -> dict[str, Any]:
     given = [key for key in ("relative", "absolute") if key in section.values]
     if len(given) == 2:
         raise ConfigurationError(
-            f"{section.at('relative')}: {section.values['relative']} and absolute {section.values['absolute']} exclude "
-            "each other, as in LPOT. Remove one of the two."
+            f"{section.at('relative')}: {section.values['relative']} and absolute {section.values['absolute']} are "
+            "mutually exclusive, as in LPOT. Remove one of them."
         )
     changes: dict[str, Any] = {"relative": 0.01, "absolute": None}
     if given:
@@ -288,12 +290,12 @@ def _workspace(section: Section) -> Path | None:
 def _evaluation(section: Section) -> Metric | None:
     """Read the metric that scores trials; speed is measured by a separate command."""
     section.check(("accuracy", "performance"))
-    rows = "trials read the rows of val behind the calibration rows, see `data.folder`"
+    rows = "trials read the rows of val after the calibration rows, see `data.folder`"
     accuracy = section.section("accuracy")
     accuracy.check(
         ("metric",),
         ignored={"dataloader": rows, "postprocess": "models return click probabilities"}
-        | {"configs": "the number of threads is that of torch, see OMP_NUM_THREADS", "iteration": rows},
+        | {"configs": "the number of threads is torch's, see OMP_NUM_THREADS", "iteration": rows},
         refused={"multi_metrics": "trials are scored by one metric, and by guards; give one `metric`."},
     )
     command = "`benchmark` measures speed"

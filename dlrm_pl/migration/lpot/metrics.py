@@ -34,7 +34,7 @@ _MAKERS: dict[str, Callable[[], Metric]] = {
 
 
 def metric_of(section: Section) -> Metric | None:
-    """Read the metric of ``evaluation.accuracy``; None for AUROC, which is the default as well.
+    """Read the metric in ``evaluation.accuracy``; None for AUROC, which is also the default.
 
     Raises:
         ConfigurationError: the metric is not supported, or cannot tell models apart.

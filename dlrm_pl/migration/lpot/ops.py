@@ -97,7 +97,7 @@ def read_op_wise(section: Section, architecture: Architecture) -> dict[str, list
             dtypes = _table_dtypes(op_section.section("weight")) if table else _linear_dtypes(op_section)
             if dtypes:
                 dtypes_by_op[op] = dtypes
-                section.note(pattern, f"this op is {op} here, in {', '.join(dtypes)}")
+                section.note(pattern, f"this op is called {op} here, and can be {', '.join(dtypes)}")
     return dtypes_by_op
 
 
@@ -112,7 +112,7 @@ def _linear_dtypes(section: Section) -> list[str]:
     both = set.intersection(*given)
     if not both:
         raise ConfigurationError(
-            f"{section.file}: {section.path}: weights may be {', '.join(sorted(sides[0]))} and activations "
+            f"{section.file}: {section.path}: weights can be {', '.join(sorted(sides[0]))} and activations "
             f"{', '.join(sorted(sides[1]))}, which have no dtype in common. A Linear has a single dtype here."
         )
     return [dtype for dtype in _ORDER if dtype in both]

@@ -32,7 +32,7 @@ class Section:
         return f"{self.file}: {self.path}.{key}" if self.path else f"{self.file}: {key}"
 
     def note(self, key: str, reason: str) -> None:
-        """Note that a key is ignored, or means something else than in LPOT."""
+        """Note that a key is ignored, or has a different meaning than in LPOT."""
         self.notes.append(f"{self.at(key)}: {reason}")
 
     def check(
@@ -85,7 +85,7 @@ class Section:
             yield str(key), self.section(key)
 
     def choice(self, key: str, choices: Mapping[str, str | None], default: str | None = None) -> str | None:
-        """Read one of a few words.
+        """Read one word from a few choices.
 
         Args:
             key: key of the value.

@@ -38,9 +38,7 @@ class CheckedTensor:
                 "give the float checkpoint."
             )
         if factors is not None and factors.numel() != stored.shape[0]:
-            raise CheckpointError(
-                f"{name} has {stored.shape[0]} rows, but there are {factors.numel()} weights of rows."
-            )
+            raise CheckpointError(f"{name} has {stored.shape[0]} rows, but there are {factors.numel()} row weights.")
         self.name = name
         self.shape = stored.shape
         self.converted_from = None if stored.dtype is self.dtype else stored.dtype
@@ -66,7 +64,7 @@ class CheckedTensor:
             self._stored.check(self.name)
         factors = None
         if self._factors is not None:
-            self._factors.check(f"the weights of the rows of {self.name}")
+            self._factors.check(f"the row weights of {self.name}")
             factors = self._factors.read().to(self.dtype).reshape(-1, 1)
         done = 0
         for block in self._stored.blocks():

@@ -36,7 +36,7 @@ def segment_rows(row_elements: int) -> int:
 
 
 class ParameterChecksum:
-    """The digests of one parameter's blocks, and a check of its checksum in the file.
+    """Digests of one parameter's blocks, and a check against its checksum in the file.
 
     They are computed by threads while the caller continues.
 
@@ -85,7 +85,7 @@ class ParameterChecksum:
         return digests
 
     def take_stated(self, digests: Bytes) -> None:
-        """Take the digests that the file states for those of the parameter, of which not all is read."""
+        """Use the digests that the file states as those of the parameter, if it is not read completely."""
         self.digests = digests
 
     def check_blocks(self, numbers: npt.NDArray[np.int64], blocks: Tensor) -> None:
@@ -104,8 +104,8 @@ class ParameterChecksum:
         wrong = np.flatnonzero((found != self.digests[numbers]).any(axis=1))
         if len(wrong):
             raise CheckpointError(
-                f"{self._name}: block {int(numbers[wrong[0]])} of its rows, of {self._block_bytes} bytes, has another "
-                "digest than the checkpoint states. The checkpoint is corrupt."
+                f"{self._name}: block {int(numbers[wrong[0]])} of its rows, of {self._block_bytes} bytes, does not "
+                "match the digest that the checkpoint states. The checkpoint is corrupt."
             )
 
     def begin(self) -> None:
@@ -160,12 +160,12 @@ class ParameterChecksum:
 
 
 def parameter_digest(header: bytes, digests: Bytes) -> bytes:
-    """Return the digest of a parameter by its name and shape and by the digests of its blocks."""
+    """Return the digest of a parameter from its name, its shape and the digests of its blocks."""
     return hashlib.sha256(header + digests.tobytes()).digest()
 
 
 def checksum_of(parameter: Tensor, checksum: ParameterChecksum) -> bytes:
-    """Return the digest of a parameter, which is read if it was not read yet."""
+    """Return the digest of a parameter, which is read now unless it has been read."""
     if checksum.digest is None:
         rows = parameter.detach()
         checksum.begin()
@@ -199,7 +199,7 @@ def parameter_checksums(
 
 
 def model_checksum(model: nn.Module, checksums: Mapping[str, ParameterChecksum]) -> str:
-    """Return the checksum of all weights: ``blake3:`` and 64 hex digits; weights that were not read are read here.
+    """Return the checksum of all weights: ``blake3:`` and 64 hex digits; weights not read so far are read here.
 
     Raises:
         CheckpointError: the file of the weights is corrupt.

@@ -1,4 +1,4 @@
-"""The architecture, columns and dataset that a checkpoint states, and whether they fit a model.
+"""Architecture, columns and dataset that a checkpoint states, and whether they fit a model.
 
 They are an entry ``dlrm_pl`` in Lightning's file: the format, the architecture, the fingerprint of the dataset, and its
 columns where they are known.
@@ -19,7 +19,7 @@ from dlrm_pl.model.architecture import Architecture
 KEY = "dlrm_pl"
 FORMAT = 1
 QUANTIZATION_KEY = "dlrm_pl_quantization"
-"""Entry with what a model was quantized with while it was trained; missing where it was trained in floats."""
+"""Entry that holds the quantization that a model was trained with; missing if it was trained in floats."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class _Entry:
 
 @dataclass(frozen=True)
 class CheckpointContract:
-    """The architecture, dataset and columns that a checkpoint states.
+    """Architecture, dataset and columns that a checkpoint states.
 
     Attributes:
         architecture: shape of the model in the checkpoint.
@@ -95,7 +95,7 @@ class CheckpointContract:
             ) from error
         advice = "The checkpoint is corrupt."
         if entry.columns is None and architecture.pooling:
-            raise CheckpointError(f"The checkpoint states a pooling, but no columns. {advice}")
+            raise CheckpointError(f"The checkpoint states a pooling but no columns. {advice}")
         if entry.columns is None:
             return cls(architecture, entry.dataset_fingerprint)
         columns = Columns.of_statement(entry.columns, "the columns in the checkpoint", CheckpointError, advice)
@@ -119,7 +119,7 @@ class CheckpointContract:
         if self.columns is not None and columns is not None:
             other = difference("the checkpoint", self.columns, "the dataset", columns)
             if other:
-                raise CheckpointError(f"{_capital(other)}. Use a dataset of the same columns, or train a new model.")
+                raise CheckpointError(f"{_capital(other)}. Use a dataset with the same columns, or train a new model.")
         sizes = _other_sizes("the checkpoint", saved.table_sizes, "the dataset", architecture.table_sizes)
         if sizes is not None:
             raise CheckpointError(f"{sizes}. Use the dataset that it was trained on, or train a new model.")
@@ -155,7 +155,7 @@ class CheckpointContract:
             raise DatasetError(f"{other}. Use the dataset that the model was made for.")
 
     def check_usable(self, table_sizes: Sequence[int], dataset_fingerprint: str, columns: Columns | None = None) -> str:
-        """Check that the model can look up the rows of a dataset, whether or not it was made for it.
+        """Check that the model can look up a dataset's rows, whether or not it was made for that dataset.
 
         Args:
             table_sizes: rows of each table of the dataset.
@@ -207,7 +207,7 @@ class CheckpointContract:
 
 
 def overruled(saved: Mapping[str, Any], given: Mapping[str, Any]) -> str:
-    """Describe the hyperparameters that a checkpoint overrules; "" where there are none.
+    """Describe the hyperparameters that a checkpoint overrides; "" if there are none.
 
     Args:
         saved: hyperparameters in the checkpoint.

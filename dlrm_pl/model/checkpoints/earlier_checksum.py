@@ -1,4 +1,4 @@
-"""The checksum of all weights as artifacts of earlier versions state it, with SHA-256 for the blocks."""
+"""Checksum of all weights as stated in artifacts of earlier versions, with SHA-256 for the blocks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Digests of the rows of tables in a checkpoint, which are computed while it is written.
+"""Digests of table rows in a checkpoint, computed while it is written.
 
 A refresh finds by them which rows have changed since an earlier artifact, and reads no others. They are the entry
 ``dlrm_pl_digests``: for each table of float32 rows, by the name of its parameter, the digests of its blocks, see
@@ -19,7 +19,7 @@ from dlrm_pl.torch_file.file_tensor import FileTensor
 DIGESTS_KEY = "dlrm_pl_digests"
 
 LARGEST_BLOCK_BYTES = 128 << 10
-"""Largest block of a table that gets digests: native code reads a block while it is in the cache."""
+"""Largest block of a table that is digested as one: native code reads a block while it is in the cache."""
 
 _TABLES = "embedding_bags.tables."
 _PREFIX = "model."
@@ -32,7 +32,7 @@ def block_bytes_of(table: Tensor | FileTensor) -> int:
 
 
 def room_for_digests(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Make tensors for the digests of the tables in a module's state dict, by the name of the table's parameter.
+    """Allocate tensors for the digests of the tables in a state dict, by the name of the table's parameter.
 
     Empty without native code, which fills them while the tables are written.
     """

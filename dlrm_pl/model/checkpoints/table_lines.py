@@ -1,4 +1,4 @@
-"""The tables of a model, as lines of text and as data."""
+"""Tables of a model, as lines of text and as data."""
 
 from __future__ import annotations
 

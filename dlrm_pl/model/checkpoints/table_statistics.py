@@ -1,4 +1,4 @@
-"""Statistics of the rows of a table, from a sample that takes no time whatever the size of the table."""
+"""Statistics of a table's rows, from a sample that takes no time, whatever the size of the table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tensors of an opened checkpoint, and which of them were compared with their checksums."""
+"""Tensors of an opened checkpoint, and which of them have been compared with their checksums."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SMALL_BYTES = 16 << 20
 
 
 def is_checked_always(tensor: FileTensor, name: str) -> bool:
-    """Tell whether a tensor is small, or a weight of an MLP, which every sample goes through."""
+    """Return whether a tensor is small, or a weight of an MLP, through which every sample passes."""
     return _stored_bytes(tensor) <= SMALL_BYTES or (name.startswith("model.") and ".embedding_bags." not in name)
 
 
@@ -50,7 +50,7 @@ def _stored_bytes(tensor: FileTensor) -> int:
 
 
 def unchecked(checkpoint: Any) -> str:
-    """Describe what of an opened checkpoint was not compared with its checksums; empty when all of it was."""
+    """Describe which parts of an opened checkpoint were not compared with their checksums; empty if all were."""
     tensors = [tensor for tensor, _ in stored_tensors(checkpoint)]
     storages = {id(storage): storage for tensor in tensors for storage in tensor.storages}.values()
     without = sum(storage.nbytes for storage in storages if storage.crc32 is None)

@@ -1,1 +1,1 @@
-"""Training DLRM: the LightningModule and its losses, and what it trains with in a sub-folder for each subject."""
+"""DLRM training: the LightningModule and its losses, and a sub-folder for each part of training."""

@@ -43,15 +43,16 @@ class DLRMModule(StoredModule):
         bottom_mlp: widths of the bottom MLP, starting with the number of dense columns, or with 0 to take it from
             ``columns``, and ending in embedding_dim.
         top_mlp: widths of the top MLP without its input, which follows from the interaction; ends in 1.
-        interaction: how the dense vector and the embeddings meet: dot products of all pairs (dot), concatenation (cat),
-            or concatenation and the cross network of DLRM v2 (dcn).
+        interaction: how the dense vector and the embeddings interact: dot products of all pairs (dot), concatenation
+            (cat), or concatenation and the cross network of DLRM v2 (dcn).
         self_interaction: with dot, include the product of each vector with itself.
-        loss: binary cross-entropy (bce), the same with class weights (wbce), or mean squared error of the probability.
+        loss: binary cross-entropy (bce), the same with class weights (wbce), or mean squared error of the probability
+            (mse).
         loss_weights: weights of a non-click and of a click, for wbce.
-        loss_threshold: t keeps probabilities within t and 1 - t, in training and inference; 0 is off.
+        loss_threshold: t clamps probabilities to [t, 1 - t], in training and inference; 0 is off.
         optimizer: sgd, the default of upstream (facebookresearch/dlrm); adagrad, which learns more from logs of up to a
             few million rows (``configs/experiment/small_log.yaml``); or rwsadagrad, row-wise Adagrad, whose state is
-            one number for each row of a table. All of them change only the rows of tables that a batch looks up.
+            one number per table row. All of them change only the table rows that a batch looks up.
         learning_rate: learning rate before the schedule.
         lr_num_warmup_steps: number of optimizer steps in which the learning rate grows from 0; 0 is off.
         lr_decay_start_step: optimizer step at which the decay starts.
@@ -59,40 +60,42 @@ class DLRMModule(StoredModule):
         dataset_fingerprint: fingerprint of the dataset that numbered the categories; the command line reads it from
             the dataset.
         columns: columns of the dataset, or their statement; the command line reads them from the dataset. None:
-            Criteo's, or, where the numbers of columns differ from those, the ones of the data module.
+            Criteo's columns, or, if the numbers of columns differ from those, the data module's.
         cross_layers: with dcn, number of layers of the cross network.
         cross_rank: with dcn, rank of their weights, at most the width of the concatenated vectors.
-        epsilon: what adagrad and rwsadagrad add to the root of their sums; None: 1e-10.
-        dense_optimizer: another optimizer for the MLPs: sgd, adagrad, adam, or lamb, for large batches. None: the
-            same, and adagrad beside rwsadagrad.
+        epsilon: value that adagrad and rwsadagrad add to the root of their sums; None: 1e-10.
+        dense_optimizer: separate optimizer for the MLPs: sgd, adagrad, adam, or lamb, for large batches. None: the same
+            as for the tables, or adagrad with rwsadagrad.
         dense_learning_rate: another learning rate for the MLPs; the schedule scales both. None: the same.
         dense_epsilon: epsilon of the MLPs' optimizer; None: 1e-8 for adam, 1e-6 for lamb, 1e-10 for adagrad.
-        dense_betas: shares of the averages of gradients and of their squares that a step of adam or lamb keeps.
+        dense_betas: decay rates of the averages of gradients and of their squares in adam and lamb.
         dense_weight_decay: decoupled weight decay of adam and lamb.
         lr_schedule: what follows the warm-up: upstream, a quadratic decay with its quirks; polynomial; cosine; or
             constant. Without lr_num_decay_steps, upstream has no decay.
         lr_decay_power: power of the polynomial decay.
-        lr_end_factor: share of the learning rate that a polynomial or cosine decay ends at.
-        engine: code that trains: native, the fused training step in C++, which knows every interaction; torch, its
-            autograd; or auto, which takes native where model, optimizer, Trainer and processor allow it, and logs which
-            and why. It is not saved.
-        weighted_pooling: learned: each row of a table has a weight, which is trained from 1 on, and is multiplied into
+        lr_end_factor: share of the learning rate at which a polynomial or cosine decay ends.
+        engine: code that trains: native, the fused training step in C++, which supports every interaction; torch, its
+            autograd; or auto, which uses native if model, optimizer, Trainer and processor allow it, and logs its
+            choice and the reason. It is not saved.
+        weighted_pooling: learned: each row of a table has a trained weight, which starts at 1 and is multiplied into
             the row when the model is quantized or exported. none and fixed: rows have no weight of their own; fixed is
             upstream's name for weights that stay 1.
-        table_format: values of the tables that a training step reads: fp32, whole; or split, only the upper 16 bits of
-            each, a bfloat16, as split SGD does. Updates change all 32 bits in both, and scoring reads them.
-        tables_on: where the tables are while a GPU trains or scores: on the device, or, where they do not fit, on the
-            host, which then looks up and updates their rows.
+        table_format: how much of each table value a training step reads: fp32, the whole value; or split, only its
+            upper 16 bits, which are a bfloat16, as in split SGD. With both, updates change all 32 bits, and scoring
+            reads all of them.
+        tables_on: where the tables are while a GPU trains or scores: on the device, or, if they do not fit there, on
+            the host, which then looks up and updates their rows.
 
     Attributes:
         allow_other_dataset: let the model score rows of a dataset that it was not made for.
-        allow_other_settings: let a training go on with another batch size, order or precision than its checkpoint's.
-        resumed_at: step of the checkpoint that training continues from; None where it starts from the beginning.
-        rounded_forward: what ``QuantizationAwareTraining`` trains and validates in place of the float model.
-        random_state: state of torch's random numbers to draw the weights from, where that was left to a strategy.
+        allow_other_settings: let training continue with a batch size, order or precision that differs from the
+            checkpoint's.
+        resumed_at: step of the checkpoint that training continues from; None if it starts from the beginning.
+        rounded_forward: model that ``QuantizationAwareTraining`` trains and validates in place of the float model.
+        random_state: state of torch's random number generator for drawing the weights, if a strategy does that.
 
     Raises:
-        ConfigurationError: the values make no network, loss or schedule; names the one that is wrong.
+        ConfigurationError: the values do not form a valid network, loss or schedule; the message names the wrong one.
 
     Example:
         >>> from dlrm_pl import DLRMModule
@@ -175,8 +178,8 @@ class DLRMModule(StoredModule):
         )
         if stated is not None and (misfit := architecture.misfit(stated)):
             raise ConfigurationError(
-                f"The columns do not fit the model: {misfit}. Take table_sizes and columns from one data module; a "
-                "bottom_mlp that begins with 0 takes the number of dense columns."
+                f"The columns do not fit the model: {misfit}. Take table_sizes and columns from one data module; if "
+                "bottom_mlp begins with 0, the number of dense columns takes its place."
             )
         if not skips_weight_init():
             require_memory(
@@ -193,13 +196,13 @@ class DLRMModule(StoredModule):
         self._add_metrics()
 
     def setup(self, stage: str) -> None:
-        """Let the strategy shard the tables, if it is one that does.
+        """Let the strategy shard the tables, if it shards tables.
 
-        Not in Lightning's hook for it, ``configure_model``, which is also called without a trainer, and whose presence
-        alone makes callbacks warn of sharding.
+        This does not use Lightning's hook for it, ``configure_model``, which is also called without a trainer, and
+        whose mere presence makes callbacks warn about sharding.
 
         Raises:
-            ConfigurationError: the module was made for such a strategy, and this is another one.
+            ConfigurationError: the module was made for such a strategy, but this is another one.
         """
         super().setup(stage)
         strategy = self.trainer.strategy
@@ -208,8 +211,8 @@ class DLRMModule(StoredModule):
             self.random_state = None
         elif self.random_state is not None:
             raise ConfigurationError(
-                "The module was made without weights, which trainer.strategy=sharded draws, but the strategy is "
-                f"{type(strategy).__name__}. Make the module without weights_on_shards."
+                "The module was made without weights, so that trainer.strategy=sharded draws them, but the strategy "
+                f"is {type(strategy).__name__}. Make the module outside weights_on_shards."
             )
 
     def forward(self, batch: ClickBatch) -> Tensor:

@@ -1,4 +1,4 @@
-"""The three losses of upstream (facebookresearch/dlrm), computed from logits."""
+"""Three losses of upstream (facebookresearch/dlrm), computed from logits."""
 
 from __future__ import annotations
 

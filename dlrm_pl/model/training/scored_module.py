@@ -24,11 +24,11 @@ METRICS: Mapping[str, Literal["max", "min", ""]] = {
     "normalized_entropy": "min",
     "calibration_ratio": "",  # Best at 1.
 }
-"""Metrics that validation and test log with the prefix ``val_`` or ``test_``, and which direction is better."""
+"""Metrics that validation and testing log with the prefix ``val_`` or ``test_``, and which direction is better."""
 
 
 class ScoredModule(pl.LightningModule):
-    """The part of ``DLRMModule`` that validates and tests: it computes metrics over all rows, logs them and warns.
+    """The part of ``DLRMModule`` that validates and tests: computes metrics over all rows, logs them and warns.
 
     Attributes:
         model: the network; its file is watched while rows are scored.
@@ -56,14 +56,14 @@ class ScoredModule(pl.LightningModule):
         self._update_metrics(batch)
 
     def on_validation_epoch_end(self) -> None:
-        """Log ``val_auroc`` and the other metrics, unless it is a sanity check, which has too few rows for them."""
+        """Log ``val_auroc`` and the other metrics, except after a sanity check, which has too few rows."""
         if not self.trainer.sanity_checking:
             self._log_metrics("val")
             if self.trainer.state.fn == "validate":
                 self._warn_of_no_skill()
 
     def on_train_end(self) -> None:
-        """Warn if the last validation showed a model without skill; once after training, not after each epoch."""
+        """Warn if the last validation showed a model without skill: once after training, not after each epoch."""
         self._warn_of_no_skill()
 
     def on_test_epoch_start(self) -> None:

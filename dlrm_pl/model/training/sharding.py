@@ -1,4 +1,4 @@
-"""What a training needs to know of tables that lie on several processes, each of which has a part of them."""
+"""Interface of sharded tables for training, where each of several processes holds a part of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dlrm_pl.model.training.optimizers.settings import OptimizerSettings
 
 
 class ShardedBags(nn.Module, ABC):
-    """Tables in parts, in place of a model's ``embedding_bags``.
+    """Sharded tables, in place of a model's ``embedding_bags``.
 
     They are no parameters of the module, so that nobody averages, copies or saves them as a whole.
     """
@@ -31,15 +31,15 @@ class ShardedBags(nn.Module, ABC):
 
     @abstractmethod
     def finish_step(self) -> None:
-        """Change the tables by the gradients that were accumulated, before the MLPs are changed."""
+        """Update the tables with the accumulated gradients, before the MLPs are updated."""
 
     @abstractmethod
     def named_parts(self) -> list[tuple[str, Tensor]]:
-        """Return the parts of this process with their names in messages."""
+        """Return the parts on this process with their names in messages."""
 
     @abstractmethod
     def check_all(self, error: DLRMError | None) -> None:
-        """Raise on all processes what one of them found; all of them call this at the same point.
+        """Raise on all processes an error that one of them found; all of them call this at the same point.
 
         Args:
             error: what this process found; None where nothing is wrong.
@@ -48,14 +48,14 @@ class ShardedBags(nn.Module, ABC):
 
 @runtime_checkable
 class ShardsTables(Protocol):
-    """A strategy that puts ``ShardedBags`` in the place of a model's tables."""
+    """A strategy that replaces a model's tables by ``ShardedBags``."""
 
     def shard_tables(self, module: Any) -> None:
-        """Put them there, unless they are there already; the processes are connected by now."""
+        """Replace the tables unless that was done already; the processes are connected by now."""
         ...
 
     def whole_module(self, path: Path) -> AbstractContextManager[Any]:
-        """Give the first process the trained module with whole tables, which lie in files and take no memory.
+        """Give the first process the trained module with whole tables, which are in files and take no memory.
 
         Args:
             path: where the weights are kept meanwhile, on a file system that all processes share.

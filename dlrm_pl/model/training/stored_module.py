@@ -1,4 +1,4 @@
-"""Checkpoints of a click model, and the dataset that it belongs to, for Lightning's Trainer."""
+"""Checkpoints of a click model, and the dataset it belongs to, for Lightning's Trainer."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class StoredModule(OfDataset, GPUModule):
     _resumed: RunRecord | None
 
     def setup(self, stage: str) -> None:
-        """Check the precision of a training, and the dataset of the data module, whose fingerprint is kept."""
+        """Check the training precision and the data module's dataset, whose fingerprint is stored."""
         if stage == "fit":
             check_precision(str(self.trainer.precision))
         datamodule = getattr(self.trainer, "datamodule", None)
@@ -83,7 +83,7 @@ class StoredModule(OfDataset, GPUModule):
             self._check_settings(run_settings(self._trainer))
 
     def on_fit_start(self) -> None:
-        """Check that the engine, which is known by now, is that of the checkpoint.
+        """Check that the engine, which is known by now, is the same as in the checkpoint.
 
         Raises:
             ConfigurationError: it is another one.
@@ -93,7 +93,7 @@ class StoredModule(OfDataset, GPUModule):
             self._check_settings(run_settings(self.trainer, self.engine_name))
 
     def on_train_start(self) -> None:
-        """Give the restored optimizer the numbers of this module, where those of the checkpoint are overridden."""
+        """Give the restored optimizer this module's hyperparameters, where they override those of the checkpoint."""
         super().on_train_start()
         if self._resumed is not None and (scheduler := accumulation_scheduler(self.trainer)) is not None:
             # Lightning asks it when an epoch starts, and not where training goes on within one.
@@ -112,7 +112,7 @@ class StoredModule(OfDataset, GPUModule):
         self._record = self._resumed.resumed(now, step=step, override=self.allow_other_settings)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """Load a state dict as torch does; a module without initial weights takes the tensors without copying them."""
+        """Load a state dict like torch; a module without initial weights takes the tensors without copying them."""
         assign = assign or any(parameter.is_meta for parameter in self.parameters())
         # The tensors are those of a file, which every rank reads.
         self._same_on_all_ranks = assign

@@ -74,7 +74,7 @@ class TrainedModule(ScoredModule):
         self._apply_hyperparameters()
 
     def training_step(self, batch: ClickBatch, batch_idx: int) -> Tensor:
-        """Compute the loss of a batch; in the native engine, the whole step with its update.
+        """Compute the loss of a batch; with the native engine, do the whole step including the update.
 
         Raises:
             NonFiniteError: the loss is NaN, infinite, or so large that the training has diverged.
@@ -89,7 +89,7 @@ class TrainedModule(ScoredModule):
         return loss
 
     def log_loss(self, loss: Tensor, samples: int) -> None:
-        """Log the mean loss of a batch of so many samples, as ``training_step`` does."""
+        """Log the mean loss of a batch with a given number of samples, as ``training_step`` does."""
         self.log("train_loss", loss, prog_bar=True, batch_size=samples)
 
     def _loss_of(self, batch: ClickBatch) -> Tensor:
@@ -110,11 +110,11 @@ class TrainedModule(ScoredModule):
         return click_loss(logits, labels, self._loss, self._loss_weights)
 
     def has_diverged(self, loss: float) -> bool:
-        """Tell whether the mean loss of a batch is NaN, infinite, or that of a training that has diverged."""
+        """Return whether the mean loss of a batch is NaN, infinite, or so large that training has diverged."""
         return not loss <= largest_loss(self._loss, self._loss_weights)  # NaN is not <= anything.
 
     def check_loss(self, loss: float, batch: ClickBatch) -> None:
-        """Tell the mean loss of a batch to the listener, and check it.
+        """Pass the mean loss of a batch to the listener, and check it.
 
         Raises:
             NonFiniteError: it is NaN, infinite, or so large that the training has diverged.
@@ -132,11 +132,11 @@ class TrainedModule(ScoredModule):
 
     @property
     def engine_name(self) -> Literal["native", "torch"] | None:
-        """The code that trains; None before a training."""
+        """Name of the code that trains; None before training."""
         return None if self._choice is None else self._choice.engine
 
     def native_engine(self) -> NativeEngine | None:
-        """Return the native engine of the training that runs; None where torch trains, or nothing is trained."""
+        """Return the native engine of the current training run; None if torch trains, or nothing is trained."""
         optimizers = self.trainer.optimizers if self._trainer is not None else []
         if len(optimizers) != 1 or self.trainer.fit_loop._skip_backward:
             return None
@@ -156,7 +156,7 @@ class TrainedModule(ScoredModule):
             log.info("%s", self._choice)
 
     def teardown(self, stage: str) -> None:
-        """Release the memory of the engine after a training."""
+        """Release the memory of the engine after training."""
         self._engine = self._chosen_for = None
 
     @property
@@ -173,16 +173,16 @@ class TrainedModule(ScoredModule):
         return [name for name in names if name.startswith("model.embedding_bags.")]
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Compute the gradients of a loss; the native engine has done it, and the update as well."""
+        """Compute the gradients of a loss; the native engine has already done that, and the update as well."""
         if self._engine is None:
             super().backward(loss, *args, **kwargs)
 
     def on_fit_start(self) -> None:
-        """Choose the engine, give all ranks the same tables, and forget a quantization that is not trained any more."""
+        """Choose the engine, give all ranks the same tables, and drop a quantization that is no longer trained."""
         if self.model.trained_quantization is not None and self.rounded_forward is None:
             log.warning(
-                "the checkpoint was trained with the rounding of a quantization, and training goes on without, so that "
-                "quantize will find the ranges of activations anew. Add QuantizationAwareTraining to trainer.callbacks "
+                "the checkpoint was trained with quantization rounding, but training continues without it, so "
+                "quantize will find the activation ranges anew. Add QuantizationAwareTraining to trainer.callbacks "
                 "to keep the rounding"
             )
             self.model.trained_quantization = None
@@ -198,7 +198,7 @@ class TrainedModule(ScoredModule):
         warn_of_ended_decay(self._schedule, self.global_step, self.trainer.estimated_stepping_batches)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Average the tables' gradients over ranks, once all accumulated batches are in; sharded tables are changed."""
+        """Average the tables' gradients over ranks, after all accumulated batches; update sharded tables."""
         if isinstance(bags := self.model.embedding_bags, ShardedBags):
             bags.finish_step()
             average_dense(list(self.parameters()))
@@ -212,7 +212,7 @@ class TrainedModule(ScoredModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip gradients as the Trainer asks, sparse gradients of tables included."""
+        """Clip gradients as the Trainer requests, including the tables' sparse gradients."""
         if gradient_clip_val:
             by: Literal["norm", "value"] = "value" if gradient_clip_algorithm == "value" else "norm"
             clip_gradients(self.parameters(), gradient_clip_val, by)

@@ -1,4 +1,4 @@
-"""Modules that are made without initial weights: a checkpoint brings them, or they are drawn where they will lie."""
+"""Modules made without initial weights, which a checkpoint brings, or which are drawn where they will be stored."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def skip_weight_init() -> Iterator[None]:
 
 
 def skips_weight_init() -> bool:
-    """Whether a ``skip_weight_init`` or ``weights_on_shards`` block is being run."""
+    """Return whether a ``skip_weight_init`` or ``weights_on_shards`` block is active."""
     return _skip_weight_init.get() or _weights_on_shards.get()
 
 
@@ -48,5 +48,5 @@ def weights_on_shards() -> Iterator[None]:
 
 
 def draws_on_shards() -> bool:
-    """Whether a ``weights_on_shards`` block is being run."""
+    """Return whether a ``weights_on_shards`` block is active."""
     return _weights_on_shards.get()

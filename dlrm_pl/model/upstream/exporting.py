@@ -37,8 +37,8 @@ def export_upstream(source: Path, target: Path, progress: Callable[[int], None] 
     checkpoint = open_checkpoint(source)
     if (shape := CheckpointContract.read(checkpoint).architecture).interaction == "dcn":
         raise ConfigurationError(
-            f"{source}: has interaction={shape.interaction!r}, which facebookresearch/dlrm has in its program on "
-            "TorchRec only. Use --to_torchrec."
+            f"{source}: has interaction={shape.interaction!r}, which facebookresearch/dlrm supports only in its "
+            "TorchRec program. Use --to_torchrec."
         )
     state: dict[str, Any] = collections.OrderedDict(
         (to_upstream_name(name), tensor) for name, tensor in without_row_weights(own_state(checkpoint)).items()
@@ -47,13 +47,13 @@ def export_upstream(source: Path, target: Path, progress: Callable[[int], None] 
 
 
 def own_state(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the weights of the model in a checkpoint, by our names."""
+    """Return the weights of the model in a checkpoint, under our names."""
     state = checkpoint["state_dict"]
     return {name.removeprefix("model."): tensor for name, tensor in state.items() if name.startswith("model.")}
 
 
 def without_row_weights(state: dict[str, Any]) -> dict[str, Any]:
-    """Multiply weights of rows into the tables while they are written."""
+    """Multiply row weights into the tables while they are written."""
     weights, left_out = own_row_weights_of(state), set(own_row_weights_of(state).values())
     return {
         name: CheckedTensor(name, tensor, state[weights[name]]) if name in weights else tensor

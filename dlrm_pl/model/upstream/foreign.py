@@ -1,4 +1,4 @@
-"""A checkpoint of another program that was opened, and what it becomes here, table by table, whatever its size."""
+"""An opened checkpoint of another program, and its conversion table by table, whatever its size."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dlrm_pl.torch_file.writer import write_torch_file
 log = logging.getLogger(__name__)
 
 ORIGIN_KEY = "reference"
-"""Entry of an imported checkpoint that says where it comes from; named before upstream was called upstream."""
+"""Entry of an imported checkpoint that states its origin; named before upstream was called upstream."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class ForeignCheckpoint:
 
     @property
     def nbytes(self) -> int:
-        """Number of bytes of all weights as float32."""
+        """Size of all weights as float32, in bytes."""
         return sum(tensor.nbytes for tensor in self.tensors.values())
 
     def nonfinite_rows(self) -> dict[str, int]:
@@ -96,7 +96,9 @@ class ForeignCheckpoint:
             log.info("%s: %s", self.path, remark)
         if kind := {"legacy": "torch before 1.6", "snapshot": "torchsnapshot"}.get(self.format):
             log.warning(
-                "%s: has the format of %s, which has no checksums: corrupt weights cannot be detected.", self.path, kind
+                "%s: has the format of %s, which has no checksums, so corrupt weights cannot be detected.",
+                self.path,
+                kind,
             )
         checkpoint: dict[str, Any] = {
             "epoch": _count(self.metadata.get("epoch")),
@@ -131,7 +133,7 @@ class ForeignCheckpoint:
         for tensor in self.tensors.values():
             if tensor.nonfinite_rows:
                 log.warning(
-                    "%s: %s has NaN or infinity in %s of %s rows; samples that look these up get no valid score.",
+                    "%s: %s has NaN or infinity in %s of %s rows; samples that look them up get no valid score.",
                     self.path,
                     tensor.name,
                     f"{tensor.nonfinite_rows:,}",
@@ -155,7 +157,7 @@ class ForeignCheckpoint:
 
 
 def parameter_names(architecture: Architecture) -> list[str]:
-    """Return our names of a model's parameters in its order, by which an optimizer numbers them."""
+    """Return our names of a model's parameters in the order in which an optimizer numbers them."""
     names = [f"embedding_bags.tables.{table}.weight" for table in range(architecture.num_tables)]
     for op in architecture.linear_shapes:
         part, layer, *rest = op.split(".")

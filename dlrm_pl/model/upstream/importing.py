@@ -91,10 +91,10 @@ def _parts(contents: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     if not isinstance(contents, dict):
         raise CheckpointError(f"holds a {type(contents).__name__}, not a checkpoint of facebookresearch/dlrm.")
     if KEY in contents:
-        raise CheckpointError("is a checkpoint of dlrm_pl already, and needs no import.")
+        raise CheckpointError("is already a checkpoint of dlrm_pl and does not need to be imported.")
     if not is_upstream_checkpoint(contents):
         raise CheckpointError(
-            "is not a checkpoint of facebookresearch/dlrm: a state_dict with names of its layers is expected, but the "
+            "is not a checkpoint of facebookresearch/dlrm: a state_dict with its layer names is expected, but the "
             f"file holds {', '.join(sorted(map(str, contents))[:8]) or 'nothing'}."
         )
     state = contents.get("state_dict", contents)

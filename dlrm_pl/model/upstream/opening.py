@@ -1,4 +1,4 @@
-"""Open a checkpoint of facebookresearch/dlrm, of its own program or of the one on TorchRec, as its contents say."""
+"""Open a checkpoint of facebookresearch/dlrm, of its own program or of the TorchRec one, depending on its contents."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def open_foreign(
     given = {"interaction": interaction, "self_interaction": self_interaction, "loss_threshold": loss_threshold or None}
     if stated := [name for name, value in given.items() if value is not None]:
         raise ConfigurationError(
-            f"{path}: is a checkpoint of TorchRec's DLRM, whose interaction, {opened.architecture.interaction}, "
-            f"follows from its names, and which has no loss threshold. Leave out {' and '.join(stated)}."
+            f"{path}: is a checkpoint of TorchRec's DLRM: its parameter names determine the interaction, "
+            f"{opened.architecture.interaction}, and it has no loss threshold. Leave out {' and '.join(stated)}."
         )
     return opened
 

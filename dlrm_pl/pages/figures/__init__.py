@@ -1,1 +1,1 @@
-"""Figures of pages as SVG, drawn without a library: scales, marks, charts, and horizontal bars."""
+"""Page figures as SVG, drawn without a library: scales, marks, charts, and horizontal bars."""

@@ -1,4 +1,4 @@
-"""A chart with two axes: lines, points with whiskers, vertical bars and areas; and the figure that charts make."""
+"""A chart with two axes: lines, points with whiskers, vertical bars and areas; and the figure made of charts."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from dlrm_pl.pages.figures.marks import FONT_SIZE, Shape
 from dlrm_pl.pages.figures.scale import Scale
 
 WIDTH = 380.0
-"""Units of a figure: about a phone's width in pixels, so that text there has nearly the size that it is drawn in."""
+"""Width of a figure in its own units: about that of a phone in pixels, so that text has nearly its nominal size there.
+"""
 
 LINE_HEIGHT = FONT_SIZE + 5
-"""Distance of the base lines of two texts."""
+"""Distance between the baselines of two lines of text."""
 
 Swatch = Literal["box", "hollow", "area", "line", "dashed"] | Shape
 
@@ -27,12 +28,12 @@ class Legend:
         self._entries: dict[str, tuple[Swatch, str, bool, float]] = {}
 
     def add(self, name: str, swatch: Swatch, colour: str, *, hollow: bool = False, opacity: float = 1.0) -> None:
-        """Name a mark; a name counts once."""
+        """Name a mark; a repeated name counts once."""
         if name:
             self._entries.setdefault(name, (swatch, colour, hollow, opacity))
 
     def draw(self) -> tuple[list[str], float]:
-        """Return the marks, and the height that they take."""
+        """Return the marks and their height."""
         found: list[str] = []
         x, y = 0.0, FONT_SIZE
         for name, (swatch, colour, hollow, opacity) in self._entries.items():
@@ -85,7 +86,7 @@ class Chart:
         self._marks: list[str] = []
 
     def place(self, x: float, y: float) -> tuple[float, float]:
-        """Return the coordinates of a pair of values; infinite ones lie at the end of their axis."""
+        """Return the coordinates of a pair of values; infinite ones are placed at the end of their axis."""
         bottom = self._top + self._height
         return (
             self._left + self.x.at(x) * (self._right - self._left),
@@ -102,7 +103,7 @@ class Chart:
         width: float = 1.5,
         dashed: bool = False,
     ) -> None:
-        """Draw a line through pairs of values; one that is not a number breaks it.
+        """Draw a line through pairs of values; a value that is not a number interrupts it.
 
         Args:
             points: pairs of values.
@@ -205,15 +206,15 @@ class Chart:
         self.legend.add(name, "hollow" if hollow else "box", colour)
 
     def across(self, value: float, colour: str = "muted", *, name: str = "", words: str = "") -> None:
-        """Draw a dashed line at a value of the vertical axis."""
+        """Draw a dashed horizontal line at a value of the vertical axis."""
         self.line([(self.x.low, value), (self.x.high, value)], colour, name=name, words=words, width=1, dashed=True)
 
     def upright(self, value: float, colour: str = "muted", *, name: str = "", words: str = "") -> None:
-        """Draw a dashed line at a value of the horizontal axis."""
+        """Draw a dashed vertical line at a value of the horizontal axis."""
         self.line([(value, self.y.low), (value, self.y.high)], colour, name=name, words=words, width=1, dashed=True)
 
     def draw(self) -> tuple[list[str], float]:
-        """Return the marks without the legend, and the height that they take."""
+        """Return the marks without the legend, and their height."""
         bottom = self._top + self._height
         x_label, y_label = self._labels
         found = []
@@ -255,7 +256,7 @@ class Chart:
 
 
 def room_for(y: Scale) -> float:
-    """Return the room that the labels of a vertical axis need."""
+    """Return the width that the labels of a vertical axis need."""
     return max(map(marks.text_width, y.labels), default=0.0) + 8
 
 

@@ -1,4 +1,4 @@
-"""The marks of a figure: SVG elements as text. A colour is the name of one of ``pages.colours``."""
+"""Marks of a figure: SVG elements as text. A colour is the name of one of ``pages.colours``."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from html import escape
 from typing import Literal
 
 FONT_SIZE = 11.0
-"""Size of all texts, in units of a figure."""
+"""Font size of all text, in units of a figure."""
 
 _MEAN_WIDTH = 0.6 * FONT_SIZE
-"""A little more than most fonts have, so that texts stay apart from each other and inside the figure."""
+"""Slightly wider than in most fonts, so that texts stay apart from each other and inside the figure."""
 _DASHES = ' stroke-dasharray="4 3"'
 
 Shape = Literal["circle", "ring", "cross", "square", "diamond"]
 
 
 def number(value: float) -> str:
-    """Write a coordinate with one decimal at most.
+    """Format a coordinate with at most one decimal.
 
     Example:
         >>> number(12.04), number(-0.04), number(7)
@@ -97,7 +97,7 @@ def text(
     colour: str = "ink",
     bold: bool = False,
 ) -> str:
-    """Write a text whose base line begins, has its middle or ends at a point."""
+    """Draw text that starts, is centred or ends at a point on its baseline."""
     look = "" if anchor == "start" else f' text-anchor="{anchor}"'
     look += "" if colour == "ink" else f' fill="var(--{colour})"'
     look += ' font-weight="600"' if bold else ""
@@ -115,7 +115,7 @@ def text_width(words: str) -> float:
 
 
 def shortened(words: str, width: float) -> str:
-    """Cut a text so that it is about as wide as given, with an ellipsis at its end.
+    """Truncate a text to about a given width, with an ellipsis at its end.
 
     Example:
         >>> shortened("bottom_mlp.0", 200), shortened("a_column_with_a_long_name", 60)

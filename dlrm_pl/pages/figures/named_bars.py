@@ -1,4 +1,4 @@
-"""Horizontal bars, each with its name at the left."""
+"""Horizontal bars, each with its name on the left."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def named_bars(
     thickness: float = 9.0,
     beside: Sequence[NamedBars] = (),
 ) -> str:
-    """Draw bars on a scale that holds zero, as an ``<svg>`` element.
+    """Draw bars on a scale that includes zero, as an ``<svg>`` element.
 
     Args:
         description: what they show, for screen readers.

@@ -1,4 +1,4 @@
-"""Figures of pages as a PNG file: the same drawings, in their light colours."""
+"""Page figures as a PNG file: the same drawings, in their light colours."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dlrm_pl.pages.figures.chart import WIDTH
 from dlrm_pl.pages.figures.marks import FONT_SIZE
 
 _SCALE = 2.25
-"""Pixels of a unit: text is as large as that of a page on a screen of high resolution."""
+"""Pixels per unit: text is as large as on a page on a high-resolution screen."""
 
 _MARGIN, _GAP = 12.0, 26.0
 _TITLE, _NOTE = 15.0, 9.0
@@ -30,7 +30,7 @@ _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
 def write_png(path: Path, figures: Sequence[str], *, title: str = "", note: str = "", columns: int = 1) -> None:
-    """Write figures beside and below each other as a PNG, whole or not at all.
+    """Write figures next to and below each other as a PNG, whole or not at all.
 
     Args:
         path: file to write.

@@ -1,4 +1,4 @@
-"""From values to places on an axis, with round ticks."""
+"""Map values to positions on an axis, with round ticks."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Scale:
     logarithmic: bool = False
 
     def at(self, value: float) -> float:
-        """Return where a value lies: 0 at the beginning, 1 at the end, and no further than these.
+        """Return the position of a value: 0 at the beginning, 1 at the end, clamped to these.
 
         Example:
             >>> Scale(0.0, 10.0, (), ()).at(2.5), Scale(1.0, 100.0, (), (), logarithmic=True).at(10.0)
@@ -57,7 +57,7 @@ class Scale:
         whole: bool = False,
         form: Form | None = None,
     ) -> Scale:
-        """Return a scale of equal distances that holds all finite values.
+        """Return a linear scale that includes all finite values.
 
         Args:
             values: what is drawn.
@@ -86,7 +86,7 @@ class Scale:
 
     @classmethod
     def log(cls, values: Iterable[float], *, room: float = 0.05, form: Form | None = None) -> Scale:
-        """Return a scale of equal ratios that holds all positive values; its ticks are powers of ten, or 1, 2 and 5.
+        """Return a logarithmic scale that includes all positive values; its ticks are powers of ten, or 1, 2 and 5.
 
         Args:
             values: what is drawn.
@@ -120,7 +120,7 @@ class Scale:
 
 
 def round_step(at_least: float, *, whole: bool = False) -> float:
-    """Return the least step of 1, 2 or 5 times a power of ten that is not below a value.
+    """Return the smallest step of 1, 2 or 5 times a power of ten that is not below a value.
 
     Example:
         >>> round_step(0.0033), round_step(0.2, whole=True)
@@ -132,7 +132,7 @@ def round_step(at_least: float, *, whole: bool = False) -> float:
 
 
 def decimals_of(step: float) -> Form:
-    """Return a function that writes values with as many decimals as a step has, or shortly if it is 1,000 or more.
+    """Return a function that formats values with the decimals of a step, or in short form if it is 1,000 or more.
 
     Example:
         >>> decimals_of(0.05)(0.1), decimals_of(2000)(4000)
@@ -145,7 +145,7 @@ def decimals_of(step: float) -> Form:
 
 
 def short(value: float) -> str:
-    """Write a number with k, M or G.
+    """Format a number with k, M or G.
 
     Example:
         >>> short(12500), short(0.5), short(3e6)
@@ -158,7 +158,7 @@ def short(value: float) -> str:
 
 
 def percent(value: float) -> str:
-    """Write a share in percent, with as many digits as it has.
+    """Format a share in percent, with as many digits as it has.
 
     Example:
         >>> percent(0.0005), percent(0.25)

@@ -1,4 +1,4 @@
-"""The forward pass of the int8 model in floats, with gradients for the float model's weights."""
+"""Forward pass of the int8 model in floats, with gradients for the float model's weights."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from dlrm_pl.quantization.ptq.trained import TrainedQuantization
 
 
 class RoundedForward:
-    """What ``Int8DLRM`` of a model computes, in floats and with straight-through gradients.
+    """Computes what a model's ``Int8DLRM`` computes, in floats and with straight-through gradients.
 
     Logits differ from the int8 model's by the rounding of float32 sums only, which now and then moves an activation to
     the next of its 256 values.
@@ -63,7 +63,9 @@ class RoundedForward:
         """
         inputs = self._model.architecture.bottom_mlp[0]
         if batch.dense.dim() != 2 or batch.dense.shape[1] != inputs:
-            raise ShapeError(f"The bottom MLP takes {inputs} dense features [B, N], got {list(batch.dense.shape)}.")
+            raise ShapeError(
+                f"The bottom MLP takes {inputs} dense features, shape [B, {inputs}], but got {list(batch.dense.shape)}."
+            )
         # Autocast would compute in a coarser format what the int8 model computes exactly.
         with torch.autocast(batch.dense.device.type, enabled=False):
             dense = self._mlp("bottom_mlp", batch.dense)
@@ -105,7 +107,7 @@ class RoundedForward:
         integers = [dtype in ("int8", "int4") for dtype in dtypes]
         if batch.offsets is None:
             if batch.indices.dim() != 2 or batch.indices.shape[0] != len(tables):
-                raise ShapeError(f"{len(tables)} tables need indices [T, B], got {list(batch.indices.shape)}.")
+                raise ShapeError(f"{len(tables)} tables need indices of shape [T, B], got {list(batch.indices.shape)}.")
             rows = [F.embedding(ids, table, sparse=True) for ids, table in zip(batch.indices, tables, strict=True)]
             if len(set(dtypes)) == 1:
                 sparse = round_rows(torch.stack(rows, dim=1), dtypes[0])

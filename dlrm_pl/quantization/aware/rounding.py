@@ -1,4 +1,4 @@
-"""Round values to what the int8 model has in their place, with straight-through gradients.
+"""Round values to those of the int8 model, with straight-through gradients.
 
 Each function computes in floats the numbers that the kernels compute in integers (``dlrm_pl/kernels/int8``), on any
 device. Rounding has no useful derivative, so gradients pass as if it were not there (Bengio et al. 2013,
@@ -34,7 +34,7 @@ class _StraightThrough(torch.autograd.Function):
 
 
 def straight_through(value: Tensor, rounded: Tensor, passes: Tensor | None = None) -> Tensor:
-    """Return ``rounded``, whose gradient goes to ``value``.
+    """Return ``rounded`` with its gradient passed to ``value``.
 
     Args:
         value: the float values.
@@ -64,7 +64,7 @@ def round_weight(weight: Tensor, granularity: WeightGranularity) -> Tensor:
 
 
 def round_vectors(x: Tensor) -> Tensor:
-    """Round each vector ``[..., D]`` to int8 with a scale of its own, as rows of int8 tables and int8 dot products."""
+    """Round each vector ``[..., D]`` to int8 with its own scale, as in rows of int8 tables and int8 dot products."""
     with torch.no_grad():
         largest = x.abs().amax(dim=-1, keepdim=True)
         steps = torch.full_like(largest, 127.0)
@@ -74,7 +74,7 @@ def round_vectors(x: Tensor) -> Tensor:
 
 
 def round_rows(rows: Tensor, dtype: TableDtype) -> Tensor:
-    """Round looked-up rows ``[..., D]`` of a float table to what the packed table gives in their place."""
+    """Round looked-up rows ``[..., D]`` of a float table to the values that the packed table gives."""
     if dtype == "fp32":
         return rows
     if dtype == "int8":

@@ -1,4 +1,4 @@
-"""Distances from the estimates of one look at the rows to their bounds."""
+"""Distances from the estimates at one look at the rows to their bounds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dlrm_pl.metrics.student import student_quantile
 
 @dataclass(frozen=True)
 class Bounds:
-    """The error probabilities of the one-sided bounds that are drawn at one look.
+    """Error probabilities of the one-sided bounds at one look.
 
     Attributes:
         alpha: probability with which one bound may be wrong; 0.5 leaves the estimate itself.
@@ -23,15 +23,15 @@ class Bounds:
     last: bool = True
 
     def critical_value(self, degrees_of_freedom: float = math.inf) -> float:
-        """Standard errors from an estimate to its bound, by Student's t."""
+        """Return the number of standard errors from an estimate to its bound, by Student's t."""
         return student_quantile(1 - self.alpha, degrees_of_freedom)
 
     def simultaneous_critical_value(self, degrees_of_freedom: float = math.inf) -> float:
-        """Standard errors from an estimate to a bound that holds for all comparisons simultaneously."""
+        """Return the number of standard errors to a bound that holds for all comparisons at once."""
         return student_quantile(1 - self.alpha / self.num_comparisons, degrees_of_freedom)
 
     def two_sided_critical_value(self, degrees_of_freedom: float = math.inf) -> float:
-        """Standard errors from an estimate to either end of an interval that is wrong with ``alpha`` in all."""
+        """Return the number of standard errors to either end of an interval with total error ``alpha``."""
         return student_quantile(1 - self.alpha / 2, degrees_of_freedom)
 
 

@@ -76,7 +76,7 @@ class Certification:
     def guards(
         self, confidence: float, judged_by: JudgedBy, *, log_loss: float | None, calibration_ratio: float | None
     ) -> tuple[CertifiedGuard, ...]:
-        """Compare the probabilities with the tolerances of a criterion.
+        """Compare the changes of the probabilities with the tolerances of a criterion.
 
         Args:
             confidence: confidence of each bound.
@@ -166,7 +166,7 @@ def certify(
 
 @dataclass
 class Run:
-    """One model's pass over batches that the caller gives it one by one."""
+    """One model's pass over batches that the caller supplies one by one."""
 
     model: nn.Module
     _logits: list[npt.NDArray[np.float32]] = field(default_factory=list)
@@ -202,7 +202,7 @@ class Run:
         return np.concatenate(self._labels)
 
     def scores(self) -> ModelScores:
-        """The metrics of all rows so far."""
+        """Metrics of all rows so far."""
         full = max(size for size, _ in self._times)
         seconds = float(np.median([time_s for size, time_s in self._times if size == full]))
         calibration = self._calibration.values()

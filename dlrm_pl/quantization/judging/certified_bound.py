@@ -1,4 +1,4 @@
-"""One drop on the certification rows: its estimate, its one-sided bounds, and whether they decide."""
+"""A drop on the certification rows: its estimate, its one-sided bounds, and whether they decide."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from dlrm_pl.metrics.paired import PairedDifference
 from dlrm_pl.metrics.sequential import rows_to_decide, side_of
 
 JudgedBy = Literal["bound", "estimate"]
-"""What is compared with the tolerances: a bound at the confidence, or the estimate alone."""
+"""What is compared with the tolerances: a bound at the confidence level, or only the estimate."""
 
 BoundMethod = Literal["student_t", "rule_of_three", "none"]
 """``student_t``: DeLong's paired standard error, and Student's t with its estimated degrees of freedom.
-``rule_of_three``: both models order all rows alike, so the variance is 0; the bound allows for the share of differently
-ordered rows that a sample of this size may miss. ``none``: a class has a single row, so the variance is unknown."""
+``rule_of_three``: both models rank all rows identically, so the variance is 0; the bound allows for the share of
+differently ordered rows that a sample of this size may miss. ``none``: a class has a single row, so the variance is
+unknown."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class CertifiedBound:
 
 
 def bound_of_auroc(difference: PairedDifference, confidence: float) -> tuple[CertifiedBound, BoundMethod]:
-    """Return the one-sided bounds of an AUROC drop, each at the confidence, and how they were computed.
+    """Return the one-sided bounds of an AUROC drop, each at the confidence level, and how they were computed.
 
     Simulated coverage is in ``benchmarks/simulation.py``: it holds from 10 clicks on, with ties, and where a few
     rows in ten thousand are far off.
@@ -63,5 +64,5 @@ def bound_of_auroc(difference: PairedDifference, confidence: float) -> tuple[Cer
 
 
 def finite(value: float) -> float | None:
-    """Return the number for JSON, which has no infinity: None instead."""
+    """Return a number for JSON, which has no infinity: None instead."""
     return value if math.isfinite(value) else None

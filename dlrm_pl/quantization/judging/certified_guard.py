@@ -1,4 +1,4 @@
-"""One guard on the certification rows, as a certificate states it."""
+"""A guard on the certification rows, as stated in a certificate."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GuardName = Literal["log_loss", "normalized_entropy", "calibration_ratio"]
 
 @dataclass(frozen=True)
 class CertifiedGuard:
-    """One guard on the certification rows.
+    """A guard on the certification rows.
 
     Attributes:
         name: ``log_loss``, ``normalized_entropy`` or ``calibration_ratio``.
@@ -58,12 +58,12 @@ class CertifiedGuard:
         return abs(self.change) if self.name == "calibration_ratio" else self.change
 
     def passes(self, bound: CertifiedBound, judged_by: JudgedBy) -> bool | None:
-        """Return whether the guard passes, given bounds of its deviation; a disabled guard always does."""
+        """Return whether the guard passes, given bounds of its deviation; a disabled guard always passes."""
         return True if self.tolerance is None else bound.within(self.tolerance, judged_by)
 
 
 def bound_of_guard(guard: CertifiedGuard, confidence: float, rows: int) -> CertifiedBound:
-    """One-sided bounds of a guard's deviation, each at the confidence."""
+    """Return one-sided bounds of a guard's deviation, each at the confidence level."""
     deviation, error = guard.deviation, guard.standard_error
     margin = math.inf if error is None else student_quantile(confidence, math.inf) * error
     if math.isinf(deviation):

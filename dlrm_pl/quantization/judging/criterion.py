@@ -1,4 +1,4 @@
-"""The acceptance rule of a trial: fp32 score, trial score and tolerance give a verdict, or ask for more rows."""
+"""Acceptance rule for trials: fp32 score, trial score and tolerance give a verdict, or a request for more rows."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ class Criterion:
 
     The AUROC drop is judged by the paired difference on the same rows (DeLong et al. 1988). A trial reads rows in
     growing blocks until the confidence interval of its drop is on one side of the tolerance; the interval is valid at
-    every look, see ``dlrm_pl.metrics.sequential``. Each single verdict is wrong with a probability of at most
-    ``1 - confidence``; the best of many trials is favoured by chance, which is why the final model is certified on
-    rows that no trial has seen. Any other score (``eval_func``, a metric) has no paired test: it is computed on all
-    rows and the drop itself is compared, and the verdict says so.
+    every look, see ``dlrm_pl.metrics.sequential``. Each single verdict is wrong with a probability of at most ``1 -
+    confidence``; the best of many trials is favoured by chance, which is why the final model is certified on rows that
+    no trial has seen. Any other score (``eval_func``, a metric) has no paired test: it is computed on all rows, the
+    drop itself is compared, and the verdict says so.
 
     Attributes:
         relative: tolerated drop as a share of the fp32 score; 0.01 is LPOT's example, 0.001 is MLPerf's 99.9 %.
-        absolute: tolerated drop in units of the score; at most one of the two is given.
+        absolute: tolerated drop in units of the score; give at most one of the two.
         higher_is_better: whether a higher score is better; false for a score like the log loss. For AUROC it is true.
-        confidence: confidence of the bounds; null scores all rows and compares the drop itself, as LPOT does, which is
-            a matter of luck on few rows.
-        log_loss: guard: tolerated relative increase of the log loss (and so of normalized entropy), since AUROC does
-            not see whether probabilities are right. Null turns it off.
+        confidence: confidence level of the bounds; null scores all rows and compares the drop itself, as LPOT does,
+            which is a matter of luck if there are few rows.
+        log_loss: guard: tolerated relative increase of the log loss (and therefore of normalized entropy), since AUROC
+            does not reflect whether probabilities are right. Null turns it off.
         calibration_ratio: guard: tolerated relative shift of sum(predictions) / sum(labels). Null turns it off.
         worst_slice: guard: tolerated drop of the worst slice of the rows by a column, see ``WorstSlice``. Null turns it
             off. It needs the probabilities of each row, so it cannot be combined with an ``eval_func``.
-        first_block: number of rows of the first look; each further look has twice as many.
+        first_block: number of rows at the first look; each further look has twice as many.
         max_rows: maximum number of tuning rows to read; null: all of them.
 
     Example:
@@ -48,7 +48,7 @@ class Criterion:
         >>> Criterion(relative=0.01, absolute=0.002)
         Traceback (most recent call last):
         ...
-        dlrm_pl.errors.ConfigurationError: relative=0.01 and absolute=0.002 exclude each other: give one tolerance.
+        dlrm_pl.errors.ConfigurationError: relative=0.01 and absolute=0.002 are mutually exclusive: give one tolerance.
     """
 
     relative: float | None = None
@@ -71,7 +71,7 @@ class Criterion:
         check_fields(self)
         if self.relative is not None and self.absolute is not None:
             raise ConfigurationError(
-                f"relative={self.relative} and absolute={self.absolute} exclude each other: give one tolerance."
+                f"relative={self.relative} and absolute={self.absolute} are mutually exclusive: give one tolerance."
             )
         for name in ("relative", "absolute", "log_loss", "calibration_ratio"):
             value = getattr(self, name)
@@ -90,7 +90,7 @@ class Criterion:
                     "0.005 for 0.5 %; null turns the guard off."
                 )
         if self.confidence is not None and not 0.5 < self.confidence < 1:
-            raise ConfigurationError(f"confidence={self.confidence} must lie between 0.5 and 1, such as 0.95.")
+            raise ConfigurationError(f"confidence={self.confidence} must be between 0.5 and 1, such as 0.95.")
         for name in ("first_block", "max_rows"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -104,8 +104,8 @@ class Criterion:
         """
         if not self.higher_is_better:
             raise ConfigurationError(
-                "higher_is_better: false contradicts AUROC, where higher is better. Remove it, or set the metric or "
-                "eval_func it refers to."
+                "higher_is_better: false contradicts AUROC, for which higher is better. Remove it, or set the metric "
+                "or eval_func that it refers to."
             )
         if self.absolute is not None and self.absolute >= 0.5:
             raise ConfigurationError(
@@ -115,7 +115,7 @@ class Criterion:
 
     @property
     def loose(self) -> str:
-        """The tolerances above 10 %, for a warning; empty where there are none."""
+        """Return the tolerances above 10 %, for a warning; empty if there are none."""
         named = {
             "relative": self.relative,
             "absolute": self.absolute if self.higher_is_better else None,
@@ -126,13 +126,13 @@ class Criterion:
         return ", ".join(f"{name}={value:g}" for name, value in named.items() if value is not None and value > 0.1)
 
     def tolerance(self, baseline: float) -> float:
-        """Return the tolerated drop in units of the score; 1 % of the baseline where no tolerance is given."""
+        """Return the tolerated drop in units of the score; 1 % of the baseline if no tolerance is given."""
         if self.absolute is not None:
             return self.absolute
         return abs(baseline) * (0.01 if self.relative is None else self.relative)
 
     def drop(self, baseline: float, trial: float) -> float:
-        """Return how much worse a trial's score is than the baseline's; negative where it is better."""
+        """Return how much worse a trial's score is than the baseline's; negative if it is better."""
         return baseline - trial if self.higher_is_better else trial - baseline
 
     def judge(
@@ -229,7 +229,11 @@ class Criterion:
         if seen.decision == "beyond":
             return f"{drop}, at least {seen.low:.6f} {sure}; {tolerance}: failed"
         needed = seen.rows_needed
-        more = f"about {needed:,} rows would decide" if needed is not None else "no number of rows would decide"
+        more = (
+            f"about {needed:,} rows would be enough to decide"
+            if needed is not None
+            else "no number of rows would be enough to decide"
+        )
         return (
             f"{drop}, between {seen.low:.6f} and {seen.high:.6f} {sure}; {tolerance}: undecided; "
             f"these rows resolve a difference of {seen.high - seen.estimate:.6f}, {more}"
@@ -276,7 +280,7 @@ def _pair(baseline: Scores, trial: Scores) -> PairedScores | None:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The outcome of a trial, or of one look at its rows.
+    """Outcome of a trial, or of one look at its rows.
 
     Attributes:
         accepted: the drop is within the tolerance, and all guards passed.
@@ -315,7 +319,7 @@ class Verdict:
 
     @property
     def undecided(self) -> bool:
-        """Not accepted only because the rows are too few: neither the drop nor a guard is known to be beyond."""
+        """Whether it is not accepted only because there are too few rows: neither drop nor guards are known to fail."""
         unjudged = any(not guard.judged for guard in self.guards)
         failed = any(guard.decision(ESTIMATES) == "beyond" for guard in self.guards if guard.judged)
         open_ = self.bound > self.tolerance or unjudged

@@ -29,7 +29,8 @@ from dlrm_pl.metrics.without_sync import without_sync
 EvalFunc = Callable[[nn.Module], float]
 """Model -> score. The model takes a ``ClickBatch`` and returns logits ``[B]``.
 
-After a fit on several ranks it runs on rank zero alone: a torchmetrics Metric in it needs ``sync_on_compute=False``."""
+After a fit on several ranks it runs on rank zero only, so a torchmetrics Metric in it needs ``sync_on_compute=False``.
+"""
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,12 @@ class Scores:
 
     @property
     def rows(self) -> int:
-        """Number of rows scored; 0 where unknown."""
+        """Number of rows scored; 0 if unknown."""
         return 0 if self.labels is None else len(self.labels)
 
 
 class AUROCEvaluation:
-    """Score of a model over batches: exact AUROC, or another torchmetrics Metric.
+    """Scores a model over batches: exact AUROC, or another torchmetrics Metric.
 
     Args:
         batches: re-iterable batches.
@@ -121,7 +122,7 @@ class AUROCEvaluation:
         return self.of(np.concatenate(logits)[:max_rows], np.concatenate(labels)[:max_rows], seconds)
 
     def of(self, logits: npt.NDArray[np.float32], labels: npt.NDArray[np.uint8], seconds: float = 0.0) -> Scores:
-        """Score logits that were computed before.
+        """Score precomputed logits.
 
         Raises:
             MetricError: all labels are the same.
@@ -134,12 +135,12 @@ class AUROCEvaluation:
         self.metric.update(torch.from_numpy(click_probabilities(logits)), torch.from_numpy(labels).int())
         value = float(self.metric.compute())
         if not math.isfinite(value):
-            raise NonFiniteError(f"The metric {self.name} is {value}; a finite number is needed.")
+            raise NonFiniteError(f"The metric {self.name} is {value}; it must be a finite number.")
         return Scores(value, seconds, logits, labels, paired=False)
 
 
 def score_with(eval_func: EvalFunc, model: nn.Module, max_rows: int | None = None) -> Scores:
-    """Score a model by any ``eval_func``; with logits and labels where it keeps them.
+    """Score a model with any ``eval_func``; with logits and labels if it keeps them.
 
     Raises:
         NonFiniteError: the score is NaN or infinite.
@@ -161,20 +162,21 @@ def score_with(eval_func: EvalFunc, model: nn.Module, max_rows: int | None = Non
     seconds = time.perf_counter() - began
     value = _as_number(returned, eval_func)
     if not math.isfinite(value):
-        raise NonFiniteError(f"eval_func {name_of(eval_func)} returned {value}; a finite number is needed.")
+        raise NonFiniteError(f"eval_func {name_of(eval_func)} returned {value}; it must return a finite number.")
     return Scores(value=value, seconds=seconds, paired=False)
 
 
 def check_eval_func(eval_func: object) -> None:
-    """Raise unless the search can score models by this.
+    """Raise unless the search can score models with this function.
 
     Raises:
         ConfigurationError: a metric without rows, or something that cannot be called.
     """
     if isinstance(eval_func, Metric):
         raise ConfigurationError(
-            f"eval_func is the metric {type(eval_func).__name__}, which scores predictions and not models. Pass "
-            f"AUROCEvaluation(batches, {type(eval_func).__name__}()), or AUROCEvaluation(batches) for the exact AUROC."
+            f"eval_func is the metric {type(eval_func).__name__}, which scores predictions, not models. Pass "
+            f"AUROCEvaluation(batches, {type(eval_func).__name__}()), or AUROCEvaluation(batches) for the exact "
+            "AUROC."
         )
     if not callable(eval_func):
         raise ConfigurationError(
@@ -218,7 +220,7 @@ def check_finite(logits: Tensor, first_row: int) -> Tensor:
     bad = torch.isfinite(logits).logical_not()
     if bool(bad.any()):
         row = first_row + int(bad.nonzero()[0])
-        raise NonFiniteError(f"Row {row} scored {logits[bad][0].item()}; the model's weights are not finite.")
+        raise NonFiniteError(f"The score of row {row} is {logits[bad][0].item()}; the model's weights are not finite.")
     return logits
 
 
@@ -231,8 +233,8 @@ def check_predicts(logits: npt.NDArray[np.float32]) -> None:
     if len(logits) and torch.sigmoid(torch.tensor(float(logits.max()))) == 0:
         raise MetricError(
             f"The fp32 model gives all {len(logits):,} rows a click probability of 0 in float32: its logits lie "
-            f"between {logits.min():.6g} and {logits.max():.6g}. Quantizing it is pointless: train it with a lower "
-            "learning rate, and check `validate` before you quantize."
+            f"between {logits.min():.6g} and {logits.max():.6g}. There is no point in quantizing it. Train it with a "
+            "lower learning rate, and check it with `validate` before you quantize."
         )
 
 

@@ -1,4 +1,4 @@
-"""Guards of the click probabilities, which AUROC ignores and advertisers base their bids on."""
+"""Guards on the click probabilities, which AUROC ignores and advertisers base their bids on."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class GuardReading:
 
     @property
     def deviation(self) -> float:
-        """The change as compared with the tolerance: positive in the direction that is bad."""
+        """The change as compared with the tolerance: positive in the bad direction."""
         return abs(self.change) if self.two_sided else self.change
 
     def decision(self, bounds: Bounds) -> Decision:
@@ -78,7 +78,7 @@ class GuardReading:
 
 @dataclass(frozen=True)
 class LogLossGuard:
-    """Guard of the mean log loss.
+    """Guard on the mean log loss.
 
     Attributes:
         tolerance: tolerated relative increase; normalized entropy increases by the same share, since the two differ by
@@ -96,7 +96,7 @@ class LogLossGuard:
 
 @dataclass(frozen=True)
 class CalibrationGuard:
-    """Guard of the calibration ratio, sum(predictions) / sum(labels).
+    """Guard on the calibration ratio, sum(predictions) / sum(labels).
 
     Attributes:
         tolerance: tolerated relative shift, up or down.

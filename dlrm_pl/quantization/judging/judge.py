@@ -1,4 +1,4 @@
-"""Score a trial and the fp32 model on the same rows until the criterion has decided."""
+"""Score a trial and the fp32 model on the same rows until the criterion decides."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Judgement:
 
 
 class Judge:
-    """Judge of trials: keeps the baseline, and scores each trial on the same rows.
+    """Judges trials: keeps the baseline, and scores each trial on the same rows.
 
     With AUROC and a confidence it reads rows in growing blocks (``rows`` keeps what fp32 scored on them). Any other
     score is computed on all rows.
@@ -65,7 +65,7 @@ class Judge:
         self._baseline: Scores | None = None
         self._model = model
         self.rows: TuningRows | None = None
-        """The rows that trials read; None where a user's ``eval_func`` reads them itself."""
+        """The rows that trials read; None if a user's ``eval_func`` reads its own."""
         if isinstance(eval_func, AUROCEvaluation):
             self.rows = TuningRows(eval_func.batches, model, criterion.max_rows)
             if eval_func.paired:
@@ -82,12 +82,12 @@ class Judge:
 
     @property
     def sequential(self) -> bool:
-        """True if trials are judged after growing blocks of rows, and not only on all rows."""
+        """True if trials are judged after growing blocks of rows, not only on all rows."""
         return self.paired and self._criterion.confidence is not None
 
     @property
     def paired(self) -> bool:
-        """True if the score is the exact AUROC, and not a user's metric or ``eval_func``."""
+        """True if the score is the exact AUROC, not a user's metric or ``eval_func``."""
         return isinstance(self._eval_func, AUROCEvaluation) and self._eval_func.paired
 
     def baseline(self) -> Scores:

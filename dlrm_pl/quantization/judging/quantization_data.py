@@ -1,4 +1,4 @@
-"""What a quantization needs of a data module, whatever its class; and what it finds out about rows by reading them."""
+"""What quantization needs from a data module of any class, and what it learns about rows by reading them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class QuantizationData(Protocol):
     """
 
     def setup(self, stage: str) -> None:
-        """Prepare the rows; called with ``"test"`` before the loaders are asked for."""
+        """Prepare the rows; called with ``"test"`` before the loaders are requested."""
 
     def calibration_dataloader(self) -> Iterable[ClickBatch]:
         """Return the batches that the observers see."""
@@ -73,14 +73,14 @@ def check_data(data: object) -> None:
     if missing:
         what = "no data module" if data is None else f"{type(data).__name__}, which has no {', '.join(missing)}"
         raise ConfigurationError(
-            f"A quantization needs a data module with calibration, tuning and certification rows, but got {what}. "
-            "Use a DLRMDataModule, or give yours the methods that QuantizationData describes."
+            f"Quantization needs a data module with calibration, tuning and certification rows, but got {what}. Use "
+            "a DLRMDataModule, or add the methods that QuantizationData describes to yours."
         )
 
 
 @dataclass(frozen=True)
 class RowsRead:
-    """What one pass over some rows tells.
+    """What one pass over some rows reveals.
 
     Attributes:
         rows: number of rows.
@@ -114,10 +114,11 @@ def read_rows(name: str, batches: Iterable[ClickBatch]) -> RowsRead:
                 digest.update(f"{tensor.dtype} {list(tensor.shape)}".encode())
                 digest.update(tensor.contiguous().numpy().reshape(-1).view("u1").data)
     if not rows:
-        raise DatasetError(f"{name}_dataloader() gave no rows.")
+        raise DatasetError(f"{name}_dataloader() returned no rows.")
     if clicks in (0, rows) and name != "calibration":
         raise DatasetError(
-            f"All {rows:,} labels of the {name} rows are {int(clicks > 0)}, so AUROC is undefined. Give rows of both."
+            f"All {rows:,} labels of the {name} rows are {int(clicks > 0)}, so AUROC is undefined. Give rows of both "
+            "classes."
         )
     return RowsRead(rows, largest, digest.hexdigest()[:16])
 
@@ -133,16 +134,16 @@ def _checked(name: str, batches: Iterable[Any]) -> Iterator[ClickBatch]:
     for batch in batches:
         if not isinstance(batch, ClickBatch):
             raise ConfigurationError(
-                f"{name}_dataloader() gave a batch of type {type(batch).__name__}. Give ClickBatch, as "
-                "ClickBatch.from_arrays makes it; a DataLoader of batches takes batch_size=None."
+                f"{name}_dataloader() returned a batch of type {type(batch).__name__}. Return ClickBatch objects, "
+                "for example from ClickBatch.from_arrays; a DataLoader of batches needs batch_size=None."
             )
         if batch.labels is None:
-            raise ConfigurationError(f"{name}_dataloader() gave a batch without labels, which scoring needs.")
+            raise ConfigurationError(f"{name}_dataloader() returned a batch without labels, which scoring needs.")
         yield batch
 
 
 class FirstRows:
-    """The first rows of batches that can be iterated over again."""
+    """First rows of batches that can be iterated over repeatedly."""
 
     def __init__(self, batches: Iterable[ClickBatch], rows: int) -> None:
         self._batches = batches

@@ -1,4 +1,4 @@
-"""The disjoint rows that calibrate, tune and certify a quantized model."""
+"""Disjoint rows that calibrate, tune and certify a quantized model."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class RowSets:
 
     @classmethod
     def of_datamodule(cls, datamodule: QuantizationData, other_dataset: str = "") -> RowSets:
-        """Take the rows of a data module that is set up for testing.
+        """Return the row sets of a data module that is set up for testing.
 
         Args:
             datamodule: after ``setup("test")``. One that does not say which rows it gives has them read once more, and
@@ -108,8 +108,8 @@ class RowSets:
         read = {name: read_rows(name, batches) for name, batches in sets.items()}
         if read["tuning"].checksum == read["certification"].checksum:
             raise CalibrationError(
-                "tuning_dataloader() and certification_dataloader() give the same rows. A drop measured on rows that "
-                "were used before proves nothing: give others."
+                "tuning_dataloader() and certification_dataloader() return the same rows. A drop measured on rows "
+                "that were used before proves nothing: give other rows."
             )
         first = read["calibration"].rows
         return cls(

@@ -1,4 +1,4 @@
-"""The rows that trials are scored on: read as far as needed, with their labels and fp32 logits kept."""
+"""Rows that trials are scored on: read as far as needed, with their labels and fp32 logits kept."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class TuningRows:
         self._labels.append(labels)
 
     def read_fp32(self, rows: int) -> int:
-        """Score whole batches with fp32 until there are at least ``rows`` rows, or no more; return their number.
+        """Score whole batches with fp32 until there are at least ``rows`` rows, or none are left; return their number.
 
         The number does not depend on what was read before, so that a resumed search sees the same rows.
         """
@@ -90,12 +90,12 @@ class TuningRows:
         return read
 
     def reading(self, model: nn.Module) -> Reading:
-        """Start scoring a model, from the first row on."""
+        """Start scoring a model from the first row on."""
         return Reading(self, model)
 
 
 class Reading:
-    """One model's pass over the tuning rows, which goes as far as the caller asks.
+    """One model's pass over the tuning rows, as far as the caller requests.
 
     Attributes:
         rows: number of rows scored so far.
@@ -123,7 +123,7 @@ class Reading:
         return self._next is None
 
     def read_to(self, rows: int) -> int:
-        """Score whole batches until there are at least ``rows`` rows, or no more; return the rows scored so far.
+        """Score whole batches until there are at least ``rows`` rows, or none are left; return the rows scored so far.
 
         Raises:
             NonFiniteError: the model returned NaN or infinity; names the row.

@@ -1,1 +1,1 @@
-"""Post-training quantization of a model by one recipe."""
+"""Post-training quantization of a model with one recipe."""

@@ -1,4 +1,4 @@
-"""Calibration: find the ranges of the activations on batches of rows, once for all recipes of a search."""
+"""Calibration: find activation ranges on batches of rows, once for all recipes of a search."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SAMPLE_ROWS = 8192
 def calibrate(
     prepared: nn.Module, batches: Iterable[ClickBatch], seen: Callable[[ClickBatch, Tensor], None] | None = None
 ) -> int:
-    """Show batches to the observers of a model, without gradients.
+    """Run batches through a model's observers, without gradients.
 
     Args:
         prepared: model as ``prepare`` returns it; its observers are updated.
@@ -51,12 +51,12 @@ def calibrate(
 def no_rows() -> CalibrationError:
     """Make the error for calibration without rows."""
     return CalibrationError(
-        "Calibration got no rows, so no range of activations is known. Check calibration_rows and the val split."
+        "Calibration got no rows, so no activation ranges are known. Check calibration_rows and the val split."
     )
 
 
 class ActivationRanges:
-    """Ranges of the activations of a float model on the calibration rows, found once for each kind of observer.
+    """Activation ranges of a float model on the calibration rows, found once for each kind of observer.
 
     A model computes in floats while it is calibrated, whatever its Linears become, so all recipes of a search share the
     ranges. They are found with float tables as well: rounding the rows to 8 bits moves a range by less than a step.
@@ -86,7 +86,7 @@ class ActivationRanges:
         self._sample: tuple[ClickBatch, Tensor] | None = None
 
     def observed_by(self, observer: Observer) -> Mapping[str, Sequence[Range]]:
-        """Ranges of the activations by name of ``Recipe.chains``: at its input, then after each of its Linears.
+        """Return activation ranges by name in ``Recipe.chains``: at its input, then after each of its Linears.
 
         Raises:
             CalibrationError: there are no calibration rows, or a histogram gets a value that is not finite.
@@ -108,7 +108,7 @@ class ActivationRanges:
             self._sample = batch, logits.double()
 
     def sample(self) -> tuple[ClickBatch, Tensor]:
-        """Some of the calibration rows, and the float model's logits for them, float64 ``[B]``.
+        """Return some of the calibration rows, and the float model's logits for them, float64 ``[B]``.
 
         Raises:
             CalibrationError: there are no calibration rows.

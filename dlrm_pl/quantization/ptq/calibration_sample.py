@@ -1,4 +1,4 @@
-"""The first calibration rows, for measurements that need fewer than ranges of activations do."""
+"""First calibration rows, for measurements that need fewer rows than activation ranges do."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dlrm_pl.errors import CalibrationError
 
 
 def calibration_sample(batches: Iterable[ClickBatch], rows: int) -> list[ClickBatch]:
-    """First rows of the batches, up to a number, without empty batches.
+    """Return the first rows of the batches, up to a number, without empty batches.
 
     Args:
         batches: calibration rows.
@@ -27,6 +27,6 @@ def calibration_sample(batches: Iterable[ClickBatch], rows: int) -> list[ClickBa
             break
     if not sample:
         raise CalibrationError(
-            "There are no calibration rows to measure ops on. Check calibration_rows and the val split."
+            "There are no calibration rows on which to measure ops. Check calibration_rows and the val split."
         )
     return sample

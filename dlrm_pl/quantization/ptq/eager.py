@@ -1,4 +1,4 @@
-"""The way of Intel's LPOT example: a model of torch.ao's own int8 modules, in eager mode."""
+"""Quantization as in Intel's LPOT example: a model of torch.ao's own int8 modules, in eager mode."""
 
 from __future__ import annotations
 

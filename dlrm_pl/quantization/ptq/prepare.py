@@ -1,4 +1,4 @@
-"""Insert stubs and fuse: the MLPs of a float model become segments for calibration, copied; its tables are shared."""
+"""Insert stubs and fuse: a float model's MLPs become segments for calibration, as copies; its tables are shared."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ class PreparedCrossLayer(nn.Module):
 
 
 def float_chains(model: DLRM) -> dict[str, nn.Module]:
-    """Linears of a float model that follow one another, by name: each MLP, and V and W of each cross layer."""
+    """Return consecutive Linears of a float model, by name: each MLP, and V and W of each cross layer."""
     layers = enumerate(() if model.cross_net is None else model.cross_net.children())
     crossed = {f"cross_net.{index}": layer for index, layer in layers}
     return {"bottom_mlp": model.bottom_mlp, **crossed, "top_mlp": model.top_mlp}
 
 
 def prepared_chains(prepared: DLRM) -> dict[str, nn.Sequential]:
-    """Segments of a prepared model by name, as in ``float_chains``."""
+    """Return the segments of a prepared model by name, as in ``float_chains``."""
     chains = {}
     for name, chain in float_chains(prepared).items():
         linears = chain.linears if isinstance(chain, PreparedCrossLayer) else chain
@@ -89,13 +89,13 @@ def _prepare_chain(mlp: nn.Module, recipe: Recipe, name: str) -> nn.Sequential:
 
 
 def float_linear(linear: nn.Linear, *, relu: bool, dtype: FloatDtype) -> FloatLinear:
-    """Make the layer of a Linear that stays float; one without a bias gets zeros."""
+    """Make the layer for a Linear that stays float; one without a bias gets zeros."""
     bias = torch.zeros(linear.out_features) if linear.bias is None else linear.bias
     return FloatLinear(linear.weight, bias, relu=relu, dtype=dtype)
 
 
 def checked_linears(mlp: nn.Module, dtypes: Sequence[LinearDtype], name: str) -> list[tuple[nn.Linear, nn.ReLU | None]]:
-    """Linears of an MLP, each with the ReLU after it or None, after a check of their number.
+    """Return the Linears of an MLP, each with the ReLU after it or None, after checking their number.
 
     Raises:
         ConfigurationError: the recipe has another number of Linears than the model.
@@ -107,7 +107,7 @@ def checked_linears(mlp: nn.Module, dtypes: Sequence[LinearDtype], name: str) ->
 
 
 def linear_layers(mlp: nn.Module) -> Iterator[tuple[nn.Linear, nn.ReLU | None]]:
-    """Linears of an MLP, each with the ReLU after it or None."""
+    """Return the Linears of an MLP, each with the ReLU after it or None."""
     modules = list(mlp.children())
     for index, module in enumerate(modules):
         if isinstance(module, nn.Linear):

@@ -1,4 +1,4 @@
-"""Post-training static quantization of a DLRM by one recipe."""
+"""Post-training static quantization of a DLRM with one recipe."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def table_packer(
 
 
 def bags_of(model: DLRM) -> EmbeddingBags:
-    """Embedding bags of a float model."""
+    """Return the embedding bags of a float model."""
     bags = model.embedding_bags
     assert isinstance(bags, EmbeddingBags)  # A float model has no other kind.
     return bags
@@ -97,7 +97,7 @@ def quantize(
 
 
 def logit_shift(lowered: Int8DLRM, ranges: ActivationRanges) -> float:
-    """Shift of all logits that makes the probabilities of the calibration rows add up to the float model's.
+    """Return the shift of all logits that makes the calibration rows' probabilities sum to the float model's.
 
     One Newton step, limited to the largest difference of a logit: a larger shift would be too large for every row and
     results from a slope that is nearly 0. The order of the scores, and so AUROC, does not change.

@@ -1,4 +1,4 @@
-"""From a float Linear and the observed ranges of its input and output to an int8 Linear."""
+"""Make an int8 Linear from a float Linear and the observed ranges of its input and output."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ByteGrid(NamedTuple):
 
 
 def byte_grid(observed: Range, scheme: ActivationScheme, place: str) -> ByteGrid:
-    """Spread 256 bytes evenly over an observed range and 0.
+    """Spread 256 byte values evenly over a range that includes the observed range and 0.
 
     Args:
         observed: the range.
@@ -52,8 +52,8 @@ def byte_grid(observed: Range, scheme: ActivationScheme, place: str) -> ByteGrid
     low, high = torch.tensor(observed, dtype=torch.float32)
     if not bool(torch.isfinite(high - low)):
         raise CalibrationError(
-            f"{place} has no finite range: the calibration rows gave {observed.low:g} to {observed.high:g}. Check the "
-            "model and the dense features for NaN, infinity and values near the end of float32."
+            f"{place} has no finite range: the calibration rows gave {observed.low:g} to {observed.high:g}. Check "
+            "the model and the dense features for NaN, infinity and values near the limits of float32."
         )
     low, high = low.clamp_max(0.0), high.clamp_min(0.0)
     if scheme == "symmetric":
@@ -89,7 +89,7 @@ def quantize_linear(
     relu: bool,
     quantizes_input: bool,
 ) -> Int8Linear:
-    """Make an int8 Linear, bit for bit the one that ``torch.ao.quantization.convert`` makes of the same ranges.
+    """Make an int8 Linear that is bit-identical to that of ``torch.ao.quantization.convert`` with the same ranges.
 
     Args:
         linear: the float layer; not changed.

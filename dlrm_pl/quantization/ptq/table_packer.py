@@ -20,7 +20,7 @@ from dlrm_pl.runtime.tables import TableDtype, row_bytes
 
 
 class TablePacker:
-    """Packer of one model's tables, which packs on demand and keeps the results for all trials.
+    """Packs one model's tables on demand, and keeps the results for all trials.
 
     With a folder, each packed table is written to a file there and mapped: memory does not grow with the tables.
     Without one, packed tables are kept in memory, on large pages.
@@ -51,7 +51,7 @@ class TablePacker:
         self._checksums: dict[tuple[int, TableDtype], str] = {}
         self._buffers: list[Tensor] = []
         self.nonfinite_rows: dict[int, int] = {}
-        """Number of rows with NaN or infinity by table, for packed tables that have some."""
+        """Number of rows with NaN or infinity by table, for packed tables that have any."""
 
     @property
     def patches(self) -> dict[str, list[str]]:
@@ -60,11 +60,11 @@ class TablePacker:
 
     @property
     def patched(self) -> dict[int, Tensor]:
-        """Tables, by number, that are maps of their files to which such rows were applied."""
+        """Tables, by number, that are memory maps of their files with such rows applied."""
         return {}
 
     def packed(self, dtypes: Sequence[TableDtype]) -> list[Tensor]:
-        """Tables in the given dtypes: uint8 ``[rows, row_bytes]`` for int8 and int4, otherwise float ``[rows, D]``.
+        """Return tables in the given dtypes: uint8 ``[rows, row_bytes]`` for int8 and int4, else float ``[rows, D]``.
 
         A table that stays fp32 shares the memory of the float table, unless values in it may be replaced.
 
@@ -83,7 +83,7 @@ class TablePacker:
         return result
 
     def keep(self, dtypes: Sequence[TableDtype]) -> dict[str, str]:
-        """Keep only the files of these tables in the folder, and write those that are missing, fp32 ones included.
+        """Keep only the files of these tables in the folder, and write missing ones, including fp32 ones.
 
         Returns:
             sha256 by name of the file.
@@ -174,14 +174,14 @@ class TablePacker:
 
     @staticmethod
     def unheld(index: int, row: int, values: Tensor, dtype: TableDtype) -> NonFiniteError:
-        """Make the error about a row whose finite values a dtype cannot hold."""
+        """Make the error for a row whose finite values a dtype cannot represent."""
         return NonFiniteError(
-            f"table {index}: row {row} holds {values.abs().max().item()}, which {dtype} cannot hold. Choose int8 or "
-            "fp32 for this table."
+            f"table {index}: row {row} holds {values.abs().max().item()}, which {dtype} cannot represent. Choose "
+            "int8 or fp32 for this table."
         )
 
     def refusal(self) -> NonFiniteError:
-        """Make the error that counts such rows in all tables, which reads them to the end."""
+        """Make the error that counts such rows in all tables, which are read to the end for this."""
         found = []
         for index, table in enumerate(self._tables):
             count, first = 0, -1
@@ -199,7 +199,7 @@ class TablePacker:
 
 
 def pack_into(block: Tensor, dtype: TableDtype, out: Tensor) -> int | None:
-    """Pack rows; returns the first that is not finite, or that fp16 cannot hold."""
+    """Pack rows; return the first one that is not finite, or that fp16 cannot represent."""
     if dtype in ("int8", "int4"):
         return pack_rows_into(block, dtype, out)
     out.copy_(block)
@@ -210,5 +210,5 @@ def pack_into(block: Tensor, dtype: TableDtype, out: Tensor) -> int | None:
 
 
 def rows_not_finite(rows: Tensor) -> Tensor:
-    """Whether each row holds NaN or infinity."""
+    """Return whether each row holds NaN or infinity."""
     return torch.isfinite(rows).all(dim=1).logical_not()

@@ -36,7 +36,7 @@ ENGINE = "onednn"
 
 
 class HistogramObserver(ao.HistogramObserver):
-    """Histogram observer of torch that refuses values which its histogram cannot hold, infinity and NaN."""
+    """torch's histogram observer, but refusing values that its histogram cannot hold: infinity and NaN."""
 
     def forward(self, x_orig: Tensor) -> Tensor:
         """Add values to the histogram.
@@ -46,7 +46,7 @@ class HistogramObserver(ao.HistogramObserver):
         """
         if not bool(torch.isfinite(x_orig).all()):
             raise CalibrationError(
-                "An activation of the calibration rows is NaN or infinite, so it has no range. Look for weights and "
+                "An activation on the calibration rows is NaN or infinite, so it has no range. Look for weights and "
                 "dense features that are not finite."
             )
         seen: Tensor = super().forward(x_orig)
@@ -54,7 +54,7 @@ class HistogramObserver(ao.HistogramObserver):
 
 
 class PercentileObserver(HistogramObserver):
-    """Observer of a range without the outermost values, see ``percentile_range``."""
+    """Observer of the range without the outermost values, see ``percentile_range``."""
 
     def _non_linear_param_search(self) -> tuple[Tensor, Tensor]:
         return self._ends(percentile_range)
@@ -103,7 +103,7 @@ def segment(layers: list[nn.Module], recipe: Recipe) -> nn.Sequential:
 
 
 def observed_ranges(prepared: nn.Module) -> list[Range]:
-    """Ranges of a calibrated segment's activations: of its input, then behind each of its Linears."""
+    """Return the activation ranges of a calibrated segment: at its input, then after each of its Linears."""
     return [_range(observer) for observer in _observers(prepared)]
 
 
@@ -133,7 +133,8 @@ def convert(prepared: nn.Module) -> nn.Module:
         if low.numel() == 0 or not bool(torch.isfinite(high - low).all()):
             raise CalibrationError(
                 f"The observer {name} saw no data with a finite range (it is {low.tolist()} to {high.tolist()}). "
-                "Calibrate with at least one batch, and check the model for NaN and for values near the end of float32."
+                "Calibrate with at least one batch, and check the model for NaN and for values near the limits of "
+                "float32."
             )
     with _deprecated_but_intended():
         ao.convert(prepared, inplace=True)

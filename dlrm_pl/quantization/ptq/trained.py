@@ -1,4 +1,4 @@
-"""What quantization-aware training leaves with a model: the recipe, and the ranges of activations that it fixed."""
+"""Quantization stored with a model by quantization-aware training: the recipe, and the fixed activation ranges."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class TrainedQuantization:
 
     @classmethod
     def of(cls, model: DLRM) -> TrainedQuantization | None:
-        """Read what a model was trained with; None for a model that was trained in floats.
+        """Read the quantization that a model was trained with; None for a model that was trained in floats.
 
         Raises:
             CheckpointError: the statement does not fit the model; names what is wrong.
@@ -64,5 +64,5 @@ class TrainedQuantization:
         ranges = {part: [Range(*observed) for observed in found] for part, found in stated.ranges.items()}
         wanted = {part: len(dtypes) + 1 for part, dtypes in recipe.chains.items()} if recipe.has_int8_linears else {}
         if (found := {part: len(some) for part, some in ranges.items()}) != wanted:
-            raise CheckpointError(f"{where} has ranges of {found} activations, but the model has {wanted}. {_ADVICE}")
+            raise CheckpointError(f"{where} has ranges for {found} activations, but the model has {wanted}. {_ADVICE}")
         return cls(recipe, ranges)

@@ -1,4 +1,4 @@
-"""What a strategy may use: the start, the space, the model, and measurements that cost less than a trial."""
+"""Resources of a strategy: the start, the space, the model, and measurements that cost less than a trial."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SearchContext:
-    """Everything that a strategy may decide by, besides the trials that it is sent.
+    """Everything that a strategy may base decisions on, besides the trials that it is sent.
 
     A strategy must not decide by the clock: then a resumed search, whose finished trials are sent from the log, tries
     the same recipes again.
@@ -74,7 +74,7 @@ class SearchContext:
     log: TrialLog = field(default_factory=TrialLog)
 
     def quantize(self, recipe: Recipe) -> Int8DLRM:
-        """Quantize the model by a recipe, as a trial does."""
+        """Quantize the model with a recipe, as a trial does."""
         return quantize(self.model, recipe, self.ranges, self.packer)
 
     def sensitivities(self, changes: Sequence[Change], max_rows: int) -> list[Sensitivity]:
@@ -86,7 +86,7 @@ class SearchContext:
         rows = self.rows
         if rows is None:
             raise ConfigurationError(
-                "The AUROC drops of single ops are measured on the tuning rows, but the eval_func of this search reads "
+                "The AUROC drops of single ops are measured on the tuning rows, but this search's eval_func reads "
                 "its own rows. Choose another strategy, or remove the eval_func."
             )
         measured = self.cached(
@@ -107,7 +107,7 @@ class SearchContext:
         return [Sensitivity(**values) for values in measured]
 
     def scored_drops(self, changes: Sequence[Change]) -> dict[Change, float]:
-        """Measure the drop of the user's own score by each change alone, with one scoring each.
+        """Measure the drop of a user's own score for each change alone, with one evaluation each.
 
         Each drop is kept for a resumed search as soon as it is measured.
 
@@ -163,4 +163,4 @@ class SearchContext:
 
 Strategy = Callable[[SearchContext], Generator[Recipe, Trial, None]]
 """A generator function that yields a recipe to try, is sent its ``Trial``, and returns when it has no more recipes to
-propose. A recipe that was tried before is answered with the same trial, at no cost."""
+propose. For a recipe that was tried before, it is sent the same trial again, at no cost."""

@@ -1,4 +1,4 @@
-"""A model by a recipe that is given, where nothing has to be chosen and so nothing is scored on the tuning rows."""
+"""Quantize with a given recipe: nothing has to be chosen, so nothing is scored on the tuning rows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def keep_recipe(
     *,
     because: str,
 ) -> TuningResult:
-    """Quantize a model by a recipe, as a trial of ``tune`` does, and leave the verdict to the certification.
+    """Quantize a model with a recipe, as a trial of ``tune`` does, and leave the verdict to the certification.
 
     A search needs the tuning rows to choose among recipes: the best of many looks better than it is on the rows that
     chose it. Where there is one recipe, the certification alone decides, by bounds that hold at its confidence because
@@ -58,7 +58,7 @@ def keep_recipe(
         quantized = quantize(model, recipe, ActivationRanges(model, calibration), packer)
     except FAILURES as error:
         raise DLRMError(
-            f"The model cannot be quantized by the recipe that was kept: {describe_failure(error)}"
+            f"The model cannot be quantized with the recipe that was kept: {describe_failure(error)}"
         ) from error
     seconds = time.perf_counter() - began
     cost = Objective.named(settings.objective).cost(quantized.model_bytes / fp32_bytes(model), None)

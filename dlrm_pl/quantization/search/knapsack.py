@@ -15,7 +15,7 @@ _STEPS = 4000
 
 @dataclass(frozen=True)
 class Choice:
-    """One dtype that an op may have, with its price.
+    """A dtype that an op may have, with its price.
 
     Attributes:
         dtype: dtype of the op.
@@ -29,7 +29,7 @@ class Choice:
 
 
 def allocate(choices: Mapping[str, Sequence[Choice]], tolerance: float) -> dict[str, str]:
-    """Choose a dtype for each op, a multiple-choice knapsack, by dynamic programming over the ops and the drop so far.
+    """Solve a multiple-choice knapsack: a dtype for each op, by dynamic programming over the ops and the drop so far.
 
     Args:
         choices: choices of each op, at least one.

@@ -1,4 +1,4 @@
-"""What a search reports while it runs, for a table, a log of scalars, or a progress bar."""
+"""Events of a running search, for a table, a log of scalars, or a progress bar."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dlrm_pl.quantization.search.trials.trial import Trial
 
 
 class TuningListener:
-    """Receive the events of a search; each method does nothing until a subclass overrides it.
+    """Receives the events of a search; each method does nothing until a subclass overrides it.
 
     The methods are called in the thread of the search, which waits for them.
 

@@ -1,4 +1,4 @@
-"""What the search minimizes among the models within tolerance: bytes, time, or both."""
+"""Objective that the search minimizes among the models within tolerance: bytes, time, or both."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ class Objective:
 
     Attributes:
         size: weight of the bytes of weights and tables.
-        latency: weight of the time for a batch. Above 0, each accepted model is timed in turn with the fp32 model, and
-            a model slower than the faster of fp32 and compiled bf16 is not accepted: a float model would serve faster.
+        latency: weight of the time per batch. If it is above 0, each accepted model is timed in turn with the fp32
+            model, and a model slower than the faster of fp32 and compiled bf16 is not accepted: a float model would
+            serve faster.
 
     Raises:
         ConfigurationError: a weight that is negative or not a number, or no weight above 0.
@@ -48,7 +49,7 @@ class Objective:
 
     @classmethod
     def named(cls, objective: Objective | ObjectiveName) -> Objective:
-        """Return the objective of this name, which counts size or latency alone, or the given ``Objective``."""
+        """Return the objective with this name, which counts only size or latency, or the given ``Objective``."""
         if isinstance(objective, Objective):
             return objective
         return cls(size=float(objective == "size"), latency=float(objective == "latency"))
@@ -85,7 +86,7 @@ class Latency:
 
     @property
     def share(self) -> float:
-        """Time for a batch, as a share of the fp32 model's time."""
+        """Time per batch as a share of the fp32 model's time."""
         return self.fp32_samples_per_s / self.samples_per_s
 
     @property
@@ -95,7 +96,7 @@ class Latency:
         name, speed = max(float_speeds.items(), key=lambda item: item[1])
         if self.samples_per_s >= speed:
             return None
-        return f"{self.samples_per_s:,.0f} samples/s are slower than {name} with {speed:,.0f}"
+        return f"its {self.samples_per_s:,.0f} samples/s are slower than {name} with {speed:,.0f}"
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to plain JSON types."""
@@ -103,5 +104,5 @@ class Latency:
 
 
 LatencyTimer = Callable[[Int8DLRM], Latency]
-"""Measures a trial in turn with the float models. The callers pass ``benchmark.latency.InterleavedTimer``, since
+"""Times a trial in turn with the float models. The callers pass ``benchmark.latency.InterleavedTimer``, since
 ``benchmark/`` is above this folder in the order of imports."""

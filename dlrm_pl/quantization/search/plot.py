@@ -1,4 +1,4 @@
-"""The trials of a search as a picture: drop against size and, where it is known, against speed."""
+"""Trials of a search as a picture: drop against size and, if known, against speed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dlrm_pl.quantization.search.trials.trial import Trial
 
 
 class Colours(NamedTuple):
-    """The colours of a picture, as matplotlib takes them."""
+    """Colours of a picture, in matplotlib's format."""
 
     ink: str = "black"
     muted: str = "gray"

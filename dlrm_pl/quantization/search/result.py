@@ -1,4 +1,4 @@
-"""The result of a search: the best model, why it is accepted or not, all trials, and their trade-offs."""
+"""Result of a search: the best model, why it is accepted or not, all trials, and their trade-offs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class TuningResult:
-    """The result of a search; there is always a best model, accepted or not.
+    """Result of a search; there is always a best model, accepted or not.
 
     Attributes:
         baseline: scores of the fp32 model on the rows that the trials read; None where no trial was scored.
@@ -46,7 +46,7 @@ class TuningResult:
 
     @property
     def accepted(self) -> bool:
-        """Whether the best trial met the criterion on the tuning rows; false where it was not scored on them."""
+        """Whether the best trial met the criterion on the tuning rows; false if it was not scored on them."""
         return self.best.accepted
 
     @property
@@ -56,11 +56,11 @@ class TuningResult:
 
     @property
     def pareto(self) -> tuple[Trial, ...]:
-        """The trials that no other trial beats in drop, bytes and speed at once."""
+        """Trials that no other trial beats in drop, bytes and speed at the same time."""
         return pareto_front(self.trials)
 
     def plot(self) -> tuple[Figure, list[Axes]]:
-        """Draw the trials that have a verdict by drop, size and, where it is known, speed.
+        """Draw the trials that have a verdict by drop, size and, if known, speed.
 
         Returns:
             The figure and its panels; dominated trials are hollow, and the chosen one is circled.
@@ -75,7 +75,7 @@ class TuningResult:
         return figure, plot_trade_offs(figure, scored, numbers, self.best.number) if scored else []
 
     def to_dict(self) -> dict[str, Any]:
-        """Convert to plain JSON types, without the trials, which ``trials.jsonl`` has."""
+        """Convert to plain JSON types, without the trials, which are in ``trials.jsonl``."""
         return {
             "accepted": None if self.best.unscored else self.accepted,
             "reason": self.reason,

@@ -1,4 +1,4 @@
-"""Settings of a search, in the plain values that a configuration file holds."""
+"""Settings of a search, as plain values like those in a configuration file."""
 
 from __future__ import annotations
 
@@ -27,17 +27,18 @@ class TuningSettings:
     Attributes:
         recipe: recipe that the search begins with.
         criterion: largest AUROC drop that is accepted, and the guards.
-        strategy: name of the search strategy, which decides what recipe to try next.
+        strategy: name of the search strategy, which decides which recipe to try next.
         objective: what to minimize among accepted models: ``size``, ``latency``, or weights of both. Latency is timed
             in turn with fp32 and compiled bf16, and a model that is slower than the faster of them is not accepted.
         space: dtypes and observers that the search may choose from.
-        timeout_s: seconds to search for, after which the accepted model of the lowest cost wins; 0 stops at the first
-            accepted recipe. The time is checked between trials, and a continued search counts that of earlier runs.
+        timeout_s: seconds to search, after which the accepted model with the lowest cost wins; 0 stops at the first
+            accepted recipe. The time is checked between trials, and a continued search includes the time of earlier
+            runs.
         max_trials: maximum number of recipes to try.
-        stop_at: when to stop: ``first`` stops at the first accepted recipe, even with time left; ``budget`` goes on
-            until the time, the trials or the recipes of the strategy are used up, without a time limit if ``timeout_s``
-            is 0. Unset, ``timeout_s`` decides.
-        seed: random seed of trials and of strategies that draw at random.
+        stop_at: when to stop: ``first`` stops at the first accepted recipe, even with time left; ``budget`` continues
+            until the time, the trials or the strategy's recipes are used up, without a time limit if ``timeout_s`` is
+            0. If unset, ``timeout_s`` decides.
+        seed: random seed for trials and for strategies that draw at random.
 
     Raises:
         ConfigurationError: an unknown strategy or objective, a negative time or seed, or no trials.
@@ -83,7 +84,7 @@ class TuningSettings:
 
 
 def stop_at_or_until(stop_at: StopAt | None, until: StopAt | None) -> StopAt | None:
-    """The value of ``stop_at``, which may still be given by its earlier name ``until``."""
+    """Return the value of ``stop_at``, which may still be given by its earlier name ``until``."""
     if until is None:
         return stop_at
     log.warning("until is now called stop_at; the old name is accepted in this version only")

@@ -1,4 +1,4 @@
-"""The recipes that a search may propose: the dtypes of each op, and how activation ranges are found."""
+"""Recipes that a search may propose: the dtypes of each op, and how activation ranges are found."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from dlrm_pl.runtime.tables import TableDtype
 class SpaceSettings:
     """The dtypes and observers that a search may choose from.
 
-    An op of the start recipe whose dtype is not among them begins with the first that is.
+    If an op's dtype in the start recipe is not among them, the op starts with the first allowed dtype.
 
     Attributes:
         linears: dtypes that a Linear may have.
@@ -62,7 +62,7 @@ class SpaceSettings:
         lists = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "ops"} | self.ops
         for name, values in lists.items():
             if not values:
-                raise ConfigurationError(f"space.{name} is empty: leave at least one choice.")
+                raise ConfigurationError(f"space.{name} is empty. Leave at least one choice.")
 
 
 class SearchSpace:
@@ -102,11 +102,11 @@ class SearchSpace:
             for op in matched:
                 known = dtypes_of(op)
                 if unknown := [dtype for dtype in wanted if dtype not in known]:
-                    raise ConfigurationError(f"space.ops: {op} comes in {', '.join(known)}, not in {unknown[0]!r}.")
+                    raise ConfigurationError(f"space.ops: {op} can be {', '.join(known)}, not {unknown[0]!r}.")
                 if op in reasons and "int8" in wanted:
                     raise ConfigurationError(f"space.ops: {op} cannot be int8: {reasons[op]}. Leave int8 out.")
                 if crosses and op == "interaction" and set(wanted) != {"fp32"}:
-                    raise ConfigurationError(f"space.ops: {op} of a cross network is fp32, not {', '.join(wanted)}.")
+                    raise ConfigurationError(f"space.ops: with a cross network, {op} is fp32, not {', '.join(wanted)}.")
                 dtypes[op] = tuple(wanted)
         self.dtypes: Mapping[str, tuple[str, ...]] = dtypes
 

@@ -1,4 +1,4 @@
-"""The recipe that a search begins with: the one that the model was trained with, or that of the settings."""
+"""Recipe that a search begins with: the one that the model was trained with, or that of the settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tuning loop: try recipes until one is accepted, or the time, the trials or the strategy are used up."""
+"""Tuning loop: try recipes until one is accepted, or the time, the trials or the strategy are used up."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ __all__ = ["TuningSettings", "tune"]
 log = logging.getLogger(__name__)
 
 TRIALS_LOGGER = f"{__name__}.trials"
-"""Name of the logger that writes a line for each trial; a display that shows the trials turns it off."""
+"""Name of the logger that writes a line for each trial; a display that shows the trials itself turns it off."""
 
 
 def tune(
@@ -58,7 +58,7 @@ def tune(
     listeners: Sequence[TuningListener] = (),
     columns: Columns | None = None,
 ) -> TuningResult:
-    """Search for an int8 model within tolerance, of which no artifact is written.
+    """Search for an int8 model within tolerance, without writing an artifact.
 
     Ctrl-C ends the search, and what was found so far is returned; before the first finished trial it is raised.
 
@@ -95,7 +95,7 @@ def tune(
         (1, True)
     """
     if Objective.named(settings.objective).latency and timer is None:
-        raise ConfigurationError("objective 'latency' needs a timer: pass timer= to tune().")
+        raise ConfigurationError("objective 'latency' needs a timer. Pass timer= to tune().")
     judge = Judge(model, eval_func, settings.criterion, columns)
     baseline = judge.baseline()
     tolerance = settings.criterion.tolerance(baseline.value)
@@ -161,7 +161,7 @@ class _Search:
             interrupted = True
             stopped_because = "it was interrupted"
             log.warning(
-                "interrupted: continuing with the best of the %d that were tried; press ctrl-C again to stop now",
+                "interrupted: continuing with the best of the %d trials so far; press ctrl-C again to stop now",
                 len(self._tried),
             )
         trials = tuple(self._tried.values())
@@ -287,7 +287,7 @@ class _Search:
         if trial.accepted and settings.stops_at_first:
             return "a recipe was accepted"
         if trial.verdict is not None and math.isinf(trial.verdict.bound):
-            return "too few clicks to bound the AUROC drop; set confidence: null to compare point estimates"
+            return "there are too few clicks to bound the AUROC drop; set confidence: null to compare point estimates"
         # By the trial's own clock, so that a resumed search stops after the same trial as before.
         if settings.timeout_s and trial.elapsed_s >= settings.timeout_s:
             return f"timeout_s={settings.timeout_s:g} seconds have passed"

@@ -67,7 +67,7 @@ def activation_errors(
 
 
 def logit_error(model: DLRM, quantized: Int8DLRM, batches: Sequence[ClickBatch]) -> float:
-    """Mean squared difference of the logits of a quantized model and the float model."""
+    """Return the mean squared difference between the logits of a quantized model and the float model."""
     total, rows = 0.0, 0
     with torch.inference_mode():
         for batch in batches:

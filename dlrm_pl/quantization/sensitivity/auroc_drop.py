@@ -1,4 +1,4 @@
-"""The AUROC drop that each op and table causes alone, in one pass over the rows."""
+"""AUROC drop that each op and table causes alone, measured in one pass over the rows."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from dlrm_pl.runtime.tables import TABLE_DTYPES, TableDtype
 log = logging.getLogger(__name__)
 
 Change = tuple[str, str]
-"""An op and a dtype for it; all other ops stay fp32."""
+"""An op and a dtype for it; all other ops stay in fp32."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Sensitivity:
     rows: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types; ``Sensitivity(**values)`` is the inverse."""
+        """Convert to plain JSON types; ``Sensitivity(**values)`` is the inverse."""
         return asdict(self)
 
 

@@ -1,4 +1,4 @@
-"""The float model op by op: input and output of each op, under the names of ``Recipe.ops``."""
+"""Float model op by op: input and output of each op, under the names in ``Recipe.ops``."""
 
 from __future__ import annotations
 
@@ -75,5 +75,5 @@ def float_activations(
 
 
 def squared_norm(values: Tensor) -> float:
-    """Sum of squares in double precision."""
+    """Return the sum of squares in double precision."""
     return float(values.detach().double().square().sum())

@@ -22,7 +22,7 @@ from dlrm_pl.runtime.tables import PackedTables
 def hessian_weighted_errors(
     model: DLRM, recipe: Recipe, quantize: Quantize, batches: Sequence[ClickBatch], *, seed: int, draws: int
 ) -> dict[str, float]:
-    """Measure each quantized op: the mean Hessian diagonal of its weights times their squared rounding error.
+    """Measure for each quantized op the mean Hessian diagonal of its weights times their squared rounding error.
 
     The Hessian is that of the float model's binary cross entropy. Only the rows of a table that the batches look up are
     differentiated, so memory does not grow with the tables. The interaction has no weights; its outputs take their

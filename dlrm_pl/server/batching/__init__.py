@@ -1,1 +1,1 @@
-"""Requests that arrive together are scored together, within bounds of time and number."""
+"""Batching: requests that arrive together are scored together, within limits on time and number."""

@@ -1,4 +1,4 @@
-"""The queue of one model: requests wait here until they are scored, together where that gives the same bits.
+"""Queue of one model: requests wait here to be scored, together if that gives the same bits.
 
 A batch of 2,048 rows takes as long as 15 to 30 single rows, so the rows of requests that arrived together make one
 batch. Nobody waits for others to come unless a delay is asked for: while a batch is scored the next one gathers, so
@@ -32,7 +32,7 @@ _INLINE_ROWS = 64
 
 
 class Scores(NamedTuple):
-    """What a model says of some rows.
+    """Output of a model for some rows.
 
     Attributes:
         logits: float32 ``[B]``.
@@ -49,11 +49,11 @@ class OverloadedError(Exception):
 
 @dataclass(frozen=True)
 class BatchLimits:
-    """How requests are batched.
+    """Limits for batching requests.
 
     Attributes:
-        batch_rows: rows of a batch of several requests; a larger request is a batch of its own.
-        queue_rows: rows that may wait.
+        batch_rows: maximum number of rows of several requests in a batch; a larger request is a batch of its own.
+        queue_rows: maximum number of waiting rows.
         delay_s: how long the first request of a batch waits for others; 0: not at all.
     """
 
@@ -70,7 +70,7 @@ class _Job:
 
 
 class Batcher:
-    """Scores batches of requests, one batch at a time. Its methods are called in the thread of the event loop.
+    """Scores batches of requests, one at a time. Its methods are called in the event loop's thread.
 
     Args:
         score: scores a batch; called in the event loop's thread or in one of the executor's.
@@ -98,7 +98,7 @@ class Batcher:
         self._is_planned = False
         self.queued_rows = 0
         self.requests = 0
-        """Requests that are being read, scored or answered; whoever takes one counts it."""
+        """Number of requests that are being read, scored or answered; whoever accepts a request counts it."""
 
     def submit(self, batch: Rows) -> asyncio.Future[Scores]:
         """Queue the rows of a request.
@@ -125,11 +125,11 @@ class Batcher:
         return job.answer
 
     def beside(self, call: Callable[[], T]) -> asyncio.Future[T]:
-        """Do what takes long in the thread of large batches."""
+        """Run slow work in the thread for large batches."""
         return asyncio.get_running_loop().run_in_executor(self._executor, call)
 
     def score_now(self, batch: Rows) -> Scores | None:
-        """Score a small batch at once, for a request that no other one is being answered beside.
+        """Score a small batch at once, for a request while no other request is being answered.
 
         Returns:
             Its scores; None: it is not small, or others wait, so that ``submit`` is needed.

@@ -1,4 +1,4 @@
-"""One batch of the rows of several requests."""
+"""Merge the rows of several requests into one batch."""
 
 from __future__ import annotations
 

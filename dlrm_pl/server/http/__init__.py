@@ -1,1 +1,1 @@
-"""The HTTP side: connections and their limits, bodies, tokens, routes, logs and metrics."""
+"""HTTP layer: connections and their limits, bodies, tokens, routes, logs and metrics."""

@@ -1,4 +1,4 @@
-"""The ASGI application: routes of the protocol, and what surrounds an inference."""
+"""ASGI application: the protocol's routes, and everything around an inference."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ class Application:
         self.registry = registry
         self.metrics = metrics
         self.is_draining = False
-        """Whether the server was told to stop: it is not ready for more, and closes connections after their answer."""
+        """Whether the server was told to stop: it is no longer ready, and closes connections after their responses."""
         self.count_requests: Callable[[], int] = lambda: 0
-        """Number of requests that are being answered; 0: it is not known."""
+        """Number of requests that are being answered; 0: not known."""
         self._bodies = Bodies(limits.body_bytes, limits.held_bytes)
         self._max_rows = limits.rows
         self._token = token
@@ -72,7 +72,9 @@ class Application:
             return
         except Exception:
             log.exception("a request to %s failed", shown(scope["path"]))
-            response = error_response(500, "The server failed to answer this request; its log has the reason.")
+            response = error_response(
+                500, "The server failed to answer this request. See the server's log for the reason."
+            )
         closes = response.closes or self.is_draining
         seconds = time.perf_counter() - began
         model = scope.get("dlrm_pl.model", "")
@@ -165,7 +167,7 @@ class Application:
                 yield {"name": model.name, "version": name, "state": state}
 
     async def refresh(self, model: ServedModel, *, again: bool = False) -> SwapOutcome:
-        """Look for newer versions of a model, and swap them in.
+        """Check for newer versions of a model, and swap them in.
 
         Args:
             model: the model.
@@ -179,7 +181,9 @@ class Application:
     async def _load(self, model: ServedModel) -> Response:
         outcome = await self.refresh(model, again=True)
         if outcome.refused:
-            return error_response(409, f"Not loaded; what was served still is. {' '.join(outcome.refused)}")
+            return error_response(
+                409, f"The newer version was not loaded; the earlier one is still served. {' '.join(outcome.refused)}"
+            )
         return json_response({"name": model.name, "versions": list(model.versions), "loaded": outcome.loaded})
 
     async def _infer(self, model: ServedModel, version: ServedVersion, scope: Scope, receive: Receive) -> Response:
@@ -227,8 +231,13 @@ class Application:
             yield "ready", "Whether a version answers.", labels, _is_ready(version)
         for model, name, version in versions:
             labels = f'model="{model}",version="{name}"'
-            yield "queued_rows", "Rows that wait to be scored.", labels, version.batcher.queued_rows
-        yield "held_body_bytes", "Bytes of the bodies that are being answered.", "", self._bodies.held_bytes
+            yield "queued_rows", "Number of rows that are waiting to be scored.", labels, version.batcher.queued_rows
+        yield (
+            "held_body_bytes",
+            "Total size of the request bodies that are being answered, in bytes.",
+            "",
+            self._bodies.held_bytes,
+        )
 
     def _log(self, scope: Scope, response: Response, seconds: float) -> None:
         log.info(
@@ -255,7 +264,7 @@ def _is_ready(version: ServedVersion) -> bool:
 def _only(method: str, allowed: str) -> None:
     if method != allowed and not (method == "HEAD" and allowed == "GET"):
         allow = "GET, HEAD" if allowed == "GET" else allowed
-        raise RequestError(405, f"{shown(method)[1:-1]} is not answered here, only {allow}.", {"allow": allow})
+        raise RequestError(405, f"{shown(method)[1:-1]} is not allowed here, only {allow}.", {"allow": allow})
 
 
 def _no_path(path: str) -> RequestError:

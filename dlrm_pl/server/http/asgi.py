@@ -14,7 +14,7 @@ Send = Callable[[Message], Awaitable[None]]
 
 
 def header(scope: Scope, name: bytes) -> bytes | None:
-    """Return the value of a request's header, whose name is given in lower case; None if it is not there.
+    """Return the value of a request header, given in lower case; None if it is missing.
 
     Raises:
         RequestError: it is there more than once, with different values.

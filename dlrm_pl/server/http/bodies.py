@@ -1,4 +1,4 @@
-"""Bodies of requests, read and unpacked within limits."""
+"""Request bodies, read and decompressed within limits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class ClientGoneError(Exception):
 
 @dataclass
 class Bodies:
-    """Reads bodies.
+    """Reads request bodies.
 
     Args:
         body_bytes: largest body, also after it was unpacked.
@@ -30,7 +30,7 @@ class Bodies:
     held_bytes: int = 0
 
     async def read(self, scope: Scope, receive: Receive) -> bytes:
-        """Return the body of a request, unpacked; ``release`` its length when it is not needed any more.
+        """Return the decompressed body of a request; ``release`` its length when it is no longer needed.
 
         Raises:
             RequestError: it is too large, or not what its coding says.
@@ -56,7 +56,7 @@ class Bodies:
         return body
 
     def release(self, size: int) -> None:
-        """Count a body as not held any more."""
+        """Count a body as no longer held."""
         self.held_bytes -= size
 
     async def _joined(self, message: Message, receive: Receive) -> bytes:
@@ -86,11 +86,11 @@ class Bodies:
             # One byte more than is allowed, to tell what is too large from what just fits.
             unpacked = unpack.decompress(body, self.body_bytes + 1)
         except zlib.error as error:
-            raise RequestError(400, f"The body is not what its Content-Encoding says ({error}).") from None
+            raise RequestError(400, f"The body does not match its Content-Encoding ({error}).") from None
         if len(unpacked) > self.body_bytes:
             raise self._too_large("too many unpacked")
         if not unpack.eof or unpack.unused_data:
-            raise RequestError(400, "The packed body is cut short, or has something after its end.")
+            raise RequestError(400, "The compressed body is truncated, or has data after its end.")
         return unpacked
 
     def _hold(self, size: int) -> None:
@@ -99,7 +99,7 @@ class Bodies:
             self.held_bytes -= size
             raise RequestError(
                 503,
-                f"The requests that are being answered have {self.total_bytes:,} bytes already. Try again later.",
+                f"The requests that are being answered already have {self.total_bytes:,} bytes. Try again later.",
                 {"retry-after": "1"},
                 closes=True,
             )
@@ -107,7 +107,7 @@ class Bodies:
     def _too_large(self, size: str) -> RequestError:
         return RequestError(
             413,
-            f"The body has {size} bytes; at most {self.body_bytes:,} are read. Send fewer rows in a request.",
+            f"The body has {size} bytes; at most {self.body_bytes:,} are accepted. Send fewer rows per request.",
             closes=True,
         )
 
@@ -119,6 +119,6 @@ def _window(scope: Scope) -> int | None:
     window = _CODINGS.get(coding.strip().lower())
     if window is None:
         raise RequestError(
-            415, f"Content-Encoding {shown(coding.decode('latin-1'))} is not known. Use gzip, deflate or none."
+            415, f"Content-Encoding {shown(coding.decode('latin-1'))} is not supported. Use gzip, deflate or none."
         )
     return window

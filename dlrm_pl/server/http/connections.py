@@ -1,4 +1,4 @@
-"""Connections, with limits that uvicorn does not have: their number, the size of a head, and time."""
+"""Connections with limits that uvicorn lacks: on their number, the size of request heads, and time."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 
 
 class Connection(HttpToolsProtocol):
-    """A connection of a client; ``connection_class`` sets its limits and metrics."""
+    """A client's connection; ``connection_class`` sets its limits and metrics."""
 
     limits: Limits
     metrics: Metrics
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a connection, or refuse it where there are as many as are allowed."""
+        """Accept a connection, or refuse it if the maximum number is reached."""
         super().connection_made(transport)
         self._head_bytes = 0
         self._is_body_open = False
@@ -37,14 +37,14 @@ class Connection(HttpToolsProtocol):
             self.metrics.refused_connections["too many"] += 1
             transport.abort()  # Even the answer takes a place for a moment.
         elif len(self.connections) > most:
-            self._refuse(503, f"The server has {most:,} connections already. Try again later.", "too many", "1")
+            self._refuse(503, f"The server already has {most:,} connections. Try again later.", "too many", "1")
 
     @property
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
     def data_received(self, data: bytes) -> None:
-        """Read what a client sent."""
+        """Read data from a client."""
         if self._is_ended or self.transport.is_closing():
             return  # It is read, so that the client can send it all and then read the answer.
         self._head_bytes += len(data)
@@ -107,12 +107,12 @@ class Connection(HttpToolsProtocol):
             self._start_asgi_task(self.cycle, self.app)
 
     def on_body(self, body: bytes) -> None:
-        """Take a part of a body."""
+        """Receive part of a body."""
         if not self._is_ended:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Note that a request has arrived."""
+        """Note that a request has arrived completely."""
         if self._is_ended:
             return
         super().on_message_complete()
@@ -121,7 +121,7 @@ class Connection(HttpToolsProtocol):
         self._arriving_since = None
 
     def on_response_complete(self) -> None:
-        """Begin with the next request, or wait for it; ``look`` ends that wait, so no timer is started for each."""
+        """Start the next request, or wait for it; ``look`` ends that wait, so no timer is needed for each request."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
@@ -131,7 +131,7 @@ class Connection(HttpToolsProtocol):
             self._start_asgi_task(*self.pipeline.pop())
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Answer what a client has asked that sends nothing more; what has not arrived by now does not come."""
+        """Answer the requests of a client that sends nothing more; incomplete ones will never arrive."""
         if not self._is_answering or self._is_body_open:
             return False
         self._is_ended = True
@@ -139,12 +139,12 @@ class Connection(HttpToolsProtocol):
         return True
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP, in the form of other errors; the requests before it get their own answers first."""
+        """Answer invalid HTTP in the form of other errors, after the responses to earlier requests."""
         if self._is_answering and not self._is_body_open:
             self._end_after_answers("invalid")
         else:
             self._refuse(
-                400, "The request is not valid HTTP/1.1. Nothing more is read from this connection.", "invalid"
+                400, "The request is not valid HTTP/1.1. Nothing more will be read from this connection.", "invalid"
             )
 
     def _unsupported_upgrade_warning(self) -> None:
@@ -152,7 +152,7 @@ class Connection(HttpToolsProtocol):
         self._end_after_answers("upgrade")
 
     def look(self, now: float, *, is_draining: bool = False, moment_s: float = 0.25) -> None:
-        """Cut the connection off if its client takes too long; called again and again.
+        """Disconnect the client if it takes too long; called repeatedly.
 
         Args:
             now: time of the event loop.

@@ -1,4 +1,4 @@
-"""A request and its response on a connection, with the response written in one piece."""
+"""A request and its response on a connection; the response is written as a whole."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Exchange(RequestResponseCycle):
     _head: bytes | None = None
 
     async def send(self, message: Message) -> None:  # type: ignore[override]
-        """Send a part of the response, as ASGI has it."""
+        """Send part of the response, in ASGI's form."""
         if self._head is not None:
             self._finish(self._head + message.get("body", b""))
             self._head = None
@@ -53,7 +53,7 @@ def _head(status: int, headers: Headers) -> bytes:
 
 
 def parsed(url: bytes) -> tuple[str, bytes, bytes]:
-    """Return the path of a URL, unquoted and as it is, and its query."""
+    """Return the path of a URL, both unquoted and unchanged, and its query."""
     return _kept(url) if len(url) <= _KEPT_URL_BYTES else _parsed(url)
 
 

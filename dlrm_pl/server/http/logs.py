@@ -1,4 +1,4 @@
-"""The server's log: one JSON object a line."""
+"""Server log: one JSON object per line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "task
 
 
 class JsonFormatter(logging.Formatter):
-    """Writes a record as one line of JSON: time, level, message, and what its ``extra`` had."""
+    """Formats a record as one line of JSON: time, level, message, and the fields in its ``extra``."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
@@ -29,7 +29,7 @@ class JsonFormatter(logging.Formatter):
 
 @contextlib.contextmanager
 def json_log(*names: str) -> Iterator[None]:
-    """Write what loggers and those below them say to the error output as lines of JSON, and nowhere else."""
+    """Write the messages of loggers and their children to standard error as lines of JSON, and nowhere else."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter())
     loggers = [logging.getLogger(name) for name in names]

@@ -1,4 +1,4 @@
-"""Counts and times of what the server does, in the text format of Prometheus."""
+"""Counts and times of the server's work, in Prometheus text format."""
 
 from __future__ import annotations
 
@@ -43,37 +43,37 @@ class Histogram:
 
 
 class Metrics:
-    """What is measured. All of it is written in the event loop's thread, but for batches."""
+    """Measurements. All of them are written in the event loop's thread, except those of batches."""
 
     def __init__(self) -> None:
         self.started = time.time()
         self.requests: Counter[tuple[str, int]] = Counter()
-        """By model, which is empty where the path names none, and status."""
+        """Number of responses by model (empty if the path names none) and status."""
         self.refused_connections: Counter[str] = Counter()
         """By reason."""
         self.seconds: dict[str, Histogram] = {}
-        """Time of an inference from its first byte's arrival in the application to the response, by model."""
+        """Time from the arrival of an inference request's first byte in the application to its response, by model."""
         self.rows: Counter[str] = Counter()
         self.unseen: Counter[str] = Counter()
         self.batches: dict[str, Histogram] = {}
         self.swaps: Counter[tuple[str, str]] = Counter()
-        """By model and outcome."""
+        """Number of newer versions, by model and outcome."""
 
     def answered(self, model: str, status: int, seconds: float) -> None:
-        """Count an inference."""
+        """Count an answered inference request."""
         self.requests[model, status] += 1
         if model not in self.seconds:
             self.seconds[model] = Histogram(_SECONDS)
         self.seconds[model].observe(seconds)
 
     def batch(self, model: str, rows: int) -> None:
-        """Count a batch that was scored."""
+        """Count a scored batch."""
         if model not in self.batches:
             self.batches[model] = Histogram(_ROWS)
         self.batches[model].observe(rows)
 
     def text(self, gauges: Iterable[tuple[str, str, str, float]] = ()) -> bytes:
-        """Return all of it.
+        """Return all metrics in the text format.
 
         Args:
             gauges: further values: name, help, labels, value; those of a name one after the other.
@@ -82,8 +82,8 @@ class Metrics:
         counters = (
             ("requests_total", "Requests that were answered.", self.requests, ("model", "status")),
             ("rows_total", "Rows that were scored.", self.rows, ("model",)),
-            ("unseen_values_total", "Values that the vocabulary does not have.", self.unseen, ("model",)),
-            ("swaps_total", "Newer versions that were loaded, or refused.", self.swaps, ("model", "outcome")),
+            ("unseen_values_total", "Values that are not in the vocabulary.", self.unseen, ("model",)),
+            ("swaps_total", "Newer versions that were loaded or refused.", self.swaps, ("model", "outcome")),
             ("refused_connections_total", "Connections that were cut off.", self.refused_connections, ("reason",)),
         )
         for name, text, counter, keys in counters:
@@ -93,15 +93,18 @@ class Metrics:
                 labels = ",".join(f'{key}="{value}"' for key, value in zip(keys, found, strict=True))
                 lines.append(f"dlrm_pl_{name}{{{labels}}} {count}")
         histograms = (
-            ("inference_seconds", "Time to answer an inference.", self.seconds),
-            ("batch_rows", "Rows of a batch that was scored.", self.batches),
+            ("inference_seconds", "Time to answer an inference request.", self.seconds),
+            ("batch_rows", "Rows per scored batch.", self.batches),
         )
         for name, text, by_model in histograms:
             lines += _head(name, text, "histogram")
             for model, histogram in by_model.items():
                 lines += histogram.lines(f"dlrm_pl_{name}", f'model="{model}"')
         last = ""
-        for name, text, labels, value in (*gauges, ("start_time_seconds", "Start, in Unix time.", "", self.started)):
+        for name, text, labels, value in (
+            *gauges,
+            ("start_time_seconds", "Start of the process, in Unix time.", "", self.started),
+        ):
             if name != last:
                 lines += _head(name, text, "gauge")
                 last = name

@@ -1,4 +1,4 @@
-"""The token that requests must carry."""
+"""Token that requests must carry."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Token:
         except OSError as error:
             raise ConfigurationError(f"token_file={path}: cannot be read ({error.strerror}).") from None
         if mode & 0o007:
-            raise ConfigurationError(f"token_file={path}: every user can read or write it. Run: chmod 600 {path}")
+            raise ConfigurationError(f"token_file={path}: other users can read or write it. Run: chmod 600 {path}")
         if not _LEAST <= len(value) <= _MOST or any(not 33 <= byte <= 126 for byte in value):
             raise ConfigurationError(
                 f"token_file={path}: must hold one line of {_LEAST} to {_MOST:,} visible ASCII characters, such as "

@@ -1,1 +1,1 @@
-"""From the tensors of a request to a batch of the model, as ``predict`` makes it of the same rows."""
+"""Convert the tensors of a request to a model batch, like the one that ``predict`` makes from the same rows."""

@@ -1,4 +1,4 @@
-"""A few rows of plain values without Arrow, whose calls for each column take milliseconds for a single row.
+"""A few rows of plain values without Arrow, whose calls per column take milliseconds even for a single row.
 
 Values are plain as clients send them: integers, numbers, digits, texts, or nothing. Whatever else a frame may have,
 among it all that is wrong, is left to ``rows_of_frame``, which reads it by the same rules and finds the words for it.
@@ -21,7 +21,7 @@ from dlrm_pl.server.protocol.datatypes import BYTES
 from dlrm_pl.server.protocol.requests import InputTensor
 
 FEW_ROWS = 64
-"""Rows up to which this is faster than Arrow."""
+"""Number of rows up to which this is faster than Arrow."""
 
 _INT32, _INT64 = np.iinfo(np.int32), np.iinfo(np.int64)
 _RESERVED = 2  # The smallest integers stand for missing and for unseen values.
@@ -61,7 +61,7 @@ def _float(text: bytes) -> float:
 
 
 def few_rows(inputs: Mapping[str, InputTensor], columns: Columns) -> RawRows | None:
-    """Return the rows of a request; None if they are many, or a value or a column is not plain.
+    """Return the rows of a request; None if they are many, or if a value or column is not plain.
 
     Args:
         inputs: the tensors by name.

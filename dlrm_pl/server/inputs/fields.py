@@ -1,4 +1,4 @@
-"""Rows as raw values, one input for each column, whose ids the artifact's vocabulary gives."""
+"""Rows as raw values, one input per column, with ids from the artifact's vocabulary."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _OFFSETS = ".offsets"
 
 
 class FieldInputs:
-    """The columns that a model takes.
+    """Columns that a model takes.
 
     Args:
         encoder: gives the ids.
@@ -40,11 +40,11 @@ class FieldInputs:
         self._names = (*self._columns, *(f"{name}{_OFFSETS}" for name in lists))
 
     def metadata(self) -> list[dict[str, Any]]:
-        """Return the columns as the protocol's metadata lists tensors."""
+        """Return the columns in the protocol's tensor metadata format."""
         return [item for column in self._columns.values() for item in _metadata(column)]
 
     def batch(self, inputs: Mapping[str, InputTensor], max_rows: int) -> tuple[ClickBatch, npt.NDArray[np.int64]]:
-        """Return the batch of a request, and the number of unknown values of each sparse column.
+        """Return the batch of a request, and the number of unknown values in each sparse column.
 
         Raises:
             RequestError: a column is missing, unknown or of another type, or a value does not fit it.
@@ -91,7 +91,10 @@ class FieldInputs:
             if values.ndim == 1 and _is_list(column):
                 raise RequestError(
                     400,
-                    f"{where}: has lists, whose shape is [rows, elements], or [elements] with {column.name}.offsets.",
+                    (
+                        f"{where}: the column has lists, so the shape must be [rows, elements], or [elements] with "
+                        f"{column.name}.offsets."
+                    ),
                 )
             return plain
         return _cut(plain, offsets, where)
@@ -133,7 +136,7 @@ def _decoded(value: bytes | None, column: DenseColumn | SparseColumn, where: str
     try:
         return int(text) if whole and len(text) <= 20 else float(text)
     except ValueError:
-        raise RequestError(400, f"{where}: {shown(text)} is no {'whole ' if whole else ''}number.") from None
+        raise RequestError(400, f"{where}: {shown(text)} is not a {'whole ' if whole else ''}number.") from None
 
 
 def _cut(values: Any, offsets: InputTensor, where: str) -> list[Any]:
@@ -143,6 +146,8 @@ def _cut(values: Any, offsets: InputTensor, where: str) -> list[Any]:
         raise RequestError(400, f"{where}: its offsets must be INT64 of shape [rows + 1].")
     if ends[0] != 0 or ends[-1] != len(values) or (np.diff(ends) < 0).any():
         raise RequestError(
-            400, f"{where}: its offsets must begin with 0, never decrease, and end with {len(values)}, its elements."
+            400,
+            f"{where}: its offsets must begin with 0, never decrease, and end with {len(values)}, the number of "
+            "its elements.",
         )
     return [values[first:last] for first, last in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)]

@@ -1,4 +1,4 @@
-"""What a model takes: its inputs for clients, and the batch that a request holds."""
+"""Inputs of a model for clients, and the batch that a request holds."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class ParsedRows(NamedTuple):
-    """The rows of a request.
+    """Rows of a request.
 
     Attributes:
         batch: the rows.
@@ -36,7 +36,7 @@ class ParsedRows(NamedTuple):
 
 
 class ModelInputs:
-    """The inputs of an artifact's model, as tensors of ids or as raw values.
+    """Inputs of an artifact's model, as tensors of ids or as raw values.
 
     Args:
         artifact: the artifact; its dictionaries are read here.
@@ -55,16 +55,16 @@ class ModelInputs:
             encoder: RowEncoder = artifact.encoder
         except ConfigurationError:
             self._no_fields = (
-                "The model takes dense and indices alone: its artifact has no vocabulary that turns raw values into "
-                "ids. Quantize with --with_vocabulary to send raw values."
+                "The model takes only dense and indices: its artifact has no vocabulary that maps raw values to ids. "
+                "Quantize with --with_vocabulary to send raw values."
             )
             return
         try:
             arrow()  # Now, since its import takes longer than any request may.
         except ConfigurationError as error:
-            self._no_fields = f"The server takes dense and indices alone. {error}"
+            self._no_fields = f"The server takes only dense and indices. {error}"
             log.warning(
-                "%s: requests with raw values will be refused, since the library that reads these is missing. %s",
+                "%s: requests with raw values will be refused, because the library that reads them is missing. %s",
                 artifact.path,
                 error,
             )
@@ -73,16 +73,16 @@ class ModelInputs:
 
     @property
     def takes_fields(self) -> bool:
-        """Whether rows may be raw values by the names of their columns."""
+        """Whether rows may be given as raw values by column name."""
         return self._fields is not None
 
     @property
     def schema(self) -> dict[str, Any]:
-        """What a client has to know to send rows: a model of another schema cannot take the place of this one."""
+        """What a client must know to send rows; a model with another schema cannot replace this one."""
         return {"inputs": self._tensors.metadata(), "fields": self._fields.metadata() if self._fields else []}
 
     def takes_long(self, request: InferenceRequest) -> bool:
-        """Whether ``rows`` takes milliseconds, in which the event loop would answer nobody: many rows of raw values."""
+        """Return whether ``rows`` takes milliseconds, which would block the event loop: for many rows of raw values."""
         if self._fields is None or DENSE in request.inputs:
             return False
         return any(tensor.values.size > FEW_ROWS for tensor in request.inputs.values())

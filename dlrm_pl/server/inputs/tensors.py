@@ -25,7 +25,7 @@ Integers = npt.NDArray[np.int64]
 
 
 class UnreadRows:
-    """One-hot rows of a request, of the right types and shapes, whose values are still to be read.
+    """One-hot rows of a request, with correct types and shapes, whose values are yet to be read.
 
     Reading takes as many calls for one row as for hundreds, so the rows of requests that are scored together are read
     together. Until then the memory of the request is kept.
@@ -37,7 +37,7 @@ class UnreadRows:
     """
 
     offsets = None
-    """As of a one-hot ``ClickBatch``."""
+    """Same attribute as that of a one-hot ``ClickBatch``."""
 
     def __init__(self, reader: TensorInputs, dense: npt.NDArray[np.float32], ids: npt.NDArray[Any]) -> None:
         self.reader = reader
@@ -51,7 +51,7 @@ class UnreadRows:
 
     @staticmethod
     def read(parts: Sequence[UnreadRows]) -> ClickBatch:
-        """Return the rows of requests of one model, one after the other.
+        """Return the rows of several requests for one model, one after the other.
 
         Raises:
             RequestError: a value does not fit; rows are counted over all parts.
@@ -61,7 +61,7 @@ class UnreadRows:
 
 
 class TensorInputs:
-    """The tensors that a model takes.
+    """Tensors that a model takes.
 
     Args:
         num_dense: dense features N.
@@ -79,7 +79,7 @@ class TensorInputs:
         self._takes_log = columns is None or all(column.transform == "log1p" for column in columns.dense)
 
     def metadata(self) -> list[dict[str, Any]]:
-        """Return the tensors as the protocol's metadata lists them."""
+        """Return the tensors in the protocol's metadata format."""
         dense = {"name": DENSE, "datatype": "FP32", "shape": [-1, self._num_dense]}
         if self._has_lists:
             names = (INDICES, OFFSETS)
@@ -87,7 +87,7 @@ class TensorInputs:
         return [dense, {"name": INDICES, "datatype": "INT64", "shape": [-1, len(self._sizes)]}]
 
     def batch(self, inputs: Mapping[str, InputTensor], max_rows: int) -> ClickBatch | UnreadRows:
-        """Return the batch of a request, whose ids are all in their tables; or one-hot rows that are to be read.
+        """Return the batch of a request, with all ids inside their tables; or one-hot rows that are yet to be read.
 
         Raises:
             RequestError: a tensor is missing, of another type or shape, or has values that do not fit.
@@ -112,8 +112,8 @@ class TensorInputs:
         if ids.shape != (len(dense), len(self._sizes)):
             raise RequestError(
                 400,
-                f"input 'indices': the shape is {list(ids.shape)}, but must be [{len(dense)}, {len(self._sizes)}], one "
-                "id for each of the rows of 'dense' and each table. Bags of several ids have the shape [ids] and the "
+                f"input 'indices': the shape is {list(ids.shape)}, but must be [{len(dense)}, {len(self._sizes)}], "
+                "one id for each row of 'dense' and each table. Bags of several ids have the shape [ids] and the "
                 "input 'offsets'.",
             )
         return UnreadRows(self, dense, ids)
@@ -188,12 +188,12 @@ class TensorInputs:
         raise RequestError(
             400,
             f"input 'indices': {where} has the id {value} for table {table}{name}, which has ids 0 to "
-            f"{int(self._sizes[table]) - 1}. Ids are those that the dictionaries of the model's dataset give.",
+            f"{int(self._sizes[table]) - 1}. Ids are those of the dictionaries of the model's dataset.",
         )
 
 
 def check_rows(rows: int, most: int) -> None:
-    """Check the number of rows of a request.
+    """Check the number of rows in a request.
 
     Raises:
         RequestError: there are too many.

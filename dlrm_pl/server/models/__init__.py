@@ -1,1 +1,1 @@
-"""The models that are served: loaded, checked, and replaced while requests come in."""
+"""Served models: loaded, checked, and replaced while requests come in."""

@@ -1,4 +1,4 @@
-"""One version of a model in memory, ready to answer."""
+"""A version of a model in memory, ready to answer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PROBED_ROWS = (1, 64)
 
 
 class LoadedModel:
-    """An artifact that was loaded and checked.
+    """An artifact that has been loaded and checked.
 
     Args:
         folder: the artifact folder.
@@ -69,7 +69,7 @@ class LoadedModel:
 
     @property
     def merges(self) -> bool:
-        """Whether a row's score has the same bits whatever rows are beside it, which products of floats do not have."""
+        """Whether a row's score has the same bits whatever rows it is batched with, unlike with float products."""
         dtypes = self._model.op_dtypes
         if self._model.architecture.interaction != "dot":
             del dtypes["interaction"]  # Vectors side by side, and products of two numbers each.
@@ -93,7 +93,7 @@ class LoadedModel:
             self._watch.glance()
 
     def score(self, batch: ClickBatch) -> Scores:
-        """Score a batch; the bits are those of ``predict``.
+        """Score a batch, bit-identical to ``predict``.
 
         Raises:
             ArtifactError: a file of the artifact was changed in place.
@@ -117,7 +117,7 @@ class LoadedModel:
                 # The usual way first, on which other threads have Python meanwhile: rows may come from a slow disk.
                 self._logits(batch)
             if not np.isfinite(self.score(batch).logits).all():
-                raise ArtifactError(f"{self.folder}: its model gives scores that are no numbers. Quantize again.")
+                raise ArtifactError(f"{self.folder}: its model gives scores that are not numbers. Quantize again.")
 
 
 def _changes(artifact: Artifact, pages: Pages) -> Changes | None:
@@ -128,7 +128,7 @@ def _changes(artifact: Artifact, pages: Pages) -> Changes | None:
         return Changes(file.descriptor for file in artifact.watch.files)
     except OSError as error:
         log.warning(
-            "%s: the system cannot report changes of its files (%s), so they are looked at before each batch, which "
+            "%s: the system cannot report changes to its files (%s), so they are checked before each batch, which "
             "takes a tenth of a millisecond.",
             artifact.path,
             error,

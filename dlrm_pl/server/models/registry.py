@@ -1,4 +1,4 @@
-"""All models that are served, by name."""
+"""All served models, by name."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _release(versions: list[ServedVersion]) -> None:
 
 
 class Registry:
-    """The models, and the thread that loads newer versions of them.
+    """Served models, and the thread that loads newer versions of them.
 
     Args:
         models: the models.
@@ -67,11 +67,11 @@ class Registry:
         served = model.versions.get(version)
         if served is None:
             there = ", ".join(model.versions)
-            raise RequestError(404, f"Model {name} has no version {shown(version)}. It is served in version {there}.")
+            raise RequestError(404, f"Model {name} has no version {shown(version)}. The served version is {there}.")
         return model, served
 
     async def refresh(self, model: ServedModel, *, again: bool = False) -> SwapOutcome:
-        """Look for newer versions of a model, and swap them in.
+        """Check for newer versions of a model, and swap them in.
 
         Args:
             model: the model.
@@ -87,7 +87,7 @@ class Registry:
             log.error("refused: %s", message, extra={"model": model.name})
         if outcome.loaded:
             log.info(
-                "%s: version %s is served now, in place of %s",
+                "%s: version %s is now served in place of %s",
                 model.name,
                 ", ".join(outcome.loaded),
                 ", ".join(outcome.removed) or "none",

@@ -1,4 +1,4 @@
-"""A model that is served under a name: its versions, and their replacement by newer ones."""
+"""A model served under a name: its versions, and their replacement by newer ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LOOKS_BEFORE_MISSING = 3
 
 @dataclass(frozen=True)
 class LoadSettings:
-    """How artifacts are loaded.
+    """Settings for loading artifacts.
 
     Attributes:
         pages: how tables are kept in memory.
@@ -57,7 +57,7 @@ class ServedVersion:
 
 @dataclass
 class SwapOutcome:
-    """What a look for newer versions found.
+    """Result of a check for newer versions.
 
     Attributes:
         loaded: versions that are served now and were not before.
@@ -71,7 +71,7 @@ class SwapOutcome:
 
 
 class ServedModel:
-    """The versions of a model that are served under a name.
+    """Versions of a model that are served under a name.
 
     Args:
         name: the name.
@@ -105,11 +105,11 @@ class ServedModel:
 
     @property
     def newest(self) -> ServedVersion:
-        """The version that answers requests that ask for none."""
+        """Version that answers requests that do not name one."""
         return next(reversed(self.versions.values()))
 
     def look(self, *, again: bool = False) -> tuple[dict[str, ServedVersion], SwapOutcome]:
-        """Look for newer versions and load them, while the earlier ones go on answering; any thread may call this.
+        """Check for newer versions and load them, while the earlier ones keep answering; any thread may call this.
 
         Args:
             again: also try versions that were refused before.
@@ -146,7 +146,7 @@ class ServedModel:
         return versions, outcome
 
     def swap(self, versions: dict[str, ServedVersion]) -> list[ServedVersion]:
-        """Put versions in place; requests that wait for an earlier one are still answered by it.
+        """Put versions in place; requests that wait for an earlier version are still answered by it.
 
         Returns:
             Those that no further request reaches.
@@ -156,7 +156,7 @@ class ServedModel:
         return [version for version in earlier.values() if id(version) not in kept]
 
     def close(self) -> None:
-        """End the thread that scores."""
+        """End the scoring thread."""
         self._executor.shutdown(wait=False)
 
     def _kept_or_loaded(
@@ -196,8 +196,8 @@ class ServedModel:
         for part in ("inputs", "fields"):
             if now[part] and now[part] != new[part]:
                 raise ArtifactError(
-                    f"{model.folder}: takes other {part} than the version that is served, so the requests of its "
-                    "clients would fail. Serve it under another name, with --model NAME=DIR."
+                    f"{model.folder}: takes other {part} than the version that is being served, so its clients' "
+                    "requests would fail. Serve it under another name, with --model NAME=DIR."
                 )
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Where the versions of a model lie: an artifact folder, or a folder with one artifact for each version."""
+"""Locations of a model's versions: an artifact folder, or a folder with one artifact per version."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Snapshot = tuple[tuple[str, int, int, int], ...]
 
 @dataclass(frozen=True)
 class FoundVersion:
-    """An artifact folder that is there to be served.
+    """An artifact folder that can be served.
 
     Attributes:
         folder: the folder.
@@ -31,7 +31,7 @@ class FoundVersion:
 
 
 def find_versions(folder: Path, keep: int = 0) -> list[FoundVersion]:
-    """Return the artifacts to serve of a model, the newest last.
+    """Return the artifacts to serve for a model, the newest last.
 
     Args:
         folder: an artifact folder; or a folder whose subfolders are artifacts, named by whole numbers.
@@ -52,8 +52,8 @@ def find_versions(folder: Path, keep: int = 0) -> list[FoundVersion]:
         raise ArtifactError(f"{folder}: does not exist. Give a folder that `quantize` wrote.")
     if not numbered:
         raise ArtifactError(
-            f"{folder}: is not an artifact, as {FILE_NAME} is missing, and has no folders of artifacts named by "
-            "numbers either. Give a folder that `quantize` wrote."
+            f"{folder}: is not an artifact, because {FILE_NAME} is missing, and contains no artifact folders named "
+            "by numbers either. Give a folder that `quantize` wrote."
         )
     found = []
     for number in sorted(numbered)[-keep:]:

@@ -47,18 +47,18 @@ def _texts(body: bytes, place: int, end: int, count: int, name: str) -> npt.NDAr
     if count > (end - place) // 4:
         raise RequestError(
             400,
-            f"input {shown(name)}: {count:,} elements of BYTES have at least {4 * count:,} bytes, but "
-            f"binary_data_size is {end - place:,}.",
+            f"input {shown(name)}: {count:,} BYTES elements take at least {4 * count:,} bytes, but binary_data_size "
+            f"is {end - place:,}.",
         )
     values = np.empty(count, object)
     for index in range(count):
         begin = place + 4
         place = begin + int.from_bytes(body[place:begin], "little")
         if begin > end or place > end:
-            raise RequestError(400, f"input {shown(name)}: element {index} of BYTES ends after the tensor's last byte.")
+            raise RequestError(400, f"input {shown(name)}: BYTES element {index} ends after the tensor's last byte.")
         values[index] = body[begin:place]
     if place != end:
         raise RequestError(
-            400, f"input {shown(name)}: {end - place:,} bytes are left after its {count:,} elements of BYTES."
+            400, f"input {shown(name)}: {end - place:,} bytes are left after its {count:,} BYTES elements."
         )
     return values

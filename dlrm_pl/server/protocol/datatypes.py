@@ -1,4 +1,4 @@
-"""Datatypes of the protocol, and the NumPy types that hold their values."""
+"""Datatypes of the protocol, and the NumPy types for their values."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 
 class RequestError(Exception):
-    """A request that is answered by an error instead of a result.
+    """A request that is answered with an error instead of a result.
 
     Args:
         status: status of the response, from 400 up.

@@ -1,4 +1,4 @@
-"""Tensors whose values stand in the JSON of a request, flat or nested as the shape is."""
+"""Tensors whose values are in the JSON of a request, flat or nested like the shape."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def json_array(data: list[Any], datatype: str, shape: tuple[int, ...], name: str
     if datatype == BYTES:
         if not found <= {str, _NULL}:
             raise RequestError(
-                400, f"{where}: data of BYTES must be texts or null, not {_first(values, {str, _NULL})}."
+                400, f"{where}: data of type BYTES must be strings or null, not {_first(values, {str, _NULL})}."
             )
         texts = np.empty(len(values), object)
         texts[:] = [value if value is None else value.encode() for value in values]
@@ -56,7 +56,7 @@ def json_array(data: list[Any], datatype: str, shape: tuple[int, ...], name: str
     dtype = NUMPY_TYPES[datatype]
     kinds, words = _KINDS[dtype.kind]
     if not found <= kinds:
-        raise RequestError(400, f"{where}: data of {datatype} must be {words}, not {_first(values, kinds)}.")
+        raise RequestError(400, f"{where}: data of type {datatype} must be {words}, not {_first(values, kinds)}.")
     try:
         if dtype.kind != "f":
             return np.array(values, dtype).reshape(shape)
@@ -74,7 +74,9 @@ def _flat(data: list[Any], shape: tuple[int, ...], where: str) -> list[Any]:
         level += 1
         wanted = shape[level] if level < len(shape) else None
         if set(map(type, data)) != {list} or set(map(len, data)) != {wanted}:
-            raise RequestError(400, f"{where}: the lists of data are not nested as the shape {list(shape)} is.")
+            raise RequestError(
+                400, f"{where}: the nesting of the lists in data does not match the shape {list(shape)}."
+            )
         data = list(chain.from_iterable(data))
     return data
 

@@ -1,4 +1,4 @@
-"""What the server and its models say about themselves."""
+"""Metadata of the server and its models."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PLATFORM = "dlrm_pl_int8"
 
 @cache
 def server_metadata() -> dict[str, Any]:
-    """Return the server's name, version and extensions of the protocol."""
+    """Return the server's name and version, and its protocol extensions."""
     return {"name": "dlrm_pl", "version": version("dlrm-pl"), "extensions": ["binary_tensor_data", "model_repository"]}
 
 

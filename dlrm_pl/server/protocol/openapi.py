@@ -1,4 +1,4 @@
-"""The OpenAPI description of the server, for clients that are generated and for tests of the protocol."""
+"""OpenAPI description of the server, for generated clients and protocol tests."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from dlrm_pl.server.protocol.metadata import server_metadata
 from dlrm_pl.server.protocol.outputs import OUTPUTS
 
 _ERRORS = {
-    400: "The request is not as it should be.",
+    400: "The request is invalid.",
     404: "There is no such model or version.",
     409: "A newer version was refused; the earlier one is still served.",
     413: "The request is too large.",
-    415: "The coding of the body is not known.",
-    503: "The server has too much to do, is stopping, or the model cannot be used.",
+    415: "The content encoding of the body is not supported.",
+    503: "The server is overloaded or stopping, or the model cannot be used.",
 }
 
 
@@ -30,9 +30,9 @@ def openapi(models: Sequence[str], *, with_token: bool = False) -> dict[str, Any
     version = {"name": "version", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
     paths: dict[str, Any] = {
         "/v2": {"get": _operation("Describe the server.", "Server")},
-        "/v2/health/live": {"get": _operation("Tell whether the server runs.", "Live", secret=False)},
-        "/v2/health/ready": {"get": _operation("Tell whether all models answer.", "Ready", 503, secret=False)},
-        "/metrics": {"get": _operation("Counts and times, for Prometheus.", None)},
+        "/v2/health/live": {"get": _operation("Return whether the server is running.", "Live", secret=False)},
+        "/v2/health/ready": {"get": _operation("Return whether all models are ready.", "Ready", 503, secret=False)},
+        "/metrics": {"get": _operation("Return counts and times, for Prometheus.", None)},
     }
     for prefix, parameters in (
         ("/v2/models/{model}", [name]),
@@ -45,7 +45,7 @@ def openapi(models: Sequence[str], *, with_token: bool = False) -> dict[str, Any
         }
         paths[prefix] = {"get": _operation("Describe a model.", "Model", 404, parameters=parameters)}
         paths[f"{prefix}/ready"] = {
-            "get": _operation("Tell whether a model answers.", "ModelReady", 404, 503, parameters=parameters)
+            "get": _operation("Return whether a model is ready.", "ModelReady", 404, 503, parameters=parameters)
         }
         paths[f"{prefix}/infer"] = {"post": infer}
     paths["/v2/repository/index"] = {"post": _operation("List the versions that are served.", "Index")}
@@ -75,7 +75,7 @@ def _operation(
     content: dict[str, Any] = {"text/plain": {"schema": {"type": "string"}}}
     if schema is not None:
         content = _json(schema)
-    responses: dict[str, Any] = {"200": {"description": "It is so.", "content": content}}
+    responses: dict[str, Any] = {"200": {"description": "Yes.", "content": content}}
     for status in errors:
         # A server that is not ready says so in the form of one that is.
         error = schema if status == 503 and schema in ("Ready", "ModelReady") else "Error"
@@ -84,7 +84,7 @@ def _operation(
     operation: dict[str, Any] = {"summary": summary, "parameters": list(parameters), "responses": responses}
     if secret:
         operation["security"] = [{"token": []}]
-        responses["401"] = {"description": "The token is missing or another one.", "content": _json("Error")}
+        responses["401"] = {"description": "The token is missing or wrong.", "content": _json("Error")}
     return operation
 
 

@@ -1,4 +1,4 @@
-"""The outputs of a model: the probability of a click, and the logit that it is made of."""
+"""Outputs of a model: the click probability, and the logit that it is computed from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OUTPUTS = ("probability", "logit")
 
 
 def asked_outputs(request: InferenceRequest) -> Sequence[AskedOutput]:
-    """Return the outputs that a request asks for; by default the probability alone.
+    """Return the outputs that a request asks for; by default only the probability.
 
     Raises:
         RequestError: one of them is not there.
@@ -24,10 +24,10 @@ def asked_outputs(request: InferenceRequest) -> Sequence[AskedOutput]:
         if output.name not in OUTPUTS:
             raise RequestError(400, f"There is no output {shown(output.name)}. The outputs are {', '.join(OUTPUTS)}.")
     if len({output.name for output in request.outputs}) != len(request.outputs):
-        raise RequestError(400, "An output is asked for twice.")
+        raise RequestError(400, "An output is requested twice.")
     return request.outputs
 
 
 def outputs_metadata() -> list[dict[str, Any]]:
-    """Return the outputs as the protocol's metadata lists them."""
+    """Return the outputs in the protocol's tensor metadata format."""
     return [{"name": name, "datatype": "FP32", "shape": [-1]} for name in OUTPUTS]

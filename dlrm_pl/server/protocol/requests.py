@@ -1,4 +1,4 @@
-"""An inference request: its bytes, read into named arrays."""
+"""An inference request, read from bytes into named arrays."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dlrm_pl.server.protocol.errors import RequestError
 from dlrm_pl.server.protocol.json_tensors import json_array
 
 MAX_JSON_BYTES = 4 << 20
-"""Largest JSON document of a request; tensors beyond it have to be binary."""
+"""Largest JSON document of a request; larger tensors must be binary."""
 
 _MAX_CONTAINERS = 1 << 17
 _MAX_TENSORS = 8192
@@ -44,7 +44,7 @@ class InputTensor(NamedTuple):
 
 
 class AskedOutput(NamedTuple):
-    """An output that the client asks for.
+    """An output that the client requests.
 
     Attributes:
         name: its name.
@@ -56,7 +56,7 @@ class AskedOutput(NamedTuple):
 
 
 class InferenceRequest(NamedTuple):
-    """A request, checked against the protocol but not yet against a model.
+    """A request that has been checked against the protocol, but not yet against a model.
 
     Attributes:
         id: identifier to repeat in the response; None: there was none.
@@ -135,8 +135,8 @@ def parse_request(body: bytes, json_bytes: int | None) -> InferenceRequest:
     if place != len(body):
         raise RequestError(
             400,
-            f"The body has {len(body) - place:,} bytes after the last tensor. binary_data_size of the inputs and "
-            "Inference-Header-Content-Length have to add up to the length of the body.",
+            f"The body has {len(body) - place:,} bytes after the last tensor. The binary_data_size of all inputs and "
+            "Inference-Header-Content-Length must add up to the length of the body.",
         )
     return InferenceRequest(document.id, inputs, document.outputs, document.is_binary)
 
@@ -197,12 +197,12 @@ def _described(item: Any, index: int) -> _Described:
         raise RequestError(400, f"{where}: shared memory is not supported. Send the values in the request.")
     size, data = parameters.get("binary_data_size"), item.get("data")
     if (size is None) == (data is None):
-        raise RequestError(400, f"{where} needs either data or the parameter binary_data_size, and not both.")
+        raise RequestError(400, f"{where} needs either data or the parameter binary_data_size, not both.")
     if size is None:
         if not isinstance(data, list):
             raise RequestError(400, f"{where}: data must be a list, not {shown(data)}.")
     elif type(size) is not int or size < 0:
-        raise RequestError(400, f"{where}: binary_data_size {shown(size)} must be a whole number from 0 up.")
+        raise RequestError(400, f"{where}: binary_data_size {shown(size)} must be a whole number of at least 0.")
     return _Described(name, datatype, shape, data, size)
 
 
@@ -218,7 +218,7 @@ def _name(item: Any, where: str, needed: str) -> str:
 
 def _shape(shape: Any, where: str) -> tuple[int, ...]:
     if not isinstance(shape, list) or any(type(size) is not int or size < 0 for size in shape):
-        raise RequestError(400, f"{where}: shape {shown(shape)} must be a list of whole numbers from 0 up.")
+        raise RequestError(400, f"{where}: shape {shown(shape)} must be a list of whole numbers of at least 0.")
     if len(shape) > _MAX_DIMENSIONS:
         raise RequestError(400, f"{where}: shape has {len(shape)} dimensions, more than {_MAX_DIMENSIONS}.")
     if math.prod(size or 1 for size in shape) > _MAX_VALUES:
@@ -258,7 +258,7 @@ def _text(contents: dict[str, Any], name: str, where: str) -> str | None:
 
 
 def json_length(header: bytes | None) -> int | None:
-    """Read the header Inference-Header-Content-Length; None if there is none.
+    """Read the header Inference-Header-Content-Length; None if it is missing.
 
     Raises:
         RequestError: it is not a whole number.

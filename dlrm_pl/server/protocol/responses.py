@@ -18,7 +18,7 @@ BINARY_TYPE = "application/octet-stream"
 
 
 class Response(NamedTuple):
-    """What is sent back.
+    """A response to be sent.
 
     Attributes:
         status: status code.

@@ -319,7 +319,7 @@ def test_one_click_cannot_be_bounded(outcome: Outcome) -> None:
     certificate = judged(certificate_with(outcome, **nothing), search())
     assert certificate.outcome == "undecided"
     assert "cannot be bounded because a class has fewer than two rows" in certificate.reason
-    assert "how many rows would decide is unknown" in certificate.reason
+    assert "the number of rows needed to decide is unknown" in certificate.reason
     assert verdict_line(certificate) == "UNDECIDED: 3,000 test rows are too few to decide"
 
 

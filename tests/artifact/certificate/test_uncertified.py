@@ -33,7 +33,7 @@ from tests.support.artifacts import data
 from tests.support.quantization import reports
 
 SETTINGS = TuningSettings(criterion=Criterion(relative=0.02), max_trials=2)
-WHY = "the certification rows could not be scored: Row 7 scored"
+WHY = "the certification rows could not be scored: The score of row 7"
 
 
 @pytest.fixture(scope="module")
@@ -77,12 +77,12 @@ def test_every_reader_says_that_it_is_unknown(uncertified: Outcome) -> None:
     print_summary(uncertified, Console(file=shown, width=200))
     assert WHY in shown.getvalue()
     for found in (shown.getvalue(), describe(uncertified.path), text):
-        assert re.search(r"\bnan\b", found.replace("scored nan", "")) is None
+        assert re.search(r"\bnan\b", found.replace("row 7 is nan", "")) is None
 
 
 def test_there_is_nothing_to_verify(uncertified: Outcome, tmp_path: Path) -> None:
     with pytest.raises(
-        VerificationError, match=f"there is nothing to verify, its certificate has no scored rows: {WHY}"
+        VerificationError, match=f"there is nothing to verify, since no rows were scored for its certificate: {WHY}"
     ):
         verify_artifact(load_artifact(uncertified.path), tmp_path)
 

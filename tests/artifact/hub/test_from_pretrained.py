@@ -89,7 +89,7 @@ def test_a_download_that_ends_early_is_noticed(hub: Hub, pushed: Repository) -> 
 
 def test_a_repository_without_an_artifact_is_said(hub: Hub) -> None:
     hub.repositories["me/other"] = Repository("me/other")
-    with pytest.raises(ArtifactError, match=r"me/other: holds no artifact, manifest\.json is missing"):
+    with pytest.raises(ArtifactError, match=r"me/other: holds no artifact: manifest\.json is missing"):
         Artifact.from_pretrained("me/other")
     hub.repositories["me/other"].write("manifest.json", b'{"files": {"../../x": ""}}')
     with pytest.raises(ArtifactError, match="this version reads formats"):
@@ -118,14 +118,14 @@ def test_private_repositories_take_a_token(
     artifact.push_to_hub("me/secret", private=True)
     assert Artifact.from_pretrained("me/secret").certificate.accepted
     use_hub(hub, tmp_path / "other", monkeypatch, token=None)
-    with pytest.raises(HubError, match=r"me/secret on http.*no such repository, or your token may not see it"):
+    with pytest.raises(HubError, match=r"me/secret on http.*no such repository, or your token has no access to it"):
         Artifact.from_pretrained("me/secret")
     with pytest.raises(HubError, match="no such repository"):
         Artifact.from_pretrained("me/nothing")
 
 
 def test_arguments_are_checked(hub: Hub) -> None:
-    with pytest.raises(ConfigurationError, match="is not the name of a repository"):
+    with pytest.raises(ConfigurationError, match="is not a repository"):
         Artifact.from_pretrained("shop")
     with pytest.raises(ConfigurationError, match="checksums="):
         Artifact.from_pretrained("me/shop", checksums="some")  # type: ignore[arg-type]

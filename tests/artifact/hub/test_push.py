@@ -54,7 +54,7 @@ def test_large_files_are_pushed_in_parts(hub: Hub, artifact: Artifact) -> None:
 def test_dictionaries_are_warned_of(hub: Hub, artifact: Artifact, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "dlrm_pl"):
         artifact.push_to_hub("me/shop")
-    assert "vocabulary.safetensors holds the category values of the log" in caplog.text
+    assert "vocabulary.safetensors contains the category values of the log" in caplog.text
 
 
 def test_a_changed_file_is_noticed_before_anything_is_sent(hub: Hub, artifact: Artifact) -> None:
@@ -143,7 +143,7 @@ def test_the_same_artifact_makes_no_second_commit(hub: Hub, artifact: Artifact) 
 def test_files_of_others_are_replaced_only_if_asked(hub: Hub, artifact: Artifact, name: str) -> None:
     hub.repositories["me/other"] = repository = Repository("me/other")
     repository.write(name, b"theirs")
-    with pytest.raises(OutputError, match=rf"me/other: has files .*: {name}\. .*--overwrite"):
+    with pytest.raises(OutputError, match=rf"me/other: contains files .*: {name}\. .*--overwrite"):
         artifact.push_to_hub("me/other")
     assert repository.tree()[name].content == b"theirs"
     artifact.push_to_hub("me/other", overwrite=True)
@@ -155,7 +155,7 @@ def test_a_card_that_was_edited_on_the_hub_is_not_lost(hub: Hub, artifact: Artif
     repository = hub.repositories["me/shop"]
     edited = repository.tree()[CARD_NAME].content + b"\nMy own words.\n"
     repository.write(CARD_NAME, edited)
-    with pytest.raises(OutputError, match=r"edited since: README\.md"):
+    with pytest.raises(OutputError, match=r"edited since then: README\.md"):
         artifact.push_to_hub("me/shop")
     assert repository.tree()[CARD_NAME].content == edited
     artifact.push_to_hub("me/shop", overwrite=True)
@@ -170,7 +170,7 @@ def test_a_card_of_ones_own_is_pushed_as_it_is(hub: Hub, artifact: Artifact, tmp
     (tmp_path / "card.md").write_text(own + "other\n")
     artifact.push_to_hub("me/second", card=tmp_path / "card.md")
     assert hub.repositories["me/second"].tree()[CARD_NAME].content.decode() == own + "other\n"
-    with pytest.raises(ConfigurationError, match="used as it is"):
+    with pytest.raises(ConfigurationError, match="is used unchanged"):
         artifact.push_to_hub("me/third", license="mit")
     with pytest.raises(ConfigurationError, match=r"nothing\.md: cannot be read"):
         artifact.push_to_hub("me/third", card=tmp_path / "nothing.md")
@@ -193,7 +193,7 @@ def test_somebody_elses_commit_meanwhile_is_not_overwritten(hub: Hub, artifact: 
 
 @pytest.mark.parametrize("repo_id", ["shop", "", "me/shop/more", "me/", "../me/x", "me/sh op", "https://hf.co/me/x"])
 def test_a_name_that_is_none_is_refused(hub: Hub, artifact: Artifact, repo_id: str) -> None:
-    with pytest.raises(ConfigurationError, match="is not the name of a repository"):
+    with pytest.raises(ConfigurationError, match="is not a repository"):
         artifact.push_to_hub(repo_id)
     assert hub.requests == []
 

@@ -43,13 +43,13 @@ def test_the_files_of_both_together_are_the_artifact(made: Made, delta: Path, tm
 
 
 def test_alone_it_says_what_it_needs(delta: Path) -> None:
-    with pytest.raises(ArtifactError, match="give that one to load_artifact as one of its bases"):
+    with pytest.raises(ArtifactError, match="pass that artifact to load_artifact as one of its bases"):
         load_artifact(delta)
 
 
 def test_for_another_base_it_is_refused(made: Made, delta: Path, tmp_path: Path) -> None:
     other = full(changed(made.model, runs), tmp_path / "other").path
-    with pytest.raises(ArtifactError, match=r"is a delta for another artifact than .*other: no table-00"):
+    with pytest.raises(ArtifactError, match=r"is a delta, but not of .*other: there is no table-00"):
         load_artifact(delta, bases=[other])
 
 
@@ -61,7 +61,7 @@ def test_a_delta_of_a_refreshed_artifact_has_its_own_patches_only(made: Made, de
     assert names == ["table-00-int8.patch-2.safetensors", "table-02-int8.patch-2.safetensors"]
     found = load_artifact(tmp_path / "third.delta", bases=[tmp_path / "second"])
     assert_same_bits(found.model, load_artifact(tmp_path / "third").model)
-    with pytest.raises(ArtifactError, match=r"is a delta for another artifact than .*first: no table-00"):
+    with pytest.raises(ArtifactError, match=r"is a delta, but not of .*first: there is no table-00"):
         load_artifact(tmp_path / "third.delta", bases=[made.path])
 
 
@@ -94,7 +94,7 @@ def test_a_chain_of_deltas_needs_all_that_came_before(made: Made, delta: Path, t
     shutil.rmtree(tmp_path / "second")
     found = load_artifact(tmp_path / "third.delta", bases=[delta, made.path])
     assert_same_bits(found.model, expected)
-    with pytest.raises(ArtifactError, match=r"another artifact than .*second\.delta: no table-00"):
+    with pytest.raises(ArtifactError, match=r"is a delta, but not of .*second\.delta: there is no table-00"):
         load_artifact(tmp_path / "third.delta", bases=[delta])
 
 
@@ -106,8 +106,8 @@ def test_without_changes_it_has_no_rows(made: Made, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("patches", "message"),
     [
-        ({"top_mlp.0": ["report.html"]}, "'top_mlp.0' is no table of the model"),
-        ({"tables.9": ["report.html"]}, "'tables.9' is no table of the model"),
+        ({"top_mlp.0": ["report.html"]}, "'top_mlp.0' is not a table of the model"),
+        ({"tables.9": ["report.html"]}, "'tables.9' is not a table of the model"),
         ({"tables.0": ["../first/report.html"]}, r"has no checksum of \.\./first/report\.html"),
         ({"tables.0": ["report.html"]}, r"report\.html: cannot be read"),
     ],

@@ -127,7 +127,7 @@ def test_another_score_is_judged_on_the_tuning_rows(made: Made, model: DLRM, tmp
 def test_a_model_that_cannot_be_calibrated_leaves_nothing(made: Made, model: DLRM, tmp_path: Path) -> None:
     with torch.no_grad():
         next(model.bottom_mlp.parameters())[0] = float("nan")
-    with pytest.raises(DLRMError, match=r"cannot be quantized by the recipe that was kept: .* nan"):
+    with pytest.raises(DLRMError, match=r"cannot be quantized with the recipe that was kept: .* nan"):
         refreshed(model, made, tmp_path / "second")
     assert not list(tmp_path.iterdir())
 

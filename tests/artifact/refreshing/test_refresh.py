@@ -160,14 +160,14 @@ def test_a_table_of_which_much_changed_is_packed_as_a_whole(
 def test_the_rows_that_changed_are_told(made: Made, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "dlrm_pl")
     refresh(changed(made.model, runs), made.path, tmp_path / "second")
-    assert f"53 of 4,118 rows changed since {made.path}" in caplog.text
+    assert f"53 of 4,118 rows have changed since {made.path}" in caplog.text
 
 
 def test_large_patches_are_told(made: Made, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     refresh(changed(made.model, scattered), made.path, tmp_path / "second")
     assert "patches of this" not in caplog.text
     refresh(changed(made.model, everything), made.path, tmp_path / "third")
-    assert "patches of this and earlier refreshes are" in caplog.text
+    assert "patches of this and earlier refreshes take" in caplog.text
 
 
 def test_the_first_artifact_can_go(made: Made, tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ def test_row_that_fp16_cannot_hold_is_named(tmp_path: Path) -> None:
     def grow(tables: list[torch.Tensor]) -> None:
         tables[2][700, 1] = 1e6
 
-    with pytest.raises(NonFiniteError, match=r"table 2: row 700 holds 1000000\.0, which fp16 cannot hold"):
+    with pytest.raises(NonFiniteError, match=r"table 2: row 700 holds 1000000\.0, which fp16 cannot represent"):
         refresh(changed(model, grow), base, tmp_path / "second")
 
 

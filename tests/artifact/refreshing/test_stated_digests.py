@@ -103,7 +103,9 @@ def test_rows_of_other_blocks_are_not_read(made: Made, tmp_path: Path, unchecked
 def test_a_damaged_row_that_changed_is_refused(made: Made, tmp_path: Path, unchecked: None) -> None:
     path = saved(changed(made.model, runs), tmp_path / "a.ckpt")
     damage(path, 0, 260)
-    with pytest.raises(CheckpointError, match=r"tables.0.weight: block 1 of its rows, .* has another digest than the"):
+    with pytest.raises(
+        CheckpointError, match=r"tables.0.weight: block 1 of its rows, .* does not match the digest that the"
+    ):
         packer_of(loaded(path), made, tmp_path).packed(["int8"] * 3)
 
 

@@ -270,7 +270,10 @@ def test_speeds_have_a_batch_size_and_threads(outcome: Outcome) -> None:
     certificate = dataclasses.replace(outcome.certificate, machine=machine)
     for tried, words in (
         (trials, "Speeds are rough figures from scoring the tuning rows: batch 1,000, 3 threads."),
-        ([*timed, trials[0]], "in turn with those of float models: batch 512, 7 threads. Others are rough figures"),
+        (
+            [*timed, trials[0]],
+            "in turn with those of float models: batch 512, 7 threads. The other speeds are rough figures",
+        ),
     ):
         text = render(reports.report_data(outcome.manifest, certificate, trials=tried, best=tried[0].number))
         assert words in text

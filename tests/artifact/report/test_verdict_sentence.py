@@ -56,13 +56,13 @@ def test_undecided(outcome: Outcome) -> None:
     assert found.rows_needed is not None
     assert verdict_sentence(found) == (
         "Undecided: the AUROC drop from fp32 to int8 is 0.0500% and between -0.0500% and 0.1500% with 95% confidence, "
-        f"too uncertain for the tolerance of 0.1000%, {ON}; about {found.rows_needed:,} would decide."
+        f"too uncertain for the tolerance of 0.1000%, {ON}; about {found.rows_needed:,} would be enough."
     )
 
 
 def test_undecided_without_an_estimate_of_the_rows(outcome: Outcome) -> None:
     found = dataclasses.replace(certificate(outcome, low=-0.0004, high=0.0012), rows_needed=None)
-    assert verdict_sentence(found).endswith(f"{ON}; how many rows would decide is unknown.")
+    assert verdict_sentence(found).endswith(f"{ON}; the number of rows needed is unknown.")
 
 
 @pytest.mark.parametrize(("passed", "word"), [(False, "Not accepted"), (None, "Undecided")])

@@ -80,12 +80,13 @@ def test_sentence_is_about_the_fastest_cell_and_the_fastest_rival(compared: Comp
     assert (fastest.threads, fastest.batch_size) == (2, 16384)
     assert speed_sentence(compared) == (
         f"With batches of 16,384 on 2 threads, the int8 artifact scores {fastest.timings['int8'].samples_per_s:,.0f} "
-        "samples a second, 13.50 times as many as fp32 eager (95% interval 12.96 to 14.04) and 3.00 times as many as "
+        "samples per second, 13.50 times as many as fp32 eager (95% interval 12.96 to 14.04) and 3.00 times as many as "
         "the fastest other contender, bf16 compiled."
     )
     alone = speed_sentence(benchmarks.comparison({"int8": "int8"}, (32,), (1,)))
     assert re.fullmatch(
-        r"With batches of 32 on 1 thread, the int8 artifact scores [\d,]+ samples a second; it was timed alone\.", alone
+        r"With batches of 32 on 1 thread, the int8 artifact scores [\d,]+ samples per second; it was timed alone\.",
+        alone,
     )
 
 
@@ -120,7 +121,7 @@ def test_lines_go_through_all_speeds(compared: Comparison) -> None:
     for cell in cells:
         for name, timing in cell.timings.items():
             where = f"{benchmarks.LABELS[name]}, batch {cell.batch_size:,}, 1 thread"
-            assert f"{where}: {timing.samples_per_s:,.0f} samples a second" in words
+            assert f"{where}: {timing.samples_per_s:,.0f} samples per second" in words
     times = ElementTree.fromstring(figures.latency(compared, cells))
     assert {text.text for text in times.iter(f"{SVG}text")} >= {"median", "99th percentile", "1", "2,048", "16,384"}
 
@@ -162,7 +163,7 @@ def test_alone_it_is_said_how_to_compare() -> None:
     page = render(benchmarks.report(benchmarks.comparison({"int8": "int8"}, (32,), (1,))))
     assert "With --ckpt_path, the command benchmark compares it with the float model." in page
     assert "Agreement with fp32" not in page
-    assert "samples a second, with 95% intervals" in page
+    assert "samples per second, with 95% intervals" in page
 
 
 def test_explanations_are_sentences_and_all_words_are_explained(compared: Comparison) -> None:

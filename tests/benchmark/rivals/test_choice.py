@@ -54,10 +54,10 @@ def test_bags_are_scored_by_those_that_take_them() -> None:
     found = with_rivals(floats, tiny.model(), tiny.bags(2, 8), NAMES)
     names = {contender.name for contender in found.available} - {contender.name for contender in floats.available}
     assert names == {"fbgemm_int8", "fbgemm_int4", "bf16_max_autotune"}
-    assert "bags of several" in found.unavailable["ORT int8 dynamic"]
+    assert "these bags have several rows" in found.unavailable["ORT int8 dynamic"]
     architecture = dataclasses.replace(tiny.ARCHITECTURE, pooling=("sum", "mean", "sum"))
     mixed = with_rivals(FLOATS, tiny.model(0, architecture), tiny.bags(2, 8), ["fbgemm"])
-    assert "sums some and averages others" in mixed.unavailable["FBGEMM int8"]
+    assert "sums the bags of some and averages those of others" in mixed.unavailable["FBGEMM int8"]
 
 
 @pytest.mark.usefixtures("everything")

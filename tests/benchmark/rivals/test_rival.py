@@ -93,10 +93,10 @@ def another_model() -> Load:
     ("build", "reason"),
     [
         (fails_in_build, "batch 8, threads 1: RuntimeError: no such op: Frobnicate"),
-        (fails_in_load, "batch 8, threads 1: ValueError: without a message"),
+        (fails_in_load, "batch 8, threads 1: ValueError: with no message"),
         (fails_when_it_is_called, "batch 8, threads 1: MemoryError: no room"),
         (fails_later, "threads 1: OSError: the licence server has gone"),
-        (another_model, "It is not the same model, and is not timed."),
+        (another_model, "It is not the same model, so it is not timed."),
     ],
 )
 def test_failure_is_a_reason_and_the_others_are_timed(

@@ -76,7 +76,9 @@ def test_name_of_several_files_is_explained(tmp_path: Path, monkeypatch: pytest.
         (tmp_path / group).mkdir()
         (tmp_path / group / "both.yaml").touch()
     monkeypatch.setattr(config_files, "FOLDER", tmp_path)
-    with pytest.raises(ConfigurationError, match="both: could be experiment/both or quantization/both"):
+    with pytest.raises(
+        ConfigurationError, match="both: is ambiguous: it could be experiment/both or quantization/both"
+    ):
         with_config_files(["-c", "both"])
 
 
@@ -85,9 +87,11 @@ def test_name_of_several_files_is_explained(tmp_path: Path, monkeypatch: pytest.
 )
 def test_wrong_name_suggests_one(value: str, hint: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["fit", "-c", value]) == 2
-    assert f"{value}: this is neither a file nor the name of a configuration" in (error := capsys.readouterr().err)
+    assert f"{value}: this is neither a file nor the name of an included configuration" in (
+        error := capsys.readouterr().err
+    )
     assert f"Did you mean {hint}? `python cli.py configs list` lists" in error
-    with pytest.raises(ConfigurationError, match=r"with the program\. `"):
+    with pytest.raises(ConfigurationError, match=r"included configuration\. `"):
         with_config_files(["-c", "nothing_like_it"])
 
 
@@ -120,7 +124,7 @@ def test_copies_refer_to_each_other_and_are_not_replaced_when_changed(
     changed = tmp_path / "configs" / "model" / "quickstart.yaml"
     changed.write_text("embedding_dim: 4")
     assert cli.main(["configs", "copy"]) == 2
-    assert "quickstart.yaml: exists already. Give --overwrite" in capsys.readouterr().err
+    assert "quickstart.yaml: already exists. Give --overwrite" in capsys.readouterr().err
     assert changed.read_text() == "embedding_dim: 4"
     assert cli.main(["configs", "copy", "--overwrite"]) == 0
     assert changed.read_bytes() == config_names()["model/quickstart"].read_bytes()

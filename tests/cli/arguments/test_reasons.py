@@ -144,7 +144,7 @@ def test_value_of_the_wrong_kind_as_option_and_in_yaml(name: str, value: str, wo
         (["--whol", "3"], "unknown option --whol; did you mean --whole?"),  # Options are not abbreviated.
         (["--rule.relativ=3"], "unknown option --rule.relativ; did you mean --rule.relative?"),
         (["--xyz", "3"], "unknown option --xyz"),
-        (["extra"], "'extra' belongs to no option"),
+        (["extra"], "'extra' does not belong to any option"),
         (["--whole"], "--whole needs a value"),
         (["-c", "{whoel: 3}"], "unknown key whoel; did you mean whole?"),
         (["-c", "{rule: {relatve: 3}}"], "rule: unknown key relatve; did you mean relative?"),

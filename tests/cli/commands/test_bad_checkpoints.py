@@ -48,7 +48,7 @@ def test_hostile_checkpoint_is_not_run(capsys: pytest.CaptureFixture[str], fitte
 def test_missing_checkpoint(capsys: pytest.CaptureFixture[str], fitted: Path, tmp_path: Path) -> None:
     path = tmp_path / "no.ckpt"
     expect_error(capsys, r"no\.ckpt: does not exist", "test", "-c", fitted / "config.yaml", "--ckpt_path", path)
-    expect_error(capsys, "needs a trained model: give --ckpt_path", "quantize", "-c", fitted / "config.yaml")
+    expect_error(capsys, "needs a trained model. Give --ckpt_path", "quantize", "-c", fitted / "config.yaml")
 
 
 def test_file_that_may_not_be_read(

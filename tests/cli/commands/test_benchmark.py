@@ -45,12 +45,14 @@ def test_artifact_beside_its_float_model(
     arguments = ("benchmark", "--artifact", fitted / "artifact", "--ckpt_path", fitted / "run" / "model.ckpt")
     assert run(*arguments, "--data", synthetic_folder, *SHORT, "--output", output) == 0
     text, errors = capsys.readouterr()
-    assert "6 contenders, 1 pairs of batch size and threads, 0.01 s for each: 0 s of timing, and 2 compil" in errors
+    assert (
+        "6 contenders, 1 combinations of batch size and threads, 0.01 s for each: 0 s of timing, and 2 compil" in errors
+    )
     for words in ("1 thread", "batch 64", "fp32 compiled", "bf16 compiled", "int8 MLPs, eager", "x fp32 eager"):
         assert words in text
     assert "test rows of" in text
     assert "integer ops of one forward pass, counted: " in text
-    assert "bytes read, table rows a sample + weights a batch: int8 " in text
+    assert "bytes read (table rows per sample + weights per batch): int8 " in text
     assert max(len(line) for line in text.splitlines() if line.startswith((" fp32", " bf16", " int8"))) <= 80
     report = json.loads((output / "benchmark.json").read_text())
     cells = report["comparison"]["cells"]
@@ -89,7 +91,7 @@ def test_rivals_that_are_not_installed_are_named_with_what_installs_them(
 
 def test_rivals_are_programs_beside_a_float_model(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ("benchmark", "--artifact", fitted / "artifact", *SHORT)
-    expect_error(capsys, "rivals serve the float model.*--ckpt_path", *arguments, "--rivals", "all")
+    expect_error(capsys, "Rivals serve the float model.*--ckpt_path", *arguments, "--rivals", "all")
     expect_error(capsys, "rivals", *arguments, "--rivals", "[tensorrt]")
     expect_error(capsys, "Leave out --rivals", *arguments, "--rivals", "all", "--mlperf", "offline")
     assert get_args(Rival) == NAMES
@@ -104,7 +106,7 @@ def test_artifact_alone_and_again_into_the_same_folder(
         assert run("benchmark", "--artifact", fitted / "artifact", *SHORT, "--output", tmp_path / "out") == 0
     text = capsys.readouterr().out
     other = ("benchmark", "--artifact", fitted / "artifact", *SHORT, "--seconds", 3, "--output", tmp_path / "out")
-    expect_error(capsys, r"out: holds a benchmark, made otherwise: seconds changed from .* to 3\.0", *other)
+    expect_error(capsys, r"out: holds a benchmark, made differently: seconds changed from .* to 3\.0", *other)
     assert "give --ckpt_path to compare" in text
     assert "random rows, uniform over each table" in text
     assert "samples a second" in (tmp_path / "out" / "benchmark.svg").read_text()
@@ -226,7 +228,7 @@ def test_mlperf_run_that_is_not_valid_says_so_and_is_kept(
 ) -> None:
     # A hundred queries are too few for a 99th percentile.
     arguments = ("benchmark", "--artifact", fitted / "artifact", "--mlperf", "server", "--duration_s", "0.5")
-    message = r"INVALID: .*queries.* Give another --target_qps, or a longer --duration_s"
+    message = r"INVALID: .*queries.* Give a different --target_qps or a longer --duration_s"
     rate = ("--target_qps", "200", "--threads", "[1]", "--output", tmp_path / "out")
     expect_error(capsys, message, *arguments, *rate)
     assert json.loads((tmp_path / "out" / "mlperf.json").read_text())["result"]["valid"] is False
@@ -241,7 +243,7 @@ def test_mlperf_by_the_rules_of_version_2_on_val(
     arguments = ("benchmark", "--artifact", fitted / "artifact", "--mlperf", "offline", "--duration_s", "0.2")
     rules = ("--mlperf_version", "v2", "--mlperf_split", "val", "--mlperf_samples", "3")
     data = ("--threads", "[1]", "--data", synthetic_folder, "--mlperf_accuracy", "true", "--output", tmp_path / "out")
-    expect_error(capsys, r"of test, not of all \d+ of val: give --ckpt_path", *arguments, *rules, *data)
+    expect_error(capsys, r"of test, not of all \d+ of val. Give --ckpt_path", *arguments, *rules, *data)
     checkpoint = ("--ckpt_path", fitted / "run" / "model.ckpt")
     assert run(*arguments, *rules, *data, *checkpoint) in (0, 2)
     report = json.loads((tmp_path / "out" / "mlperf.json").read_text())
@@ -261,7 +263,7 @@ def test_mlperf_options_that_cannot_work(
         expect_error(capsys, r"duration_s=0", *good, "--duration_s", "0")
         expect_error(capsys, r"target_qps=-1", *good, "--target_qps", "-1")
         expect_error(capsys, r"loaded_samples=0", *good, "--mlperf_samples", "0")
-        expect_error(capsys, r"one number of threads, .*\[1, 2\]", *good, "--threads", "[1,2]")
-        expect_error(capsys, "give --output, a folder", *good[:-2])
+        expect_error(capsys, r"single number of threads, .*\[1, 2\]", *good, "--threads", "[1,2]")
+        expect_error(capsys, "Give --output, a folder", *good[:-2])
     monkeypatch.setitem(sys.modules, "mlperf_loadgen", None)
     expect_error(capsys, r'pip install "dlrm-pl\[mlperf\]"', *good)

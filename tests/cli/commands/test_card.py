@@ -68,13 +68,13 @@ def test_a_licence_that_is_none_writes_nothing(
     artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("card", str(artifact), "--license", "My Own!", "--output", str(tmp_path / "card.md")) == 2
-    assert "identifier of a licence" in capsys.readouterr().err
+    assert "not a licence identifier" in capsys.readouterr().err
     assert not (tmp_path / "card.md").exists()
 
 
 def test_a_folder_that_is_no_artifact_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("card", str(tmp_path)) == 2
-    assert "not an artifact, manifest.json is missing" in capsys.readouterr().err
+    assert "not an artifact: manifest.json is missing" in capsys.readouterr().err
 
 
 def test_a_card_takes_no_torch(artifact: Path) -> None:

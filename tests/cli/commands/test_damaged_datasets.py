@@ -29,7 +29,7 @@ def test_truncated_bin(capsys: pytest.CaptureFixture[str], dataset_copy: Path, t
 def test_records_lost_at_the_end(capsys: pytest.CaptureFixture[str], dataset_copy: Path, tmp_path: Path) -> None:
     path = dataset_copy / split_file_name("val")
     path.write_bytes(path.read_bytes()[: -Columns.criteo().record_bytes])
-    message = r"has 1999 records, dataset\.json says 2000"
+    message = r"has 1999 records, but dataset\.json states 2000"
     expect_error(capsys, message, "fit", "-c", write_config(tmp_path, dataset_copy))
 
 
@@ -45,8 +45,8 @@ def damage(folder: Path, split: str, record: int, column: int, value: int) -> No
     [
         (0, 2, "record 77: the label is 2, but must be 0 or 1"),
         (4, -5, "record 77: dense field I4 is -5"),
-        (14 + 3, 100_000, r"record 77: table 3 \(C4\) has \d+ rows, the index is 100000"),
-        (14 + 3, -1, r"record 77: table 3 \(C4\) has \d+ rows, the index is -1"),
+        (14 + 3, 100_000, r"record 77: table 3 \(C4\) has \d+ rows, but the index is 100000"),
+        (14 + 3, -1, r"record 77: table 3 \(C4\) has \d+ rows, but the index is -1"),
     ],
 )
 def test_record_with_an_impossible_value(

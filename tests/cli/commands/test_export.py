@@ -33,7 +33,7 @@ def test_export_checks_the_certified_rows_and_says_so_in_the_file(
     certificate = json.loads((fitted / "artifact" / "certificate.json").read_text())
     auroc = f"{certificate['int8']['auroc']:.6f}"
     assert f"{certificate['rows']:,} rows scored with opset 21" in text
-    assert f"all logits equal, largest difference 0; AUROC {auroc}, of the artifact {auroc}" in text
+    assert f"all logits equal, largest difference 0; AUROC {auroc}, artifact {auroc}" in text
     proto = onnx.load(tmp_path / "out" / "model.onnx")
     (metadata,) = (json.loads(entry.value) for entry in proto.metadata_props if entry.key == "dlrm_pl")
     assert metadata["certificate"] == certificate
@@ -64,7 +64,7 @@ def test_a_model_that_differs_is_not_written(
     monkeypatch.setattr(
         OnnxTarget, "logits_of", lambda self, folder, threads: lambda batch: real(self, folder, threads)(batch) + 1e-3
     )
-    expect_error(capsys, r"a logit differs by 0\.001, and 1e-06 is tolerated\. Nothing was written", *command,
+    expect_error(capsys, r"a logit differs by 0\.001, but the tolerance is 1e-06\. Nothing was written", *command,
                  "--to", "onnx", "--rows", 64)  # fmt: skip
     assert list(tmp_path.iterdir()) == []
     assert run(*command, "--to", "onnx", "--rows", 64, "--tolerance", 0.01) == 0
@@ -85,7 +85,7 @@ def test_a_format_that_is_read_whole_needs_memory_for_all_tables(
     command: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("dlrm_pl.memory.available_bytes", lambda: 1000)
-    words = r"the tables of a pt2 file will need [\d.]+ KiB of memory, but 1,000 bytes are available. Export to onnx or"
+    words = r"of a pt2 file will need [\d.]+ KiB of memory, but only 1,000 bytes are available. Export to onnx or"
     expect_error(capsys, words, *command, "--to", "pt2")
     assert list(tmp_path.iterdir()) == []
     assert run(*command, "--to", "onnx", "--rows", 64) == 0
@@ -146,9 +146,9 @@ def test_benchmark_times_exported_models_of_the_same_artifact(
     assert run(*timed, "--exported", f"[{tmp_path / 'out'}]", "--json") == 0
     timings = json.loads(capsys.readouterr().out)["comparison"]["cells"][0]["timings"]
     assert timings.keys() == {"int8", "exported_onnx"}
-    expect_error(capsys, "is no exported model", *timed, "--exported", f"[{fitted / 'run'}]")
+    expect_error(capsys, "is not an exported model", *timed, "--exported", f"[{fitted / 'run'}]")
     twice = f"[{tmp_path / 'out'},{tmp_path / 'out'}]"
     expect_error(capsys, "is a second export to onnx", *timed, "--exported", twice)
     path = tmp_path / "out" / "export.json"
     path.write_text(path.read_text().replace('"weights": "', '"weights": "x'))
-    expect_error(capsys, "was exported from another artifact", *timed, "--exported", f"[{tmp_path / 'out'}]")
+    expect_error(capsys, "was exported from an artifact", *timed, "--exported", f"[{tmp_path / 'out'}]")

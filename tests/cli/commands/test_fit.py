@@ -106,8 +106,8 @@ def test_other_commands_leave_the_configuration_and_the_log_of_fit_alone(
     config["trainer"]["callbacks"][0]["init_args"]["dirpath"] = str(tmp_path)
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
     assert run("fit", "-c", tmp_path / "c.yaml") == 0
-    assert sum("curves of the training: " in message for message in caplog.messages) == 1
-    assert "curves of the training" not in capsys.readouterr().out, "the log has said it"
+    assert sum("training curves: " in message for message in caplog.messages) == 1
+    assert "training curves" not in capsys.readouterr().out, "the log has said it"
     folder = tmp_path / "log" / "version_0"
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert {"config.yaml", "metrics.csv", "training.png"} <= set(before)

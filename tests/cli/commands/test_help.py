@@ -84,7 +84,7 @@ def test_every_key_of_ours_is_explained_by_help(command: str, options: str, caps
     assert [name for name, words in ours.items() if not words] == []
 
 
-TITLES = ["data", "trainer, the most used of Lightning's options", "common options"]
+TITLES = ["data", "trainer: the most used of Lightning's options", "common options"]
 
 
 @pytest.mark.parametrize(

@@ -83,15 +83,17 @@ def test_wrong_use_is_refused(reference: Path, tmp_path: Path, capsys: pytest.Ca
     output = ("--output", tmp_path / "x.ckpt")
     expect_error(capsys, "needs --upstream PATH and --output", "import-checkpoint")
     expect_error(capsys, "needs --upstream PATH and --output", "import-checkpoint", "--upstream", reference)
-    expect_error(capsys, "go back", "import-checkpoint", "--upstream", reference, *output, "--ckpt_path", reference)
+    expect_error(
+        capsys, "to convert back", "import-checkpoint", "--upstream", reference, *output, "--ckpt_path", reference
+    )
     for option in ("--to_upstream", "--to_torchrec"):
-        message = f"{option} needs --ckpt_path alone"
+        message = f"{option} is given with --ckpt_path only"
         expect_error(capsys, message, "import-checkpoint", "--ckpt_path", "a", option, "b", "--counts", "c")
     both = ("--to_upstream", "b", "--to_torchrec", "c")
-    expect_error(capsys, "one of --to_upstream", "import-checkpoint", "--ckpt_path", "a", *both)
+    expect_error(capsys, "either --to_upstream", "import-checkpoint", "--ckpt_path", "a", *both)
     expect_error(
         capsys,
-        "the same thing twice",
+        "state the same thing",
         "import-checkpoint",
         "--upstream",
         reference,
@@ -105,7 +107,7 @@ def test_wrong_use_is_refused(reference: Path, tmp_path: Path, capsys: pytest.Ca
         capsys, r"nothing\.pt: does not exist", "import-checkpoint", "--upstream", tmp_path / "nothing.pt", *output
     )
     expect_error(capsys, "is a folder, not a file", "import-checkpoint", "--upstream", reference, "--output", tmp_path)
-    expect_error(capsys, "is the file to read", "import-checkpoint", "--upstream", reference, "--output", reference)
+    expect_error(capsys, "is the input file", "import-checkpoint", "--upstream", reference, "--output", reference)
     expect_error(
         capsys,
         "there is no such dataset",

@@ -65,7 +65,7 @@ def test_plot_without_a_name_is_a_page_beside_the_dataset(
     page = dataset_copy.parent / "dataset.html"
     assert run("inspect", dataset_copy, "--plot") == 0
     first = page.read_text()
-    expect_error(capsys, r"dataset\.html: exists already\. Give --overwrite", "inspect", dataset_copy, "--plot")
+    expect_error(capsys, r"dataset\.html: already exists\. Give --overwrite", "inspect", dataset_copy, "--plot")
     assert run("inspect", dataset_copy, "--plot", "--overwrite") == 0
     assert page.read_text() == first
 
@@ -79,7 +79,7 @@ def test_bad_name_of_a_plot_is_refused_before_any_work(
     monkeypatch.setattr("dlrm_pl.inspection.inspect_path", fail)
     expect_error(capsys, r"a\.svg: a plot is a page", "inspect", synthetic_folder, "--plot", tmp_path / "a.svg")
     inside = synthetic_folder / "a.png"
-    expect_error(capsys, "lies inside of", "inspect", synthetic_folder, "--plot", inside)
+    expect_error(capsys, "is inside", "inspect", synthetic_folder, "--plot", inside)
     assert not inside.exists()
 
 

@@ -126,7 +126,7 @@ def test_ctrl_c_after_the_training_of_fit_names_the_checkpoint(
     assert run("fit", "-c", write_config(tmp_path, synthetic_folder)) == 130
     error = capsys.readouterr().err
     trained = re.search(
-        r"its model is in (\S+)\. To quantize it, give `quantize` the same configuration and --ckpt", error
+        r"its model is in (\S+)\. To quantize it, run `quantize` with the same configuration and --ckpt", error
     )
     assert trained is not None, error
     assert Path(trained[1]).is_file()

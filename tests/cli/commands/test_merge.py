@@ -28,14 +28,16 @@ def test_merge_writes_the_file_of_one_process(
     assert f"checkpoint           {output}" in capsys.readouterr().out
     merged, saved = (torch.load(path, weights_only=True) for path in (output, fitted / "run" / "model.ckpt"))
     assert same_contents(merged, saved)
-    expect_error(capsys, "exists already. Give --overwrite", "merge-checkpoint", folder, "--output", output)
+    expect_error(capsys, "already exists. Give --overwrite", "merge-checkpoint", folder, "--output", output)
     assert run("merge-checkpoint", folder, "--output", output, "--overwrite") == 0
 
 
 def test_merge_says_what_it_needs(fitted: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    expect_error(capsys, r"needs a file to write: give --output FILE\.ckpt", "merge-checkpoint", folder)
+    expect_error(capsys, r"needs an output file. Give --output FILE\.ckpt", "merge-checkpoint", folder)
     checkpoint = fitted / "run" / "model.ckpt"
-    expect_error(capsys, "is one file already", "merge-checkpoint", checkpoint, "--output", folder.parent / "m.ckpt")
+    expect_error(
+        capsys, "is already a single file", "merge-checkpoint", checkpoint, "--output", folder.parent / "m.ckpt"
+    )
     (folder / "complete.json").unlink()
     expect_error(capsys, "is not a whole checkpoint", "merge-checkpoint", folder, "--output", folder.parent / "m.ckpt")
 

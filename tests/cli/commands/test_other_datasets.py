@@ -35,7 +35,7 @@ def test_dataset_of_other_categories(capsys: pytest.CaptureFixture[str], fitted:
     np.savez(dataset_copy / "day_fea_dict_0.npz", unique=values[::-1])
     other = describe(dataset_copy, max_ind_range=40_000_000, created_by="test").fingerprint
     for command in ("verify", "predict"):
-        message = f"the fingerprint of this dataset is {other}, .* made for {own}"
+        message = f"this dataset has fingerprint {other}, .* made for {own}"
         expect_error(capsys, message, command, "--artifact", fitted / "artifact", "--data", dataset_copy)
     checkpoint = ("--ckpt_path", fitted / "run" / "model.ckpt", "--data.folder", dataset_copy)
     for command, *options in (("test",), ("quantize",), ("fit", "--overwrite")):

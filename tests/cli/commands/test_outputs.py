@@ -47,7 +47,7 @@ def test_finished_work_is_replaced_only_when_asked(
     quantize = ("quantize", "-c", fitted / "config.yaml", "--ckpt_path", checkpoint)
     expect_error(capsys, rf"criterion\.relative changed from 0\.05 to 0\.5{end}", *quantize, "--relative", 0.5)
     synthesize = ("synthesize", "--output", synthetic_folder, "--rows", 100)
-    expect_error(capsys, f"holds a dataset, made otherwise: rows changed from 12000 to 100{end}", *synthesize)
+    expect_error(capsys, f"holds a dataset, made differently: rows changed from 12000 to 100{end}", *synthesize)
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 

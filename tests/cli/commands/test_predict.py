@@ -88,7 +88,7 @@ def test_predict_with_a_checkpoint_writes_its_probabilities(
     probabilities = np.load(tmp_path / "p.npy")
     assert probabilities.dtype == np.float32
     assert 0 < probabilities.min() < probabilities.max() < 1
-    expect_error(capsys, "give --output FILE.csv, FILE.npy or FILE.parquet", *arguments)
+    expect_error(capsys, "Give --output FILE.csv, FILE.npy or FILE.parquet", *arguments)
 
 
 def test_predictions_replace_a_file_only_when_asked_and_go_into_a_pipe(
@@ -97,7 +97,7 @@ def test_predictions_replace_a_file_only_when_asked_and_go_into_a_pipe(
     predict = ("predict", "--artifact", fitted / "artifact", "--data", synthetic_folder, "--output")
     (tmp_path / "p.csv").write_text("mine")
     assert run(*predict, tmp_path / "p.csv") == 2
-    assert "p.csv: exists already. Give --overwrite" in capfd.readouterr().err
+    assert "p.csv: already exists. Give --overwrite" in capfd.readouterr().err
     assert (tmp_path / "p.csv").read_text() == "mine"
     assert run(*predict, tmp_path / "p.csv", "--overwrite") == 0
     capfd.readouterr()
@@ -161,7 +161,7 @@ def test_columns_are_kept_from_every_kind_of_rows(
                  "--output", tmp_path / "x.csv")  # fmt: skip
     expect_error(capsys, r"rows\.parquet: has no column usr. Did you mean user", *artifact, "--raw", table,
                  "--keep", "usr", "--output", tmp_path / "x.csv")  # fmt: skip
-    expect_error(capsys, r"npy holds probabilities alone", *artifact, "--keep", "C1", "--output", tmp_path / "x.npy")
+    expect_error(capsys, r"npy holds only probabilities", *artifact, "--keep", "C1", "--output", tmp_path / "x.npy")
 
 
 def test_dash_is_standard_output(capfd: pytest.CaptureFixture[str], fitted: Path, synthetic_folder: Path) -> None:

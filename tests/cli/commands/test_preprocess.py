@@ -38,7 +38,7 @@ def test_the_plan_comes_first_and_inspect_shows_the_report(tmp_path: Path) -> No
         "missing 38 of 39 columns, most: ",
         "most frequent values ",
         "rejected 1 row: 1 fields; see rejected.tsv",
-        "warning: C26 is nearly all distinct: 1,500 values",
+        "warning: C26 is nearly always distinct: 1,500 values",
     ):
         assert line in " ".join(shown.split()), shown
         assert line in " ".join(done.stdout.split()) or line.startswith("train")
@@ -64,7 +64,7 @@ def test_ctrl_c_says_what_it_leaves(tmp_path: Path) -> None:
         error = child.stderr.read()
     assert child.returncode == 130
     assert error.splitlines() == [
-        "Nothing is kept: the run had not come to its first checkpoint.",
+        "Nothing is kept: the run had not reached its first checkpoint.",
         "Interrupted. No partial output was left; run the same command again to continue.",
     ]
     assert [path.name for path in tmp_path.iterdir()] == ["raw"]

@@ -32,9 +32,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ([], r"nothing to serve: give --artifact DIR, or --model NAME=DIR"),
         (["--artifact", "none"], r"none: does not exist\. Give a folder that `quantize` wrote"),
-        (["--artifact", "."], r"is not an artifact, as manifest\.json is missing"),
+        (["--artifact", "."], r"is not an artifact, because manifest\.json is missing"),
         (["--model", "clicks"], r"model='clicks' must be NAME=DIR"),
-        (["--model", "../x=a"], r"model='\.\./x=a' must be NAME=DIR, with a name of letters"),
+        (["--model", "../x=a"], r"model='\.\./x=a' must be NAME=DIR, where NAME consists of letters"),
         (["--model", "[a=b,a=c]"], r"two models named 'a'"),
         (["--model", "a=b", "--model=c=d", "--model", "[e=f,a=g]"], r"model='a=g': there are two models named 'a'"),
         (["--artifact", "none", "--port", "70000"], r"port=70000 must be at most 65535"),
@@ -55,7 +55,7 @@ def test_wrong_options_are_told_in_one_line(
 def test_address_in_use_is_told_before_anything_is_loaded(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        error = rf"port={port}: cannot listen there \(Address already in use\)"
+        error = rf"port={port}: cannot listen on this address \(Address already in use\)"
         expect_error(capsys, error, "serve", "--artifact", "x", "--port", port)
 
 
@@ -64,7 +64,7 @@ def test_address_in_use_is_told_before_anything_is_loaded(capsys: pytest.Capture
     [
         ("short\n", 0o600, "must hold one line of 16 to 4,096 visible ASCII characters"),
         ("0123456789 abcdefghij\n", 0o600, "must hold one line"),
-        ("0123456789abcdef" * 2, 0o604, "every user can read or write it. Run: chmod 600"),
+        ("0123456789abcdef" * 2, 0o604, "other users can read or write it. Run: chmod 600"),
     ],
 )
 def test_token_that_protects_nothing_is_refused(
@@ -125,5 +125,5 @@ def test_process_serves_until_a_signal_and_says_so(folder: Path, token: Path, nu
     lines = [json.loads(line) for line in process.errors().splitlines()]
     assert {"level", "message", "time"} <= lines[0].keys()
     assert [line["status"] for line in lines if "status" in line] == [200, 401, 401, 200]
-    assert any("answering what was asked, then stopping" in line["message"] for line in lines)
+    assert any("answering pending requests, then stopping" in line["message"] for line in lines)
     assert "0123456789abcdef-token" not in process.errors() + process.output()

@@ -128,7 +128,7 @@ def test_a_sweep_that_is_killed_and_interrupted_ends_as_if_it_had_not_been(confi
         process.send_signal(stop)
         assert process.wait(timeout=100) == status, process.errors()
         ended = len(trials_of(path.parent))
-    assert "The trials that have ended are kept" in process.errors()
+    assert "Finished trials are kept" in process.errors()
     assert 2 <= ended < 5
     assert run(*command) == 0
     options = ("--max_trials", 5, "--sampler", "random", "--rows_per_trial", 2000)
@@ -157,7 +157,7 @@ def test_an_interrupted_sweep_keeps_its_trials_and_goes_on(
     with monkeypatch.context() as patch:
         patch.setattr(sweep_trials.DLRMTrainer, "fit", fit)
         assert run(*sweep(config, RATES, *options)) == 130
-    assert "The trials that have ended are kept" in capsys.readouterr().err
+    assert "Finished trials are kept" in capsys.readouterr().err
     assert len(trials_of(tmp_path / "sweep")) == 1
     before = untimed(tmp_path / "sweep")
     assert run(*sweep(config, RATES, *options)) == 0
@@ -296,13 +296,13 @@ def test_a_bad_space_is_refused_before_any_work(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--max_steps", 5), "--rows_per_trial and --max_steps exclude each other"),
+        (("--max_steps", 5), "--rows_per_trial and --max_steps are mutually exclusive"),
         (("--rows_per_trial", 0), "rows_per_trial=0 must be at least 1"),
         (("--sampler", "grid"), "a range of numbers without a step"),
         (("--trainer.limit_val_batches", 0), "limit_val_batches=0: a sweep compares trials by their AUROC"),
         (("--trainer.strategy", "sharded"), "A sweep trains in one process"),
         (("--trainer.devices", 2), "one process, not in 2"),
-        (("--ckpt_path", "x.ckpt"), "--ckpt_path x.ckpt: trials train from the beginning"),
+        (("--ckpt_path", "x.ckpt"), "--ckpt_path x.ckpt: trials always train from the beginning"),
         (("--validations", 0), "validations=0 must be at least 1"),
         (("--sampler", "cma"), "'cma' is not one of tpe, random, grid"),
     ],
@@ -331,7 +331,7 @@ def test_a_sweep_with_other_settings_is_refused_with_what_changed(
         (RATES, ("--pruner", "none"), "pruner changed from median to none"),
         (RATES, ("--seed_everything", 5), "seed_everything changed from 1 to 5"),
     ):
-        expect_error(capsys, f"holds a sweep, made otherwise: {words}", *sweep(config, space, *options))
+        expect_error(capsys, f"holds a sweep, made differently: {words}", *sweep(config, space, *options))
     assert {path.name: path.read_bytes() for path in (tmp_path / "sweep").iterdir()} == before
     assert run(*sweep(config, wider, "--max_trials", 1, "--overwrite")) == 0
     assert len(trials_of(tmp_path / "sweep")) == 1
@@ -363,7 +363,7 @@ def test_few_clicks_of_val_are_warned_of(config: Path, tmp_path: Path) -> None:
         with caplog_of("dlrm_pl") as lines:
             command = sweep(config, RATES, "--max_trials", 1, name=f"few {few}")
             assert run(*command, *(() if folder is None else ("--data.folder", folder))) == 0
-        assert any(re.match(r"val has \d\d clicks: an AUROC on so few", line) for line in lines) == few
+        assert any(re.match(r"val has only \d\d clicks, so its AUROC", line) for line in lines) == few
 
 
 @untraced

@@ -24,7 +24,7 @@ def test_verify_recomputes_the_certificate(
     assert run(*arguments) == 0
     shown = capsys.readouterr().out
     assert "certified: AUROC drop" in shown
-    assert "not re-measured: the fp32 model, the drop and the guards" in shown
+    assert "not measured again: the fp32 model, the drop and the guards" in shown
     assert run(*arguments, "--ckpt_path", fitted / "run" / "model.ckpt") == 0
     assert "re-measured: AUROC drop" in capsys.readouterr().out
 

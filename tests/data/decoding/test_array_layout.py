@@ -39,16 +39,16 @@ def layout(**changes: Any) -> ArrayLayout:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"dense": np.zeros((4, 2), np.float32)}, r"dense: \[rows, 1\] are needed, got float32 \[4, 2\]"),
+        ({"dense": np.zeros((4, 2), np.float32)}, r"dense: shape \[rows, 1\] is needed, got float32 \[4, 2\]"),
         ({"dense": np.zeros((4, 1), np.float64)}, "dense: .* got float64"),
         ({"labels": np.zeros((3, 1), np.int32)}, "There are 3 labels of 4 rows"),
         ({"labels": np.zeros((4, 1), np.int64)}, "labels: .* got int64"),
         ({"first": np.zeros((4, 3), np.int32)}, "ids of table 0: .* got int32"),
         ({"second": np.zeros((3, 1), np.int32)}, "ids of table 1: 4 rows are needed, got 3"),
-        ({"second": np.broadcast_to(np.zeros((1, 1), np.int32), (4, 1))}, "rows one after the other"),
+        ({"second": np.broadcast_to(np.zeros((1, 1), np.int32), (4, 1))}, "the rows must follow each other"),
         ({"lookup": np.zeros((4, 2), np.int32)}, r"lookup table 0: .* got int32 \[4, 2\]"),
         ({"lookup": np.zeros((5, 3), np.int32)}, "lookup table 0"),
-        ({"lookup": None}, r"ids of table 0: \[rows, 3\] are needed"),
+        ({"lookup": None}, r"ids of table 0: shape \[rows, 3\] is needed"),
     ],
 )
 def test_misfits_are_refused(changes: dict[str, Any], message: str) -> None:

@@ -72,8 +72,8 @@ def test_what_unseen_values_are_scored_as_is_told(tmp_path: Path, caplog: pytest
         "1 category value is not in the vocabulary (code), scored as the row for unseen values",
         "1 category value is not in the vocabulary (city), scored as missing",
         "2 category values are not in the vocabulary (tags), scored as tags='new', since the dictionary has no row for "
-        "other values",
-        "preprocess with --vocabulary train_only to have one",
+        "unseen values",
+        "preprocess with --vocabulary train_only to get one",
     ]
 
 

@@ -113,7 +113,7 @@ def test_entry_of_another_kind_is_named(path: Path, entry: dict[str, Any], messa
             {"dtype": "F64", "shape": [3], "data_offsets": [0, 24]},
             r"0\.values is float64 \[3\], but",
         ),
-        ("0.values", {"dtype": "I64", "shape": [3, 1], "data_offsets": [0, 24]}, r"is int64 \[3, 1\], but should"),
+        ("0.values", {"dtype": "I64", "shape": [3, 1], "data_offsets": [0, 24]}, r"is int64 \[3, 1\], but must"),
         ("0.values", {"dtype": "I64", "shape": [4], "data_offsets": [0, 32]}, "cannot be read"),
     ],
 )
@@ -129,7 +129,7 @@ def test_bounds_of_texts_are_checked(path: Path) -> None:
     content = path.read_bytes()
     first = len(content) - len(data) + start
     path.write_bytes(content[:first] + struct.pack("<q", 1) + content[first + 8 :])
-    with pytest.raises(ArtifactError, match=r"v\.safetensors: the bounds of its texts contradict its 4 bytes"):
+    with pytest.raises(ArtifactError, match=r"v\.safetensors: the offsets of its strings do not fit its 4 bytes"):
         load_encoder(path)
 
 

@@ -62,7 +62,7 @@ def test_one_day_is_enough_with_given_ids(whole: Path, dictionaries: Path, tmp_p
     assert "train" not in inspection.describe(tmp_path / "out", full=True).replace("day_", "")
     data = DLRMDataModule(str(tmp_path / "out"))
     data.setup("test")
-    with pytest.raises(DataFormatError, match=r"out: has no train rows, only val and test\. One day"):
+    with pytest.raises(DataFormatError, match=r"out: has no train rows, only val and test\. A single day"):
         data.setup("fit")
     assert preprocess(raw, tmp_path / "out", options).seconds is None
 
@@ -76,5 +76,5 @@ def test_one_day_of_a_file_that_is_cut_into_days(dictionaries: Path, tmp_path: P
 
 
 def test_one_day_that_is_there_is_still_needed(dictionaries: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataFormatError, match="no day files were found, at least 1 are needed"):
+    with pytest.raises(DataFormatError, match="no day files were found; at least 1 are needed"):
         preprocess(tmp_path / "day", tmp_path / "out", PreprocessOptions(vocabulary_from=dictionaries))

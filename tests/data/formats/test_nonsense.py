@@ -248,7 +248,7 @@ def test_the_state_of_an_unfinished_run_names_its_own_files_alone(unfinished: Pa
         CheckpointFolder(work.parent / "out").commit(state)
 
     message = goes_on(unfinished, tmp_path / "copy", change)
-    assert f"{path}: names '../../victim', which is outside of it" in message
+    assert f"{path}: names '../../victim', which is outside the folder" in message
     assert (tmp_path / "victim").read_text() == "the user's own"
 
 

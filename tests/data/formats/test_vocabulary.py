@@ -110,7 +110,7 @@ def test_count_that_is_not_the_columns_rows_is_named(tmp_path: Path) -> None:
 def test_texts_whose_bounds_are_wrong_are_rejected(tmp_path: Path, offsets: list[int], data: bytes) -> None:
     Vocabulary(VALUES, COLUMNS).save(tmp_path)
     np.savez(tmp_path / dictionary_name(2), offsets=np.array(offsets, np.int64), data=np.frombuffer(data, np.uint8))
-    with pytest.raises(DataFormatError, match=r"the bounds of its texts contradict its [03] bytes"):
+    with pytest.raises(DataFormatError, match=r"the offsets of its strings do not fit its [03] bytes"):
         Vocabulary.load(tmp_path, COLUMNS)
 
 

@@ -110,11 +110,11 @@ def change(field: int, value: int) -> np.ndarray:
         (1, -5, "dense field age is -5, but must not be negative"),
         (2, 0x7FC00000, "dense field price is nan, but must be a finite number"),
         (4, 0x7F800000, "dense field weight is inf, but must be a finite number"),
-        (6, 6, "table 0 (code) has 6 rows, the index is 6"),
-        (6, -1, "table 0 (code) has 6 rows, the index is -1"),
+        (6, 6, "table 0 (code) has 6 rows, but the index is 6"),
+        (6, -1, "table 0 (code) has 6 rows, but the index is -1"),
         (7, -1, "the list of tags is [-1, "),
-        (11, -1, "table 2 (pair) has 6 rows, the index is -1"),
-        (13, 50, "table 3 (user) has 50 rows, the index is 50"),
+        (11, -1, "table 2 (pair) has 6 rows, but the index is -1"),
+        (13, 50, "table 3 (user) has 50 rows, but the index is 50"),
     ],
 )
 def test_a_wrong_value_is_named(field: int, value: int, message: str) -> None:

@@ -89,7 +89,7 @@ def test_ranks_get_disjoint_and_complete_shares_in_the_same_number_of_steps(
     rows: int, batch: int, world: int, shuffle: Shuffle, epoch: int
 ) -> None:
     if rows < world:
-        with pytest.raises(ConfigurationError, match=f"{rows} rows cannot be shared by {world} ranks"):
+        with pytest.raises(ConfigurationError, match=f"{rows} rows cannot be divided between {world} ranks"):
             EpochSampler(rows, batch, shuffle, world_size=world)
         return
     seen: Counter[int] = Counter()
@@ -326,7 +326,7 @@ def test_val_of_one_row_cannot_be_divided(dataset_copy: Path) -> None:
     path = dataset_copy / split_file_name("val")
     path.write_bytes(path.read_bytes()[:160])
     (dataset_copy / "dataset.json").unlink()
-    with pytest.raises(DatasetError, match="1 row cannot be divided"):
+    with pytest.raises(DatasetError, match="1 row is too few to divide"):
         _ = DLRMDataModule(str(dataset_copy)).row_ranges
 
 

@@ -180,7 +180,7 @@ def test_a_single_day_has_val_and_test_alone(tmp_path: Path) -> None:
     write_days(tmp_path, [9])
     data = DLRMDataModule(tmp_path, table_sizes=list(SIZES))
     assert {name: info.records for name, info in data.folder.splits.items()} == {"val": 5, "test": 4}
-    with pytest.raises(DataFormatError, match="has no train rows: train has all days but the last"):
+    with pytest.raises(DataFormatError, match="has no train rows: train consists of all days but the last"):
         data.setup("fit")
 
 
@@ -231,7 +231,9 @@ def test_an_id_of_a_lookup_table_must_be_in_its_table(tmp_path: Path) -> None:
     values = np.load(path)
     values[:, 5] = 11
     np.save(path, values)
-    with pytest.raises(DataFormatError, match="the lookup table 3 holds 11, beyond the 11 rows of its table"):
+    with pytest.raises(
+        DataFormatError, match="lookup table 3 contains id 11, but its embedding table has only 11 rows"
+    ):
         DatasetFolder.open(tmp_path, stated=stated)
 
 

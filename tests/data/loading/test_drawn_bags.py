@@ -132,7 +132,9 @@ def test_bags_of_one_id_draw_nothing(folder: Path) -> None:
 
 def test_a_cap_would_make_other_ids(folder: Path) -> None:
     data = DLRMDataModule(folder, multi_hot_sizes=list(BAGS), max_ind_range=3)
-    with pytest.raises(ConfigurationError, match="max_ind_range=3 would make other ids than bags were drawn of"):
+    with pytest.raises(
+        ConfigurationError, match="max_ind_range=3 would give ids other than those that the bags were drawn from"
+    ):
         data.train_dataloader()
 
 
@@ -140,5 +142,7 @@ def test_a_model_of_bags_finds_the_tables_or_refuses_the_folder(folder: Path, tm
     model = StatedTables.of_model(sizes_of(COLUMNS), opened(folder).columns)
     assert DatasetFolder.open(folder, stated=model).fingerprint == opened(folder).fingerprint
     shutil.copytree(folder, tmp_path / "without", ignore=shutil.ignore_patterns("multi_hot_tables"))
-    with pytest.raises(DatasetError, match="has single ids, but bags of 3, 1, 20 are expected, and no lookup tables"):
+    with pytest.raises(
+        DatasetError, match="has single ids, but bags of 3, 1, 20 are expected, and there are no lookup tables"
+    ):
         DatasetFolder.open(tmp_path / "without", stated=model)

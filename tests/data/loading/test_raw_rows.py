@@ -110,14 +110,16 @@ def test_processes_share_the_rows_of_each_step(folder: DatasetFolder, tmp_path: 
 def test_a_pipe_cannot_be_shared(tmp_path: Path, folder: DatasetFolder) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(
-        ConfigurationError, match=r"pipe is a pipe, of which each of 2 processes .* --trainer\.devices 1"
+        ConfigurationError, match=r"pipe is a pipe, from which each of 2 processes .* --trainer\.devices 1"
     ):
         RawLogDataset(tmp_path / "pipe", folder.encoder, 10, world_size=2)
 
 
 def test_a_pipe_holds_a_raw_log_alone(tmp_path: Path, folder: DatasetFolder) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ConfigurationError, match=r"pipe: is a pipe, .* and price is no column of one\. Give the CSV"):
+    with pytest.raises(
+        ConfigurationError, match=r"pipe: is a pipe, .* but column price cannot be in one\. Give the CSV"
+    ):
         list(RawLogDataset(tmp_path / "pipe", folder.encoder, 10))
 
 

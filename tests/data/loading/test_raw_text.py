@@ -69,7 +69,7 @@ def test_a_pipe_gives_the_rows_of_the_file(tmp_path: Path, packed: bool) -> None
     ("change", "message"),
     [
         (lambda lines: lines[20].replace("\t", " "), r"log:21: has 1 field; expected 40"),
-        (lambda lines: "", r"log:21: is blank, but more rows follow"),
+        (lambda lines: "", r"log:21: is blank, although more rows follow"),
         (lambda lines: "7" + lines[20][1:], r"log:21: field 1 \(label\) is '7'; expected 0 or 1"),
         (lambda lines: "x" * 50_000, r"log:21: is longer than 32,000 bytes"),
     ],

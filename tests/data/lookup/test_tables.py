@@ -144,7 +144,7 @@ def test_wrong_arrays_of_integers_are_refused(make: Make) -> None:
         ([0, 3, 2], "less than|not decrease"),
         ([-1, 2], "negative|0 and 5"),
         ([0, 6], "beyond|0 and 5"),
-        ([], "one offset"),
+        ([], "one more offset"),
     ],
 )
 def test_texts_outside_their_bytes_are_refused(make: Make, offsets: list[int], message: str) -> None:

@@ -79,7 +79,7 @@ def test_a_log_that_shrinks_while_it_is_read_is_named(tmp_path: Path) -> None:
     chunk = reader.claim(buffer)
     path.write_bytes(b"line\n" * 3)
     assert chunk is not None
-    with pytest.raises(DataFormatError, match=r"day_0: became shorter while it was read, at byte 15\."):
+    with pytest.raises(DataFormatError, match=r"day_0: was truncated while it was being read, at byte 15\."):
         reader.load(chunk, buffer)
 
 

@@ -83,7 +83,7 @@ def test_missing_values_are_no_values_and_a_modulo_is_stated(
     assert not report.folder.report.get("uncounted_columns")
     assert "C22=0000000b 20.0%" in str(report)
     assert str(report).count("modulo") == bool(modulus)
-    assert (f"; hexadecimal values are those after modulo {modulus:,}" in str(report)) == bool(modulus)
+    assert (f"; hexadecimal values are shown after modulo {modulus:,}" in str(report)) == bool(modulus)
     assert "C22 80.0%" in str(report), "missing values stand beside"
 
 

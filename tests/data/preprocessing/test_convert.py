@@ -283,7 +283,7 @@ def test_files_that_do_not_fit_together_are_named(
     np.savez_compressed(processed.with_name("day_day_count.npz"), total_per_file=np.array(ROWS) * 2)
     refused(processed, "has 1,402 rows, but the days of .*day_day_count.npz have 2,804")
     processed.with_name("day_day_count.npz").unlink()
-    refused(processed, r"\*_day_count.npz: expected exactly one such file")
+    refused(processed, r"\*_day_count.npz: expected exactly one such upstream file")
     values = dataset.table_sizes[3]
     np.savez(reordered.with_name("day_fea_dict_3.npz"), unique=np.arange(values - 1))
     refused(reordered, f"table 3 has {values - 1} values here and {values} rows in the counts")

@@ -172,7 +172,7 @@ def test_a_finished_folder_is_recognised_by_what_it_was_made_from(raw: Path, tmp
     assert again.rows_by_day == first.rows_by_day == (2500, 1, 3000, 1501)
     assert "is complete" in str(again)
     assert (tmp_path / "out" / "dataset.json").stat().st_mtime_ns == written
-    with pytest.raises(OutputError, match="made otherwise: seed changed from 123 to 5"):
+    with pytest.raises(OutputError, match="made differently: seed changed from 123 to 5"):
         preprocess(tmp_path / "day", tmp_path / "out", PreprocessOptions(seed=5))
     with (tmp_path / "day_2").open("ab") as handle:
         handle.write(b"\n")

@@ -43,7 +43,7 @@ def test_a_bad_line_of_a_cut_file_is_named_by_its_number_in_the_file(tmp_path: P
 @pytest.mark.parametrize("number", [20, 31, 40])
 def test_a_blank_line_is_an_error_at_the_end_of_a_cut_day_as_elsewhere(tmp_path: Path, number: int) -> None:
     log = written(tmp_path / "log", with_line(number, b""))
-    with pytest.raises(DataFormatError, match=rf"log:{number}: is blank, but more rows follow"):
+    with pytest.raises(DataFormatError, match=rf"log:{number}: is blank, although more rows follow"):
         preprocess(log, tmp_path / "out", KAGGLE)
 
 

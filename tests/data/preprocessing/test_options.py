@@ -18,14 +18,14 @@ from dlrm_pl.errors import ConfigurationError
         ({"subsample_rate": 1.0}, "subsample_rate=1.0 must be"),
         ({"workers": 0}, r"workers=0 \(--threads\) must be at least 1"),
         ({"workers": 1.5}, "workers=1.5 must be a whole number"),
-        ({"seed": -1}, "seed=-1 must lie between 0 and"),
-        ({"bad_rows": 2}, "bad_rows=2 must lie between 0 and 1"),
+        ({"seed": -1}, "seed=-1 must be between 0 and"),
+        ({"bad_rows": 2}, "bad_rows=2 must be between 0 and 1"),
         ({"checkpoint_bytes": 0}, "checkpoint_bytes=0 must be at least 1"),
         ({"vocabulary_from": 3}, "vocabulary_from=3 must be a path or None"),
         ({"memory_bytes": 1}, "memory=1 bytes must be at least 16 MiB"),
         ({"max_ind_range": 2**32}, "max_ind_range=4294967296 must be at most"),
         ({"randomize": "some"}, "randomize='some' must be one of 'total', 'day', 'none' or None"),
-        ({"vocabulary": "train_only", "vocabulary_from": Path()}, "vocabulary_from takes the ids as they are"),
+        ({"vocabulary": "train_only", "vocabulary_from": Path()}, "vocabulary_from uses existing ids unchanged"),
     ],
 )
 def test_options_that_make_no_sense(values: dict[str, object], message: str) -> None:

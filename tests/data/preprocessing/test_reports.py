@@ -29,7 +29,7 @@ def test_report_warns_of_what_looks_broken(tmp_path: Path) -> None:
     for warning in (
         "I3 is constant: 7 in every row",
         "C4 is constant",
-        "C26 is nearly all distinct: 7,500 values in 7,500 rows",
+        "C26 is nearly always distinct: 7,500 values in 7,500 rows",
         r"day 2: 100.00% clicks; the median day has",
         "day 2: C7 is missing in 100.0% of the rows",
         "day 2: the distribution of I5 differs",

@@ -63,7 +63,7 @@ def test_vocabulary_of_another_dataset(raw: Path, tmp_path: Path, rule: Preproce
     ids, unseen = vocabulary.encode(np.array([reference.parse(one, 40_000_000)[14:] for one in lines]))
     found = read(tmp_path / "out")
     assert [record[14:] for record in found["test"] + found["val"]] == ids.tolist()
-    assert f"{report.folder.report['unknown_values']:,} values of categories are not in the vocabulary" in str(report)
+    assert f"{report.folder.report['unknown_values']:,} category values are not in the vocabulary" in str(report)
     assert unseen > 0
     with pytest.raises(ConfigurationError, match="max_ind_range=7, but the vocabulary"):
         preprocess(new, tmp_path / "x", PreprocessOptions(vocabulary_from=tmp_path / "old", max_ind_range=7))
@@ -105,7 +105,7 @@ def test_bad_rows_may_be_left_out(tmp_path: Path) -> None:
     ]
     assert report.folder.report["rejected"] == {"fields": 1, "label": 1, "integer": 1, "blank": 1}
     assert "rejected   4 rows" in str(report)
-    with pytest.raises(DataFormatError, match=r"4 of 4,004 lines .* more than the 0\.050% .*day_0:701 \(fields\)"):
+    with pytest.raises(DataFormatError, match=r"4 of 4,004 lines .* allows only 0\.050%\. .*day_0:701 \(fields\)"):
         preprocess(raw, tmp_path / "strict", PreprocessOptions(bad_rows=0.0005))
     assert not (tmp_path / "strict").exists()
 
@@ -118,7 +118,7 @@ def test_blank_lines_across_chunks_are_judged_by_what_follows(tmp_path: Path) ->
     raw = write_days(tmp_path / "ends", [lines + blank, lines + blank])
     assert preprocess(raw, tmp_path / "out", small).rows_by_day == (500, 500)
     raw = write_days(tmp_path / "middle", [lines + blank + lines, lines])
-    with pytest.raises(DataFormatError, match="day_0:501: is blank, but more rows follow"):
+    with pytest.raises(DataFormatError, match="day_0:501: is blank, although more rows follow"):
         preprocess(raw, tmp_path / "other", small)
 
 

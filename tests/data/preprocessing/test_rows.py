@@ -106,7 +106,7 @@ def test_a_bad_row_is_named_or_left_out(tables: list[pa.Table], tmp_path: Path) 
     assert report.folder.report["rejected"] == {"label": 1}
     rejected = (tmp_path / "out" / "rejected.tsv").read_text().split("\t")
     assert rejected == [str(raw / "part-000.parquet"), "513", "label", "clicked", "2\n"]
-    with pytest.raises(DataFormatError, match=r"more than the 0\.010% that bad_rows allows"):
+    with pytest.raises(DataFormatError, match=r"but bad_rows allows only 0\.010%"):
         preprocess(raw, tmp_path / "other", PreprocessOptions(columns=SHOP, bad_rows=0.0001))
 
 
@@ -181,20 +181,20 @@ def test_a_day_without_a_row_is_an_error(tables: list[pa.Table], tmp_path: Path,
     parts = list(tables)
     parts[day] = parts[day].set_column(0, "clicked", pa.nulls(ROWS[day], pa.bool_()))
     raw = write_parquet(parts, tmp_path / "shop")
-    with pytest.raises(DataFormatError, match=rf"day {day} \(part-00{day}.parquet\) has no rows that can be used"):
+    with pytest.raises(DataFormatError, match=rf"day {day} \(part-00{day}.parquet\) has no usable rows"):
         preprocess(raw, tmp_path / "out", PreprocessOptions(columns=SHOP, bad_rows=1.0))
     assert not (tmp_path / "out").exists()
 
 
 def test_columns_have_to_be_stated(tables: list[pa.Table], tmp_path: Path) -> None:
     raw = write_parquet(tables, tmp_path / "shop")
-    with pytest.raises(DataFormatError, match=r"no columns label.*state those of your log with --columns\."):
+    with pytest.raises(DataFormatError, match=r"no columns label.*State those of your log with --columns\."):
         preprocess(raw, tmp_path / "out")
 
 
 def test_one_day_is_too_few(tables: list[pa.Table], tmp_path: Path) -> None:
     raw = write_parquet(tables[:1], tmp_path / "shop")
-    with pytest.raises(DataFormatError, match=r"is 1 day by files .*at least 2 are needed"):
+    with pytest.raises(DataFormatError, match=r"has only 1 day by files .*at least 2 are needed"):
         preprocess(raw, tmp_path / "out", PreprocessOptions(columns=SHOP, split_by="files"))
 
 
@@ -249,13 +249,13 @@ def test_columns_without_a_row_for_new_values_are_named(tmp_path: Path, rule: Vo
         columns=Columns("click", (DenseColumn(name="age"),), sparse), split_by="rows", days=3, vocabulary=rule
     )
     report = preprocess(tmp_path / "log.csv", tmp_path / "out", options)
-    warnings = [line for line in str(report).splitlines() if "new values" in line]
+    warnings = [line for line in str(report).splitlines() if "unseen values" in line]
     assert [line.strip() for line in warnings] == (
         []
         if rule == "train_only"
         else [
-            "warning: no row for missing or new values in shop, code: they would be scored as the column's first "
-            "value. --vocabulary train_only makes such a row."
+            "warning: no row for missing or unseen values in shop, code: they would be scored as the column's first "
+            "value. --vocabulary train_only adds such a row."
         ]
     )
 
@@ -272,6 +272,6 @@ def test_standardized_integers_that_floats_round_are_named(tmp_path: Path, first
     report = preprocess(tmp_path / "log.csv", tmp_path / "out", options)
     size = max(abs(first), abs(first + 11))
     warnings = [line.strip() for line in str(report).splitlines() if "32-bit floats" in line]
-    assert [line.partition(" in size")[0] for line in warnings] == (
-        [f"warning: time: values reach {size:,}"] if size > 16_777_216 else []
+    assert [line.partition(", but ")[0] for line in warnings] == (
+        [f"warning: time: values reach a magnitude of {size:,}"] if size > 16_777_216 else []
     )

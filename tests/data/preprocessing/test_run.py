@@ -128,7 +128,7 @@ def test_progress_counts_every_row(tmp_path: Path) -> None:
         (GOOD.replace(b"0a1b2c3d", b"-1", 1), r"field 15 \(C1\) is '-1'"),
         (GOOD.replace(b"0a1b2c3d", b"0x1f", 1), r"field 15 \(C1\) is '0x1f'"),
         (GOOD.replace(b"0a1b2c3d", b"\xff\xfe", 1), r"field 15 \(C1\) is '\\\\xff\\\\xfe'"),
-        (b"\n" + GOOD, r"day_0:2: is blank, but more rows follow"),
+        (b"\n" + GOOD, r"day_0:2: is blank, although more rows follow"),
     ],
 )
 def test_bad_line_is_named_with_its_text(tmp_path: Path, bad: bytes, message: str) -> None:
@@ -178,7 +178,7 @@ def test_damage_in_a_gz_is_named_by_the_last_line_before_it(tmp_path: Path) -> N
 def test_missing_day_is_named(tmp_path: Path) -> None:
     raw = write_days(tmp_path, many_days())
     (tmp_path / "day_1").unlink()
-    with pytest.raises(DataFormatError, match=r"day_1: is missing, plain or \.gz; 3 days"):
+    with pytest.raises(DataFormatError, match=r"day_1: is missing, both plain and as \.gz; 3 consecutive days"):
         preprocess(raw, tmp_path / "out")
 
 
@@ -197,7 +197,7 @@ def test_days_are_counted_as_numbers(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("days", "message"),
-    [([[GOOD]], "1 day file was found, at least 2"), ([], "no day files were found")],
+    [([[GOOD]], "1 day file was found; at least 2"), ([], "no day files were found")],
 )
 def test_too_few_days_are_rejected(tmp_path: Path, days: list[list[bytes]], message: str) -> None:
     with pytest.raises(DataFormatError, match=message):

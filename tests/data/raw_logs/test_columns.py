@@ -38,7 +38,7 @@ def test_a_log_without_labels_has_a_field_less(tmp_path: Path, caplog: pytest.Lo
     with caplog.at_level(logging.INFO, "dlrm_pl"):
         found = list(iter_raw_records(log, 0, labelled=False, columns=COLUMNS))
     assert [rows.tolist() for rows in found] == [[[0, 10, 0, 255, 0, 0xABC], [0, 0, 7, 0, 1, 2]]]
-    assert "line 1 has 5 fields: the log has no labels" in caplog.text
+    assert "line 1 has 5 fields, so the log has no labels" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_the_longest_line_grows_with_the_columns() -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ([line.replace(b"\t", b",") for line in LINES], r"looks like 6 fields separated by commas; expected tabs"),
+        ([line.replace(b"\t", b",") for line in LINES], r"seems to have 6 fields separated by commas; expected tabs"),
         ([b"click\thour\tvisits\tsite\tapp\tdevice", *LINES], "Line 1 looks like a header: delete it"),
         ([b"900\t" + line for line in LINES], r"an extra column, perhaps an id: remove it \(cut -f2-\)"),
         ([line + b"\t2014" for line in LINES], r"end with an extra column: remove it \(cut -f1-6\)"),

@@ -43,7 +43,7 @@ SHAPES = {
     "one behind": (each(lambda line: line + b"\t2014-10-21"), r"end with an extra column: remove it"),
     "label last": (each(lambda line: line[2:] + b"\t" + line[:1]), r"Its label is the last column"),
     "quotes": (each(lambda line: b'"' + line.replace(b"\t", b'"\t"') + b'"'), r"fields are quoted: remove the quotes"),
-    "decimals": (each(lambda line: line.replace(b"\t", b"\t1.0", 1)), r"All of its first 50 lines have the same fault"),
+    "decimals": (each(lambda line: line.replace(b"\t", b"\t1.0", 1)), r"All of its first 50 lines have the same error"),
     "JSON": (b'{"label": 1}\n' * 50, r"looks like JSON"),
     "web page": (b"<!DOCTYPE html>\n<p>404</p>\n" * 20, r"looks like a web page or XML: download the log again"),
     "UTF-16": (TEXT.decode().encode("utf-16"), r"looks like UTF-16 text"),
@@ -105,9 +105,7 @@ def test_a_plain_log_that_is_called_gz_is_recognised(tmp_path: Path) -> None:
 def test_files_that_may_be_meant_are_named(tmp_path: Path, names: list[str]) -> None:
     for name in names:
         (tmp_path / name).write_bytes(TEXT)
-    message = (
-        rf"no day files were found, .* There is {', '.join(names)}: a day file has to be named day_0, or day_0\.gz"
-    )
+    message = rf"no day files were found; .* There is {', '.join(names)}: day files must be named day_0, or day_0\.gz"
     with pytest.raises(DataFormatError, match=message):
         preprocess(tmp_path / "day", tmp_path / "out")
 
@@ -121,10 +119,10 @@ def test_files_that_may_be_meant_are_named_beside_a_missing_day(tmp_path: Path) 
 
 def test_one_file_is_no_prefix_of_days(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_bytes(TEXT)
-    with pytest.raises(DataFormatError, match=r"train\.txt is one file: --layout kaggle cuts it into days"):
+    with pytest.raises(DataFormatError, match=r"train\.txt is a single file, which --layout kaggle cuts into days"):
         preprocess(tmp_path / "train.txt", tmp_path / "out")
     (tmp_path / "day_0").write_bytes(TEXT)
-    with pytest.raises(DataFormatError, match=r"Name what their names have in common: .*/day\."):
+    with pytest.raises(DataFormatError, match=r"Give the common beginning of their names: .*/day\."):
         preprocess(tmp_path / "day_0", tmp_path / "out")
     with pytest.raises(DataFormatError, match=r"nowhere: no such folder"):
         preprocess(tmp_path / "nowhere" / "day", tmp_path / "out")
@@ -133,5 +131,5 @@ def test_one_file_is_no_prefix_of_days(tmp_path: Path) -> None:
 def test_a_day_whose_lines_were_all_left_out_is_not_called_empty(tmp_path: Path) -> None:
     for name in ("day_0", "day_1"):
         (tmp_path / name).write_bytes(b"1,2,3\n" * 30)
-    with pytest.raises(DataFormatError, match=r"day_0: has 30 lines, but no rows\. All of its first 30"):
+    with pytest.raises(DataFormatError, match=r"day_0: has 30 lines, but no valid rows\. All of its first 30"):
         preprocess(tmp_path / "day", tmp_path / "out", PreprocessOptions(bad_rows=0.99))

@@ -112,7 +112,7 @@ def test_rows_without_a_label_are_those_with_an_empty_one(tmp_path: Path, caplog
     )
     assert without.tolist() == with_label.tolist()
     assert [record.message for record in caplog.records] == [
-        f"{tmp_path / 'without'}: line 1 has 39 fields: the log has no labels"
+        f"{tmp_path / 'without'}: line 1 has 39 fields, so the log has no labels"
     ]
 
 

@@ -94,7 +94,7 @@ def test_a_chunk_that_was_read_before_the_change_is_not_used(tmp_path: Path) -> 
     source = open_source(path, COLUMNS)
     raw = next(source.raw_chunks())
     _rewritten(path)
-    with pytest.raises(DataFormatError, match="was changed while it was read"):
+    with pytest.raises(DataFormatError, match="was changed while it was being read"):
         source.convert(raw)
 
 
@@ -102,7 +102,7 @@ def test_the_column_of_days_is_of_the_same_file(tmp_path: Path) -> None:
     path = write(tmp_path / "log.parquet")
     source = open_source(path, COLUMNS)
     _replaced(path)
-    with pytest.raises(DataFormatError, match="was replaced while it was read"):
+    with pytest.raises(DataFormatError, match="was replaced while it was being read"):
         list(source.column_batches("site", 0))
 
 

@@ -149,5 +149,7 @@ def test_wrong_splits_are_refused(
 
 def test_a_column_of_too_many_values_is_refused(tmp_path: Path) -> None:
     source = open_source(make(tmp_path / "a.parquet", 1_500), COLUMNS)
-    with pytest.raises(DataFormatError, match=r"column row has more than 1,000 values for days.*row\[:6\]"):
+    with pytest.raises(
+        DataFormatError, match=r"column row has more than 1,000 different values to be used as days.*row\[:6\]"
+    ):
         find_days(source, "row")

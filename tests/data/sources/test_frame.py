@@ -174,7 +174,7 @@ def test_decimals_keep_all_their_digits(digits: int) -> None:
         ("age", [1, 1 << 31, 3], "column age is 2147483648; expected an integer from -2147483648 to 2147483647"),
         ("age", [1.5, 2, 3], r"row 0 .*column age is 1\.5; expected an integer"),
         ("age", [1, 2.0**60, 3], r"column age is 1\.15.*e\+18; expected an integer from"),
-        ("price", [1, float("inf"), float("nan")], "row 1 .*column price is inf; .* 2 rows have such faults"),
+        ("price", [1, float("inf"), float("nan")], "row 1 .*column price is inf; .* 2 rows have such errors"),
         ("price", [1, 2, 1e300], r"row 2 .*column price is 1e\+300; expected a number that fits"),
         ("price", ["a", "b", "c"], "the frame: column price: it holds string, but floats are needed"),
         ("site", [1, 2, 3], "column site: it holds int64, but texts are needed: .*kind: integer"),
@@ -199,7 +199,7 @@ def test_decimals_keep_all_their_digits(digits: int) -> None:
         ("zone", [1, -(1 << 63), 1 - (1 << 63)], "column zone is -9223372036854775808; .*2 rows have such faults"),
         ("zone", pa.array([1, 1 << 63, 3], pa.uint64()), "row 1 .*column zone is 9223372036854775808; .*kind: string"),
         ("zone", ["a", "b", "c"], "column zone: it holds string, but integers are needed: .*kind: string"),
-        ("user", [1, -1, None], "row 1 .*column user is -1; expected an integer from 0 up"),
+        ("user", [1, -1, None], "row 1 .*column user is -1; expected an integer of 0 or more"),
         ("tags", [["a"] * 3, [], []], "row 0 .*column tags is .*; expected a list of at most 2 elements"),
         ("tags", ["a", "b", "c"], "column tags: it holds string, but lists are needed"),
         ("pair", [[1, 2], [1], [1, 2]], r"row 1 .*column pair is \[1\]; expected a list of 2 elements"),
@@ -225,7 +225,7 @@ def test_texts_that_are_not_unicode_are_refused() -> None:
 
 
 def test_columns_of_different_lengths_are_refused() -> None:
-    with pytest.raises(DataFormatError, match=r"has 3 rows, but site has 2. All columns need the same number"):
+    with pytest.raises(DataFormatError, match=r"has 3 rows, but site has 2. All columns must have the same number"):
         rows_of_frame(VALUES | {"site": ["a", "b"]}, COLUMNS)
 
 
@@ -242,7 +242,7 @@ def test_two_columns_of_one_name_are_refused() -> None:
 
 
 def test_something_else_is_no_frame() -> None:
-    with pytest.raises(DataFormatError, match="'int' is no frame"):
+    with pytest.raises(DataFormatError, match="'int' is not a frame"):
         rows_of_frame(3, COLUMNS)
     for series in (pd.Series(["a"]), pl.Series(["a"])):
         with pytest.raises(DataFormatError, match=r"'Series' is no frame\. Give a frame of pandas"):
@@ -254,7 +254,7 @@ def test_rows_and_plans_are_no_frames() -> None:
     row = {name: values[0] for name, values in VALUES.items()}
     with pytest.raises(DataFormatError, match=r"column click is 0, a single value\. In a dictionary, each column"):
         rows_of_frame(row, COLUMNS)
-    with pytest.raises(DataFormatError, match=r"'LazyFrame' has no values yet\. Give frame\.collect\(\)"):
+    with pytest.raises(DataFormatError, match=r"'LazyFrame' is lazy and has no values yet\. Pass frame\.collect\(\)"):
         rows_of_frame(pl.DataFrame(VALUES).lazy(), COLUMNS)
 
 

@@ -56,7 +56,7 @@ def read(path: Path) -> tuple[int, list[str]]:
     ("name", "data", "message"),
     [
         ("a.csv", b"", "a.csv: is empty"),
-        ("a.csv.gz", gzip.compress(b"", mtime=0), "a.csv.gz: is empty when it is unpacked"),
+        ("a.csv.gz", gzip.compress(b"", mtime=0), "a.csv.gz: is empty after unpacking"),
         ("a.csv", b"0,1,a\n1,2,b\n", "has no header: its first line begins with 0, 1, a, which are values"),
         ("a.csv", b"x,y,z\nd,e,f\n", "has no columns click, age, site. There are x, y, z. Does it have a header"),
         ("a.csv", TEXT.replace(b"age", b"Age"), r"has no column age. Did you mean Age\? There are click, Age, site"),
@@ -68,13 +68,13 @@ def read(path: Path) -> tuple[int, list[str]]:
         ("a.csv", TEXT.replace(b"age", b" age"), r"has no column age. Did you mean ' age'\?"),
         ("a.csv", b"click,site,age,site\n0,1,a,b\n", "has 2 columns named site. Rename all but one"),
         ("a.parquet", written(pa.parquet.write_table, TWICE), "has 2 columns named age"),
-        ("a.parquet", TEXT, "is no Parquet file; it begins with b'click,ag'"),
+        ("a.parquet", TEXT, "is not a valid Parquet file; it begins with b'click,ag'"),
         ("a.parquet", PARQUET[:-20], "is truncated or corrupt .Parquet magic bytes not found"),
         ("a.parquet", PARQUET[:40] + bytes(40) + PARQUET[80:], "is truncated or corrupt"),
         (
             "a.parquet.gz",
             gzip.compress(PARQUET, mtime=0),
-            "is a compressed file in the format Parquet, of which parts cannot",
+            "is a compressed Parquet file, in which single parts cannot",
         ),
         ("a.feather", FEATHER[:-50], "is truncated or corrupt"),
         ("a.arrows", STREAM[:-100], "is truncated or corrupt"),
@@ -91,9 +91,9 @@ def read(path: Path) -> tuple[int, list[str]]:
         (
             "a.csv",
             TEXT + b'1,3,"a\n0,1,b\n',
-            "its last row, 3, has a quote that is not closed: column site is 'a.n0,1,b",
+            "its last row, 3, has an unclosed quote: column site is 'a.n0,1,b",
         ),
-        ("a.csv", TEXT.replace(b"\n", b",x\n") + b'1,3,a,"b\n0,1,b,c\n', "has a quote that is not closed: column x is"),
+        ("a.csv", TEXT.replace(b"\n", b",x\n") + b'1,3,a,"b\n0,1,b,c\n', "has an unclosed quote: column x is"),
         ("a.csv", TEXT + b"1,2,\0\n", "looks like binary data"),
         ("a.csv", b"<html>", "looks like a web page or XML"),
     ],
@@ -170,8 +170,8 @@ def test_a_type_that_differs_between_files_is_refused(tmp_path: Path) -> None:
     ("names", "message"),
     [
         ([], "is an empty folder"),
-        (["a.csv", "b.parquet"], "has files of different formats: a.csv is CSV, b.parquet is Parquet"),
-        (["a.csv", "folder/b.csv"], "has a folder, folder"),
+        (["a.csv", "b.parquet"], "contains files of different formats: a.csv is CSV, b.parquet is Parquet"),
+        (["a.csv", "folder/b.csv"], "contains a folder, folder"),
         (["a.csv", "notes.md"], "notes.md: has an unknown format"),
     ],
 )

@@ -79,7 +79,7 @@ def test_skew_is_that_of_all_rows_where_the_sample_has_all(synthetic_folder: Pat
 def test_dataset_without_report_says_what_it_does_not_know(synthetic_folder: Path) -> None:
     found = survey(synthetic_folder)
     assert found.missing is None
-    assert "not made by it" in found.why_not_missing
+    assert "not made by preprocess" in found.why_not_missing
     assert [rate.name for rate in found.rates] == ["train", "val", "test"]
     assert found.rates == found.splits
     assert found.best_possible_auroc.keys() == {"train", "val", "test"}

@@ -72,12 +72,12 @@ def test_a_dataset_is_planned_with_the_strategys_sharding(
     ("args", "message"),
     [
         (("--plan_only", "--plan_table_sizes", "[10]", "--plan_hosts", 0), "number of hosts is 0, but a plan needs"),
-        (("--plan_only", "--plan_table_sizes", "[10]", "--plan_memory", "much"), "plan_memory='much' is no amount"),
-        (("--plan_only",), "A plan needs the rows of the tables: give --data.folder"),
+        (("--plan_only", "--plan_table_sizes", "[10]", "--plan_memory", "much"), "plan_memory='much' is not an amount"),
+        (("--plan_only",), "A plan needs the number of rows of each table. Give --data.folder"),
         (("--plan_only", "--data.folder", "nowhere"), "nowhere"),
         (("--plan_only", "--plan_table_sizes", "[10, 0]"), r"table_sizes[1]=0 must be a whole number"),
         (("--plan_only", "--plan_table_sizes", "[10]", "--plan_lookups", "[1, 2]"), "lookups has 2 values"),
-        (("--data.folder", "x", "--plan_hosts", 3), "--plan_hosts is of a plan that is printed: give --plan_only"),
+        (("--data.folder", "x", "--plan_hosts", 3), "--plan_hosts only applies to a plan. Give --plan_only"),
         (("--plan_only", "--plan_table_sizes", "[1000000000]", "--plan_memory", "2GiB"), "What would fit"),
         (
             ("--plan_only", "--plan_table_sizes", "[9]", *HOSTS, *INT8, "--trainer.strategy.sharding", "row_wise"),

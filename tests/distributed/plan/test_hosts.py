@@ -37,5 +37,5 @@ def test_amounts_of_memory_are_read(text: object, size: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "much", "64 GiB each", "-1GiB", "1e3", "i", "ib", None])
 def test_other_texts_are_no_memory(text: object) -> None:
-    with pytest.raises(ConfigurationError, match=r"memory=.* is no amount of memory"):
+    with pytest.raises(ConfigurationError, match=r"memory=.* is not an amount of memory"):
         bytes_of(text, "memory")

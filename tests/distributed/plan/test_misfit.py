@@ -24,7 +24,7 @@ def _refused(hosts: Hosts, sharding: str, **options: object) -> str:
 
 def test_another_sharding_that_fits_is_named() -> None:
     message = _refused(Hosts(2, 2, 64 * GIB), "table_wise")
-    assert re.search(r"Table 0 does not fit: process \d would have 19.1 GiB of it \(table_wise, 40,000,000", message)
+    assert re.search(r"Table 0 does not fit: process \d would hold 19.1 GiB of it \(table_wise, 40,000,000", message)
     assert re.search(r"has 32 GiB: [\d.]+ GiB are missing on 2 hosts", message)
     assert "sharding=row_wise would fit" in message
     make_plan(terabyte(), Hosts(2, 2, 64 * GIB), "row_wise")

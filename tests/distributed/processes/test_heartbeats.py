@@ -37,7 +37,7 @@ def test_all_run(stores: list[Store]) -> None:
 def test_stopped_process_of_another_machine_is_found(stores: list[Store]) -> None:
     names = [f"far:{rank}" for rank in range(3)]
     beats = [Heartbeats(stores[rank], rank, names) for rank in (0, 1)]
-    assert beats[0].lost() == {2: "process 2 on far has ended, or is stopped"}
+    assert beats[0].lost() == {2: "process 2 on far has ended or is suspended"}
     beats[1].stop()  # On purpose.
     assert beats[0].lost().keys() == {2}
     beats[0].stop()

@@ -28,12 +28,12 @@ def test_all_are_known_by_machine_and_number(port: int) -> None:
 def test_processes_that_do_not_come_up_are_named(port: int) -> None:
     store = connect("127.0.0.1", port, 0, 10)
     store.set("process/2", "elsewhere:7")
-    with pytest.raises(ProcessError, match=r"^rank 1, rank 3 of 4 did not come up within 0\.5 s\. Start as many"):
+    with pytest.raises(ProcessError, match=r"^rank 1, rank 3 of 4 did not start within 0\.5 s\. Start as many"):
         wait_for_all(store, 0, 4, 0.5)
 
 
 def test_first_process_that_does_not_come_up_is_named(port: int) -> None:
-    with pytest.raises(ProcessError, match=rf"^rank 0 did not come up within 1 s: nothing answers on port {port} of"):
+    with pytest.raises(ProcessError, match=rf"^rank 0 did not start within 1 s: nothing answers on port {port} of"):
         connect("127.0.0.1", port, 1, 1)
 
 
@@ -50,5 +50,5 @@ def test_keys_of_an_earlier_start_do_not_count(port: int, monkeypatch: pytest.Mo
     first = connect("127.0.0.1", port, 0, 10)
     first.set("process/1", "elsewhere:7")
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
-    with pytest.raises(ProcessError, match="rank 1 of 2 did not come up"):
+    with pytest.raises(ProcessError, match="rank 1 of 2 did not start"):
         wait_for_all(connect("127.0.0.1", port, 0, 10), 0, 2, 0.5)

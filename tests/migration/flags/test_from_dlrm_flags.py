@@ -133,7 +133,7 @@ def test_seed_command_gives_the_experiment_and_its_quantization(
         f"python cli.py import-checkpoint --upstream ${{model_path}} --output ${{model_path}}.ckpt --data {folder}",
         f"python cli.py quantize -c {tmp_path}/run.yaml --ckpt_path ${{model_path}}.ckpt --data.folder {folder}",
     ]
-    assert "a backslash, then a blank" in said
+    assert "a backslash followed by a space" in said
     for name in ("--round-targets=True", "--test-num-workers=16", "--print-time", "--tune"):
         assert f"\n{name}: " in said
 
@@ -204,7 +204,7 @@ def test_a_second_run_replaces_the_yaml_when_asked(tmp_path: Path, capsys: pytes
     other = MLPERF.replace("$dlrm_extra_option", "--nepochs=3")
     assert run("from-dlrm-flags", "--output", path, "--", MLPERF) == 0  # The same text.
     assert run("from-dlrm-flags", "--output", path, "--", other) == 2
-    assert "run.yaml: exists already. Give --overwrite" in capsys.readouterr().err
+    assert "run.yaml: already exists. Give --overwrite" in capsys.readouterr().err
     assert run("from-dlrm-flags", "--output", path, "--overwrite", "--", other) == 0
     assert yaml.safe_load(path.read_text())["trainer"]["max_epochs"] == 3
     assert [entry.name for entry in path.parent.iterdir()] == ["run.yaml"]

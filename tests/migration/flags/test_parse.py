@@ -78,7 +78,9 @@ def test_abbreviation_is_taken_as_argparse_does_and_kept() -> None:
 
 
 def test_beginning_of_several_flags_is_refused_with_all_of_them() -> None:
-    with pytest.raises(ConfigurationError, match="--arch-mlp: could be --arch-mlp-bot or --arch-mlp-top"):
+    with pytest.raises(
+        ConfigurationError, match="--arch-mlp: is ambiguous: it could be --arch-mlp-bot or --arch-mlp-top"
+    ):
         parse(["--arch-mlp=13-2"], "dlrm_s_pytorch.py")
 
 
@@ -146,13 +148,13 @@ def test_last_of_two_values_counts() -> None:
     ("words", "message"),
     [
         (["--nepochs=two"], "--nepochs: 'two' is not a whole number"),
-        (["--nepochs=${N}"], "put the number in the place of the variable"),
+        (["--nepochs=${N}"], "replace the variable"),
         (["--learning-rate=x"], "'x' is not a number"),
         (["--arch-mlp-bot=13,2"], "'13,2' is not whole numbers, separated by dashes"),
         (["--memory-map=True"], "ignored explicit argument 'True'"),
         (["--save-model"], "expected one argument"),
         (["--arch-interaction-op=sum"], "invalid choice: 'sum'"),
-        (["--nepochs=1", "again"], "'again' is neither a flag nor a value of one"),
+        (["--nepochs=1", "again"], "'again' is neither a flag nor the value of a flag"),
     ],
 )
 def test_value_that_the_reference_would_not_take_is_refused(words: list[str], message: str) -> None:

@@ -48,7 +48,7 @@ def test_a_backslash_before_a_blank_is_read_as_a_continuation_in_text_and_said()
 
 def test_a_command_that_a_shell_cut_at_such_a_backslash_is_refused() -> None:
     # `... --a=1 \ ` and a line end: the shell makes a word of the space, and the rest is another command.
-    with pytest.raises(ConfigurationError, match=r"ends after '--a=1', at a backslash followed by a blank"):
+    with pytest.raises(ConfigurationError, match=r"ends after '--a=1', at a backslash followed by a space"):
         read_pasted(["python", "dlrm_s_pytorch.py", "--a=1", " "])
 
 

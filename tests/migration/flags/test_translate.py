@@ -57,17 +57,17 @@ def test_all_refused_flags_are_named_at_once() -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("--data-generation=internal", "Facebook's own"),
+        ("--data-generation=internal", "Facebook's internal data"),
         ("--data-set=avazu", "must be kaggle or terabyte"),
         ("--loss-function=hinge", "must be mse, bce or wbce"),
         ("--loss-function=wbce --loss-weights=1.0", "must be two numbers"),
-        ("--loss-threshold=0.5", "Give one below 0.5"),
+        ("--loss-threshold=0.5", "Give a value below 0.5"),
         ("--arch-sparse-feature-size=8", "must end in embedding_dim=8"),
         ("--arch-mlp-top=4-2", "must end in 1"),
         ("--arch-mlp-bot=13-0-2", "must be a whole number of at least 1"),
         ("--learning-rate=0", "must be above 0"),
-        ("--optimizer=adam", "must be sgd, adagrad or rwsadagrad, there as well. For Adam"),
-        ("--lr-num-warmup-steps=9 --lr-decay-start-step=5 --lr-num-decay-steps=3", "lies inside the warm-up of 9"),
+        ("--optimizer=adam", "must be sgd, adagrad or rwsadagrad, as in upstream. To use Adam"),
+        ("--lr-num-warmup-steps=9 --lr-decay-start-step=5 --lr-num-decay-steps=3", "is within the warm-up of 9"),
         ("--lr-num-decay-steps=-3", "must be 0 (off) or more"),
         ("--mini-batch-size=0", "must be at least 1"),
         ("--test-mini-batch-size=0", "must be at least 1"),
@@ -89,8 +89,8 @@ def test_value_that_cannot_be_translated_is_refused(flags: str, message: str) ->
 
 def test_round_targets_is_named_as_true_whatever_is_given() -> None:
     text = notes(MAIN, "--round-targets=False")["--round-targets=True"]
-    assert "random data alone" in text
-    assert "means True there, False as well" in text
+    assert "random data" in text
+    assert "means True, even False" in text
 
 
 BIN = "--mlperf-bin-loader --mlperf-bin-shuffle"
@@ -136,7 +136,7 @@ def test_without_test_frequency_nothing_is_tested_and_it_is_said_that_nothing_wa
         "filename": "model",
         "enable_version_counter": False,
     }
-    assert "saves there on a test alone" in notes(MAIN, flags)["--save-model=m/model.pt"]
+    assert "upstream saves only when it tests" in notes(MAIN, flags)["--save-model=m/model.pt"]
     assert commands(MAIN, flags)[-1] == "fit -c run.yaml"
 
 
@@ -195,19 +195,19 @@ def test_threshold_stops_only_where_the_reference_looks_at_it() -> None:
     flags = "--mlperf-auc-threshold=0.8"
     assert "EarlyStopping" not in callbacks(MAIN, flags, "--test-freq=5")
     assert "EarlyStopping" not in callbacks(MAIN, flags, "--mlperf-logging")
-    assert "stops there with" in notes(MAIN, flags, "--mlperf-logging")["--mlperf-auc-threshold=0.8"]
+    assert "only stops upstream with" in notes(MAIN, flags, "--mlperf-logging")["--mlperf-auc-threshold=0.8"]
     stopping = callbacks(MAIN, flags, "--test-freq=5 --mlperf-logging")["EarlyStopping"]
     assert (stopping["monitor"], stopping["stopping_threshold"], stopping["mode"]) == ("val_auroc", 0.8, "max")
     said = notes(MAIN, flags, "--test-freq=5 --mlperf-logging")["--mlperf-auc-threshold=0.8"]
-    assert "forgets the best AUROC after each test and never does" in said
+    assert "forgets the best AUROC after each test and never stops" in said
 
 
 def test_accumulation_is_said_to_throw_gradients_away() -> None:
     flags = "--mlperf-grad-accum-iter=4"
     assert "accumulate_grad_batches" not in config(MAIN, flags)["trainer"]
-    assert "with --mlperf-logging alone" in notes(MAIN, flags)["--mlperf-grad-accum-iter=4"]
+    assert "only with --mlperf-logging" in notes(MAIN, flags)["--mlperf-grad-accum-iter=4"]
     assert config(MAIN, flags, "--mlperf-logging")["trainer"]["accumulate_grad_batches"] == 4
-    assert "every 4th batch alone" in notes(MAIN, flags, "--mlperf-logging")["--mlperf-grad-accum-iter=4"]
+    assert "only those of every 4th batch" in notes(MAIN, flags, "--mlperf-logging")["--mlperf-grad-accum-iter=4"]
 
 
 def test_mlperf_log_is_written_by_trainings_of_the_main_script_alone() -> None:
@@ -225,7 +225,7 @@ def test_mlperf_log_keeps_the_target_of_the_rules_where_no_auroc_is_to_be_reache
 def test_weights_of_classes_are_used_with_wbce() -> None:
     assert config(MAIN, "--loss-function=wbce --loss-weights=1.0-5.0")["model"]["loss_weights"] == [1.0, 5.0]
     assert "loss_weights" not in config(MAIN, "--loss-weights=1.0-5.0")["model"]
-    assert "wbce alone" in notes(MAIN, "--loss-weights=1.0-5.0")["--loss-weights=1.0-5.0"]
+    assert "only used with --loss-function=wbce" in notes(MAIN, "--loss-weights=1.0-5.0")["--loss-weights=1.0-5.0"]
 
 
 @pytest.mark.parametrize(("given", "value"), [("1e-7", 1e-7), ("0.25", 0.25), ("1.0", 0.0), ("3", 0.0), ("-1", 0.0)])

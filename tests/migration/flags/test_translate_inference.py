@@ -42,7 +42,7 @@ def test_bits_become_a_recipe_with_inference_only(flags: str, linears: str, tabl
     assert arguments["max_trials"] == 1
     assert commands(MAIN, LOADED, "--inference-only", flags)[-1] == "quantize -c run.yaml --ckpt_path m.ckpt"
     assert "QuantizationCallback" not in callbacks(MAIN, flags)
-    assert all("ignored there without --inference-only" in text for text in notes(MAIN, flags).values())
+    assert all("ignored by upstream without --inference-only" in text for text in notes(MAIN, flags).values())
 
 
 def test_tune_has_the_settings_of_the_seed() -> None:
@@ -81,7 +81,7 @@ def test_quantization_by_hand_has_one_scale_a_matrix() -> None:
     arguments = callbacks(TUNE, LOADED, flags)["QuantizationCallback"]
     assert arguments["output"] == "q/int8"
     assert arguments["recipe"] == {"linears": "int8", "tables": "fp32", "weight_granularity": "per_tensor"}
-    assert "is ignored there" in notes(TUNE, "--do-int8-inference")["--do-int8-inference"]
+    assert "is ignored by upstream" in notes(TUNE, "--do-int8-inference")["--do-int8-inference"]
 
 
 def test_ipex_scores_and_times_its_int8_model() -> None:
@@ -93,5 +93,5 @@ def test_ipex_scores_and_times_its_int8_model() -> None:
 
 
 def test_tune_script_trains_on_test_rows_and_it_is_said() -> None:
-    assert "it trains on the test rows" in notes(TUNE)["dlrm_s_pytorch_tune.py"]
+    assert "upstream trains on the test rows" in notes(TUNE)["dlrm_s_pytorch_tune.py"]
     assert "dlrm_s_pytorch_tune.py" not in notes(TUNE, LOADED, "--tune")

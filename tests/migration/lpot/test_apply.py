@@ -86,7 +86,7 @@ def test_ops_rows_and_workspace_of_the_file(
     assert outcome.certificate.row_ranges["tuning"]["start"] == 100
     assert data.calibration_rows == CALIBRATION_ROWS
     assert data.row_ranges["calibration"].stop == 200
-    assert "conf.yaml: quantization.op_wise.emb_l.3: this op is tables.3 here, in fp32" in caplog.text
+    assert "conf.yaml: quantization.op_wise.emb_l.3: this op is called tables.3 here, and can be fp32" in caplog.text
     assert "conf.yaml: model dlrm, strategy basic, tolerated drop relative 0.9" in caplog.text
     assert "the Trainer has no logger" in caplog.text
 

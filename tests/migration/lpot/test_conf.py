@@ -153,7 +153,7 @@ def test_ops_by_name_and_pattern() -> None:
         "tables.1": ["fp16"],
         "tables.2": ["int8", "fp32"],
     }
-    assert any("emb_l.1: this op is tables.1 here, in fp16" in note for note in found.notes)
+    assert any("emb_l.1: this op is called tables.1 here, and can be fp16" in note for note in found.notes)
     settings = found.applied_to(TuningSettings(space=SpaceSettings(ops={"interaction": ["fp32"]})))
     space = SearchSpace(settings.space, tiny.ARCHITECTURE)
     start = space.moved_into(Recipe.starting_from(settings.recipe, tiny.ARCHITECTURE))
@@ -203,7 +203,7 @@ def test_unsupported_settings_are_refused_with_a_reason() -> None:
     refused(r"device: 'gpu': .*write cpu", device="gpu")
     refused("framework: 'tensorflow'", model={"name": "dlrm", "framework": "tensorflow"})
     refused("'sigopt': SigOpt is a service", tuning={"strategy": {"name": "sigopt", "sigopt_api_token": "x"}})
-    refused("pruning: models are quantized here", pruning={})
+    refused("pruning is not supported", pruning={})
     refused("quantization.train: models are quantized after", quantization={"train": {}})
     refused("weight.scheme: 'asym'", quantization={"model_wise": {"weight": {"scheme": ["asym"]}}})
     refused("weight.algorithm: 'kl'", quantization={"model_wise": {"weight": {"algorithm": "kl"}}})
@@ -234,7 +234,7 @@ def test_unknown_keys_and_words_are_refused_with_the_closest() -> None:
 @pytest.mark.parametrize(
     ("tuning", "message"),
     [
-        ({"accuracy_criterion": {"relative": 0.01, "absolute": 0.01}}, "exclude each other"),
+        ({"accuracy_criterion": {"relative": 0.01, "absolute": 0.01}}, "are mutually exclusive"),
         ({"accuracy_criterion": {"relative": "one"}}, "relative: 'one' must be a number such as 0.01"),
         ({"accuracy_criterion": {"relative": True}}, "relative: True must be"),
         ({"accuracy_criterion": {"relative": 1}}, "relative: 1 must be a share below 1"),
@@ -281,7 +281,7 @@ def test_sampling_sizes(size: object, rows: int | None) -> None:
 def test_dtypes_that_exclude_each_other_are_refused() -> None:
     sides = {"weight": {"dtype": "int8"}, "activation": {"dtype": "fp32"}}
     refused(
-        "weights may be int8 and activations fp32, which have no dtype in common", quantization={"model_wise": sides}
+        "weights can be int8 and activations fp32, which have no dtype in common", quantization={"model_wise": sides}
     )
 
 
@@ -289,7 +289,7 @@ def test_dtypes_that_exclude_each_other_are_refused() -> None:
     ("content", "message"),
     [
         (b"model: [", "cannot be read as YAML"),
-        (b"\xff\xfe\x00", "line 1: is not UTF-8 text"),
+        (b"\xff\xfe\x00", "line 1 is not UTF-8 text"),
         (b"", "has no `model` or `tuning` section"),
         (b"- 1", "has no `model` or `tuning` section"),
         (b"!!python/object/apply:os.system ['true']", "could not determine a constructor"),
@@ -308,7 +308,7 @@ def test_pruner_is_read_as_lpot_does_and_its_section_refused(tmp_path: Path) -> 
     pruner = "!Pruner {prune_type: basic_magnitude, names: [a.weight]}"
     path.write_text(f"model: {{name: dlrm, framework: pytorch}}\npruning:\n  approach: {{pruners: [{pruner}]}}\n")
     with pytest.raises(
-        ConfigurationError, match=r"pruning: models are quantized here, not pruned\. Remove the section"
+        ConfigurationError, match=r"pruning: pruning is not supported, only quantization\. Remove the section"
     ):
         read_lpot_conf(path, tiny.ARCHITECTURE)
 

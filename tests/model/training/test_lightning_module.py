@@ -258,7 +258,7 @@ def test_hyperparameters_that_need_another_change_training_too(base: dict[str, A
     [
         ({"loss": "hinge"}, "loss='hinge' must be"),
         ({"optimizer": "ftrl"}, "optimizer='ftrl' must be"),
-        ({"optimizer": "adam"}, "optimizer='adam' is for the MLPs alone"),
+        ({"optimizer": "adam"}, "optimizer='adam' is for the MLPs "),
         ({"loss_weights": [1.0]}, r"loss_weights=\[1.0\] must be two non-negative numbers"),
         ({"loss_weights": [1.0, -1.0]}, r"loss_weights=\[1.0, -1.0\]"),
         ({"learning_rate": -1.0}, "learning_rate=-1.0"),

@@ -90,7 +90,7 @@ def test_folded_tables_pool_the_same_vectors(is_mean: tuple[bool, ...]) -> None:
 
 
 def test_indices_for_another_number_of_tables_are_refused() -> None:
-    with pytest.raises(ShapeError, match=r"3 tables need indices \[T, B\], got \[2, 7\]"):
+    with pytest.raises(ShapeError, match=r"3 tables need indices of shape \[T, B\], got \[2, 7\]"):
         weighted_bags()(torch.zeros(2, 7, dtype=torch.int64), None)
 
 

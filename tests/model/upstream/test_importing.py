@@ -215,14 +215,14 @@ def without(name: str) -> dict[str, Any]:
         (without("emb_l.1.weight"), "'emb_l.1.weight' is missing"),
         (UpstreamModel().state_dict() | {"emb_l.0.weight_q": torch.ones(1)}, "quotient-remainder"),
         (UpstreamModel().state_dict() | {"emb_l.0.proj.weight": torch.ones(1)}, "mixed-dimension"),
-        (UpstreamModel().state_dict() | {"v_W_l.0": torch.ones(6)}, "emb_l.1.weight has no weights of its rows"),
+        (UpstreamModel().state_dict() | {"v_W_l.0": torch.ones(6)}, "emb_l.1.weight has no row weights"),
         (
             UpstreamModel().state_dict() | {f"v_W_l.{table}": torch.ones(6) for table in range(4)},
-            "'v_W_l.3' belongs to no table",
+            "'v_W_l.3' does not belong to any table",
         ),
         (
             UpstreamModel().state_dict() | {f"v_W_l.{table}": torch.ones(2) for table in range(3)},
-            "emb_l.0.weight has 6 rows, but there are 2 weights of rows",
+            "emb_l.0.weight has 6 rows, but there are 2 row weights",
         ),
         (UpstreamModel().state_dict() | {"bot_l.0.scale": torch.ones(1)}, "quantized or prepared"),
         (UpstreamModel().state_dict() | {"other.weight": torch.ones(1)}, "'other.weight' is not a parameter"),
@@ -244,7 +244,7 @@ def test_other_state_dicts_are_refused_by_name(tmp_path: Path, state: dict[str, 
 
 def test_other_files_are_refused_by_name(tmp_path: Path) -> None:
     ours = import_to(checkpoint(), tmp_path)
-    with pytest.raises(CheckpointError, match=r"ours\.ckpt: is a checkpoint of dlrm_pl already"):
+    with pytest.raises(CheckpointError, match=r"ours\.ckpt: is already a checkpoint of dlrm_pl "):
         UpstreamCheckpoint(ours)
     with pytest.raises(CheckpointError, match=r"ref\.pt: holds a list"):
         UpstreamCheckpoint(save([1], tmp_path / "ref.pt"))
@@ -289,7 +289,7 @@ def test_a_damaged_table_that_is_not_copied_byte_for_byte_is_refused(tmp_path: P
 @pytest.mark.parametrize("kind", ["zip", "legacy"])
 def test_format_without_checksums_is_said(tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture) -> None:
     ours = import_to(checkpoint(), tmp_path, kind)
-    assert ("has no checksums: corrupt weights cannot be detected" in caplog.text) == (kind == "legacy")
+    assert ("has no checksums, so corrupt weights cannot be detected" in caplog.text) == (kind == "legacy")
     assert ("when it was imported: that format has no checksums" in describe(ours)) == (kind == "legacy")
 
 

@@ -101,7 +101,7 @@ def test_autocast_does_not_reach_the_rounded_forward() -> None:
 def test_batches_of_another_model_are_refused() -> None:
     model, found = trained(tiny.ARCHITECTURE)
     forward, batch = RoundedForward(model, found), tiny.batches(1, 4)[0]
-    with pytest.raises(ShapeError, match=r"takes 13 dense features \[B, N\], got \[4, 12\]"):
+    with pytest.raises(ShapeError, match=r"takes 13 dense features, shape \[B, 13\], but got \[4, 12\]"):
         forward(batch._replace(dense=batch.dense[:, :12]))
-    with pytest.raises(ShapeError, match=r"3 tables need indices \[T, B\], got \[2, 4\]"):
+    with pytest.raises(ShapeError, match=r"3 tables need indices of shape \[T, B\], got \[2, 4\]"):
         forward(batch._replace(indices=batch.indices[:2]))

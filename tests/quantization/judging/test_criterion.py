@@ -79,7 +79,7 @@ def test_guards_reject_probabilities_that_are_off(factor: float, shift: float, w
 
 
 def test_both_tolerances_at_once_are_rejected() -> None:
-    with pytest.raises(ConfigurationError, match=r"relative=0\.01 and absolute=0\.002 exclude each other"):
+    with pytest.raises(ConfigurationError, match=r"relative=0\.01 and absolute=0\.002 are mutually exclusive"):
         Criterion(relative=0.01, absolute=0.002)
 
 
@@ -115,7 +115,7 @@ def test_one_click_bounds_no_drop_and_the_reason_says_so() -> None:
         ({"relative": float("nan")}, "relative=nan must be a non-negative number"),
         ({"log_loss": 5.0}, r"log_loss=5\.0 tolerates a change of 500%, which guards nothing.* null turns"),
         ({"calibration_ratio": 2.0}, "calibration_ratio=2.0 tolerates a change of 200%"),
-        ({"confidence": 95}, "confidence=95 must lie between 0.5 and 1"),
+        ({"confidence": 95}, "confidence=95 must be between 0.5 and 1"),
     ],
 )
 def test_tolerance_of_everything_is_refused(settings: dict[str, Any], message: str) -> None:

@@ -164,7 +164,7 @@ def test_reading_names_the_row_that_is_no_number() -> None:
             logits[7] = float("nan")
             return logits
 
-    with pytest.raises(NonFiniteError, match="Row 7 scored nan"):
+    with pytest.raises(NonFiniteError, match="The score of row 7 is nan"):
         judge(Broken(0.0))
 
 

@@ -108,9 +108,9 @@ LABELLED = tiny.batches(1, 8, seed=6)[0]
         ({"tuning": 3}, ConfigurationError, r"tuning_dataloader\(\) returned int"),
         ({"calibration": [tuple(LABELLED)]}, ConfigurationError, "calibration_.* a batch of type tuple"),
         ({"tuning": [LABELLED._replace(labels=None)]}, ConfigurationError, "tuning_.* a batch without labels"),
-        ({"certification": []}, DatasetError, r"certification_dataloader\(\) gave no rows"),
+        ({"certification": []}, DatasetError, r"certification_dataloader\(\) returned no rows"),
         ({"tuning": [LABELLED._replace(labels=torch.ones(8))]}, DatasetError, "All 8 labels of the tuning rows are 1"),
-        ({"tuning": [LABELLED], "certification": [LABELLED]}, CalibrationError, "give the same rows"),
+        ({"tuning": [LABELLED], "certification": [LABELLED]}, CalibrationError, "return the same rows"),
     ],
 )
 def test_rows_that_cannot_be_used_are_refused(changes: dict[str, Any], error: type[Exception], message: str) -> None:

@@ -183,5 +183,5 @@ def test_predictions_that_float32_makes_alike_are_counted(
         assert write_predictions(tmp_path / f"p.{ending}", batches) == 5
         assert write_predictions(tmp_path / f"q.{ending}", [np.array([0.5, 0.999], np.float32)]) == 2
     assert [record.message.partition(": ")[2][:48] for record in caplog.records] == [
-        "3 of 5 probabilities are exactly 0 or 1, since f"
+        "3 of 5 probabilities are exactly 0 or 1, because"
     ]

@@ -121,7 +121,7 @@ def test_nonfinite_values_are_read_as_zero_when_allowed(
 def test_value_beyond_fp16_is_named() -> None:
     table = torch.zeros(70_001, 2)
     table[70_000, 1] = 1e6
-    with pytest.raises(NonFiniteError, match=r"table 0: row 70000 holds 1000000\.0, which fp16 cannot hold"):
+    with pytest.raises(NonFiniteError, match=r"table 0: row 70000 holds 1000000\.0, which fp16 cannot represent"):
         TablePacker([table], allow_nonfinite=True).packed(("fp16",))
 
 

@@ -166,7 +166,9 @@ def test_float_model_that_fails_behind_the_first_look_ends_the_search_at_once(mo
 
     monkeypatch.setattr(search, "quantize", quantize)
     criterion = Criterion(relative=0.0, first_block=400)
-    with pytest.raises(BaselineError, match=r"fp32 model cannot be scored on the tuning rows: Row 407 scored nan"):
+    with pytest.raises(
+        BaselineError, match=r"fp32 model cannot be scored on the tuning rows: The score of row 407 is nan"
+    ):
         tune(model, tiny.batches(2, 64), AUROCEvaluation(ROWS), TuningSettings(criterion=criterion))
     assert len(tried) == 1
 

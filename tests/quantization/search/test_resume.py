@@ -165,7 +165,7 @@ def test_log_of_a_metric_with_other_options_is_not_continued(
     with caplog.at_level(logging.INFO, logger="dlrm_pl"):
         build_artifact(*arguments, eval_func=score(threshold), overwrite=True)
     assert ("resuming; trials finished before: 1" in caplog.text) == known
-    assert ("its options of the score.threshold was 0.3, is now 0.6" in caplog.text) != known
+    assert ("its options of the score.threshold was 0.3 and is now 0.6" in caplog.text) != known
 
 
 def test_log_of_other_rows_of_the_same_number_is_not_continued(
@@ -173,7 +173,7 @@ def test_log_of_other_rows_of_the_same_number_is_not_continued(
 ) -> None:
     for rows in ("abc", "xyz"):
         TrialLog(tmp_path / "t.jsonl", search_identity("abc", tiny.model(), data(rows), SETTINGS, None))
-    assert "its rows.tuning was 'abc', is now 'xyz'; renamed to t.jsonl.1" in caplog.text
+    assert "its rows.tuning was 'abc' and is now 'xyz'; renamed to t.jsonl.1" in caplog.text
 
 
 SCORE = """

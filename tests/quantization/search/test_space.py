@@ -53,7 +53,7 @@ def test_a_cross_network_has_linears_to_choose_for_and_no_interaction() -> None:
     ]
     with pytest.raises(ConfigurationError, match=r"interaction cannot be int8: .*products in the Linears cross_net"):
         SearchSpace(SpaceSettings(ops={"interaction": ["int8"]}), architecture)
-    with pytest.raises(ConfigurationError, match="interaction of a cross network is fp32, not bf16, fp32"):
+    with pytest.raises(ConfigurationError, match="interaction is fp32, not bf16, fp32"):
         SearchSpace(SpaceSettings(ops={"interaction": ["bf16", "fp32"]}), architecture)
     with pytest.raises(ConfigurationError, match=r"no op 'cross_net.\*'. The ops are bottom_mlp.0"):
         space(ops={"cross_net.*": ["fp32"]})
@@ -69,7 +69,7 @@ def test_linear_that_cannot_be_int8_is_not_offered_so() -> None:
     ("change", "op", "reason"),
     [
         ({"interaction": "cat"}, "interaction", "'cat' multiplies nothing"),
-        ({"table_sizes": (3,) * 65}, "interaction", "65 tables of 8 values are more than 64 of 32,768"),
+        ({"table_sizes": (3,) * 65}, "interaction", "65 tables of 8 values exceed the maximum of 64 tables of 32,768"),
         ({"bottom_mlp": (65_793, 8)}, "bottom_mlp.0", "65,793 inputs are more than 65,792"),
     ],
 )
@@ -92,7 +92,7 @@ def test_unknown_op_lists_the_ops() -> None:
 
 
 def test_dtype_that_an_op_does_not_have_lists_its_own() -> None:
-    with pytest.raises(ConfigurationError, match=r"tables\.0 comes in int8, int4, fp16, fp32, not in 'bf16'"):
+    with pytest.raises(ConfigurationError, match=r"tables\.0 can be int8, int4, fp16, fp32, not 'bf16'"):
         space(ops={"tables.*": ["bf16"]})
 
 

@@ -81,10 +81,10 @@ def test_line_that_was_cut_short_is_dropped_and_said(
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"model": "xyz"}, "its model was 'abc', is now 'xyz'"),
-        ({"rows": (1, 3)}, r"its rows was \[1, 2\], is now \[1, 3\]"),
-        ({"criterion": {"relative": 0.2, "limits": {"rows": 5}}}, "its criterion.relative was 0.1, is now 0.2"),
-        ({"criterion": {"relative": 0.1, "limits": {"rows": 6}}}, "its criterion.limits.rows was 5, is now 6"),
+        ({"model": "xyz"}, "its model was 'abc' and is now 'xyz'"),
+        ({"rows": (1, 3)}, r"its rows was \[1, 2\] and is now \[1, 3\]"),
+        ({"criterion": {"relative": 0.2, "limits": {"rows": 5}}}, "its criterion.relative was 0.1 and is now 0.2"),
+        ({"criterion": {"relative": 0.1, "limits": {"rows": 6}}}, "its criterion.limits.rows was 5 and is now 6"),
     ],
 )
 def test_log_of_another_search_is_set_aside_with_the_reason(
@@ -145,7 +145,7 @@ def test_altered_line_does_not_count_as_finished(
     log = TrialLog(path, IDENTITY)
     assert log.find(START) is None
     assert log.find(OTHER) == searches.trial(OTHER, None, number=2)
-    assert f"{path}: line 2 was altered: its checksum does not match" in caplog.text
+    assert f"{path}: line 2 was altered (its checksum does not match" in caplog.text
     assert (tmp_path / "t.jsonl.1").read_bytes() == altered
     caplog.clear()
     log.add(searches.trial(START, 0.001))
@@ -204,13 +204,13 @@ def test_log_without_checksums_is_set_aside_and_said(tmp_path: Path, caplog: pyt
     content = f"{json.dumps(head)}\n{json.dumps({'kind': 'trial'} | searches.trial(START, 0.001).to_dict())}\n"
     path.write_text(content)
     assert len(TrialLog(path, IDENTITY)) == 0
-    assert "its format is 2, and this version reads 3 and 4" in caplog.text
+    assert "its format is 2, but this version reads 3 and 4" in caplog.text
     assert (tmp_path / "t.jsonl.1").read_text() == content
 
 
 def test_log_that_cannot_be_written_is_an_error_of_ours(tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").mkdir()
-    with pytest.raises(OutputError, match="log of trials cannot be used"):
+    with pytest.raises(OutputError, match="the trial log cannot be used"):
         TrialLog(tmp_path / "t.jsonl", IDENTITY)
 
 

@@ -187,7 +187,7 @@ def test_evaluation_gives_the_same_score_every_time() -> None:
 
 
 def test_row_with_a_score_that_is_no_number_is_named() -> None:
-    with pytest.raises(NonFiniteError, match="Row 102 scored nan"):
+    with pytest.raises(NonFiniteError, match="The score of row 102 is nan"):
         check_finite(torch.tensor([0.1, 0.2, float("nan")]), 100)
 
 
@@ -329,7 +329,7 @@ def test_fastest_accepted_model_wins_for_latency() -> None:
 def test_model_slower_than_compiled_bf16_is_not_accepted_for_latency() -> None:
     result = latency_search(lambda model: 150.0, max_trials=3)
     assert not result.accepted
-    assert "but 150 samples/s are slower than compiled bf16 with 200" in result.reason
+    assert "but its 150 samples/s are slower than compiled bf16 with 200" in result.reason
     assert result.best.latency is not None
 
 

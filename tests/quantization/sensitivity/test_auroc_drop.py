@@ -89,7 +89,7 @@ def test_concatenating_models_have_sensitivities_as_well() -> None:
 
 
 def test_search_with_a_score_of_the_users_has_none() -> None:
-    with pytest.raises(ConfigurationError, match="the eval_func of this search reads its own rows"):
+    with pytest.raises(ConfigurationError, match="this search's eval_func reads its own rows"):
         replace(searches.context(), rows=None).sensitivities(CHANGES, 100)
 
 

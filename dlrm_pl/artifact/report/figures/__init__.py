@@ -1,1 +1,1 @@
-"""The figures of a report, each a function that returns an ``<svg>`` element; None where there is nothing to draw."""
+"""Figures of a report: functions that return an ``<svg>`` element, or None if there is nothing to draw."""

@@ -1,4 +1,4 @@
-"""The picture that decides: the AUROC drop with its bounds, beside zero and the tolerance."""
+"""The decisive figure: the AUROC drop with its bounds, relative to zero and the tolerance."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All that a certificate judges in one picture, each in shares of its own tolerance."""
+"""One figure of everything that a certificate judges, each quantity as a share of its own tolerance."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class _Judged(NamedTuple):
 
 
 def judged(certificate: Certificate) -> str | None:
-    """Draw the AUROC drop and the guards in percent of their tolerances; None where none has a tolerance above 0."""
+    """Draw the AUROC drop and the guards as percentages of their tolerances; None if no tolerance is above 0."""
     rows = list(_rows(certificate))
     if not rows:
         return None

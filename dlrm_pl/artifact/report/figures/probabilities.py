@@ -1,4 +1,4 @@
-"""Figures of the click probabilities on the certification rows: their distribution, and how right they are."""
+"""Figures of the click probabilities on the certification rows: their distribution and their calibration."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dlrm_pl.pages.figures.chart import Chart, figure
 from dlrm_pl.pages.figures.scale import Scale, percent, short
 
 _LEAST_RATE = 1e-9
-"""Least click rate that the reliability diagram draws."""
+"""Lowest click rate that the reliability diagram shows."""
 
 # Tick labels of an axis of log odds.
 _NAMED = (1e-5, 1e-4, 1e-3, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)
@@ -51,7 +51,7 @@ def histogram(data: ReportData) -> str | None:
 
 
 def reliability(data: ReportData) -> str | None:
-    """Draw predicted against observed click rates, in groups of about equally many rows."""
+    """Draw predicted against observed click rates, in groups of about equal numbers of rows."""
     if data.histograms is None:
         return None
     # Zero has no logarithm, and values near it would leave no room for the others.

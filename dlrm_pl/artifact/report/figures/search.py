@@ -1,4 +1,4 @@
-"""Figures of a search: drop by op, trade-offs of the trials, rows that they read."""
+"""Figures of a search: drop by op, trade-offs of the trials, and rows read by them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from dlrm_pl.pages.figures.scale import Scale, short
 from dlrm_pl.quantization.search.trials.trial import Trial
 
 _MOST_WITH_BOUNDS = 30
-"""Number of trials from which on their bounds are left out, since they would hide each other."""
+"""Number of trials from which their bounds are not drawn, because they would hide each other."""
 
 _FEWEST_BARS = 3
 
 
 def sensitivities(data: ReportData) -> str | None:
-    """Draw the drop of each op and table as a bar, with its 95 % interval where that is known.
+    """Draw the drop of each op and table as a bar, with its 95 % interval if known.
 
     For an op that was measured in several dtypes, it shows the dtype that the artifact has.
     """
@@ -54,7 +54,7 @@ def sensitivities(data: ReportData) -> str | None:
 
 
 def pareto(data: ReportData) -> str | None:
-    """Draw the drop of each trial against bytes, and against speed where it is known; dominated trials are hollow."""
+    """Draw the drop of each trial against bytes, and against speed if known; dominated trials are hollow."""
     scored = [trial for trial in data.trials if trial.verdict is not None]
     if not scored:
         return None
@@ -91,7 +91,7 @@ def pareto(data: ReportData) -> str | None:
     front = sum(trial.number in data.pareto for trial in scored)
     best = next(trial for trial in scored if trial.number == data.best)
     words = (
-        f"Drop against size and speed of {len(scored)} trials; {front} of them are dominated by no other. "
+        f"Drop against size and speed of {len(scored)} trials; {front} of them are not dominated by any other. "
         f"Chosen: trial {best.number}, drop {best.drop:.6f}, {format_bytes(best.model_bytes)}."
     )
     return figure(words, charts, legend=_trials_legend())
@@ -125,7 +125,7 @@ def rows_read(data: ReportData) -> str | None:
             words=f"trial {trial.number}: {trial.rows:,} rows",
         )
     chart.across(data.tuning_rows, name="all rows", words=f"all {data.tuning_rows:,} tuning rows")
-    return figure(f"Rows read by each of {len(known)} trials, in the median {data.median_rows:,}.", [chart])
+    return figure(f"Rows read by each of {len(known)} trials; median {data.median_rows:,}.", [chart])
 
 
 def _range(trial: Trial) -> tuple[float, float]:

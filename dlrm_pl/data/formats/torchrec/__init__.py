@@ -1,1 +1,1 @@
-"""Dataset folders in the format of TorchRec's scripts: three NumPy files for each day, mapped as they are."""
+"""Dataset folders in the format of TorchRec's scripts: three NumPy files per day, memory-mapped as they are."""

@@ -1,4 +1,4 @@
-"""Rows that lie in mapped arrays, with bags that are stored or drawn: what all of them share."""
+"""Rows in mapped arrays, with stored or drawn bags: common base."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class MappedRows(Protocol):
 
     @property
     def dense(self) -> Array:
-        """What a record holds of the dense values, ``[n, N]``."""
+        """Record values of the dense columns, ``[n, N]``."""
 
     @property
     def labels(self) -> Array:
@@ -45,11 +45,11 @@ class MappedRows(Protocol):
 
     @property
     def ids(self) -> tuple[Array, ...]:
-        """Of each table ``[n, width]``."""
+        """Ids of each table, ``[n, width]``."""
 
     @property
     def watched(self) -> Sequence[WatchedFile]:
-        """The open files, which must not change."""
+        """Open files, which must not change."""
 
     def will_need(self, first: int, last: int) -> None:
         """Let the kernel read rows into memory in the background."""
@@ -57,7 +57,7 @@ class MappedRows(Protocol):
 
 @dataclass(frozen=True)
 class OpenRows:
-    """Arrays that are mapped.
+    """Mapped arrays.
 
     Attributes:
         days: arrays of each day, or of a whole file.
@@ -74,7 +74,7 @@ class OpenRows:
 
 @dataclass(frozen=True, kw_only=True)
 class ArrayRows(ABC):
-    """A range of rows; each process maps the files for itself.
+    """A range of rows; each process maps the files itself.
 
     Attributes:
         path: what has the rows, for messages.
@@ -101,7 +101,7 @@ class ArrayRows(ABC):
         return self.stop - self.start
 
     def part(self, start: int, stop: int) -> Self:
-        """Return rows from ``start`` to before ``stop``."""
+        """Return the rows from ``start`` up to, but not including, ``stop``."""
         return replace(self, start=self.start + start, stop=self.start + stop)
 
     @abstractmethod
@@ -151,14 +151,14 @@ class ArrayRows(ABC):
         return {name: value for name, value in self.__dict__.items() if name != "_opened"}
 
     def numbers(self, selection: RowNumbers) -> npt.NDArray[np.int64]:
-        """Return the numbers of the selected rows in the files."""
+        """Return the indices of the selected rows in the files."""
         if isinstance(selection, slice):
             first, last, step = selection.indices(len(self))
             return np.arange(self.start + first, self.start + max(first, last), step)
         return np.asarray(selection, np.int64) + self.start
 
     def bag(self, ids: Array, table: int, drawn: Array | None) -> Array:
-        """Return the bags of ids: these, and behind each the row of the lookup table that it names.
+        """Return the bags of ids: each id, followed by the row of the lookup table that it selects.
 
         Raises:
             DataFormatError: an id in the lookup table is beyond its table.
@@ -169,8 +169,8 @@ class ArrayRows(ABC):
         if wrong := first_place((behind < 0) | (behind >= self.table_sizes[table])):
             assert self.bags is not None
             raise DataFormatError(
-                f"{self.bags[1]}: the lookup table {table} holds {behind[wrong]}, beyond the "
-                f"{self.table_sizes[table]:,} rows of its table. Delete the folder to draw the tables again."
+                f"{self.bags[1]}: lookup table {table} contains id {behind[wrong]}, but its embedding table has only "
+                f"{self.table_sizes[table]:,} rows. Delete the folder to draw the tables again."
             )
         return np.concatenate([ids, behind], axis=1)
 
@@ -207,7 +207,7 @@ class ArrayRows(ABC):
         return found
 
     def checksum(self, start: int, stop: int, stated: str | None = None) -> str:
-        """A checksum of rows: that of a file of their records. Empty for more than 1 GiB of them.
+        """Return a checksum of rows: that of a file with their records. Empty for more than 1 GiB of them.
 
         Args:
             start: first row.
@@ -223,7 +223,7 @@ class ArrayRows(ABC):
         return checksum.text()
 
     def identity(self, start: int, stop: int, stated: str | None = None) -> str:
-        """A checksum of rows; of more than 1 GiB, of a sample of them and of what else tells files apart."""
+        """Return a checksum of rows; above 1 GiB, of a sample of them and of other properties of the files."""
         if checksum := self.checksum(start, stop):
             return checksum
         size = block_bytes(self.columns) // self.columns.record_bytes
@@ -237,7 +237,7 @@ class ArrayRows(ABC):
 
 
 def first_place(wrong: npt.NDArray[np.bool_]) -> tuple[int, ...] | None:
-    """Return the place of the first wrong value; None if there is none."""
+    """Return the position of the first wrong value; None if there is none."""
     if not wrong.any():
         return None
     return tuple(int(place) for place in np.unravel_index(int(wrong.argmax()), wrong.shape))

@@ -1,4 +1,4 @@
-"""Lookup tables that make bags of single ids: MLPerf's synthetic multi-hot data without its 4 TB of files.
+"""Lookup tables that turn single ids into bags: MLPerf's synthetic multi-hot data without its 4 TB of files.
 
 Row i of a table's lookup table holds the ids that stand behind id i in its bag. They are what ``Multihot`` of
 torchrec_dlrm draws: NumPy's legacy generator with seed 0, table after table, row after row. It gives the same stream in
@@ -36,7 +36,7 @@ FOLDER_NAME = "multi_hot_tables"
 _DESCRIPTION = "multi_hot_tables.json"
 _FORMAT = 1
 _SEED = 0
-"""Seed of ``Multihot``, which has no other."""
+"""Fixed seed of TorchRec's ``Multihot``."""
 _PARETO_SHAPE = 0.25
 _DRAWN_TOGETHER = 4 << 20
 _WAIT_S = 0.5
@@ -46,7 +46,7 @@ _ADVICE = "Delete the folder to draw the tables again."
 
 @dataclass(frozen=True)
 class BagSettings:
-    """What decides the contents of the lookup tables.
+    """Settings that determine the contents of the lookup tables.
 
     Attributes:
         table_sizes: number of rows of each embedding table.
@@ -71,7 +71,7 @@ class BagSettings:
         for table, size in enumerate(self.multi_hot_sizes):
             if not 1 <= size <= _MOST_IDS:
                 raise ConfigurationError(
-                    f"multi_hot_sizes: {size} of table {table} must lie between 1 and {_MOST_IDS:,}."
+                    f"multi_hot_sizes: {size} of table {table} must be between 1 and {_MOST_IDS:,}."
                 )
 
     @property
@@ -80,7 +80,7 @@ class BagSettings:
         return sum(rows * (bag - 1) for rows, bag in zip(self.table_sizes, self.multi_hot_sizes, strict=True))
 
     def statement(self) -> dict[str, Any]:
-        """Return the settings as the description of the tables states them."""
+        """Return the settings as stated in the description of the tables."""
         return {
             "seed": _SEED,
             "distribution": self.distribution,
@@ -102,7 +102,7 @@ class _Stated:
 
 @dataclass(frozen=True)
 class BagTables:
-    """Lookup tables that are mapped.
+    """Memory-mapped lookup tables.
 
     Attributes:
         folder: folder of their files.
@@ -132,8 +132,8 @@ class BagTables:
         for (rows, bag), array in zip(sizes, tables.arrays, strict=True):
             if array is not None and (array.dtype != np.dtype("<i4") or array.shape != (rows, bag - 1)):
                 raise DataFormatError(
-                    f"{folder}: a table has {list(array.shape)} values of {array.dtype}, not [{rows}, {bag - 1}] of "
-                    f"int32. {_ADVICE}"
+                    f"{folder}: a table has shape {list(array.shape)} and dtype {array.dtype}, not [{rows}, "
+                    f"{bag - 1}] and int32. {_ADVICE}"
                 )
         first = next((place for place, (_, bag) in enumerate(sizes) if bag > 1), None)
         if first is not None:
@@ -141,18 +141,18 @@ class BagTables:
             some = _draw(_generator(), min(rows, 64), rows, bag, settings.distribution)
             if not np.array_equal(tables.arrays[first][: len(some)], some):  # type: ignore[index]
                 raise DataFormatError(
-                    f"{folder / _name(first)}: its first rows are not those that the seed draws. {_ADVICE}"
+                    f"{folder / _name(first)}: its first rows differ from those that the seed gives. {_ADVICE}"
                 )
         return tables
 
     @property
     def arrays(self) -> list[Array | None]:
-        """Of each table int32 ``[rows, ids of a bag - 1]``; None where bags have one id."""
+        """Array of each table, int32 ``[rows, ids of a bag - 1]``; None if its bags have one id."""
         return [None if mapped is None else mapped.array() for mapped in self.mapped]
 
 
 def stated_settings(folder: Path) -> BagSettings:
-    """Return what the tables in a folder were drawn with.
+    """Return the settings that the tables in a folder were drawn with.
 
     Raises:
         DataFormatError: they have no description, or one that makes no sense.
@@ -166,7 +166,7 @@ def stated_settings(folder: Path) -> BagSettings:
 
 
 def open_or_draw(folder: Path, settings: BagSettings, progress: Callable[[float], None] | None = None) -> BagTables:
-    """Map the lookup tables of a folder, which are drawn first where they are missing.
+    """Map the lookup tables of a folder, after drawing them if they are missing.
 
     While another process draws them, it is waited for.
 
@@ -190,7 +190,12 @@ def open_or_draw(folder: Path, settings: BagSettings, progress: Callable[[float]
 def _write(folder: Path, settings: BagSettings, progress: Callable[[float], None]) -> None:
     planned = PlannedOutput("multi_hot", settings.statement(), _recognize)
     with atomic_folder(folder, planned) as temporary:
-        log.info("%s: drawing %s ids of bags, once, into %s GB", folder, f"{settings.num_ids:,}", _gigabytes(settings))
+        log.info(
+            "%s: drawing %s ids for bags, which are kept in %s GB of files",
+            folder,
+            f"{settings.num_ids:,}",
+            _gigabytes(settings),
+        )
         generator, done, total = _generator(), 0, max(1, settings.num_ids)
         for table, (rows, bag) in enumerate(zip(settings.table_sizes, settings.multi_hot_sizes, strict=True)):
             if bag == 1:
@@ -225,7 +230,7 @@ def _stated(folder: Path) -> _Stated:
     path = folder / _DESCRIPTION
     stated = make(_Stated, read_json(path, DataFormatError, _ADVICE), str(path), DataFormatError, _ADVICE)
     if stated.format != _FORMAT:
-        raise DataFormatError(f"{path}: format {stated.format}, this version reads {_FORMAT}. {_ADVICE}")
+        raise DataFormatError(f"{path}: has format {stated.format}, but this version reads {_FORMAT}. {_ADVICE}")
     return stated
 
 
@@ -244,7 +249,7 @@ def _recognize(folder: Path) -> FinishedOutput | None:
         return None
     sizes = contents["multi_hot_sizes"]
     names = [_name(table) for table in range(len(sizes) if isinstance(sizes, list) else 0)]
-    return FinishedOutput("lookup tables of bags", "multi_hot", contents, (*names, _DESCRIPTION))
+    return FinishedOutput("lookup tables for bags", "multi_hot", contents, (*names, _DESCRIPTION))
 
 
 def _name(table: int) -> str:

@@ -1,4 +1,4 @@
-"""A folder of days as a dataset: columns, splits, and the rows of each."""
+"""A folder of days as a dataset: columns, splits, and the rows of each split."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class _Splits(dict[Split, SplitInfo]):
 
     def __missing__(self, split: Split) -> SplitInfo:
         raise DataFormatError(
-            f"{self._folder}: has no {split} rows: train has all days but the last, and there is one day alone."
+            f"{self._folder}: has no {split} rows: train consists of all days but the last, and there is only one day."
         )
 
 
 @dataclass(frozen=True, repr=False)
 class DaysDataset(DatasetFolder):
-    """A folder of days in TorchRec's format: train has all days but the last, whose halves are val and test.
+    """A folder of days in TorchRec's format: train is all days but the last, whose halves are val and test.
 
     Attributes:
         rows_by_split: the rows of each split.
@@ -110,15 +110,15 @@ class DaysDataset(DatasetFolder):
         return self.rows_by_split[split]
 
     def split_path(self, split: Split) -> Path:
-        """Return the folder: the rows of a split lie in several files."""
+        """Return the folder: the rows of a split are spread over several files."""
         return self.path
 
     def digests(self, split: Split) -> BlockDigests | None:
-        """Return None: these files have no digests of blocks."""
+        """Return None: these files have no block digests."""
         return None
 
     def vocabulary(self) -> Vocabulary:
-        """Return the vocabulary of columns whose values are ids already."""
+        """Return the vocabulary of columns whose values are already ids."""
         return Vocabulary([None] * self.columns.num_sparse, self.columns)
 
     def check_dictionaries(self) -> None:
@@ -126,7 +126,7 @@ class DaysDataset(DatasetFolder):
 
     def check_samples(self) -> str:
         """Return what was checked when the folder was opened."""
-        return "sizes, types and shapes of all days; values when they are read"
+        return "sizes, types and shapes of all days; values will be checked when they are read"
 
     def check_split(self, split: Split) -> str:
         """Check the values of all rows of a split.
@@ -149,7 +149,7 @@ class DaysDataset(DatasetFolder):
 
 
 def columns_of_days(num_dense: int, table_sizes: tuple[int, ...], widths: tuple[int, ...]) -> Columns:
-    """Return the columns of days, by the names that TorchRec gives them.
+    """Return the columns of days, with the names that TorchRec gives them.
 
     Dense values are the model's inputs. Values of sparse columns are the ids in the files, modulo the table's rows.
     """
@@ -169,8 +169,8 @@ def _table_sizes(days: DaysFolder, stated: StatedTables) -> tuple[int, ...]:
         sizes = tuple(days.description.table_sizes)
     if sizes is None:
         raise ConfigurationError(
-            f"{days.path}: the files do not say how many rows the {len(days.widths)} tables have. Give "
-            "data.table_sizes, for MLPerf's data as in configs/data/mlperf_v2.yaml."
+            f"{days.path}: the files do not state how many rows the {len(days.widths)} tables have. Give "
+            "data.table_sizes; for MLPerf's data, as in configs/data/mlperf_v2.yaml."
         )
     if len(sizes) != len(days.widths):
         raise ConfigurationError(

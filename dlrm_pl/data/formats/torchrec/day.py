@@ -19,7 +19,7 @@ _INT32, _INT64, _FLOAT32 = np.dtype("<i4"), np.dtype("<i8"), np.dtype("<f4")
 
 @dataclass(frozen=True)
 class Day:
-    """The rows of a day.
+    """Rows of a day.
 
     Attributes:
         files: its files.
@@ -80,12 +80,12 @@ class Day:
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Number of ids of a row, of each table."""
+        """Number of ids per row, for each table."""
         return tuple(ids.shape[1] for ids in self.ids)
 
     @property
     def watched(self) -> Sequence[WatchedFile]:
-        """The open files, which must not change."""
+        """Open files, which must not change."""
         return [mapped.file for mapped in self.mapped]
 
     def will_need(self, first: int, last: int) -> None:

@@ -1,4 +1,4 @@
-"""Names of the files of a day, and which days a folder has."""
+"""File names of a day, and the days that a folder has."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def is_days_folder(folder: Path) -> bool:
 
 
 def find_days(folder: Path, *, bags: bool | None) -> list[DayFiles]:
-    """Return the days of a folder: those from 0 on that have any file.
+    """Return the days of a folder: from 0 on, those that have any file.
 
     Args:
         folder: the folder.
@@ -49,22 +49,24 @@ def find_days(folder: Path, *, bags: bool | None) -> list[DayFiles]:
     if all(both) and bags is None:
         raise ConfigurationError(
             f"{folder}: has both day_0_sparse.npy and day_0_sparse_multi_hot.npz. Give data.multi_hot_sizes to read "
-            "the bags; or move the archives away to read the plain ids."
+            "the bags, or move the archives away to read the plain ids."
         )
     has_bags = bool(bags) if all(both) else both[1]
     days = []
     for expected, number in enumerate(numbers):
         if number != expected:
             raise DataFormatError(
-                f"{folder}: has files of day {number}, but none of day {expected}. Days are numbered from 0 without a "
-                "gap: copy what is missing."
+                f"{folder}: has files of day {number}, but none of day {expected}. Days are numbered from 0 without "
+                "gaps. Copy the missing files."
             )
         ids = "sparse_multi_hot.npz" if has_bags else "sparse.npy"
         dense, labels = folder / f"day_{number}_dense.npy", folder / f"day_{number}_labels.npy"
         day = DayFiles(number, dense, labels, folder / f"day_{number}_{ids}", has_bags)
         for path in (day.dense, day.labels, day.ids):
             if not path.is_file():
-                raise DataFormatError(f"{path}: is missing. A day has dense values, labels and ids: copy the file.")
+                raise DataFormatError(
+                    f"{path}: is missing. A day consists of dense values, labels and ids. Copy the file."
+                )
         days.append(day)
     return days
 

@@ -1,4 +1,4 @@
-"""Rows of days one after the other, as records: the label, the dense values, and the ids of each table."""
+"""Rows of consecutive days as records: the label, the dense values, and the ids of each table."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _AGAIN = "Copy the file again, or make it again."
 
 @dataclass(frozen=True, kw_only=True)
 class DayRows(ArrayRows):
-    """The rows of some days in TorchRec's format, or a range of them.
+    """Rows of some days in TorchRec's format, or a range of them.
 
     Attributes:
         files: files of the days.

@@ -1,4 +1,4 @@
-"""Which lookup tables draw the bags of a folder with single ids."""
+"""Lookup tables from which the bags of a folder with single ids are drawn."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dlrm_pl.errors import DatasetError
 def drawn_bags(
     folder: Path, table_sizes: Sequence[int], stated: StatedTables, what: str
 ) -> tuple[BagSettings, Path] | None:
-    """Return the settings and the folder of the lookup tables of a folder, which are drawn where that is allowed.
+    """Return the settings and the folder of a folder's lookup tables, which are drawn if that is allowed.
 
     Args:
         folder: folder with single ids.
@@ -40,8 +40,8 @@ def drawn_bags(
         return None
     if not stated.draws and not tables.is_dir():
         raise DatasetError(
-            f"{what}, but bags of {', '.join(map(str, sizes))} are expected, and no lookup tables are in {tables}. "
-            "Give the folder with the bags, or draw them: see data.multi_hot_sizes."
+            f"{what}, but bags of {', '.join(map(str, sizes))} are expected, and there are no lookup tables in "
+            f"{tables}. Give the folder with the bags, or let them be drawn: see data.multi_hot_sizes."
         )
     distribution = stated.multi_hot_distribution
     if distribution is None:

@@ -1,4 +1,4 @@
-"""A dataset folder of records with single ids, of which bags are drawn."""
+"""A dataset folder of records with single ids, from which bags are drawn."""
 
 from __future__ import annotations
 
@@ -60,11 +60,11 @@ class DrawnDataset(DatasetFolder):
         )
 
     def digests(self, split: Split) -> BlockDigests | None:
-        """Return None: digests are those of records with single ids."""
+        """Return None: the digests are those of records with single ids."""
         return None
 
     def vocabulary(self) -> Vocabulary:
-        """Read the dictionaries, and check them by the fingerprint."""
+        """Read the dictionaries, and check them against the fingerprint."""
         return Vocabulary(self._single.vocabulary().values, self.columns)
 
     def check_dictionaries(self) -> None:

@@ -1,4 +1,4 @@
-"""The files of a folder of days, as they are: counts, widths and states, without what the files do not say."""
+"""Files of a folder of days as they are: counts, widths and states, without what the files do not state."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class DaysFolder:
 
     @classmethod
     def open(cls, path: Path, *, bags: bool | None = None) -> DaysFolder:
-        """Look at the files of all days; of each the header is read.
+        """Examine the files of all days, reading only the header of each.
 
         Args:
             path: the folder.
@@ -70,12 +70,12 @@ class DaysFolder:
         return self.files[0].has_bags
 
     def num_positives(self, number: int) -> int:
-        """Count the rows of a day with the label 1."""
+        """Count the rows of a day that have label 1."""
         return int((Day.open(self.files[number], self.states).labels == 1).sum())
 
 
 def _misfit(path: Path, count: int, what: str, expected: int) -> DataFormatError:
-    return DataFormatError(f"{path}: has {count} {what}, but day 0 has {expected}. Copy the days of one run.")
+    return DataFormatError(f"{path}: has {count} {what}, but day 0 has {expected}. Copy all days from the same run.")
 
 
 def _check_description(path: Path, description: DaysDescription, rows: Sequence[int], tables: int) -> None:
@@ -86,5 +86,5 @@ def _check_description(path: Path, description: DaysDescription, rows: Sequence[
         )
     if tuple(description.rows_by_day) != tuple(rows):
         raise DataFormatError(
-            f"{where}: states days of {list(description.rows_by_day)} rows, but they have {list(rows)}. {advice}"
+            f"{where}: states days with {list(description.rows_by_day)} rows, but they have {list(rows)}. {advice}"
         )

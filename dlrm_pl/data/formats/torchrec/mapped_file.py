@@ -1,4 +1,4 @@
-"""A file that is mapped whole, and arrays that lie in it."""
+"""A file that is mapped as a whole, and the arrays in it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Array = npt.NDArray[Any]
 
 ADVICE = "Copy the file again, or make it again."
 _MOST_HEADER = 10_000
-"""Bytes of the longest header that is read; those of numbers have 128."""
+"""Size of the longest header that is read, in bytes; those of arrays of numbers have 128."""
 _HEADER = re.compile(
     rb"\{\s*'descr':\s*'(?P<descr>[<>|=]?[a-zA-Z][0-9]{0,9})',\s*'fortran_order':\s*(?P<fortran>True|False),"
     rb"\s*'shape':\s*\((?P<shape>(?:[0-9]{1,18},?\s*)*)\),?\s*\}\s*"
@@ -25,7 +25,7 @@ _HEADER = re.compile(
 
 
 class MappedFile:
-    """A file of arrays that is open and mapped, read-only; nothing is read yet.
+    """An open file of arrays that is memory-mapped read-only; nothing is read yet.
 
     Args:
         path: the file.
@@ -68,7 +68,7 @@ class MappedFile:
         self._map.madvise(mmap.MADV_WILLNEED, begin, min(start + last * array.strides[0], len(self.data)) - begin)
 
     def array(self, start: int = 0, stop: int | None = None, member: str = "") -> Array:
-        """Return the array in the form of an .npy file that fills a range of the bytes; it is not copied.
+        """Return the array whose .npy representation fills a range of the file's bytes, without a copy.
 
         Args:
             start: first byte.
@@ -83,19 +83,19 @@ class MappedFile:
         where = f"{self.path}: {member}: " if member else f"{self.path}: "
         shape, fortran, dtype, first = self._header(start, stop, where)
         if dtype.hasobject:
-            raise DataFormatError(f"{where}holds objects, which could run code when they are read. {ADVICE}")
+            raise DataFormatError(f"{where}holds Python objects, which could run code when they are loaded. {ADVICE}")
         if fortran:
             raise DataFormatError(
-                f"{where}lies in the order of columns (fortran_order), which has no row in one piece. Save it again "
-                "with numpy.ascontiguousarray."
+                f"{where}is stored column by column (fortran_order), so no row is contiguous. Save it again after "
+                "numpy.ascontiguousarray."
             )
         needed = dtype.itemsize
         for length in shape:
             needed *= length
         if first + needed != stop:
             raise DataFormatError(
-                f"{where}has {stop - first:,} bytes of values, but {list(shape)} of {dtype} have {needed:,}. The file "
-                f"is cut short or damaged. {ADVICE}"
+                f"{where}has {stop - first:,} bytes of values, but shape {list(shape)} of {dtype} needs {needed:,}. "
+                f"The file is truncated or damaged. {ADVICE}"
             )
         return np.ndarray(shape, dtype, self.data.data, first)
 
@@ -105,13 +105,15 @@ class MappedFile:
         # Version 2.0 has a longer field for the length of the header.
         size = {b"\1\0": 2, b"\2\0": 4}.get(data[6:8])
         if data[:6] != b"\x93NUMPY" or size is None:
-            raise DataFormatError(f"{where}is no array in NumPy's format 1.0 or 2.0. {ADVICE}")
+            raise DataFormatError(f"{where}is not an array in NumPy's format 1.0 or 2.0. {ADVICE}")
         first = 8 + size + int.from_bytes(data[8 : 8 + size], "little")
         # Not evaluated, as NumPy does: whoever made the file may have written anything.
         stated = _HEADER.fullmatch(data[8 + size : first]) if first <= len(data) else None
         if stated is None:
             shown = data[8 + size :][:60]
-            raise DataFormatError(f"{where}is no array of numbers in NumPy's format: its header is {shown!r}. {ADVICE}")
+            raise DataFormatError(
+                f"{where}is not an array of numbers in NumPy's format: its header is {shown!r}. {ADVICE}"
+            )
         try:
             dtype = np.dtype(stated["descr"].decode("ascii"))
         except TypeError as error:

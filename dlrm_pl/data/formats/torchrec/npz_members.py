@@ -1,4 +1,4 @@
-"""Where the arrays of an .npz file lie in it: an archive that is mapped, and not unpacked."""
+"""Locate the arrays in an .npz file, which is memory-mapped instead of unpacked."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MOST_MEMBERS = 65_536
 
 
 def member_arrays(mapped: MappedFile) -> list[Array]:
-    """Return the arrays ``0.npy``, ``1.npy`` and so on of an uncompressed archive, in this order, as they are mapped.
+    """Return the memory-mapped arrays ``0.npy``, ``1.npy`` and so on of an uncompressed archive, in this order.
 
     Archives and members beyond 4 GiB (zip64) are read as well. Checksums in the archive are not compared, since all of
     it would be read.
@@ -28,21 +28,21 @@ def member_arrays(mapped: MappedFile) -> list[Array]:
         with open(mapped.file.descriptor, "rb", closefd=False) as handle, zipfile.ZipFile(handle) as archive:
             members = archive.infolist()
     except (zipfile.BadZipFile, NotImplementedError, struct.error, OSError, ValueError) as error:
-        raise DataFormatError(f"{path}: is no complete zip archive ({error}). {ADVICE}") from error
+        raise DataFormatError(f"{path}: is not a complete zip archive ({error}). {ADVICE}") from error
     if not 0 < len(members) <= _MOST_MEMBERS:
         raise DataFormatError(f"{path}: has {len(members):,} members. {ADVICE}")
     arrays: dict[str, Array] = {}
     for member in members:
         name = member.filename
         if name in names:
-            raise DataFormatError(f"{path}: has two members of the name {name!r}. {ADVICE}")
+            raise DataFormatError(f"{path}: has two members named {name!r}. {ADVICE}")
         names.add(name)
         if member.flag_bits & _ENCRYPTED:
             raise DataFormatError(f"{path}: {name!r} is encrypted. Save it again with numpy.savez.")
         if member.compress_type != zipfile.ZIP_STORED or member.compress_size != member.file_size:
             raise DataFormatError(
-                f"{path}: {name!r} is compressed, and cannot be mapped. Save it again with numpy.savez, which does not "
-                "compress."
+                f"{path}: {name!r} is compressed, so it cannot be memory-mapped. Save it again with numpy.savez, "
+                "which does not compress."
             )
         arrays[name] = mapped.array(*_place(mapped, member), name)
     expected = [f"{table}.npy" for table in range(len(members))]
@@ -62,7 +62,7 @@ def _place(mapped: MappedFile, member: zipfile.ZipInfo) -> tuple[int, int]:
     header = mapped.data[start : start + _LOCAL.size].tobytes() if start >= 0 else b""
     fields = _LOCAL.unpack(header) if len(header) == _LOCAL.size else None
     if fields is None or fields[0] != b"PK\x03\x04":
-        raise DataFormatError(f"{mapped.path}: {member.filename!r} is not where the archive says. {ADVICE}")
+        raise DataFormatError(f"{mapped.path}: {member.filename!r} is not where the archive's directory says. {ADVICE}")
     first = start + _LOCAL.size + fields[-2] + fields[-1]
     last = first + member.file_size
     if last > len(mapped.data):

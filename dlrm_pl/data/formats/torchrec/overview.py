@@ -1,4 +1,4 @@
-"""A folder of days in a few lines, and as data."""
+"""Summary of a folder of days, as a few lines of text and as data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dlrm_pl.data.formats.torchrec.published import PublishedDays
 
 @dataclass(frozen=True)
 class Overview:
-    """What a folder of days holds.
+    """Contents of a folder of days.
 
     Attributes:
         lines: labels, and what stands behind them.

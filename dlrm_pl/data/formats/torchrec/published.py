@@ -1,4 +1,4 @@
-"""The days that MLPerf published checksums of, and the comparison of a folder with them."""
+"""Compare a folder with the days whose checksums MLPerf has published."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _READ_BYTES = 8 << 20
 
 @dataclass(frozen=True)
 class PublishedDays:
-    """What is published of some days.
+    """Published facts about some days.
 
     Attributes:
         about: what they are.
@@ -41,14 +41,14 @@ class PublishedDays:
     def difference(self, rows: Sequence[int]) -> str:
         """Describe how the rows of days differ from the published ones; "" if they do not."""
         if len(rows) != len(self.rows_by_day):
-            return f"it has {len(rows)} days, and the published data {len(self.rows_by_day)}"
+            return f"it has {len(rows)} days, but the published data has {len(self.rows_by_day)}"
         for day, (count, wanted) in enumerate(zip(rows, self.rows_by_day, strict=True)):
             if count != wanted:
-                return f"day {day} has {count:,} rows, and {wanted:,} in the published data"
+                return f"day {day} has {count:,} rows, but {wanted:,} in the published data"
         return ""
 
     def check(self, days: DaysFolder, progress: Callable[[int], None]) -> str:
-        """Compare each file with its published checksum, with all processors.
+        """Compare each file with its published checksum, on all processors.
 
         Args:
             days: the folder.
@@ -79,11 +79,11 @@ class PublishedDays:
                     if checksum != wanted:
                         raise DataFormatError(
                             f"{path}: differs from the published file: its MD5 is {checksum}, not {wanted}. Copy it "
-                            "again, or make it again: with other versions of TorchRec, ids were other ones."
+                            "again, or make it again: other versions of TorchRec have given different ids."
                         )
             finally:
                 stopped.set()
-        return f"all {len(files)} files by the published MD5 sums"
+        return f"all {len(files)} files against the published MD5 sums"
 
     def _files(self, days: DaysFolder) -> Iterator[tuple[Path, str]]:
         for number, day in enumerate(days.files):
@@ -92,7 +92,7 @@ class PublishedDays:
 
 
 def total_bytes(days: DaysFolder) -> int:
-    """Return the bytes of all files of a folder."""
+    """Return the total size of all files in a folder, in bytes."""
     return sum(state.size for state in days.states.values())
 
 

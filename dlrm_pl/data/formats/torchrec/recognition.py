@@ -1,4 +1,4 @@
-"""Which files of a folder of days ``preprocess`` has written."""
+"""Recognize folders of days that ``preprocess`` has written."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dlrm_pl.files.replacement import FinishedOutput
 
 
 def recognize_days(folder: Path) -> FinishedOutput | None:
-    """Return what a folder that ``preprocess --flavor torchrec`` wrote says of itself; None for other folders."""
+    """Return the description in a folder that ``preprocess --flavor torchrec`` wrote; None for other folders."""
     contents = object_with(folder / DESCRIPTION_NAME, "created_by")
     if contents is None:
         return None

@@ -1,4 +1,4 @@
-"""Rows of a file of records with single ids, of which bags are drawn."""
+"""Rows in a file of records with single ids, from which bags are drawn."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dlrm_pl.files.watched import WatchedFile
 
 @dataclass(frozen=True)
 class MappedRecords:
-    """The fields of a mapped file of records.
+    """Fields of a mapped file of records.
 
     Attributes:
         records: int32 ``[records, record_ints]``.
@@ -36,7 +36,7 @@ class MappedRecords:
 
     @property
     def dense(self) -> Array:
-        """What the records hold of dense values, int32 ``[n, N]``."""
+        """Record values of the dense columns, int32 ``[n, N]``."""
         return self.records[:, self.columns.dense_fields]
 
     @property
@@ -46,12 +46,12 @@ class MappedRecords:
 
     @property
     def ids(self) -> tuple[Array, ...]:
-        """Of each table int32 ``[n, 1]``."""
+        """Ids of each table, int32 ``[n, 1]``."""
         return tuple(self.records[:, fields] for fields in self.columns.table_fields)
 
     @property
     def watched(self) -> Sequence[WatchedFile]:
-        """The open file, which must not change."""
+        """Open file, which must not change."""
         return (self.file.file,)
 
     def will_need(self, first: int, last: int) -> None:
@@ -61,7 +61,7 @@ class MappedRecords:
 
 @dataclass(frozen=True, kw_only=True)
 class RecordRows(ArrayRows):
-    """The rows of a split with single ids, or a range of them, with bags that are drawn.
+    """Rows of a split with single ids, or a range of them, with drawn bags.
 
     Attributes:
         single: columns of the records in the file.

@@ -1,4 +1,4 @@
-"""What files of days do not say of themselves: rows of the tables, and how bags are made."""
+"""Facts that files of days do not state themselves: the number of rows of the tables, and how bags are made."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dlrm_pl.documents.json_text import read_json
 from dlrm_pl.errors import ConfigurationError, DataFormatError
 
 DESCRIPTION_NAME = "torchrec.json"
-"""File beside the days that ``preprocess --flavor torchrec`` writes."""
+"""File next to the days that ``preprocess --flavor torchrec`` writes."""
 
 FORMAT = 1
 _ADVICE = "Preprocess the raw log again, or delete the file and give data.table_sizes."
@@ -23,7 +23,7 @@ _ADVICE = "Preprocess the raw log again, or delete the file and give data.table_
 
 @dataclass(frozen=True)
 class StatedTables:
-    """What is said of a folder of days from outside.
+    """Facts about a folder of days that are stated from outside.
 
     Attributes:
         table_sizes: number of rows of each table; None: as the folder's own description says.
@@ -47,27 +47,28 @@ class StatedTables:
     def of_options(
         cls, table_sizes: Sequence[int] | None, multi_hot_sizes: Sequence[int] | None, distribution: Distribution | None
     ) -> StatedTables:
-        """Return what the options of a data module say; lookup tables that are missing are drawn.
+        """Return what a data module's options state; missing lookup tables are drawn.
 
         Raises:
             ConfigurationError: a distribution is given without sizes.
         """
         if distribution is not None and multi_hot_sizes is None:
             raise ConfigurationError(
-                f"data.multi_hot_distribution={distribution} is for bags that are drawn: give data.multi_hot_sizes."
+                f"data.multi_hot_distribution={distribution} only applies to bags that are drawn. Give "
+                "data.multi_hot_sizes."
             )
         sizes, bags = (None if values is None else tuple(map(int, values)) for values in (table_sizes, multi_hot_sizes))
         return cls(sizes, bags, distribution, draws=True)
 
     @classmethod
     def of_model(cls, table_sizes: Sequence[int], columns: Columns | None) -> StatedTables:
-        """Return what a model says of the rows that it can score; bags are drawn by tables that are there."""
+        """Return what a model states about the rows that it can score; bags are drawn only by existing tables."""
         widths = None if columns is None else tuple(column.bag for column in columns.sparse)
         return cls(tuple(table_sizes), widths)
 
     @property
     def are_given(self) -> bool:
-        """Whether anything is said."""
+        """Whether anything is stated."""
         return self.table_sizes is not None or self.multi_hot_sizes is not None
 
 
@@ -89,7 +90,7 @@ class DaysDescription(Partial):
 
     @classmethod
     def read(cls, folder: Path) -> DaysDescription | None:
-        """Read the file of a folder; None if there is none, as where TorchRec's scripts wrote the days.
+        """Read the file in a folder; None if it is missing, as it is if TorchRec's scripts wrote the days.
 
         Raises:
             DataFormatError: it is damaged or of another version; names the value.
@@ -99,5 +100,5 @@ class DaysDescription(Partial):
             return None
         stated = make(cls, read_json(path, DataFormatError, _ADVICE), str(path), DataFormatError, _ADVICE)
         if stated.format != FORMAT:
-            raise DataFormatError(f"{path}: format {stated.format}, this version reads {FORMAT}. {_ADVICE}")
+            raise DataFormatError(f"{path}: has format {stated.format}, but this version reads {FORMAT}. {_ADVICE}")
         return stated

@@ -1,1 +1,1 @@
-"""Preprocessing on several machines: files of a log are read and written by tasks, each where it is run."""
+"""Preprocessing on several machines: tasks read and write the files of a log, each on the machine where it runs."""

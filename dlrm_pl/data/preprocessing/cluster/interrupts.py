@@ -1,4 +1,4 @@
-"""Ctrl-C while Ray is in use: it is noted, and raised where none of Ray's code runs."""
+"""Ctrl-C while Ray is in use: it is noted, and raised at a point where none of Ray's code is running."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class Interrupts:
         self.earlier: Any = None
 
     def note(self, number: int, frame: FrameType | None) -> None:
-        """Note the first ctrl-C; the second does at once what it does without this."""
+        """Note the first ctrl-C; the second takes effect at once."""
         if self._noted:
             self.earlier(number, frame)
         self._noted = True
 
     def check(self) -> None:
-        """Raise what was noted, once.
+        """Raise a noted ctrl-C, once.
 
         Raises:
             KeyboardInterrupt: ctrl-C was pressed.
@@ -35,7 +35,7 @@ class Interrupts:
 
 @contextmanager
 def noted_interrupts() -> Iterator[Interrupts]:
-    """Note ctrl-C until the block ends, which raises it if it was not raised before.
+    """Note ctrl-C until the block ends, and raise it then if it was not raised before.
 
     An exception in the middle of Ray's code can leave threads of its library behind that end the process, with status
     1 and a stack trace of their own. In another thread than the main one, and where ctrl-C is ignored, nothing changes.

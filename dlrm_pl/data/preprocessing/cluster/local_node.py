@@ -1,4 +1,4 @@
-"""The processes of a Ray cluster of this machine alone, without those that this program has no use for."""
+"""Processes of a Ray cluster on this machine only, without those that this program does not need."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def start_node(started: ExitStack, store_bytes: int) -> str:
-    """Start a cluster of this machine.
+    """Start a cluster on this machine.
 
     ``ray.init`` would also start a dashboard, an autoscaler and a monitor of logs. It waits for the first, and the
     others take processor time from the tasks: half of the time from the start to the first task, and of that to the
@@ -27,7 +27,7 @@ def start_node(started: ExitStack, store_bytes: int) -> str:
     from ray._private.parameter import RayParams
 
     class LeanNode(Node):
-        """A node without the server of the dashboard."""
+        """A node without the dashboard's server."""
 
         def start_api_server(self, **options: Any) -> None:
             """Do nothing."""

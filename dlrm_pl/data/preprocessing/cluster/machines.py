@@ -1,4 +1,4 @@
-"""Checks of all machines before the work: they have this program, the files, and room."""
+"""Check, before the work, that all machines have this program, the files, and enough space."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ANSWER_S = 60.0
 
 @dataclass(frozen=True)
 class Seen:
-    """What a machine sees.
+    """What a machine reports about itself.
 
     Attributes:
         version: version of this program.
@@ -41,7 +41,7 @@ class Seen:
 
 
 def look(token: Path, files: Sequence[tuple[str, int]]) -> Seen:
-    """Return what this machine sees; runs as a task on each.
+    """Return what this machine sees; runs as a task on each machine.
 
     Args:
         token: file that the machine that started the run has written.
@@ -69,7 +69,9 @@ def check_machines(cluster: RayCluster, output: Path, files: Sequence[Path]) -> 
     """
     machines = cluster.machines()
     if not machines:
-        raise ClusterError("The cluster has no machine with a processor. Start one: ray start --address=HOST:PORT.")
+        raise ClusterError(
+            "The cluster has no machine that offers a processor. Start one: ray start --address=HOST:PORT."
+        )
     token, text = output.with_name(f".{output.name}.token"), uuid.uuid4().hex
     token.write_text(text, encoding="ascii")
     sizes = [(str(path), path.stat().st_size) for path in files]
@@ -78,7 +80,7 @@ def check_machines(cluster: RayCluster, output: Path, files: Sequence[Path]) -> 
     try:
         for machine, task in tasks.items():
             if not cluster.wait([task], _ANSWER_S):
-                raise ClusterError(f"{machine.name}: does not answer within {_ANSWER_S:.0f} s. Stop it, or repair it.")
+                raise ClusterError(f"{machine.name}: did not answer within {_ANSWER_S:.0f} s. Stop it, or repair it.")
             seen[machine] = cluster.outcome(task, f"the check of {machine.name}").result()
             _check(machine, seen[machine], token.parent, text)
     finally:
@@ -89,22 +91,23 @@ def check_machines(cluster: RayCluster, output: Path, files: Sequence[Path]) -> 
 def _check(machine: Machine, seen: Seen, folder: Path, token: str) -> None:
     if seen.version != __version__:
         raise ClusterError(
-            f"{machine.name}: has version {seen.version} of dlrm-pl, and this machine {__version__}. Install the same."
+            f"{machine.name}: has version {seen.version} of dlrm-pl, but this machine has {__version__}. Install the "
+            "same version on both."
         )
     if seen.token != token:
         raise ClusterError(
-            f"{machine.name}: does not see {folder}, the folder of the output. Choose a folder on a file "
-            "system that all machines share, under the same path."
+            f"{machine.name}: does not see {folder}, the output folder. Choose a folder on a file system that all "
+            "machines share, under the same path."
         )
     if seen.missing:
         raise ClusterError(
-            f"{machine.name}: does not see {seen.missing[0]} as it is on this machine. The logs have to be on a file "
+            f"{machine.name}: does not see {seen.missing[0]}, or sees a different file. Put the logs on a file "
             "system that all machines share, under the same path."
         )
 
 
 def check_memory(log: Log, plan: Plan, seen: dict[Machine, Seen]) -> None:
-    """Check that each machine has the memory that a day takes.
+    """Check that each machine has enough memory for a day.
 
     Args:
         log: the log.
@@ -120,14 +123,14 @@ def check_memory(log: Log, plan: Plan, seen: dict[Machine, Seen]) -> None:
     if large:
         more = f" and {len(large) - 3} more" if len(large) > 3 else ""
         raise ClusterError(
-            f"{', '.join(large[:3])}{more}: a day takes up to {format_bytes(max(share))} of memory, but {machine.name} "
-            f"has {format_bytes(least)}. Lower --memory, cap the tables with --max_ind_range, or leave this "
-            "machine out."
+            f"{', '.join(large[:3])}{more}: a day takes up to {format_bytes(max(share))} of memory, but "
+            f"{machine.name} has {format_bytes(least)}. Lower --memory, cap the tables with --max_ind_range, or "
+            "leave this machine out."
         )
 
 
 def check_scratch(files: Sequence[Path], remote: RemoteFolder, seen: dict[Machine, Seen], cpus: int) -> None:
-    """Check that each machine has room for the files that are copied to it.
+    """Check that each machine has disk space for the files that are copied to it.
 
     Args:
         files: files of the log.

@@ -1,4 +1,4 @@
-"""What a task of a cluster came to, as a value: an error of the user's input is one, and a full disk too."""
+"""Outcome of a cluster task as a value, including errors in the user's input and full disks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dlrm_pl.errors import DLRMError
 
 
 class MachineError(OSError):
-    """An error of the operating system of a machine.
+    """An operating system error on a machine.
 
     Args:
         number: number of the error.
@@ -56,7 +56,7 @@ class Outcome:
 
 
 def outcome_of(function: Callable[..., Any], arguments: Sequence[Any]) -> Outcome:
-    """Call a function and return what it came to."""
+    """Call a function and return its outcome."""
     try:
         return Outcome(function(*arguments), machine=socket.gethostname())
     except DLRMError as error:

@@ -1,4 +1,4 @@
-"""How the work is divided: the ranges of the training rows that tasks write, and the tables that they merge."""
+"""Division of the work: ranges of the training rows that tasks write, and groups of tables that they merge."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from dlrm_pl.data.preprocessing.engine.native import keyed_dtype
 from dlrm_pl.data.preprocessing.scatter.row_files import IN_ORDER, bucket_name
 
 RANGE_BYTES = 1 << 30
-"""Smallest size of a range: each task reads the final ids of all values once."""
+"""Minimum size of a range: each task reads the final ids of all values once."""
 
 _RANGES_BY_TASK = 4  # Of those that run at a time, so that no machine waits long for another one.
 
 
 def train_ranges(job: Job, parts: Sequence[PartResult], at_once: int) -> list[TrainRange]:
-    """Return the ranges in their order.
+    """Return the ranges in order.
 
     Args:
         job: the run.
@@ -54,7 +54,7 @@ def _range_bytes(total: int, at_once: int) -> int:
 
 
 def groups_of(sizes: Mapping[int, int], least: int) -> list[list[int]]:
-    """Return groups of tables, of about ``least`` values each, with the largest tables first.
+    """Return groups of tables with about ``least`` values each, starting with the largest tables.
 
     Args:
         sizes: number of values of each table.

@@ -1,4 +1,4 @@
-"""Ray, which starts the tasks on machines and starts them again elsewhere when one is lost."""
+"""Ray, which starts tasks on machines, and restarts them elsewhere if a machine is lost."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _STORE_BYTES = 80 << 20  # Paths and small numbers are all that goes through the
 
 
 class Note(NamedTuple):
-    """What a task noted last.
+    """The latest progress that a task has noted.
 
     Attributes:
         done: what is done, in the unit of its weight.
@@ -43,7 +43,7 @@ class Note(NamedTuple):
 
 
 NOTHING = Note(0, 0, "", 0.0)
-"""What is known of a task that has noted nothing."""
+"""Note of a task that has not reported anything yet."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class RayCluster:
         return task.remote(function, arguments)
 
     def wait(self, tasks: Sequence[Any], timeout_s: float) -> list[Any]:
-        """Wait until one of the tasks has ended, or the time is over; returns all that have ended.
+        """Wait until one of the tasks has ended, or the timeout; returns all that have ended.
 
         Raises:
             KeyboardInterrupt: ctrl-C was pressed.
@@ -128,7 +128,7 @@ class RayCluster:
         return list(ended)
 
     def outcome(self, task: Any, name: str) -> Outcome:
-        """Return what a task that has ended came to.
+        """Return the outcome of a task that has ended.
 
         Raises:
             ClusterError: it was lost more often than it is started again, or its machine does not have this program.
@@ -140,14 +140,15 @@ class RayCluster:
             if _NOT_IMPORTED not in str(error):
                 raise  # An error of the program.
             raise ClusterError(
-                f"{name}: Ray's Python on that machine cannot import dlrm-pl ({str(error).strip().splitlines()[-1]}). "
-                "Install the version of this machine there."
+                f"{name}: Ray's Python on that machine cannot import dlrm-pl "
+                f"({str(error).strip().splitlines()[-1]}). Install this machine's version there."
             ) from error
         except errors.RayError as error:
             reason = str(error).strip().splitlines()[0]
             raise ClusterError(
-                f"{name}: was lost with its machine or process, {_RETRIES} times in a row if it was started again "
-                f"({type(error).__name__}: {reason}). See Ray's logs of that machine; memory is often the reason."
+                f"{name}: was lost with its machine or process ({_RETRIES} times in a row, if it was restarted) "
+                f"({type(error).__name__}: {reason}). See Ray's logs on that machine; a lack of memory is often the "
+                "reason."
             ) from error
         return outcome
 
@@ -160,13 +161,13 @@ class RayCluster:
             self._ray.wait(list(tasks), num_returns=len(tasks), timeout=30)
 
     def board(self) -> Any:
-        """Return the board on which tasks note their progress, to be given to ``note``."""
+        """Return the board on which tasks note their progress, to be passed to ``note``."""
         if self._board is None:
             self._board = self._ray.remote(_Board).options(num_cpus=0, max_restarts=-1).remote()
         return self._board
 
     def read_board(self) -> dict[str, Note]:
-        """Return the numbers that each task noted last, as the board has answered so far."""
+        """Return the latest numbers of each task, as far as the board has answered."""
         if self._asked is None:
             self._asked = self._board.read.remote()
         if self._ray.wait([self._asked], timeout=0)[0]:
@@ -191,7 +192,7 @@ class _Board:
 
 @contextmanager
 def ray_cluster(address: str) -> Iterator[RayCluster]:
-    """Connect to a cluster, or start one of this machine alone, until the block ends.
+    """Connect to a cluster, or start one on this machine only, until the block ends.
 
     Args:
         address: ``local``, ``auto``, or the address of a cluster.

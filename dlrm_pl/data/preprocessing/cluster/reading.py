@@ -1,4 +1,4 @@
-"""The stage that reads the files of a log, several at the same time where several machines are free."""
+"""Stage that reads the files of a log, several at a time if several machines are free."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _READING = "reading"
 
 
 def read_parts(stages: Stages, job: Job, cpus: int, at_once: int) -> list[PartResult]:
-    """Read all files; returns what was read of each, in order.
+    """Read all files; returns the result of each, in order.
 
     The place of a row in the shuffled order depends on its number over all files. Where several files are read at the
     same time, the rows of all are counted first.
@@ -41,7 +41,11 @@ def read_parts(stages: Stages, job: Job, cpus: int, at_once: int) -> list[PartRe
         if not wrong:
             return [results[file] for file in range(job.num_files)]
         if results:
-            log.info("%s of %s files are read again: rows before them are fewer than lines", len(wrong), len(parts))
+            log.info(
+                "%s of %s files are read again: the files before them have fewer rows than lines",
+                len(wrong),
+                len(parts),
+            )
             for part in wrong:
                 shutil.rmtree(job.folder / results[part.file].name, ignore_errors=True)
         started = [_task(job, part, cpus) for part in wrong]

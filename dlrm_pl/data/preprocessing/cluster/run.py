@@ -1,4 +1,4 @@
-"""A run of ``preprocess`` on a cluster: what is started when, and what is made of the results."""
+"""A run of ``preprocess`` on a cluster: the order of its tasks, and the use of their results."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ _MERGE_VALUES = 4_000_000  # Of the tables that a task merges, about: a second's
 
 
 class ClusterRun:
-    """One call of ``preprocess`` on a cluster, while the caller holds the lock of the output.
+    """One call of ``preprocess`` on a cluster, while the caller holds the lock on the output.
 
     Args:
         address: address of the cluster.
@@ -96,7 +96,7 @@ class ClusterRun:
 
     @property
     def resumes(self) -> bool:
-        """Whether an earlier run of the same command has done a part of the work."""
+        """Whether an earlier run of the same command has done part of the work."""
         state = self._saved()
         return state is not None and state["key"] == self._key
 
@@ -156,7 +156,7 @@ class ClusterRun:
             shutil.rmtree(left, ignore_errors=True)
         if not any(path.glob(f"*/{RESULT}")):
             self._checkpoint.remove()
-            return "Nothing is kept: no task had ended."
+            return "Nothing is kept: no task had finished."
         return f"{path} keeps {format_bytes(self._checkpoint.size_bytes())}; run the same command to resume."
 
     def _saved(self) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Tasks of a stage that run at the same time, watched until all have ended; stopped together."""
+"""Concurrent tasks of a stage, watched until all have ended, and stopped together."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Task:
 
 
 class Stages:
-    """Runs the tasks of one stage after the other; a context manager that stops the tasks of a failed one.
+    """Runs one stage's tasks after another's; a context manager that stops the tasks of a failed stage.
 
     Args:
         cluster: the cluster.
@@ -61,7 +61,7 @@ class Stages:
         before: int = 0,
         total: int | None = None,
     ) -> dict[str, Any]:
-        """Run tasks and return their results by their names.
+        """Run tasks and return their results by name.
 
         Args:
             stage: name of the stage.
@@ -112,7 +112,7 @@ class Stages:
         self._lost_since = self._lost_since or now
         if now - self._lost_since > _LOST_S:
             raise ClusterError(
-                f"No machine with {cpus} processors is left in the cluster since {_LOST_S:.0f} s. Start one again, and "
+                f"For {_LOST_S:.0f} s, the cluster has had no machine with {cpus} processors. Start one again, and "
                 "run the same command to resume."
             )
 

@@ -1,1 +1,1 @@
-"""The parsing and numbering functions of preprocessing: native, and as a NumPy fallback."""
+"""Parsing and numbering functions of preprocessing: native, and as a NumPy fallback."""

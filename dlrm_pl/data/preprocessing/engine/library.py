@@ -1,4 +1,4 @@
-"""The library of this folder: its functions' signatures, and the errors for their statuses."""
+"""Library of this folder: signatures of its functions, and the errors for their statuses."""
 
 from __future__ import annotations
 

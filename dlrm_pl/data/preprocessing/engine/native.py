@@ -1,4 +1,4 @@
-"""The C++ functions of this folder on NumPy arrays; their NumPy fallbacks are in numpy_engine.py."""
+"""C++ functions of this folder on NumPy arrays; their NumPy fallbacks are in numpy_engine.py."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dlrm_pl.errors import DataFormatError
 from dlrm_pl.kernels.arrays import address, check_room
 
 DENSE_BINS = 4096
-"""Bins of the histogram of a dense feature; the last one holds all larger values."""
+"""Number of bins in the histogram of a dense feature; the last one holds all larger values."""
 
 TEXT_PADDING = 16
 """Number of bytes after a text that must be readable."""
@@ -38,12 +38,12 @@ Keyed = npt.NDArray[np.void]
 
 @cache
 def keyed_dtype(record_ints: int) -> np.dtype[np.void]:
-    """Return the type of a record of that many values, preceded by the 64-bit key that determines its place."""
+    """Return the dtype of a record with that many values, preceded by the 64-bit key that determines its place."""
     return np.dtype([("key", "<u8"), ("record", "<i4", (record_ints,))])
 
 
 class NativeEngine:
-    """The computations of preprocessing in native code."""
+    """Computations of preprocessing in native code."""
 
     name = "native"
 
@@ -55,7 +55,7 @@ class NativeEngine:
         return NativeTable(self._native)
 
     def pipeline(self, tables: Sequence[NativeTable]) -> NativeTablePipeline:
-        """Return a pipeline of tables that chunks pass in order."""
+        """Return a pipeline of tables through which chunks pass in order."""
         return NativeTablePipeline(self._native, tables)
 
     def parse(
@@ -144,7 +144,7 @@ class NativeEngine:
         return sizes
 
     def append(self, files: Files, keyed: Keyed, sizes: npt.NDArray[np.int64]) -> None:
-        """Append records that are grouped by bucket to the files of the buckets, possibly in several threads.
+        """Append records that are grouped by bucket to the buckets' files, possibly in several threads.
 
         Args:
             files: descriptors, int32 ``[buckets]``, opened to append.
@@ -175,7 +175,7 @@ class NativeEngine:
         return rows
 
     def take(self, keyed: Keyed, order: Order, out: npt.NDArray[np.int32]) -> int:
-        """Copy the records of the rows in ``order`` to ``out``, int32 ``[rows, fields]``; returns how many clicks."""
+        """Copy the records of the rows in ``order`` to ``out``, int32 ``[rows, fields]``; returns the click count."""
         first, fields = _keyed(keyed)
         clicks = self._native.dlrm_take(
             first,
@@ -189,7 +189,7 @@ class NativeEngine:
         return int(clicks)
 
     def swap(self, values: Order, targets: npt.NDArray[np.int64]) -> None:
-        """Swap the last value with that at the first target, the last but one with that at the second, and so on."""
+        """Swap the last value with the one at the first target, the second last with that at the second, and so on."""
         status = self._native.dlrm_swap(
             address("values", values, _UINT32, None, written=True),
             len(values),

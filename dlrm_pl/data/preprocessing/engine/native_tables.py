@@ -1,4 +1,4 @@
-"""The C++ tables of hexadecimal values on NumPy arrays, and the pipeline that chunks of rows pass."""
+"""C++ tables of hexadecimal values on NumPy arrays, and the pipeline through which chunks of rows pass."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _INT32, _UINT32 = np.dtype(np.int32), np.dtype(np.uint32)
 
 
 class NativeTable:
-    """Raw value -> number by first appearance, with a count of each value's rows."""
+    """Maps raw values to numbers by first appearance, and counts each value's rows."""
 
     def __init__(self, native: ctypes.CDLL) -> None:
         self._native = native
@@ -75,7 +75,7 @@ class NativeTable:
 
 
 class NativeTablePipeline:
-    """Tables that chunks of rows pass in order, with different threads at different tables.
+    """Tables through which chunks of rows pass in order, with different threads at different tables.
 
     Args:
         tables: one for each categorical column.
@@ -120,7 +120,7 @@ class NativeTablePipeline:
 
 
 def repeated_value(values: Values) -> DataFormatError:
-    """Return the error for values of a table that are not all different."""
+    """Return the error for table values that are not all different."""
     distinct, counts = np.unique(values, return_counts=True)
     return DataFormatError(
         f"The value {distinct[counts > 1][0]} occurs twice in a vocabulary table. The dictionary or the unfinished run "

@@ -1,4 +1,4 @@
-"""The NumPy fallback of the native functions: the same bytes, about ten times slower."""
+"""NumPy fallback of the native functions: the same bytes, about ten times slower."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _COUNT_MAX = np.iinfo(np.uint32).max
 
 
 class Table(Protocol):
-    """Raw value -> number by first appearance; see ``NativeTable``."""
+    """Maps raw values to numbers by first appearance; see ``NativeTable``."""
 
     @property
     def nbytes(self) -> int: ...  # noqa: D102
@@ -46,7 +46,7 @@ class Table(Protocol):
 
 
 class TablePipeline(Protocol):
-    """Tables that chunks pass in turn; see ``NativeTablePipeline``."""
+    """Tables through which chunks pass in turn; see ``NativeTablePipeline``."""
 
     def number(self, chunk: int, columns: Matrix, rows: int, *, learn: bool) -> None: ...  # noqa: D102
 
@@ -65,7 +65,7 @@ class NumPyTable:
 
     @property
     def nbytes(self) -> int:
-        """Memory that it holds, about."""
+        """Approximate memory of the table, in bytes."""
         return 100 * len(self)
 
     def add(self, column: Numbers) -> None:
@@ -84,16 +84,16 @@ class NumPyTable:
         column[:] = numbers[inverse]
 
     def find(self, column: Numbers) -> None:
-        """Replace raw values by their numbers, -1 for unknown ones."""
+        """Replace raw values by their numbers, and unknown ones by -1."""
         values, inverse = np.unique(column.view(np.uint32), return_inverse=True)
         column[:] = np.array([self._numbers.get(int(value), -1) for value in values], np.int32)[inverse]
 
     def read(self, first: int = 0) -> tuple[Values, Values]:
-        """Values in the order of their numbers from ``first`` on, and the counts of all."""
+        """Return the values in the order of their numbers from ``first`` on, and the counts of all."""
         return np.fromiter(self._numbers, np.uint32, len(self))[first:], self._counts.copy()
 
     def restore(self, values: Values, counts: Values) -> None:
-        """Become the table that ``read`` gave."""
+        """Restore the table that ``read`` returned."""
         if len(np.unique(values)) < len(values):
             raise repeated_value(values)
         self._numbers = {int(value): number for number, value in enumerate(values)}
@@ -114,12 +114,12 @@ class NumPyTablePipeline:
                 (table.add if learn else table.find)(column[:rows])
 
     def stop(self) -> None:
-        """Wake all threads that wait; they end with StoppedError."""
+        """Wake all waiting threads, which end with StoppedError."""
         self._pipeline.stop()
 
 
 class Engine(Protocol):
-    """The computations of preprocessing; ``NativeEngine`` documents each method."""
+    """Computations of preprocessing; ``NativeEngine`` documents each method."""
 
     name: str
 
@@ -160,7 +160,7 @@ class Engine(Protocol):
 
 
 class NumPyEngine:
-    """The computations of preprocessing in NumPy; see ``NativeEngine``."""
+    """Computations of preprocessing in NumPy; see ``NativeEngine``."""
 
     name = "numpy"
 
@@ -169,7 +169,7 @@ class NumPyEngine:
         return NumPyTable()
 
     def pipeline(self, tables: Sequence[NumPyTable]) -> TablePipeline:
-        """Return a pipeline of tables that chunks pass in order."""
+        """Return a pipeline of tables through which chunks pass in order."""
         return NumPyTablePipeline(tables)
 
     def parse(
@@ -217,13 +217,13 @@ class NumPyEngine:
         return len(rows), lines, bads
 
     def records(self, columns: Matrix, rows: int, out: npt.NDArray[np.int32]) -> None:
-        """Columns -> records."""
+        """Transpose columns to records."""
         out[:rows] = columns[:, :rows].T
 
     def scatter(
         self, columns: Matrix, rows: int, seed: int, first_row: int, buckets: int, out: Keyed
     ) -> npt.NDArray[np.int64]:
-        """Columns -> keyed records grouped by bucket."""
+        """Write columns as keyed records grouped by bucket."""
         keys = row_keys(seed, first_row, rows)
         bucket = ((keys >> np.uint64(32)) * np.uint64(buckets)) >> np.uint64(32)
         order = np.argsort(bucket, kind="stable")
@@ -237,20 +237,20 @@ class NumPyEngine:
             write_all(file, records.tobytes())
 
     def order(self, keyed: Keyed) -> Order:
-        """The rows in the order of their keys."""
+        """Return the row numbers in the order of their keys."""
         return np.argsort(keyed["key"]).astype(np.uint32)
 
     def take(self, keyed: Keyed, order: Order, out: npt.NDArray[np.int32]) -> int:
-        """The records of some rows."""
+        """Copy the records of some rows."""
         if order.max(initial=0) >= max(len(keyed), 1):
-            raise ShapeError(f"The order has row {order.max()}, and there are {len(keyed)} records.")
+            raise ShapeError(f"The order has row {order.max()}, but there are only {len(keyed)} records.")
         out[:] = keyed["record"][order]
         return int(np.count_nonzero(out[:, 0]))
 
     def swap(self, values: Order, targets: npt.NDArray[np.int64]) -> None:
         """Swap the last values with those at the targets, one after the other."""
         if len(targets) > len(values) or (targets < 0).any() or (targets >= len(values)).any():
-            raise ShapeError(f"A target is outside of the {len(values)} values to swap.")
+            raise ShapeError(f"A target is outside the {len(values)} values to swap.")
         swapped = values.tolist()
         for step, target in enumerate(targets.tolist(), start=1):
             swapped[-step], swapped[target] = swapped[target], swapped[-step]
@@ -273,7 +273,7 @@ def engine() -> Engine:
 
 
 def row_keys(seed: int, first_row: int, rows: int) -> npt.NDArray[np.uint64]:
-    """Return 64-bit keys of rows, all different: splitmix64 of the seed and the number of the row."""
+    """Return a distinct 64-bit key for each row: splitmix64 of the seed and the row number."""
     numbers = np.arange(first_row, first_row + rows, dtype=np.uint64)
     with np.errstate(over="ignore"):  # Unsigned products wrap, which is meant.
         return splitmix64(splitmix64(np.array([seed], np.uint64)) + numbers * _GOLDEN)

@@ -1,4 +1,4 @@
-"""Readers of the files that the first stage of a run writes: buckets and plain records."""
+"""Read the files that the first stage of a run writes: buckets and plain records."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MADV_POPULATE_READ = 22  # Linux's value, from 5.14 on.
 
 
 def map_keyed(path: Path, rows: int, record_ints: int) -> npt.NDArray[np.void]:
-    """Map the keyed records of a bucket; most of them are in the system's cache.
+    """Map the keyed records of a bucket, most of which are in the system's page cache.
 
     Args:
         path: file of the bucket.
@@ -80,7 +80,7 @@ def read_blocks(path: Path, record_ints: int, start: int = 0, stop: int | None =
     size = (path.stat().st_size if stop is None else stop) - start
     record_bytes = record_ints * RECORD_ITEM_BYTES
     if size % record_bytes:
-        raise DataFormatError(f"{path}: {size} bytes are not a whole number of records. Run the command again.")
+        raise DataFormatError(f"{path}: {size} bytes is not a whole number of records. Run the command again.")
     left = size // record_bytes
     most = max(1, _BLOCK_BYTES // record_bytes)
     with path.open("rb", buffering=0) as handle:

@@ -24,13 +24,13 @@ _UNSUPPORTED = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)
 BUFFERED_WRITE_BYTES = 256 << 10
 """Size of a buffered write.
 
-It gets the pages that deleted files leave. Larger writes ask for larger pages, which are always fresh memory
+Its pages are those that deleted files leave free. Larger writes ask for larger pages, which are always fresh memory
 (measured: 1.7 s instead of 0.2 s for 770 MB).
 """
 
 
 class AlignedBuffer:
-    """Memory for one write at a time, aligned within a page as its offset in the file is.
+    """Memory for one write at a time, aligned within a page like its offset in the file.
 
     Args:
         size_bytes: size of the largest write.

@@ -1,4 +1,4 @@
-"""Writer of a split's file, which counts its clicks and computes its checksum."""
+"""Writer of a split's file, which also counts its clicks and computes its checksum."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Written:
     writes: list[Future[None]] = field(default_factory=list)
 
     def kept(self) -> Written:
-        """Return it with bytes of its own, since the memory that the records were collected in is used again."""
+        """Return a copy with its own bytes, since the memory that the records were collected in is reused."""
         return dataclasses.replace(self, parts=[part.copied() for part in self.parts])
 
     def wait(self) -> None:
@@ -95,7 +95,7 @@ class SplitWriter:
         return self._direct
 
     def wrote(self, records: Written) -> None:
-        """Register the written records that follow the ones registered so far."""
+        """Register the next written records."""
         self._bytes += records.size_bytes
         self._positives += records.positives
         for part in records.parts:

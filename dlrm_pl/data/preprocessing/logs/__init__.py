@@ -1,1 +1,1 @@
-"""What is preprocessed: raw logs and files with named columns, found, cut into days and read."""
+"""Input of preprocessing: raw logs and files with named columns, found, divided into days, and read."""

@@ -45,7 +45,7 @@ class Chunk:
 
     @property
     def size(self) -> int:
-        """Bytes of text."""
+        """Size of the text in bytes."""
         return self.stop - self.start
 
 
@@ -69,7 +69,7 @@ class PlainLog:
         """
         count = read_at(self._descriptor, view, offset)
         if count < len(view):
-            raise DataFormatError(f"{self.path}: became shorter while it was read, at byte {offset + count:,}.")
+            raise DataFormatError(f"{self.path}: was truncated while it was being read, at byte {offset + count:,}.")
 
     def read(self, start: int, stop: int) -> bytes:
         """Return the bytes from one offset to another."""
@@ -151,7 +151,7 @@ class ChunkReader:
 
     @staticmethod
     def load(chunk: Chunk, buffer: npt.NDArray[np.uint8]) -> int:
-        """Read the text of a claimed chunk into its buffer, with a newline after every line; returns the bytes.
+        """Read a claimed chunk's text into its buffer, with a newline after every line; returns the number of bytes.
 
         Raises:
             DataFormatError: the file has become shorter.

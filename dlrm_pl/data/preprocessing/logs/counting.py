@@ -1,4 +1,4 @@
-"""Rows of a raw log, counted before they are read, by machines that read the files after it at the same time."""
+"""Count the rows of a raw log before they are read, so that other machines can read the next files meanwhile."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _BLOCK = 4 << 20
 
 @dataclass(frozen=True)
 class RowLabels:
-    """What the draw of a sub-sample depends on.
+    """Row data that the draw of a sub-sample depends on.
 
     Attributes:
         clicks: whether each row is a click.
@@ -37,7 +37,7 @@ class RowLabels:
 
 
 def count_lines(day: Day, progress: Callable[[int], None]) -> int:
-    """Return the number of lines of a log, without the blank ones at its end.
+    """Return the number of lines in a log, without blank ones at its end.
 
     Args:
         day: a whole file.
@@ -65,7 +65,7 @@ def labels_of(
     engine: Engine,
     progress: Callable[[int], None],
 ) -> RowLabels:
-    """Parse a file for the labels of its rows; lines that cannot be parsed are no rows.
+    """Parse a file for the labels of its rows; lines that cannot be parsed do not count as rows.
 
     Args:
         days: all days of the log.

@@ -1,4 +1,4 @@
-"""The raw logs of each day: found, identified and sampled."""
+"""Raw logs of each day: found, identified and sampled."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _CORRUPT = (EOFError, zlib.error, gzip.BadGzipFile)
 
 @dataclass(frozen=True)
 class Day:
-    """A day's log: a file, or a part of one.
+    """Log of a day: a file, or part of one.
 
     Attributes:
         path: plain or ``.gz``.
@@ -76,20 +76,20 @@ def day_files(prefix: Path, days: int | None, least: int = 2) -> list[Path]:
         if number is not None:
             earlier = numbers.setdefault(number, path)
             if earlier != path:
-                raise DataFormatError(f"{earlier} and {path} are the same day: keep one of them.")
+                raise DataFormatError(f"{earlier} and {path} are the same day. Keep one of them.")
     if not numbers:
         raise DataFormatError(
-            f"{names}: no day files were found, at least {least} are needed. {_near(prefix)}".rstrip()
+            f"{names}: no day files were found; at least {least} are needed. {_near(prefix)}".rstrip()
         )
     wanted = days if days is not None else max(numbers) + 1
     for number in range(wanted):
         if number not in numbers:
             raise DataFormatError(
-                f"{prefix}_{number}: is missing, plain or .gz; {wanted} days are needed in sequence. "
+                f"{prefix}_{number}: is missing, both plain and as .gz; {wanted} consecutive days are needed. "
                 f"{_near(prefix)}".rstrip()
             )
     if wanted < least:
-        raise DataFormatError(f"{names}: 1 day file was found, at least {least} are needed. {_near(prefix)}".rstrip())
+        raise DataFormatError(f"{names}: 1 day file was found; at least {least} are needed. {_near(prefix)}".rstrip())
     return [numbers[number] for number in range(wanted)]
 
 
@@ -111,8 +111,8 @@ def _near(prefix: Path) -> str:
     """Return a hint at files that may have been meant instead of missing day files; empty if there are none."""
     if prefix.is_file():
         if begin := _DAY_ENDING.fullmatch(prefix.name):
-            return f"Name what their names have in common: {prefix.with_name(begin[1])}."
-        return f"{prefix} is one file: --layout kaggle cuts it into days."
+            return f"Give the common beginning of their names: {prefix.with_name(begin[1])}."
+        return f"{prefix} is a single file, which --layout kaggle cuts into days."
     start = prefix.name.casefold()
     near = [
         path.name
@@ -124,11 +124,11 @@ def _near(prefix: Path) -> str:
     if not near:
         return ""
     listed = ", ".join(near[:_SHOWN]) + (f" and {len(near) - _SHOWN} more" if len(near) > _SHOWN else "")
-    return f"There is {listed}: a day file has to be named {prefix.name}_0, or {prefix.name}_0.gz when packed."
+    return f"There is {listed}: day files must be named {prefix.name}_0, or {prefix.name}_0.gz if compressed."
 
 
 def kaggle_days(path: Path, count: int, columns: Columns) -> list[Day]:
-    """Cut one log into days of equal length, the first ones a row longer if needed, as in upstream.
+    """Cut one log into days of equal length, with the first ones a row longer if needed, as in upstream.
 
     Raises:
         DataFormatError: the log is missing or corrupt, or has too few rows.
@@ -150,7 +150,9 @@ def kaggle_days(path: Path, count: int, columns: Columns) -> list[Day]:
     rows += bool(last_text)
     if rows < 2 * count:
         hint = likely_format(path, columns=columns)
-        raise DataFormatError(f"{path}: {rows} rows cannot be cut into {count} days of 2 rows or more. {hint}".rstrip())
+        raise DataFormatError(
+            f"{path}: {rows} rows cannot be cut into {count} days of at least 2 rows. {hint}".rstrip()
+        )
     ends = np.cumsum([rows // count + (day < rows % count) for day in range(count)])
     bounds, wanted, before, offset = [0], ends[:-1].tolist(), 0, 0
     for block, lines in zip(_blocks(path), lines_by_block, strict=True):
@@ -163,13 +165,13 @@ def kaggle_days(path: Path, count: int, columns: Columns) -> list[Day]:
 
 
 def days_of_files(days: Sequence[Day]) -> list[range]:
-    """Return the numbers of the days that lie in each file; several only where one log is cut into days."""
+    """Return the numbers of the days in each file; there are several only if one log is cut into days."""
     firsts = [number for number, day in enumerate(days) if not number or day.path != days[number - 1].path]
     return [range(first, stop) for first, stop in pairwise([*firsts, len(days)])]
 
 
 def identity(files: Sequence[Path]) -> list[dict[str, Any]]:
-    """Return name, size, modification time and a checksum of the ends of each input, to notice changes."""
+    """Return the name, size, modification time and a checksum of the ends of each input, to detect changes."""
     inputs = []
     for path in dict.fromkeys(files):
         status = path.stat()
@@ -201,7 +203,7 @@ def sampled_line_bytes(days: Sequence[Day]) -> float:
 
 
 def text_bytes(day: Day) -> int:
-    """Return the size of a day's text; for a ``.gz`` an estimate from its first megabyte."""
+    """Return the size of a day's text; for a ``.gz``, an estimate from its first megabyte."""
     size = day.path.stat().st_size
     if day.path.suffix == ".gz":
         with reading(day.path), day.path.open("rb") as handle:
@@ -229,7 +231,7 @@ def _blocks(path: Path) -> Iterator[npt.NDArray[np.uint8]]:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turn an error while a log is read into one that names the log.
+    """Make errors while a log is read name the log.
 
     Raises:
         DataFormatError: the log is missing, truncated or corrupt.
@@ -246,7 +248,7 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def line_at(path: Path, offset: int) -> int:
-    """Return the number of the line that begins at a byte; reads the text before it, for an error message."""
+    """Return the number of the line that begins at a byte offset; reads the text before it, for an error message."""
     lines = 1
     for block in _blocks(path):
         lines += int(np.count_nonzero(block[:offset] == _NEWLINE))

@@ -1,4 +1,4 @@
-"""The files that ``preprocess`` was given: upstream's files, raw logs, or files with named columns."""
+"""Files given to ``preprocess``: upstream's files, raw logs, or files with named columns."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class Inputs:
 
     @property
     def have_named_columns(self) -> bool:
-        """Whether they are CSV, Parquet or Arrow files."""
+        """Whether the files are CSV, Parquet or Arrow files."""
         return self.upstream is None and not self.days
 
     def within_memory(self, options: PreprocessOptions) -> PreprocessOptions:
-        """Return the options with an order of the rows, and no more workers than the memory budget has room for."""
+        """Return the options with an order for the rows, and no more workers than fit the memory budget."""
         fitting = options.within_memory()
         if self.have_named_columns:
             # Here and below: raw logs do not wait for the readers of other files.
@@ -52,7 +52,7 @@ class Inputs:
             fitting = replace(fitting, workers=min(fitting.workers, most_workers(options)))
         if fitting.workers < options.workers:
             log.warning(
-                "%s workers instead of %s: --memory %s is not enough for more",
+                "using %s workers instead of %s: --memory %s is not enough for more",
                 fitting.workers,
                 options.workers,
                 format_bytes(options.memory_bytes),
@@ -60,7 +60,7 @@ class Inputs:
         return replace(fitting, randomize=options.randomize or ("total" if self.upstream is None else "none"))
 
     def log(self, options: PreprocessOptions) -> Log | None:
-        """Return the log that the files make; None for upstream's files.
+        """Return the log in the files; None for upstream's files.
 
         Raises:
             DataFormatError: a column is missing or of another type, or there are too few days.
@@ -106,9 +106,9 @@ def _has_named_columns(raw: Path, options: PreprocessOptions) -> bool:
             )
         if not raw.exists() and (raw.with_name(f"{raw.name}_0").exists() or raw.with_name(f"{raw.name}_0.gz").exists()):
             raise ConfigurationError(
-                f"{raw}_0: is a raw log, which cannot have the column {options.columns_of_logs.not_raw_text}: raw logs "
-                "have integers with transform log1p, and hexadecimal values with a vocabulary. Change the columns, or "
-                "give files with a header."
+                f"{raw}_0: is a raw log, which cannot have the column {options.columns_of_logs.not_raw_text}: raw "
+                "logs have integers with transform log1p, and hexadecimal values with a vocabulary. Change the "
+                "columns, or give files with a header."
             )
         return True
     if options.layout == "kaggle":

@@ -1,4 +1,4 @@
-"""What a run needs of a log, whatever its form."""
+"""Interface of a log for a run, whatever its form."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Log(Protocol):
 
     @property
     def files(self) -> list[Path]:
-        """The files of the log."""
+        """Files of the log."""
 
     @property
     def num_days(self) -> int:
@@ -37,14 +37,14 @@ class Log(Protocol):
 
     @property
     def row_noun(self) -> str:
-        """What messages call a row."""
+        """Word for a row in messages."""
 
     @property
     def value_type(self) -> np.dtype[Any]:
-        """Type of the values of its tables that are not texts."""
+        """Type of the values in its tables that are not strings."""
 
     def name(self, day: int) -> str:
-        """Return what messages call the log, or a day of it."""
+        """Return the name of the log, or of one of its days, for messages."""
 
     def plan(self, options: PreprocessOptions, engine: Engine) -> Plan:
         """Estimate the sizes and the time of a run."""
@@ -55,13 +55,13 @@ class Log(Protocol):
     def vocabulary_of_part(
         self, options: PreprocessOptions, given: Vocabulary | None, engine: Engine, file: int
     ) -> VocabularyStage:
-        """Return the tables that number the categories of one of several files, to be merged with the others'."""
+        """Return the tables that number the categories of one file, to be merged with those of the other files."""
 
     def is_last_day(self, file: int) -> bool:
-        """Return whether all rows of a file are of the last day."""
+        """Return whether all rows of a file belong to the last day."""
 
     def count_rows(self, file: int, progress: Callable[[int], None]) -> int | None:
-        """Count the rows of a file without parsing them; None where they have to be parsed for that.
+        """Count the rows of a file without parsing them; None if that is impossible.
 
         A row that cannot be used is counted as well.
         """
@@ -69,13 +69,13 @@ class Log(Protocol):
     def labels(
         self, file: int, options: PreprocessOptions, engine: Engine, progress: Callable[[int], None]
     ) -> RowLabels:
-        """Parse a file for the labels and the days of the rows that can be used."""
+        """Parse a file for the labels and days of its usable rows."""
 
     def start_of_part(self, part: LogPart, state: State) -> None:
-        """Let a state begin at a part."""
+        """Make a state start at a part."""
 
     def check_days(self, statistics: LogStatistics) -> None:
-        """Check that each day has rows, when all of them were counted.
+        """Check that each day has rows, after all of them have been counted.
 
         Raises:
             DataFormatError: a day has none.
@@ -96,7 +96,7 @@ class Log(Protocol):
 
 
 class TextLog:
-    """A raw log: lines of fields between tabs.
+    """A raw log: lines of tab-separated fields.
 
     Args:
         days: logs of each day, in order.
@@ -107,7 +107,7 @@ class TextLog:
 
     @property
     def files(self) -> list[Path]:
-        """The files of the log."""
+        """Files of the log."""
         return [day.path for day in self._days]
 
     @property
@@ -121,12 +121,12 @@ class TextLog:
 
     @property
     def row_noun(self) -> str:
-        """What messages call a row."""
+        """Word for a row in messages."""
         return "line"
 
     @property
     def value_type(self) -> np.dtype[np.uint32]:
-        """Type of the values of its tables that are not texts."""
+        """Type of the values in its tables that are not strings."""
         return np.dtype(np.uint32)
 
     def name(self, day: int) -> str:
@@ -144,7 +144,7 @@ class TextLog:
     def vocabulary_of_part(
         self, options: PreprocessOptions, given: Vocabulary | None, engine: Engine, file: int
     ) -> VocabularyStage:
-        """Return the tables that number the categories of one of several files, to be merged with the others'."""
+        """Return the tables that number the categories of one file, to be merged with those of the other files."""
         if given is not None or options.vocabulary == "reference" or not self.is_last_day(file):
             return self.vocabulary(options, given, engine)
         # The values of the training days are not known here.
@@ -155,11 +155,11 @@ class TextLog:
         return stage
 
     def is_last_day(self, file: int) -> bool:
-        """Return whether all rows of a file are of the last day."""
+        """Return whether all rows of a file belong to the last day."""
         return days_of_files(self._days)[file] == range(self.num_days - 1, self.num_days)
 
     def count_rows(self, file: int, progress: Callable[[int], None]) -> int | None:
-        """Count the rows of a file without parsing them; None where they have to be parsed for that.
+        """Count the rows of a file without parsing them; None if that is impossible.
 
         A row that cannot be used is counted as well.
         """
@@ -169,11 +169,11 @@ class TextLog:
     def labels(
         self, file: int, options: PreprocessOptions, engine: Engine, progress: Callable[[int], None]
     ) -> RowLabels:
-        """Parse a file for the labels and the days of the rows that can be used."""
+        """Parse a file for the labels and days of its usable rows."""
         return labels_of(self._days, days_of_files(self._days)[file], options, engine, progress)
 
     def start_of_part(self, part: LogPart, state: State) -> None:
-        """Let a state begin at a part."""
+        """Make a state start at a part."""
         state.day = days_of_files(self._days)[part.file].start
 
     def check_days(self, statistics: LogStatistics) -> None:

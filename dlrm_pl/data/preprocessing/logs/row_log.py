@@ -52,23 +52,23 @@ class RowLog:
             if options.columns is not None:
                 raise
             raise DataFormatError(
-                f"{error} These are Criteo's columns: state those of your log with --columns."
+                f"{error} These are Criteo's columns. State those of your log with --columns."
             ) from None
         split_by = options.split_by or ("files" if len(source.files) > 1 else "rows")
         days = KAGGLE_DAYS if split_by == "rows" and options.days is None else options.days
         self._days: Days = find_days(source, split_by, days)
         if self.num_days < options.least_days:
             raise DataFormatError(
-                f"{raw}: is 1 day by {split_by} ({printable(self._days.names[0])}); at least {options.least_days} are "
-                "needed, one for training and one for testing. Divide the rows otherwise, such as with --split_by "
-                "rows --days 7."
+                f"{raw}: has only 1 day by {split_by} ({printable(self._days.names[0])}); at least "
+                f"{options.least_days} are needed, one for training and one for testing. Divide the rows "
+                "differently, for example with --split_by rows --days 7."
             )
         self._source: Source = source.with_days(self._days)
         self._row_bytes = 0.0
 
     @property
     def files(self) -> list[Path]:
-        """The files of the log."""
+        """Files of the log."""
         return [file.path for file in self._source.files]
 
     @property
@@ -78,16 +78,16 @@ class RowLog:
 
     @property
     def row_noun(self) -> str:
-        """What messages call a row."""
+        """Word for a row in messages."""
         return "row"
 
     @property
     def value_type(self) -> np.dtype[np.int64]:
-        """Type of the values of its tables that are not texts."""
+        """Type of the values in its tables that are not strings."""
         return np.dtype(np.int64)
 
     def name(self, day: int) -> str:
-        """Return what messages call a day."""
+        """Return the name of a day for messages."""
         name = printable(self._days.names[day])
         by = "" if self._days.split_by in ("files", "rows") else f"{self._days.split_by}="
         return f"{self._source.path}, {by}{name}"
@@ -117,15 +117,15 @@ class RowLog:
     def vocabulary_of_part(
         self, options: PreprocessOptions, given: Vocabulary | None, engine: Engine, file: int
     ) -> VocabularyStage:
-        """Return the tables that number the categories of one of several files, to be merged with the others'."""
+        """Return the tables that number the categories of one file, to be merged with those of the other files."""
         return RowVocabulary(options.columns_of_logs, options, given, last_day_apart=True)
 
     def is_last_day(self, file: int) -> bool:
-        """Return whether all rows of a file are of the last day."""
+        """Return whether all rows of a file belong to the last day."""
         return self._days.split_by == "files" and file == self.num_days - 1
 
     def count_rows(self, file: int, progress: Callable[[int], None]) -> int | None:
-        """Count the rows of a file without parsing them; None where they have to be parsed for that.
+        """Count the rows of a file without parsing them; None if that is impossible.
 
         A row that cannot be used is counted as well.
         """
@@ -134,7 +134,7 @@ class RowLog:
     def labels(
         self, file: int, options: PreprocessOptions, engine: Engine, progress: Callable[[int], None]
     ) -> RowLabels:
-        """Parse a file for the labels and the days of the rows that can be used."""
+        """Parse a file for the labels and days of its usable rows."""
         clicks, last = [np.zeros(0, np.bool_)], [np.zeros(0, np.bool_)]
         for raw in takewhile(lambda chunk: chunk.file == file, self._source.raw_chunks(file)):
             chunk = self._source.convert(raw)
@@ -146,11 +146,11 @@ class RowLog:
         return RowLabels(np.concatenate(clicks), np.concatenate(last))
 
     def start_of_part(self, part: LogPart, state: State) -> None:
-        """Let a state begin at a part."""
+        """Make a state start at a part."""
         state.file = part.file
 
     def check_days(self, statistics: LogStatistics) -> None:
-        """Check that each day has rows, when all of them were counted.
+        """Check that each day has rows, after all of them have been counted.
 
         Raises:
             DataFormatError: a day has none.
@@ -186,7 +186,7 @@ class RowLog:
 
 
 def most_workers(options: PreprocessOptions) -> int:
-    """Return the number of workers whose chunks fit the memory budget; two chunks each, and at least one worker."""
+    """Return the number of workers whose chunks fit the memory budget: two chunks each, and at least one worker."""
     columns = options.columns_of_logs
     row_bytes = 3 * columns.record_bytes + _RAW_BYTES * columns.record_ints
     # Texts and lists are held as they were read, and as they were converted.

@@ -1,1 +1,1 @@
-"""From rows to records in buckets, the first stage of a run."""
+"""First stage of a run: from rows to records in buckets."""

@@ -1,4 +1,4 @@
-"""The dense values of a chunk's rows: fields of records, and counts for the report."""
+"""Dense values of a chunk's rows: fields of records, and counts for the report."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _field(column: DenseColumn, raw: RawDense) -> Numbers:
 
 
 def moments_of(columns: Columns, matrix: Matrix, rows: int) -> Moments:
-    """Return the numbers for mean and deviation of the first rows of a chunk."""
+    """Return the sums for mean and deviation of the first rows of a chunk."""
     moments = Moments.nothing(columns)
     for dense, column in enumerate(columns.dense):
         if not column.computed:

@@ -1,4 +1,4 @@
-"""A part of a log that a machine reads by itself, beside other machines that read other parts."""
+"""A part of a log that one machine reads by itself while other machines read other parts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class LogPart:
-    """One file of a log, and what comes before it.
+    """One file of a log, and what precedes it.
 
     Attributes:
         file: number of the file.

@@ -9,7 +9,7 @@ from dlrm_pl.data.preprocessing.engine.native import Matrix, keyed_dtype
 
 
 class RecordMemory:
-    """Memory for the rows of a chunk and their records, which later chunks use again.
+    """Memory for the rows of a chunk and their records, reused by later chunks.
 
     Attributes:
         matrix: int32 ``[record_ints, capacity]``, each row a column.

@@ -28,7 +28,7 @@ class RejectedFile(Protocol):
 
 
 class RejectedRows:
-    """Counts the rows that are left out, and stops the run when they are too many.
+    """Counts the rows that are left out, and stops the run if there are too many.
 
     Args:
         options: options of the run.
@@ -85,8 +85,8 @@ class RejectedRows:
         if rejected > allowed * rows:
             kinds = ", ".join(f"{count:,} {kind}" for kind, count in self._state.rejected.items())
             raise DataFormatError(
-                f"{path}: {rejected:,} of {rows:,} {self._noun}s so far cannot be parsed ({kinds}), more than the "
-                f"{allowed:.3%} that bad_rows allows. The first are {self._first()}. {self._hint(path)}".rstrip()
+                f"{path}: {rejected:,} of {rows:,} {self._noun}s so far cannot be parsed ({kinds}), but bad_rows "
+                f"allows only {allowed:.3%}. The first are {self._first()}. {self._hint(path)}".rstrip()
             )
 
     def _first(self) -> str:

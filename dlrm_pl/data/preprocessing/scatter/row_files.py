@@ -1,4 +1,4 @@
-"""The files that rows are scattered into: buckets, rows in order, and the last day."""
+"""Files that rows are scattered into: buckets, rows in order, and the last day."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def bucket_name(bucket: int) -> str:
 
 
 class RowFiles:
-    """The growing files of an unfinished run. Several threads may write rows at once.
+    """Growing files of an unfinished run. Several threads may write rows at once.
 
     Args:
         columns: columns of the log.
@@ -97,7 +97,7 @@ class RowFiles:
             self._append_to_buckets(day, matrix, rows, first_kept, keyed)
 
     def reject(self, row: bytes) -> None:
-        """Append a row that cannot be used to the file for these."""
+        """Append an unusable row to the file of rejected rows."""
         write_all(self._files[REJECTED].fileno(), row)
 
     def rejected(self) -> Path:
@@ -110,7 +110,7 @@ class RowFiles:
             sync_handle(file)
 
     def note_sizes(self) -> None:
-        """Note the sizes of the files in the state."""
+        """Record the sizes of the files in the state."""
         self._state.file_bytes = {name: os.fstat(file.fileno()).st_size for name, file in self._files.items()}
 
     def _names(self) -> list[str]:

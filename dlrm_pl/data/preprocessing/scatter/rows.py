@@ -37,7 +37,7 @@ def check_days(path: Path, names: Sequence[str], statistics: LogStatistics) -> N
     """
     for number, day in enumerate(statistics.days):
         if not day.rows:
-            raise DataFormatError(f"{path}: day {number} ({printable(names[number])}) has no rows that can be used.")
+            raise DataFormatError(f"{path}: day {number} ({printable(names[number])}) has no usable rows.")
 
 
 class RowMemory(RecordMemory):
@@ -54,7 +54,7 @@ class RowMemory(RecordMemory):
 
 @dataclass
 class Converted:
-    """A chunk whose values have the types of the columns.
+    """A chunk whose values have been converted to the types of the columns.
 
     Attributes:
         raw: its rows as they were read.
@@ -72,7 +72,7 @@ class Converted:
 
 
 class RowScatter(Scatter[RawChunk, Converted, RowMemory]):
-    """The first stage of a run on files with named columns.
+    """First stage of a run on files with named columns.
 
     The rows of a chunk may be of several days, in any order: those of the last day are numbered after the others.
     Chunks do not depend on memory or threads, so the order does not either.
@@ -166,7 +166,7 @@ class RowScatter(Scatter[RawChunk, Converted, RowMemory]):
         return Converted(claimed, chunk, chunk.days.astype(np.int64))
 
     def count(self, read: Converted, memory: RowMemory) -> None:
-        """Count the rows of a chunk, and reject those that cannot be used.
+        """Count the rows of a chunk, and reject unusable ones.
 
         Raises:
             DataFormatError: more rows than allowed cannot be used.

@@ -1,4 +1,4 @@
-"""The order in which threads claim, read, count and number the chunks of a log."""
+"""Order in which threads claim, read, count and number the chunks of a log."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Memory = TypeVar("Memory")
 
 
 class Steps(Protocol[Claimed, Read, Memory]):
-    """What is done with a chunk, step by step."""
+    """Steps in the processing of a chunk."""
 
     def memory(self) -> Memory:
-        """Return memory for a chunk, which later chunks use again."""
+        """Return memory for a chunk, reused by later chunks."""
 
     def claim(self, memory: Memory) -> Claimed | None:
-        """Claim the next chunk, one at a time; None if there is none, or if it has to wait for a checkpoint."""
+        """Claim the next chunk, one at a time; None if there is none, or if it must wait for a checkpoint."""
 
     def read(self, claimed: Claimed, memory: Memory) -> Read:
         """Read a chunk; several at once, in any order."""
@@ -30,7 +30,7 @@ class Steps(Protocol[Claimed, Read, Memory]):
         """Count the rows of a chunk; one at a time, in the order of the claims."""
 
     def number(self, read: Read, memory: Memory) -> None:
-        """Number and write a chunk; several at once, each begun after the ones before it."""
+        """Number and write a chunk; several at once, each started after the ones before it."""
 
 
 class Schedule(Generic[Claimed, Read, Memory]):
@@ -59,11 +59,11 @@ class Schedule(Generic[Claimed, Read, Memory]):
         self._ended = self._stopped = False
 
     def start(self) -> None:
-        """Let chunks be claimed, again if the last claim gave none."""
+        """Allow chunks to be claimed, again if the last claim returned none."""
         self._ended = False
 
     def work(self) -> None:
-        """Do steps in one thread, until all chunks that could be claimed are counted.
+        """Perform steps in one thread until all chunks that could be claimed are counted.
 
         Raises:
             StoppedError: ``stop`` was called.
@@ -72,13 +72,13 @@ class Schedule(Generic[Claimed, Read, Memory]):
             step()
 
     def stop(self) -> None:
-        """End the work of all threads, with StoppedError."""
+        """End the work of all threads with StoppedError."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
 
     def free(self) -> None:
-        """Free the memory of the chunks, when all threads have ended."""
+        """Free the memory of the chunks after all threads have ended."""
         self._free.clear()
         self._read.clear()
         self.memories.clear()

@@ -1,4 +1,4 @@
-"""Some of the rows of a chunk, in another order."""
+"""Select rows of a chunk, in another order."""
 
 from __future__ import annotations
 

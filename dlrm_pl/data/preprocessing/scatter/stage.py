@@ -1,4 +1,4 @@
-"""The first stage of a run, for logs of any form: several threads bring chunks of rows to buckets."""
+"""First stage of a run, for logs of any form: several threads scatter chunks of rows into buckets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SUBSAMPLE_SEED = 0x5EED  # Arbitrary; the order uses the seed itself, and is in
 def kept_by_subsample(
     options: PreprocessOptions, clicks: npt.NDArray[np.bool_], first_row: int
 ) -> npt.NDArray[np.bool_]:
-    """Return which rows the sub-sample keeps, each drawn by its own number alone.
+    """Return which rows the sub-sample keeps; each is drawn by its own number alone.
 
     Args:
         options: options of the run.
@@ -42,7 +42,7 @@ def kept_by_subsample(
 
 
 class Scatter(ABC, Generic[Claimed, Read, Memory]):
-    """The first stage of a run: read the logs, or the rest of them after an interruption, into buckets.
+    """First stage of a run: read the logs, or the rest of them after an interruption, into buckets.
 
     Args:
         columns: columns of the log.
@@ -113,7 +113,7 @@ class Scatter(ABC, Generic[Claimed, Read, Memory]):
 
     @abstractmethod
     def memory(self) -> Memory:
-        """Return memory for a chunk; see ``Steps``, also for the others."""
+        """Return memory for a chunk; see ``Steps``, also for the other methods."""
 
     @abstractmethod
     def claim(self, memory: Memory) -> Claimed | None:
@@ -125,7 +125,7 @@ class Scatter(ABC, Generic[Claimed, Read, Memory]):
 
     @abstractmethod
     def count(self, read: Read, memory: Memory) -> None:
-        """Count the rows of a chunk, and reject those that cannot be used.
+        """Count the rows of a chunk, and reject unusable ones.
 
         Raises:
             DataFormatError: a row, or more rows than allowed, cannot be used.

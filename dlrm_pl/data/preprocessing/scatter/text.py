@@ -73,7 +73,7 @@ class Parsed:
 
 
 class TextScatter(Scatter[Chunk, Parsed, TextMemory]):
-    """The first stage of a run on raw logs.
+    """First stage of a run on raw logs.
 
     Args:
         days: logs of each day, in order.
@@ -162,7 +162,7 @@ class TextScatter(Scatter[Chunk, Parsed, TextMemory]):
         return Parsed(claimed, size, rows, lines, bads)
 
     def count(self, read: Parsed, memory: TextMemory) -> None:
-        """Count the rows of a chunk, and reject lines that are no rows.
+        """Count the rows of a chunk, and reject lines that are not valid rows.
 
         Raises:
             DataFormatError: a line, or more lines than allowed, cannot be used, or a day has no rows.
@@ -172,7 +172,9 @@ class TextScatter(Scatter[Chunk, Parsed, TextMemory]):
         text = memory.text[: read.size].tobytes() if read.bads else b""
         self._reject(chunk, text, memory.bad[:, : read.bads], read.lines)
         if read.bads == memory.bad.shape[1]:
-            raise DataFormatError(f"{path}: {read.bads:,} lines in a row cannot be parsed. {self._hint(path)}".rstrip())
+            raise DataFormatError(
+                f"{path}: {read.bads:,} consecutive lines cannot be parsed. {self._hint(path)}".rstrip()
+            )
         first_row = state.read_rows
         state.read_rows += read.rows
         day.rows += read.rows
@@ -210,8 +212,8 @@ class TextScatter(Scatter[Chunk, Parsed, TextMemory]):
         ends_file = self._ends_file(day)
         if not self._statistics.days[day].rows:
             part = "" if ends_file and not self._days[day].start else f"day {day}, to line {state.line}, "
-            hint = self._hint(path) or "An empty day is usually a broken download."
-            none = f"{state.line:,} lines, but no rows" if state.line and not part else "no rows"
+            hint = self._hint(path) or "An empty day usually means a failed download."
+            none = f"{state.line:,} lines, but no valid rows" if state.line and not part else "no rows"
             raise DataFormatError(f"{path}: {part}has {none}. {hint}")
         if ends_file:
             state.line = state.blank_line = 0

@@ -1,1 +1,1 @@
-"""Counts by day while the rows are read, and the data report that they give."""
+"""Counts by day, made while the rows are read, and the data report based on them."""

@@ -1,4 +1,4 @@
-"""The most frequent value of each column, of which a missing value is none."""
+"""Most frequent value of each column, not counting missing values."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ def _of_tables(statistics: LogStatistics, tables: Sequence[TableSummary], modulu
 
 
 def common_values_line(shares: Sequence[Mapping[str, Any]]) -> str:
-    """Return the values of ``largest_shares`` with their shares on a line, which states their modulus once."""
+    """Return the values of ``largest_shares`` with their shares on one line, which states their modulus once."""
     found = [_AFTER.fullmatch(entry["value"]) for entry in shares]
     values = [entry["value"] if match is None else match["value"] for entry, match in zip(shares, found, strict=True)]
     line = ", ".join(
         f"{entry['column']}={value} {entry['share']:.1%}" for entry, value in zip(shares, values, strict=True)
     )
     stated = next((match["after"] for match in found if match is not None), "")
-    return f"{line}; hexadecimal values are those {stated}" if stated else line
+    return f"{line}; hexadecimal values are shown {stated}" if stated else line
 
 
 def _zeros(statistics: LogStatistics, number: int, table: TableSummary) -> int:

@@ -13,7 +13,7 @@ Bins = npt.NDArray[np.int64]
 # Powers of two: 0, 1, 2-3, 4-7, ..., and all above DENSE_BINS - 2.
 _FIRST_OF_COUNTS = [0, *(1 << power for power in range(DENSE_BINS.bit_length() - 1)), DENSE_BINS - 1]
 NUM_GROUPS = len(_FIRST_OF_COUNTS)
-"""Number of groups that bins are put together in, to compare days."""
+"""Number of groups that bins are merged into, to compare days."""
 
 _EDGES = (-1e4, -100, -1, -0.01, 0, 1e-4, 0.01, 0.1, 1, 10, 100, 1e4, 1e6)  # Of the groups of other columns.
 _BIN_BITS = 12  # Sign, exponent, and 3 digits after the binary point of a float32.
@@ -21,7 +21,7 @@ _SIGN = np.uint32(1 << 31)
 
 
 def is_counted(column: DenseColumn) -> bool:
-    """Return whether each small value has a bin of its own: integers that are not negative have."""
+    """Return whether each small value has its own bin, as for integers that are not negative."""
     return column.type == "integer" and column.transform == "log1p"
 
 
@@ -41,7 +41,7 @@ def histogram_of(column: DenseColumn, values: npt.NDArray[np.number]) -> Bins:
 
 
 def grouped(column: DenseColumn, histogram: Bins) -> Bins:
-    """Return a histogram of few groups, ``[NUM_GROUPS]``."""
+    """Return a histogram with fewer groups, ``[NUM_GROUPS]``."""
     if is_counted(column):
         return np.add.reduceat(histogram, _FIRST_OF_COUNTS)
     first = [0, *bins_of(column, np.array(_EDGES)).tolist()]

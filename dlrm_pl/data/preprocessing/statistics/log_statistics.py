@@ -19,7 +19,7 @@ Counts = npt.NDArray[np.int64]
 
 @dataclass
 class Counted:
-    """Counts of one day's rows, made by one thread.
+    """Counts for one day's rows, made by one thread.
 
     Attributes:
         missing: missing values of the rows that were read, by column, ``[1 + N + T]``.
@@ -35,7 +35,7 @@ class Counted:
 
     @classmethod
     def nothing(cls, columns: Columns) -> Self:
-        """Return counts of no rows."""
+        """Return zero counts."""
         dense = columns.num_dense
         return cls(
             np.zeros(len(columns.names), np.int64),
@@ -46,7 +46,7 @@ class Counted:
 
 @dataclass
 class DayStatistics:
-    """Counts of one day: few numbers, since there may be hundreds of days.
+    """Counts for one day: few numbers, since there may be hundreds of days.
 
     Attributes:
         missing: missing values of the rows that were read, by column, ``[1 + N + T]``.
@@ -66,7 +66,7 @@ class DayStatistics:
 
     @classmethod
     def nothing(cls, columns: Columns) -> Self:
-        """Return counts of no rows."""
+        """Return zero counts."""
         dense = columns.num_dense
         return cls(
             np.zeros(len(columns.names), np.int64),
@@ -77,7 +77,7 @@ class DayStatistics:
 
 @dataclass
 class LogStatistics:
-    """Counts of all days.
+    """Counts for all days.
 
     Attributes:
         columns: columns of the log.
@@ -93,13 +93,13 @@ class LogStatistics:
 
     @classmethod
     def nothing(cls, columns: Columns, num_days: int) -> Self:
-        """Return counts of no rows."""
+        """Return zero counts."""
         days = [DayStatistics.nothing(columns) for _ in range(num_days)]
         histogram = np.zeros((columns.num_dense, DENSE_BINS), np.int64)
         return cls(columns, days, histogram, Moments.nothing(columns))
 
     def add(self, number: int, counted: Counted) -> None:
-        """Add the counts that a thread made of a day; its rows are counted elsewhere, in their order."""
+        """Add the counts that a thread made for a day; its rows are counted elsewhere, in order."""
         day = self.days[number]
         day.clicks += counted.clicks
         day.missing += counted.missing
@@ -110,7 +110,7 @@ class LogStatistics:
 
 
 def add_part(whole: LogStatistics, part: LogStatistics) -> None:
-    """Add the counts of a part of a log; the moments, which depend on the chunks, are not added."""
+    """Add the counts of part of a log; the moments, which depend on the chunks, are not added."""
     for day, more in zip(whole.days, part.days, strict=True):
         day.missing += more.missing
         day.grouped += more.grouped
@@ -135,7 +135,7 @@ def save(statistics: LogStatistics, path: Path) -> None:
 
 
 def load(path: Path, columns: Columns) -> LogStatistics:
-    """Read the counts of a log of these columns that ``save`` wrote."""
+    """Read the counts of a log with these columns that ``save`` wrote."""
     with path.open("rb") as handle, np.load(handle, allow_pickle=False) as archive:
         arrays = [archive[name] for name in ("missing", "grouped", "largest", "numbers")]
         histogram, moments = archive["histogram"], archive["moments"]

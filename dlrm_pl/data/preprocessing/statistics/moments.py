@@ -1,4 +1,4 @@
-"""Mean and deviation of the columns that are standardized, which do not depend on threads or interruptions."""
+"""Mean and deviation of the standardized columns, independent of threads and interruptions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Doubles = npt.NDArray[np.float64]
 
 @dataclass
 class Moments:
-    """Numbers of values, means, and sums of squared distances from them, of each dense column.
+    """Count of values, mean, and sum of squared distances from the mean, for each dense column.
 
     Chunks are added one after the other in their order, so that rounding is the same in every run.
 
@@ -27,11 +27,11 @@ class Moments:
 
     @classmethod
     def nothing(cls, columns: Columns) -> Self:
-        """Return the numbers of no rows."""
+        """Return the moments of no rows."""
         return cls(np.zeros((3, columns.num_dense)))
 
     def add(self, chunk: Moments) -> None:
-        """Add the numbers of the rows that follow.
+        """Add the moments of the next rows.
 
         Source: Chan, Golub, LeVeque 1979, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances".
         """
@@ -44,14 +44,14 @@ class Moments:
         )
 
     def set(self, dense: int, values: npt.NDArray[np.floating]) -> None:
-        """Set the numbers of a column to those of some values."""
+        """Set a column's moments to those of some values."""
         if len(values):
             doubles = values.astype(np.float64)
             mean = doubles.mean()
             self.numbers[:, dense] = len(doubles), mean, ((doubles - mean) ** 2).sum()
 
     def statistics(self, columns: Columns) -> dict[str, tuple[float, float]]:
-        """Return mean and deviation of the columns that need them, by name.
+        """Return the mean and deviation of the columns that need them, by name.
 
         The deviation of a column that is constant, or always missing, is 1, so that it becomes 0.
         """

@@ -1,4 +1,4 @@
-"""The data report: statistics of the logs, and warnings of what usually means that they are broken."""
+"""Data report: statistics of the logs, and warnings of signs that they are broken."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def data_report(
     missing_known: bool = True,
     modulus: int = 0,
 ) -> dict[str, Any]:
-    """Return statistics and warnings about the logs, as JSON holds them.
+    """Return statistics and warnings about the logs in JSON types.
 
     Args:
         statistics: counts of all days.
@@ -104,7 +104,7 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
         rejected = sum(report["rejected"].values())
         lines.append(f"rejected   {rejected:,} row{'s'[: rejected != 1]}: {kinds}; see rejected.tsv")
     if report["unknown_values"]:
-        lines.append(f"unseen     {report['unknown_values']:,} values of categories are not in the vocabulary")
+        lines.append(f"unseen     {report['unknown_values']:,} category values are not in the vocabulary")
     if cut := report.get("cut_lists"):
         lines.append(f"cut        {cut:,} list{'s were' if cut != 1 else ' was'} longer than the column allows")
     # Values of the log are among them.
@@ -112,30 +112,30 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
 
 
 def uncounted_words(report: Mapping[str, Any]) -> str:
-    """Return that the values of categorical columns were not counted, as text; empty if all were."""
+    """Return a text saying that values of categorical columns were not counted; empty if all were."""
     count = report.get("uncounted_columns", 0)
     return f"not counted in {count} categorical column{'s'[: count != 1]}" if count else ""
 
 
 def warn_of_classes(splits: Iterable[tuple[str, int, int]]) -> list[str]:
-    """Return a warning for each split with labels of one class; splits are given by name, rows and clicks."""
+    """Return a warning for each split whose labels have one class; splits are given by name, rows and clicks."""
     return [
         f"the {split} split has {'no clicks' if not clicks else 'only clicks'} in {rows:,} row{'s'[: rows != 1]}: "
-        f"{_WITHOUT_CLASSES[split]}. Take more rows, or divide the days differently."
+        f"{_WITHOUT_CLASSES[split]}. Use more rows, or divide the days differently."
         for split, rows, clicks in splits
         if clicks in (0, rows)
     ]
 
 
 def warn_of_unseen(columns: Columns, tables: Sequence[TableSummary]) -> list[str]:
-    """Return a warning that names the columns without a row for values that are not in the vocabulary."""
+    """Return a warning that names the columns with no row for values that are not in the vocabulary."""
     names = [column.name for column, table in zip(columns.sparse, tables, strict=False) if not table.has_missing]
     if not names:
         return []
     more = f" and {len(names) - 8} more" if len(names) > 8 else ""
     return [
-        f"no row for missing or new values in {', '.join(names[:8])}{more}: they would be scored as the column's first "
-        "value. --vocabulary train_only makes such a row."
+        f"no row for missing or unseen values in {', '.join(names[:8])}{more}: they would be scored as the column's "
+        "first value. --vocabulary train_only adds such a row."
     ]
 
 
@@ -163,8 +163,9 @@ def _warn_of_columns(statistics: LogStatistics, tables: Sequence[TableSummary]) 
             warnings.append(f"{name} is constant: one value in every row.")
         elif table.rows and table.values > _DISTINCT * table.rows:
             warnings.append(
-                f"{name} is nearly all distinct: {table.values:,} values in {table.rows:,} rows. A model "
-                "cannot learn from an identifier; --vocabulary train_only --min_count 2 gives such values one row."
+                f"{name} is nearly always distinct: {table.values:,} values in {table.rows:,} rows. A model cannot "
+                "learn from an identifier; --vocabulary train_only --min_count 2 gives all such values one shared "
+                "row."
             )
     return warnings
 
@@ -175,9 +176,9 @@ def _warn_of_rounding(statistics: LogStatistics) -> Iterator[str]:
         largest = max((int(day.largest[dense]) for day in statistics.days), default=0)
         if column.rounds_integers and largest > _EXACT:
             yield (
-                f"{column.name}: values reach {largest:,} in size, but standardized columns hold 32-bit floats, "
-                f"which round integers beyond {_EXACT:,}: values close to each other become equal. Subtract an offset, "
-                "or use a larger unit, as hours in place of seconds."
+                f"{column.name}: values reach a magnitude of {largest:,}, but standardized columns hold 32-bit "
+                f"floats, which round integers beyond {_EXACT:,}: values close to each other become equal. Subtract "
+                "an offset, or use a larger unit, such as hours instead of seconds."
             )
 
 

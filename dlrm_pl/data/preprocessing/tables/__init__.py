@@ -1,1 +1,1 @@
-"""The vocabulary of a run: tables that number the values of categorical columns while the rows pass."""
+"""Vocabulary of a run: tables that number the values of categorical columns as rows are processed."""

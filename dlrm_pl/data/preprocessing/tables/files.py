@@ -1,4 +1,4 @@
-"""The files of an unfinished run that hold its vocabulary: values, which only grow, and all counts, rewritten."""
+"""Files of an unfinished run's vocabulary: values, which are only appended, and all counts, which are rewritten."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def save_tables(tables: Sequence[ValueTable | None], folder: Path, sizes: list[i
 
 
 def load_tables(tables: Sequence[ValueTable | None], folder: Path, sizes: list[int], counts_name: str) -> None:
-    """Fill tables with what ``save_tables`` wrote.
+    """Fill tables from what ``save_tables`` wrote.
 
     Raises:
         DataFormatError: a file is too short, or says that no row has a value.
@@ -83,7 +83,7 @@ def saved_table(
     if len(counts) < size:
         raise DataFormatError(f"{counts_name} is truncated")
     if not counts.all():
-        raise DataFormatError(f"{counts_name} says that no row has a value of table {number}")
+        raise DataFormatError(f"according to {counts_name}, no row has a value of table {number}")
     return values, counts
 
 

@@ -1,4 +1,4 @@
-"""The tables of a raw log, whose categories are all hexadecimal: the engine numbers whole chunks."""
+"""Tables of a raw log, whose categories are all hexadecimal: the engine numbers whole chunks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class HexVocabulary(VocabularyStage):
             self._take(given)
 
     def stop(self) -> None:
-        """Wake all threads that wait for another one; they end with StoppedError."""
+        """Wake all waiting threads, which end with StoppedError."""
         self._pipeline.stop()
 
     def encode(self, chunk: int, matrix: Matrix, rows: int, *, last_day: bool) -> int:

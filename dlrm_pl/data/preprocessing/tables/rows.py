@@ -1,4 +1,4 @@
-"""The tables of a log of any columns, which number the values of a chunk column by column."""
+"""Tables of a log with any columns, which number the values of a chunk column by column."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dlrm_pl.data.preprocessing.threads import Pipeline
 
 
 class RowVocabulary(VocabularyStage):
-    """The vocabulary of a log of any columns. Chunks pass each table in their order, with threads at different tables.
+    """Vocabulary of a log with any columns. Chunks pass through the tables in order, with threads at different tables.
 
     Args:
         columns: columns of the log.
@@ -49,7 +49,7 @@ class RowVocabulary(VocabularyStage):
         self._pipeline = Pipeline(len(tables))
 
     def stop(self) -> None:
-        """Wake all threads that wait for another one; they end with StoppedError."""
+        """Wake all waiting threads, which end with StoppedError."""
         self._pipeline.stop()
 
     def encode(self, chunk: int, rows: RawRows, last_day: int, matrix: Matrix) -> int:

@@ -1,4 +1,4 @@
-"""The tables of a vocabulary, whatever the form of the log, and what is written of them."""
+"""Tables of a vocabulary, whatever the form of the log, and the files written from them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dlrm_pl.data.preprocessing.tables.summary import TableSummary, summary_of
 
 
 class ValueTable(Protocol):
-    """Values to numbers by first appearance: of ``data/lookup/tables.py``, or of the engine of raw logs."""
+    """Maps values to numbers by first appearance: a table of ``data/lookup/tables.py``, or of the raw-log engine."""
 
     @property
     def nbytes(self) -> int: ...  # noqa: D102
@@ -31,13 +31,13 @@ class ValueTable(Protocol):
 
 
 def mapping_of(counts: Counts, min_count: int) -> Numbers:
-    """Return the ids after rare values got row 0, by the ids before, of which 0 stands for unseen values."""
+    """Return new ids, in which rare values have row 0, by the old ids, of which 0 stands for unseen values."""
     stays = counts >= min_count
     return np.concatenate([[0], np.where(stays, np.cumsum(stays), 0)]).astype(np.int32)
 
 
 class VocabularyStage:
-    """The tables of a log's categorical columns, fed in the order of the rows, chunk by chunk from 0 on.
+    """Tables of a log's categorical columns, fed in the order of the rows, chunk by chunk from 0 on.
 
     A *number* counts a table's values by first appearance. An *id* is what is written: the number itself, or one
     more where row 0 stands for unseen values, or what ``mappings`` says where rare values join them.
@@ -75,7 +75,7 @@ class VocabularyStage:
         return sum(table.nbytes for table in self.tables if table is not None)
 
     def learns(self, *, last_day: bool) -> bool:
-        """Return whether new values of rows get ids of their own.
+        """Return whether new values of rows get their own ids.
 
         Args:
             last_day: whether the rows become test and val, whose values ``train_only`` does not add.
@@ -84,7 +84,7 @@ class VocabularyStage:
 
     @property
     def shift(self) -> int:
-        """The id of number 0, before the mapping."""
+        """Id of number 0, before the mapping."""
         return self._shift
 
     @property
@@ -93,11 +93,11 @@ class VocabularyStage:
         return self._given is not None
 
     def stop(self) -> None:
-        """Wake all threads that wait for another one; they end with StoppedError."""
+        """Wake all waiting threads, which end with StoppedError."""
         raise NotImplementedError
 
     def mappings(self) -> list[Numbers | None] | None:
-        """Return for each table the ids after rare values got row 0, by the ids before; None if all values stay."""
+        """Return for each table new ids, in which rare values have row 0, by the old ids; None if all values stay."""
         if self._min_count == 1:
             return None
         mappings: list[Numbers | None] = []
@@ -110,7 +110,7 @@ class VocabularyStage:
         return mappings
 
     def save(self, folder: Path, columns: Columns) -> DictionaryChecksums:
-        """Write counts and dictionaries: raw values in the order of their ids, after the one for unseen values, if any.
+        """Write counts and dictionaries: raw values in the order of their ids, after one for unseen values, if any.
 
         Args:
             folder: dataset folder.
@@ -133,7 +133,7 @@ class VocabularyStage:
         return DictionaryChecksums.of_tables(sizes, save_and_yield(), columns)
 
     def without_values(self) -> list[str]:
-        """Return the names of columns that would have no row in their tables, since all their lists are empty."""
+        """Return the names of columns whose tables would have no rows, since all their lists are empty."""
         names = [column.name for column in self._columns.sparse]
         return [name for table, name in enumerate(names) if not self._size(table)]
 

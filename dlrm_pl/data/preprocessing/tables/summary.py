@@ -17,7 +17,7 @@ _SHOWN = 30  # Characters of a text.
 
 @dataclass(frozen=True)
 class TableSummary:
-    """Statistics of a table; all 0 for one that has no vocabulary.
+    """Statistics of a table; all 0 if it has no vocabulary.
 
     Attributes:
         values: number of distinct values.

@@ -1,1 +1,1 @@
-"""Raw logs -> days in TorchRec's format, with the bytes of its three scripts, in bounded memory."""
+"""Raw logs -> days in TorchRec's format, byte-identical to its three scripts, in bounded memory."""

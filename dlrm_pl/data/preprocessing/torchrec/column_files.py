@@ -1,4 +1,4 @@
-"""The growing files of a run: labels, dense values, and a file for each categorical column."""
+"""Growing files of a run: labels, dense values, and a file for each categorical column."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DENSE = "dense.i4"
 
 
 def raw_name(table: int) -> str:
-    """Return the name of the file with a column's raw values, unsigned and 0 where they are missing."""
+    """Return the name of the file with a column's raw values, which are unsigned, and 0 if missing."""
     return f"raw_{table}.u4"
 
 
@@ -63,7 +63,7 @@ class ColumnFiles:
             self._write(raw_name(table), column, first * 4)
 
     def reject(self, row: bytes) -> None:
-        """Append a row that cannot be used to the file for these."""
+        """Append an unusable row to the file of rejected rows."""
         write_all(self._files[REJECTED].fileno(), row)
 
     def rejected(self) -> Path:
@@ -76,7 +76,7 @@ class ColumnFiles:
             sync_handle(file)
 
     def note_sizes(self) -> None:
-        """Note the sizes of the files in the state."""
+        """Record the sizes of the files in the state."""
         self._state.file_bytes = {name: os.fstat(file.fileno()).st_size for name, file in self._files.items()}
 
     def _write(self, name: str, values: Matrix, offset: int) -> None:

@@ -20,7 +20,7 @@ from dlrm_pl.data.preprocessing.torchrec.column_files import ColumnFiles
 
 
 class DayScatter(TextScatter):
-    """The first stage of a run that makes days in TorchRec's format; see ``TextScatter``."""
+    """First stage of a run that makes days in TorchRec's format; see ``TextScatter``."""
 
     # As TorchRec: an empty label is 0, and numbers below 0 are numbers.
     _label = "optional"

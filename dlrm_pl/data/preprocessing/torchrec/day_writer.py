@@ -1,4 +1,4 @@
-"""The NumPy files of a day, written block by block."""
+"""NumPy files of a day, written block by block."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST = np.iinfo(np.int32).max
 
 
 class NpyFile:
-    """An .npy file of rows that are written in any order.
+    """An .npy file whose rows are written in any order.
 
     Args:
         path: file to make.
@@ -97,6 +97,6 @@ def check_range(least: int, most: int, log: str) -> None:
     """
     if most - least + 2 > _MOST:
         raise DataFormatError(
-            f"{log}: its dense values go from {least:,} to {most:,}. TorchRec takes the logarithm of their distances "
-            "from the least, plus 2, which must fit in 32 bits. Correct the log."
+            f"{log}: its dense values go from {least:,} to {most:,}. TorchRec takes the logarithm of each value's "
+            "distance from the smallest, plus 2, which must fit in 32 bits. Correct the log."
         )

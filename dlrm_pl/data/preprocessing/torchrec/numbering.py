@@ -1,4 +1,4 @@
-"""Ids of a column by first appearance, from 2 up, in bounded memory: a part of the values at a time, if need be."""
+"""Number a column's values by first appearance, from 2 up, in bounded memory: in several passes if needed."""
 
 from __future__ import annotations
 

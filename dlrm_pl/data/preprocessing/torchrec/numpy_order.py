@@ -1,4 +1,4 @@
-"""The order of ``numpy.random.shuffle`` in bounded memory."""
+"""Order of ``numpy.random.shuffle`` in bounded memory."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Array = npt.NDArray[Any]
 
 MOST_ROWS = (1 << 32) - 1
 _STEP_BYTES = 64
-"""Memory of a step, with what finds the values that it needs."""
+"""Memory of a step, including the index of the values that it needs."""
 _TOGETHER = 1 << 20
 
 
 def places_in_order(folder: Path, rows: int, seed: int, engine: Engine, memory_bytes: int) -> Array:
-    """Return the place that ``numpy.random.shuffle`` gives each of some rows after ``numpy.random.seed``.
+    """Return the position that ``numpy.random.shuffle`` gives to each of some rows after ``numpy.random.seed``.
 
     It swaps the rows from the last to the second with one that is not behind it; which, depends on their number alone.
     So the numbers of the rows are shuffled in place of the rows, 4 bytes each, in a mapped file: some steps at a time,
@@ -40,7 +40,9 @@ def places_in_order(folder: Path, rows: int, seed: int, engine: Engine, memory_b
         ConfigurationError: there are 2**32 rows or more, for which NumPy draws other numbers.
     """
     if rows > MOST_ROWS:
-        raise ConfigurationError(f"{rows:,} rows are more than {MOST_ROWS:,}, the most to shuffle: --randomize none.")
+        raise ConfigurationError(
+            f"{rows:,} rows are more than {MOST_ROWS:,}, the most that can be shuffled. Give --randomize none."
+        )
     order = _mapped(folder / "order.bin", rows)
     for first in range(0, rows, _TOGETHER):
         order[first : first + _TOGETHER] = np.arange(first, min(first + _TOGETHER, rows), dtype=np.uint32)

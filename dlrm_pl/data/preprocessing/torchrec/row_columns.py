@@ -1,4 +1,4 @@
-"""The rows of a run as days: what was read, and the ids that their values got."""
+"""Rows of a run as days: the values that were read, and the ids assigned to them."""
 
 from __future__ import annotations
 

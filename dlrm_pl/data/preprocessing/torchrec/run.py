@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 
 class DaysRun:
-    """One call of ``preprocess --flavor torchrec``, while the caller holds the lock of the output.
+    """One call of ``preprocess --flavor torchrec``, while the caller holds the lock on the output.
 
     A killed run goes on where a checkpoint was: within the logs, or at a column that is not numbered yet. What follows
     starts over.

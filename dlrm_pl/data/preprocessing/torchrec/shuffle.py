@@ -1,4 +1,4 @@
-"""Rows that are put into another order bucket by bucket."""
+"""Reorder rows bucket by bucket."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Array = npt.NDArray[Any]
 
 
 class RowBuckets:
-    """Rows in files by their places: each bucket has the rows of neighbouring places.
+    """Rows in files by their target positions: each bucket has rows with neighbouring positions.
 
     Args:
         folder: folder for the files.
@@ -39,7 +39,7 @@ class RowBuckets:
 
     @staticmethod
     def row_bytes(num_dense: int, num_sparse: int) -> int:
-        """Return the bytes of a row in a bucket."""
+        """Return the size of a row in a bucket, in bytes."""
         return 4 * (2 + num_dense + num_sparse)
 
     def open(self, stack: ExitStack) -> list[IO[bytes]]:
@@ -66,7 +66,7 @@ class RowBuckets:
             write_all(files[number].fileno(), rows[start : int(ends[number])].view(np.uint8).data)
 
     def write(self, writers: Sequence[DayWriter], rows_of_days: Sequence[int], advance: Callable[[int], None]) -> None:
-        """Write the rows of each bucket to the days that their places belong to, and remove its file.
+        """Write the rows of each bucket to the days that their positions belong to, and remove its file.
 
         Args:
             writers: files of each day.

@@ -1,4 +1,4 @@
-"""The arrays of one of upstream's .npz files, checked and as records, in bounded memory.
+"""Arrays of one of upstream's .npz files, checked and as records, in bounded memory.
 
 Upstream writes them with ``np.savez_compressed``, some as float64 and some in Fortran order, so that no row can be
 read before the whole array is unpacked: each file is, into a folder, and removed when it is done.
@@ -88,7 +88,7 @@ class UpstreamArrays:
                 self._file(name).unlink(missing_ok=True)
 
     def records(self, first: int, stop: int, table_sizes: tuple[int, ...]) -> Records:
-        """Rows ``first`` to ``stop``, int32 ``[rows, 1 + N + T]``.
+        """Return the rows from ``first`` to ``stop``, int32 ``[rows, 1 + N + T]``.
 
         Raises:
             DataFormatError: a value that upstream's preprocessing never writes; names row and column.

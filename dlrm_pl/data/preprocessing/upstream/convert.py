@@ -1,4 +1,4 @@
-"""Upstream's preprocessed files -> a dataset folder, without going back to the raw logs.
+"""Convert upstream's preprocessed files to a dataset folder, without going back to the raw logs.
 
 Arrays become records in the order in which they stand; binary files are linked, or copied where links cannot be. Then
 one pass over the records checks every one of them and counts what the report tells.
@@ -49,7 +49,7 @@ _IN_ORDER: tuple[Split, ...] = ("train", "test", "val")  # As their rows stand.
 
 
 class UpstreamConversion:
-    """One call of ``preprocess`` on upstream's files, while the caller holds the lock of the output.
+    """One call of ``preprocess`` on upstream's files, while the caller holds the lock on the output.
 
     Args:
         source: files to convert.
@@ -174,14 +174,14 @@ class UpstreamConversion:
         values, rows = load_array(path, "unique"), self._source.table_sizes[table]
         if values.shape != (rows,):
             raise DataFormatError(
-                f"{path}: table {table} has {len(values)} values here and {rows} rows in the counts. Upstream "
-                "writes short dictionaries when it resumes a killed run; make them again."
+                f"{path}: table {table} has {len(values)} values here and {rows} rows in the counts. Upstream writes "
+                "incomplete dictionaries when it resumes a killed run; make them again."
             )
         modulus = self._options.modulus
         if modulus and values.max() >= modulus:
             raise DataFormatError(
-                f"{path}: has the value {values.max()}, so max_ind_range was not {modulus:,}: give the one that "
-                "the files were made with, or --max_ind_range -1 if none."
+                f"{path}: has the value {values.max()}, so max_ind_range was not {modulus:,}. Give the value that "
+                "the files were made with, or --max_ind_range -1 if there was none."
             )
         save_dictionary(self._checkpoint.finished, table, values)
 

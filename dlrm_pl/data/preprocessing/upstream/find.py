@@ -46,7 +46,7 @@ class UpstreamFiles:
 
 
 def find_upstream_files(raw: Path, options: PreprocessOptions) -> UpstreamFiles | None:
-    """Return upstream's files if the path names some, or None for raw logs.
+    """Return upstream's files if the path names any, or None for raw logs.
 
     Args:
         raw: a folder with .bin files, a ``_processed.npz``, or the beginning of the names of ``_N_reordered.npz``.
@@ -90,8 +90,8 @@ def _refuse_options_of_logs(raw: Path, options: PreprocessOptions) -> None:
         value = getattr(options, name)
         if value != default and (name, value) != ("randomize", "none"):
             raise ConfigurationError(
-                f"{raw}: was written by upstream's preprocessing, whose rows and ids are kept: {name}={value} needs "
-                "the raw logs. (Rows can be shuffled while they are read, with data.shuffle.)"
+                f"{raw}: was written by upstream's preprocessing, whose rows and ids are kept as they are; "
+                f"{name}={value} needs the raw logs. (Rows can be shuffled while they are read, with data.shuffle.)"
             )
 
 
@@ -99,7 +99,7 @@ def _from_binaries(folder: Path) -> UpstreamFiles:
     training = sorted(folder.glob("*_train.bin"))
     if len(training) != 1:
         raise DataFormatError(
-            f"{folder}: is a folder with {len(training)} files *_train.bin; expected one. For raw logs give the common "
+            f"{folder}: contains {len(training)} files *_train.bin; expected one. For raw logs, give the common "
             f"beginning of the day files, for example {folder / 'day'}."
         )
     stem = training[0].name.removesuffix("_train.bin")
@@ -142,7 +142,8 @@ def _from_one_file(path: Path, options: PreprocessOptions) -> UpstreamFiles:
         if sum(by_day) != arrays.rows:
             raise DataFormatError(
                 f"{path}: has {arrays.rows:,} rows, but the days of {lengths} have {sum(by_day):,} together. "
-                "Upstream keeps the old counts when it drops non-clicks: delete that file and let it count again."
+                "Upstream keeps the old counts when it drops non-clicks. Delete that file and let upstream count "
+                "again."
             )
     return UpstreamFiles([arrays], {}, _splits(by_day, path), sizes, _dictionaries(*others[:1]), others)
 
@@ -151,7 +152,9 @@ def _splits(by_day: list[int], where: Path) -> dict[Split, int]:
     """Test is the first half of the last day, the larger when odd, val the second."""
     train, last = sum(by_day[:-1]), by_day[-1]
     if last < 2 or not train:
-        raise DataFormatError(f"{where}: days have {by_day} rows; one to train on and two in the last are needed.")
+        raise DataFormatError(
+            f"{where}: days have {by_day} rows; at least one row to train on, and two on the last day, are needed."
+        )
     return {"train": train, "test": last - last // 2, "val": last // 2}
 
 
@@ -159,7 +162,7 @@ def _only(folder: Path, pattern: str) -> Path:
     paths = sorted(folder.glob(pattern))
     if len(paths) != 1:
         names = ", ".join(path.name for path in paths) or "none"
-        raise DataFormatError(f"{folder / pattern}: expected exactly one such file of upstream, but found {names}.")
+        raise DataFormatError(f"{folder / pattern}: expected exactly one such upstream file, but found {names}.")
     return paths[0]
 
 

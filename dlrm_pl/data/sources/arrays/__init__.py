@@ -1,1 +1,1 @@
-"""Arrow's arrays become the arrays of ``RawRows``, and values that do not fit their column are found."""
+"""Convert Arrow arrays to the arrays of ``RawRows``, and find values that do not fit their column."""

@@ -1,4 +1,4 @@
-"""What the converters of arrays share: a column's name, its faults, and access to the memory of an array."""
+"""Common parts of the array converters: a column's name, its errors, and access to an array's memory."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Field:
     owners: Integers | None = None
 
     def refuse(self, wrong: Bools, kind: Kind, expected: str, array: pa.Array) -> None:
-        """Note the faults of elements.
+        """Note errors of elements.
 
         Args:
             wrong: whether an element is wrong.
@@ -60,7 +60,7 @@ def memory_of(array: pa.Array, dtype: type[np.generic], number: int = 1, extra: 
 
 
 def missing_of(array: pa.Array) -> Bools | None:
-    """Return whether elements are missing; None if none is."""
+    """Return which elements are missing; None if none is."""
     if not array.null_count:
         return None
     mask: Bools = array.is_null().to_numpy(zero_copy_only=False)
@@ -68,5 +68,5 @@ def missing_of(array: pa.Array) -> Bools | None:
 
 
 def present(mask: Bools, missing: Bools | None) -> Bools:
-    """Return a mask without the missing elements."""
+    """Return a mask restricted to elements that are not missing."""
     return mask if missing is None else mask & ~missing

@@ -1,4 +1,4 @@
-"""Arrays of lists as their elements and offsets."""
+"""Arrays of lists, as elements and offsets."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Elements(NamedTuple):
 
 
 def elements(array: pa.Array, column: SparseColumn, field: Field, *, truncate: bool) -> Elements:
-    """Return the elements of lists, each with no more than the column has room for.
+    """Return the elements of lists, each truncated to what the column has room for.
 
     Args:
         array: lists. A missing one is empty, or all its elements are missing if lists have a fixed length.

@@ -1,4 +1,4 @@
-"""Arrays of numbers, or of their texts, as integers or floats."""
+"""Arrays of numbers, or of numbers as text, as integers or floats."""
 
 from __future__ import annotations
 

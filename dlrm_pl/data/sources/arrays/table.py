@@ -1,4 +1,4 @@
-"""A table of Arrow's arrays as ``RawRows``."""
+"""A table of Arrow arrays as ``RawRows``."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def convert(
     labels: Labels = "needed",
     truncate_lists: bool = False,
 ) -> tuple[RawRows, int]:
-    """Convert arrays, whose types were checked, by name.
+    """Convert arrays, given by name, whose types have been checked.
 
     Args:
         arrays: the arrays of the columns.
@@ -107,5 +107,5 @@ def _sparse(array: pa.Array, column: SparseColumn, faults: Faults, truncate: boo
         negative = values < 0
         if missing is not None:
             negative &= ~missing
-        field.refuse(negative, "negative", "an integer from 0 up, as ids are a remainder", array)
+        field.refuse(negative, "negative", "an integer of 0 or more, since its id is a remainder", array)
     return RawSparse(values, missing, offsets), cut

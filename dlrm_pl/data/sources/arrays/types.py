@@ -1,4 +1,4 @@
-"""Arrow's types: which of them a column may have, and simpler forms of the same values."""
+"""Arrow types: those that a column may have, and simpler forms of the same values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def is_text(type_: pa.DataType) -> bool:
-    """Return whether values of a simple type are texts, or bytes that should be texts."""
+    """Return whether values of a simple type are strings, or bytes that should be strings."""
     types = arrow().types
     return bool(
         types.is_string(type_) or types.is_large_string(type_) or types.is_binary(type_) or types.is_large_binary(type_)
@@ -45,7 +45,7 @@ def simple_type(type_: pa.DataType) -> pa.DataType:
 
 
 def simple(array: pa.Array) -> pa.Array:
-    """Return an array in a form that the converters read, without a copy if it has one."""
+    """Return an array in a form that the converters can read, without a copy if it already has one."""
     pa = arrow()
     if isinstance(array.type, pa.BaseExtensionType):
         return simple(array.storage)
@@ -68,7 +68,7 @@ def one_array(column: pa.ChunkedArray) -> pa.Array:
 
 
 def misfit(column: DenseColumn | SparseColumn | None, type_: pa.DataType, *, is_csv: bool = False) -> str:
-    """Say why the values of a type cannot be those of a column; "" if they can.
+    """Return why the values of a type cannot be those of a column; "" if they can.
 
     Args:
         column: a column; None for the label.
@@ -87,7 +87,10 @@ def misfit(column: DenseColumn | SparseColumn | None, type_: pa.DataType, *, is_
         if pa.types.is_null(type_):
             return ""
         if not is_list(type_):
-            return f"{holds}, but lists are needed (bag or at_most); without these it takes single values"
+            return (
+                f"{holds}, but lists are needed (because of bag or at_most); without these options it takes "
+                "single values"
+            )
         type_, kinds = type_.value_type, "lists of "
     elif is_list(type_) and not pa.types.is_nested(type_.value_type):
         return f"{holds}, which needs bag or at_most" if isinstance(column, SparseColumn) else f"{holds}, not numbers"

@@ -1,1 +1,1 @@
-"""Files of tables: found, recognised, unpacked, and read as batches of Arrow's arrays."""
+"""Table files: found, recognised, unpacked, and read as batches of Arrow arrays."""

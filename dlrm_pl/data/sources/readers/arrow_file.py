@@ -1,4 +1,4 @@
-"""Arrow's files, which are also Feather's, and its streams."""
+"""Arrow files, which are also Feather files, and Arrow streams."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ArrowFile:
                 self._is_mapped = path.stat().st_size > _READ_BYTES * reader.num_record_batches
 
     def batches(self, names: Sequence[str], first_row: int, most_rows: int, *, threads: bool) -> Iterator[Batch]:
-        """Yield the rows from one on, in order; see ``TableFile``."""
+        """Yield the rows from a given one on, in order; see ``TableFile``."""
         del threads
         skip = first_row
         with self._opened(names) as reader:

@@ -19,7 +19,7 @@ _FOREIGN = {
     b"PK\x03\x04": "a zip archive",
     b"\xfd7zXZ\x00": "an xz file",
     b"7z\xbc\xaf\x27\x1c": "a 7z archive",
-    b"\x1f\x9d": "a file of compress",
+    b"\x1f\x9d": "a file compressed by compress",
     b"\xff\x06\x00\x00sNaPpY": "a snappy file",
     b"Rar!": "a rar archive",
 }
@@ -27,7 +27,7 @@ _FOREIGN_ENDINGS = (".xz", ".zip", ".7z", ".z", ".snappy", ".sz", ".lzo", ".lzma
 
 
 def compression_of(path: Path) -> str | None:
-    """Return the compression of a file, by its first bytes if these tell, else by its name; None if it has none.
+    """Return the compression of a file, by its first bytes if possible, otherwise by its name; None if it has none.
 
     Raises:
         DataFormatError: the compression is unknown, or the name states another one than the file has.
@@ -47,7 +47,7 @@ def compression_of(path: Path) -> str | None:
     if stated in _MAGIC.values() and found is None:
         raise DataFormatError(
             f"{path}: is not compressed by {stated}, as its name says; it begins with the bytes {head[:4].hex(' ')}. "
-            "Rename it if it is a plain file, or else get it again."
+            "Rename it if it is not compressed; otherwise get it again."
         )
     return found or stated
 
@@ -59,7 +59,7 @@ def open_unpacked(path: Path, compression: str | None) -> pa.NativeFile:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Raise an error that names the file where its content, not the disk, is at fault.
+    """Raise an error that names the file if its contents, not the disk, are at fault.
 
     Raises:
         DataFormatError: the file is truncated or corrupt.

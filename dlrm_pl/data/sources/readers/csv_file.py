@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _BLOCK_BYTES = 2 << 20
-"""Largest length of a row with its values in quotes."""
+"""Maximum length of a row whose values are quoted."""
 
 _MIXED = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")
 
@@ -54,7 +54,7 @@ class CsvFile:
         self.schema = pa.schema([pa.field(name, pa.binary()) for name in self._names])
 
     def batches(self, names: Sequence[str], first_row: int, most_rows: int, *, threads: bool) -> Iterator[Batch]:
-        """Yield the rows from one on, in order; see ``TableFile``."""
+        """Yield the rows from a given one on, in order; see ``TableFile``."""
         del most_rows, threads
         pa = arrow()
         names = list(names)
@@ -123,7 +123,7 @@ class CsvFile:
             value = last.column(name)[0].as_py() or b""
             if b"\n" in value or b"\r" in value:
                 raise DataFormatError(
-                    f"{self.path}: its last row, {rows}, has a quote that is not closed: column {shown_name(name)} is "
+                    f"{self.path}: its last row, {rows}, has an unclosed quote: column {shown_name(name)} is "
                     f"{shown_value(value)}, up to the end of the file. Close the quote, or write the file again."
                 )
 
@@ -132,8 +132,8 @@ class CsvFile:
         if wrong := _MIXED.search(text):
             row, expected, has = map(int, wrong.groups())
             return DataFormatError(
-                f"{self.path}: row {row - 1}: has {has} fields; expected {expected}, as in the header. The row is not "
-                "text in UTF-8. Write the file again, or as Parquet."
+                f"{self.path}: row {row - 1}: has {has} fields; expected {expected}, as in the header. The row is "
+                "not UTF-8 text. Write the file again, or as Parquet."
             )
         if "straddling" in text:
             return DataFormatError(

@@ -1,4 +1,4 @@
-"""What the endings of names state: format and compression. Apart, since raw logs wait for no readers."""
+"""Formats and compressions that file name endings state; separate, so that raw logs need not load the readers."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Literal
 Format = Literal["csv", "parquet", "arrow"]
 
 ENDINGS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".lz4": "lz4", ".br": "brotli"}
-"""Endings of names, and the compression that each stands for."""
+"""File name endings, and the compression that each stands for."""
 
 FORMAT_ENDINGS: dict[str, Format] = {
     **dict.fromkeys((".csv", ".tsv", ".txt", ".tab"), "csv"),
     **dict.fromkeys((".parquet", ".pq"), "parquet"),
     **dict.fromkeys((".arrow", ".arrows", ".feather", ".ipc"), "arrow"),
 }
-"""Endings of names, and the format that each stands for."""
+"""File name endings, and the format that each stands for."""
 
 
 def stated_format(path: Path) -> Format | None:
@@ -27,7 +27,7 @@ def stated_format(path: Path) -> Format | None:
 
 
 def row_place(path: Path, row: int) -> str:
-    """Return the place of a row for a message: rows of a file are counted from 1, and a header is none of them.
+    """Return the place of a row for a message: rows of a file are counted from 1, not counting a header.
 
     Args:
         path: the file.

@@ -1,4 +1,4 @@
-"""The files of a source: found in a folder, and their formats recognised."""
+"""Find the files of a source in a folder, and recognise their formats."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ARROW_STREAM = b"\xff\xff\xff\xff"
 _CONVERT = "write it as CSV, Parquet or Arrow"
 # First bytes of binary files, what they are, and what to do.
 _BINARY = (
-    (b"FEA1", "a Feather file of the first version", _CONVERT),
+    (b"FEA1", "a Feather file of version 1", _CONVERT),
     (b"PARE", "an encrypted Parquet file", "decrypt it"),
     (b"ORC", "an ORC file", _CONVERT),
     (b"Obj\x01", "an Avro file", _CONVERT),
@@ -64,7 +64,7 @@ class SourceFile:
 
     @contextmanager
     def unchanged(self) -> Iterator[None]:
-        """Check after something was read from the file, or failed, that the name still stands for the same file.
+        """Check, after the file was read or reading failed, that the name still refers to the same file.
 
         Raises:
             DataFormatError: the file was changed, replaced or removed, which is more to the point than another error.
@@ -77,7 +77,7 @@ class SourceFile:
         self.check_unchanged()
 
     def check_unchanged(self) -> None:
-        """Check that the name still stands for the same file, in the same state.
+        """Check that the name still refers to the same file, in the same state.
 
         Raises:
             DataFormatError: the file was changed, replaced or removed.
@@ -86,18 +86,18 @@ class SourceFile:
             now = FileState.of(self.path)
         except OSError:
             raise DataFormatError(
-                f"{self.path}: was removed while it was read. Put it back, and start again."
+                f"{self.path}: was removed while it was being read. Put it back, and start again."
             ) from None
         if now != self.state:
             what = "changed" if now.is_same_file(self.state) else "replaced"
             raise DataFormatError(
-                f"{self.path}: was {what} while it was read: it had {self.state}, and now has {now}. Start again when "
-                "no other program writes it."
+                f"{self.path}: was {what} while it was being read: it had {self.state}, and now has {now}. Start "
+                "again when no other program is writing it."
             )
 
 
 def find_files(path: Path) -> list[SourceFile]:
-    """Return a file, or the files of a folder, sorted by name with numbers by value: ``part-9`` before ``part-10``.
+    """Return a file, or the files of a folder sorted by name with numbers by value: ``part-9`` before ``part-10``.
 
     Files whose names begin with a dot or an underscore are left out, as other programs do.
 
@@ -109,14 +109,16 @@ def find_files(path: Path) -> list[SourceFile]:
     entries = sorted(path.iterdir(), key=natural_key)
     paths = [entry for entry in entries if not entry.name.startswith((".", "_"))]
     if folder := next((entry for entry in paths if entry.is_dir()), None):
-        raise DataFormatError(f"{path}: has a folder, {folder.name}. Put all files into one folder, or give that one.")
+        raise DataFormatError(
+            f"{path}: contains a folder, {folder.name}. Put all files into one folder, or give that folder."
+        )
     if not paths:
         raise DataFormatError(f"{path}: is an empty folder; expected CSV, Parquet or Arrow files.")
     files = [recognise(entry) for entry in paths]
     for file in files:
         if file.format != files[0].format:
             raise DataFormatError(
-                f"{path}: has files of different formats: {files[0].path.name} is {NAMES[files[0].format]}, "
+                f"{path}: contains files of different formats: {files[0].path.name} is {NAMES[files[0].format]}, "
                 f"{file.path.name} is {NAMES[file.format]}. Give each format its own folder."
             )
     return files
@@ -138,7 +140,7 @@ def recognise(path: Path) -> SourceFile:
     except FileNotFoundError:
         raise DataFormatError(f"{path}: no such file or folder.") from None
     if not head:
-        raise DataFormatError(f"{path}: is empty when it is unpacked.")
+        raise DataFormatError(f"{path}: is empty after unpacking.")
     return SourceFile(path, _format(path, head, compression), compression, state)
 
 
@@ -148,7 +150,7 @@ def natural_key(path: Path) -> tuple[list[tuple[int, str]], str]:
 
 
 def natural_text_key(text: str) -> tuple[list[tuple[int, str]], str]:
-    """Return a key that sorts texts with numbers by value."""
+    """Return a key that sorts strings with numbers by value."""
     parts = re.split(r"([0-9]+)", text)
     return [(int(part), "") if part.isdecimal() and len(part) < 4000 else (-1, part) for part in parts], text
 
@@ -162,8 +164,8 @@ def _format(path: Path, head: bytes, compression: str | None) -> Format:
         if is_binary and head.startswith(magic):
             if compression:
                 raise DataFormatError(
-                    f"{path}: is a compressed file in the format {NAMES[format_]}, of which parts cannot be found. "
-                    "Unpack it; the format compresses its own parts."
+                    f"{path}: is a compressed {NAMES[format_]} file, in which single parts cannot be located. Unpack "
+                    "it; the format compresses its own parts."
                 )
             return format_
     for magic, what, advice in _BINARY if is_binary else _TEXT:
@@ -172,11 +174,13 @@ def _format(path: Path, head: bytes, compression: str | None) -> Format:
     if b"\0" in head:
         raise DataFormatError(f"{path}: looks like binary data: {_CONVERT}.")
     if stated in ("parquet", "arrow"):
-        raise DataFormatError(f"{path}: is no {NAMES[stated]} file; it begins with {shown(head[:8])}. Get it again.")
+        raise DataFormatError(
+            f"{path}: is not a valid {NAMES[stated]} file; it begins with {shown(head[:8])}. Get it again."
+        )
     if stated is None and _ending(path):
         raise DataFormatError(
-            f"{path}: has an unknown format. Give files whose names end in {', '.join(FORMAT_ENDINGS)}, compressed or "
-            f"not ({', '.join(ENDINGS)})."
+            f"{path}: has an unknown format. Give files whose names end in {', '.join(FORMAT_ENDINGS)}, optionally "
+            f"compressed ({', '.join(ENDINGS)})."
         )
     return "csv"
 

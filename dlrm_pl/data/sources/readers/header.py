@@ -1,4 +1,4 @@
-"""The first line of a CSV file: names of columns, and the character between them."""
+"""First line of a CSV file: names of columns, and the character between them."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def read_header(
             else ""
         )
         raise DataFormatError(
-            f"{path}: has no header: its first line begins with {shown_names}, which are values. Put the names of the "
-            f"columns into a line before it.{advice}"
+            f"{path}: has no header: its first line begins with {shown_names}, which are values. Put the names of "
+            f"the columns in a line above it.{advice}"
         )
     return names, best
 

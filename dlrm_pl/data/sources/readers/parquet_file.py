@@ -31,7 +31,7 @@ class ParquetFile:
         self.num_rows: int | None = sum(self._group_rows)
 
     def batches(self, names: Sequence[str], first_row: int, most_rows: int, *, threads: bool) -> Iterator[Batch]:
-        """Yield the rows from one on, in order; see ``TableFile``."""
+        """Yield the rows from a given one on, in order; see ``TableFile``."""
         pa = arrow()
         groups: list[int] = []
         skip = first_row

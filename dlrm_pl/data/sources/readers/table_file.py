@@ -1,4 +1,4 @@
-"""What every reader of a file gives."""
+"""Interface of the file readers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class TableFile(Protocol):
     num_rows: int | None
 
     def batches(self, names: Sequence[str], first_row: int, most_rows: int, *, threads: bool) -> Iterator[Batch]:
-        """Yield the rows from one on, in order.
+        """Yield the rows from a given one on, in order.
 
         Args:
             names: columns to read.

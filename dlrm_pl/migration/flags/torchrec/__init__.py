@@ -1,1 +1,1 @@
-"""Command lines of the program on TorchRec, dlrm_main.py: MLPerf's DLRM v2."""
+"""Command lines of dlrm_main.py, the TorchRec program: MLPerf's DLRM v2."""

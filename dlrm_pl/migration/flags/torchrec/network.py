@@ -19,7 +19,7 @@ _SCHEDULE = {
 def translate_network(plan: Plan) -> None:
     """Set all of ``model``."""
     _layers(plan)
-    plan.set("model.loss", "bce", why="the only one of this program")
+    plan.set("model.loss", "bce", why="the only one in this program")
     _optimizer(plan)
     _schedule(plan)
 
@@ -31,8 +31,8 @@ def _layers(plan: Plan) -> None:
     if kind not in _KINDS:
         plan.refuse(
             "--interaction_type",
-            "puts MLPs of its own between the vectors, which are not built here. Give --interaction_type=dcn, or leave "
-            "it out",
+            "puts its own MLPs between the vectors, which is not supported. Give --interaction_type=dcn, or leave it "
+            "out",
         )
         return
     plan.set("model.embedding_dim", values.integer(dim), dim)
@@ -44,7 +44,7 @@ def _layers(plan: Plan) -> None:
         plan.set(f"model.{name}", value, _OF_DCN[name])
     if not crossed:
         for flag in set(_OF_DCN.values()) & values.given:
-            plan.note(flag, "has an effect only with --interaction_type=dcn")
+            plan.note(flag, "only has an effect with --interaction_type=dcn")
     columns = Columns.criteo()  # It reads no other logs.
     try:
         Architecture(
@@ -64,14 +64,14 @@ def _layers(plan: Plan) -> None:
 def _optimizer(plan: Plan) -> None:
     values = plan.values
     adagrad = values.on("--adagrad")
-    plan.set("model.optimizer", "adagrad" if adagrad else "sgd", "--adagrad", why="" if adagrad else "without it SGD")
+    plan.set("model.optimizer", "adagrad" if adagrad else "sgd", "--adagrad", why="" if adagrad else "without it, SGD")
     if adagrad:
         why = "" if values.program == "torchrec" else "a constant of MLPerf's copy"
         plan.set("model.epsilon", values.number("--eps"), *(() if why else ("--eps",)), why=why)
         if not 0 <= values.number("--eps") < float("inf"):
             plan.refuse("--eps", "must be 0 or more, and finite")
     elif "--eps" in values.given:
-        plan.note("--eps", "has an effect only with --adagrad")
+        plan.note("--eps", "only has an effect with --adagrad")
     rate = values.number("--learning_rate")
     plan.set("model.learning_rate", rate, "--learning_rate")
     if not 0 < rate < float("inf"):
@@ -86,8 +86,13 @@ def _schedule(plan: Plan) -> None:
         if value < 0:
             plan.refuse(flag, "must be 0 (off) or more")
     if decay and start < warmup:
-        plan.refuse("--lr_decay_start", f"lies inside the warm-up of {warmup} steps; this program exits as well")
+        plan.refuse("--lr_decay_start", f"is within the warm-up of {warmup} steps; the program exits as well")
     elif start < warmup:
-        plan.note("--lr_warmup_steps", "the program exits, as its decay would start before; here it warms up")
+        plan.note(
+            "--lr_warmup_steps",
+            "the program exits, because its decay would start before the end of the warm-up; here it warms up",
+        )
     elif decay and not warmup and start > 1:
-        plan.note("--lr_decay_start", "the program fails without a warm-up; here the rate before is the base")
+        plan.note(
+            "--lr_decay_start", "the program fails without a warm-up; here the rate before the decay is the base rate"
+        )

@@ -35,8 +35,8 @@ def translate_training(plan: Plan) -> None:
     if values.program == "torchrec":
         plan.note(
             "dlrm_main.py",
-            "is read as the one of facebookresearch/dlrm, which evaluates after each epoch and tests at the end; "
-            "MLPerf's copy does neither without flags of its own",
+            "is read as the program of facebookresearch/dlrm, which evaluates after each epoch and tests at the end; "
+            "MLPerf's copy does neither without additional flags",
         )
     if values.on(_TRAINING_END):
         plan.note(_TRAINING_END, "is the command `test`")
@@ -45,17 +45,17 @@ def translate_training(plan: Plan) -> None:
 def _devices(plan: Plan) -> None:
     processes = plan.processes or 1
     if processes * plan.machines == 1:
-        plan.set("trainer.accelerator", "auto", why="a GPU if there is one, as the program")
+        plan.set("trainer.accelerator", "auto", why="a GPU if there is one, as in the program itself")
         plan.set("trainer.devices", 1)
         return
     plan.set("trainer.accelerator", "cpu", why="tables are sharded on CPUs")
     plan.set("trainer.devices", processes, why="as many as the launcher starts; Lightning starts them itself")
     if plan.machines > 1:
         plan.set("trainer.num_nodes", plan.machines, why="start the command on each of them")
-    plan.set("trainer.strategy", "sharded", why="tables divided by TorchRec, as by DistributedModelParallel")
+    plan.set("trainer.strategy", "sharded", why="tables sharded by TorchRec, as with DistributedModelParallel")
     plan.note(
         f"{processes * plan.machines} processes",
-        f"share the tables. One process does the same with `--trainer.devices 1 --trainer.strategy auto` and "
+        "share the tables. A single process does the same with `--trainer.devices 1 --trainer.strategy auto` and "
         f"`--data.batch_size {processes * plan.machines * plan.values.integer('--batch_size')}`",
     )
 
@@ -64,10 +64,10 @@ def _evaluations(plan: Plan) -> None:
     values = plan.values
     every = values.by_name[_FREQUENCY]
     if isinstance(every, int) and every > 0:
-        plan.set("trainer.val_check_interval", every, _FREQUENCY, why="batches; no more than an epoch has")
+        plan.set("trainer.val_check_interval", every, _FREQUENCY, why="batches; limited to those of an epoch")
         if values.program == "torchrec" or values.on(_EPOCH_END):
             flag = _EPOCH_END if values.on(_EPOCH_END) else _FREQUENCY
-            plan.note(flag, "there an evaluation follows the last step of an epoch as well; here `validate` makes it")
+            plan.note(flag, "the program also evaluates after the last step of an epoch; here, run `validate` for that")
         return
     if isinstance(every, int) and every < 0:
         plan.refuse(_FREQUENCY, "must be at least 1")
@@ -76,7 +76,7 @@ def _evaluations(plan: Plan) -> None:
         flags += [_EPOCH_END] if values.on(_EPOCH_END) else []
         plan.set("trainer.val_check_interval", 1.0, *flags, why="at the end of each epoch")
     else:
-        plan.set("trainer.limit_val_batches", 0, *flags, why="never evaluate while training")
+        plan.set("trainer.limit_val_batches", 0, *flags, why="never evaluate during training")
 
 
 def _callbacks(plan: Plan) -> None:
@@ -85,9 +85,9 @@ def _callbacks(plan: Plan) -> None:
     threshold, evaluates = values.by_name[_THRESHOLD], "val_check_interval" in plan.settings["trainer"]
     if isinstance(threshold, float):
         if not 0 < threshold < 1:
-            plan.refuse(_THRESHOLD, "must lie between 0 and 1")
+            plan.refuse(_THRESHOLD, "must be between 0 and 1")
         if not values.on(_FREQUENCY):
-            plan.note(_THRESHOLD, f"stops that program only together with {_FREQUENCY}")
+            plan.note(_THRESHOLD, f"stops the program only together with {_FREQUENCY}")
         else:
             plan.callback(
                 f"{_LIGHTNING}.callbacks.EarlyStopping",
@@ -95,7 +95,7 @@ def _callbacks(plan: Plan) -> None:
                     "monitor": plan.setting("val_auroc"),
                     "mode": plan.setting("max"),
                     "stopping_threshold": plan.setting(threshold, _THRESHOLD),
-                    "patience": plan.setting(_ENOUGH, why="stop at the threshold alone, never for lack of progress"),
+                    "patience": plan.setting(_ENOUGH, why="stop only at the threshold, never for lack of progress"),
                 },
             )
     saved: Tree = {"dirpath": plan.setting(f"runs/{_RUN}"), "filename": plan.setting("model")}
@@ -110,4 +110,4 @@ def _callbacks(plan: Plan) -> None:
         if isinstance(threshold, float) and 0 < threshold < 1:
             arguments["auroc_threshold"] = plan.setting(threshold, _THRESHOLD)
         plan.callback("dlrm_pl.MLPerfLogging", arguments, "MLPerf's copy always writes this log")
-        plan.note("dlrm_main.py", "needs a package for MLPerf's log, there as here: pip install 'dlrm-pl[mlperf]'")
+        plan.note("dlrm_main.py", "needs a package for MLPerf's log: pip install 'dlrm-pl[mlperf]'")

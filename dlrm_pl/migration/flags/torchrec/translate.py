@@ -1,4 +1,4 @@
-"""A command line of ``dlrm_main.py`` -> a plan, or one error with all that is refused."""
+"""Translate a command line of ``dlrm_main.py`` to a plan, or one error with everything that is refused."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _SEED = 123  # As the published runs of the other program.
 
 
 def is_of_torchrec(pasted: Pasted) -> bool:
-    """Tell whether a command line is one of the program on TorchRec: by its script, or without one by its flags."""
+    """Return whether a command line is for the TorchRec program: by its script, or without one by its flags."""
     if pasted.program:
         return pasted.program == SCRIPT
     return unknown_flags(pasted.arguments, FLAGS) < unknown_flags(pasted.arguments, OTHER_FLAGS)
 
 
 def translate_torchrec(pasted: Pasted, config: str) -> Plan:
-    """Make the plan; what it refuses is in it.
+    """Make the plan, including its refusals.
 
     Args:
         pasted: command line of the program.

@@ -1,1 +1,1 @@
-"""Checkpoints in a folder, of several processes that each wrote its parts of the tables."""
+"""Checkpoints that are folders, to which several processes each wrote their parts of the tables."""

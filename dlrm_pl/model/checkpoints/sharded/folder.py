@@ -1,4 +1,4 @@
-"""Open a sharded checkpoint as an ordinary one, whose tables lie in pieces in the files of several processes."""
+"""Open a sharded checkpoint like an ordinary one; its tables are in pieces, in the files of several processes."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class _Piece:
 
 
 def open_sharded(folder: Path) -> dict[str, Any]:
-    """Open a sharded checkpoint of any size; its tensors are ``FileTensor``, as those of an ordinary one.
+    """Open a sharded checkpoint of any size; its tensors are ``FileTensor``, like those of an ordinary one.
 
     Args:
         folder: folder that ``fit`` wrote with ``trainer.strategy=sharded``.
@@ -89,14 +89,14 @@ def _marker(folder: Path) -> _Marker:
     path = folder / MARKER_NAME
     if not path.is_file():
         raise CheckpointError(
-            f"{folder}: is not a whole checkpoint: {MARKER_NAME}, which is written last, is missing. Saving it was "
-            "interrupted, or the folder was not copied as a whole; give an earlier checkpoint."
+            f"{folder}: is not a whole checkpoint: {MARKER_NAME}, which is written last, is missing. Either saving "
+            "it was interrupted, or the folder was only partly copied; give an earlier checkpoint."
         )
     marker = make(_Marker, read_json(path, CheckpointError, _ADVICE), str(path), CheckpointError, _ADVICE)
     if marker.format != FORMAT:
         raise CheckpointError(
-            f"{path}: states the format {marker.format}, but this version of dlrm_pl reads {FORMAT}. Use the version "
-            "that wrote it."
+            f"{path}: has format {marker.format}, but this version of dlrm_pl reads {FORMAT}. Use the version that "
+            "wrote it."
         )
     if DENSE_NAME not in marker.files or any(Path(name).name != name for name in marker.files):
         raise CheckpointError(f"{path}: does not list the files of a checkpoint. {_ADVICE}")
@@ -130,9 +130,9 @@ def _put_together(contents: dict[str, Any], pieces: dict[tuple[int, str], list[_
     contract = CheckpointContract.read(contents)
     sizes, width = contract.architecture.table_sizes, contract.architecture.embedding_dim
     if any(name == SUM for _, name in pieces) and not _are_numbers(numbers, len(sizes)):
-        raise CheckpointError("corrupt: it does not state the numbers of the tables among the optimizer's parameters")
+        raise CheckpointError("corrupt: it does not state which of the optimizer's parameters are tables")
     if outside := [table for table, _ in pieces if table >= len(sizes)]:
-        raise CheckpointError(f"corrupt: it has a piece of table {outside[0]}, but {len(sizes)} tables")
+        raise CheckpointError(f"corrupt: it has a piece of table {outside[0]}, but only {len(sizes)} tables")
     for table, rows in enumerate(sizes):
         try:
             weights = TensorInPieces((rows, width), torch.float32, _of_values(pieces.get((table, WEIGHT), [])))
@@ -152,7 +152,7 @@ def _add_state(contents: dict[str, Any], number: int, sums: FileTensor) -> None:
         state = contents["optimizer_states"][0]["state"]
         state[number] = {"step": torch.tensor(float(contents["global_step"])), SUM: sums}
     except (KeyError, IndexError, TypeError) as error:
-        raise CheckpointError("corrupt: it has a state of the optimizer, but no optimizer") from error
+        raise CheckpointError("corrupt: it has optimizer states for tables, but no optimizer") from error
 
 
 def _sums(rows: int, width: int, pieces: Sequence[_Piece]) -> FileTensor:

@@ -1,4 +1,4 @@
-"""Copy a sharded checkpoint to the file that one process would have saved, table by table."""
+"""Copy a sharded checkpoint to the file that a single process would have saved, table by table."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Merge:
 
     def __init__(self, source: Path) -> None:
         if not is_sharded(source) and not (source.is_dir() and source.suffix == ".ckpt"):
-            what = "is one file already" if source.is_file() else "is not the folder of a sharded checkpoint"
+            what = "is already a single file" if source.is_file() else "is not the folder of a sharded checkpoint"
             raise ConfigurationError(
                 f"{source}: {what if source.exists() else 'does not exist'}. Give the folder with {MARKER_NAME} that "
                 "`fit` wrote with trainer.strategy=sharded."
@@ -37,7 +37,7 @@ class Merge:
         self.nbytes = sum(tensor.nbytes for tensor, _ in stored_tensors(self._contents))
 
     def write(self, output: Path, progress: Callable[[int], None] | None = None) -> None:
-        """Write the file, which appears whole or not at all; it takes memory for a few blocks of a table.
+        """Write the file, which appears whole or not at all, in the memory of a few blocks of a table.
 
         Every byte is compared with the checksums of the source.
 

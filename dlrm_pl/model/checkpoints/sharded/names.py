@@ -1,4 +1,4 @@
-"""Files of a sharded checkpoint, and the names of what is in them.
+"""Files of a sharded checkpoint, and the names of their contents.
 
 A folder holds ``dense.pt``, an ordinary checkpoint without tables; for each process ``part-N.pt`` with its parts of the
 tables and of the optimizer's state; and ``complete.json``, which is written last: without it, the others are not a
@@ -18,15 +18,15 @@ MARKER_NAME = "complete.json"
 DENSE_NAME = "dense.pt"
 PART_NAME = "part-{}.pt"
 KEY = "dlrm_pl_sharded"
-"""Entry of ``dense.pt``: the identity, and the number of each table among the optimizer's parameters."""
+"""Entry of ``dense.pt``: the identity, and the index of each table among the optimizer's parameters."""
 WEIGHT = "weight"
-"""What a piece is of a table: its weights,"""
+"""Content of a piece: a table's weights,"""
 SUM = "sum"
-"""or what Adagrad has added up for them: a number for each value, or for each row."""
+"""or what Adagrad has accumulated for them: a number for each value, or for each row."""
 
 
 class SavedPiece(TypedDict):
-    """A piece of a table, as it lies in a file.
+    """A piece of a table, as stored in a file.
 
     Attributes:
         table: number of the table.
@@ -47,5 +47,5 @@ class SavedPiece(TypedDict):
 
 
 def is_sharded(path: Path) -> bool:
-    """Tell whether a path is the folder of a sharded checkpoint, whole or not."""
+    """Return whether a path is the folder of a sharded checkpoint, complete or not."""
     return path.is_dir() and any((path / name).is_file() for name in (MARKER_NAME, DENSE_NAME, PART_NAME.format(0)))

@@ -1,4 +1,4 @@
-"""A number for each row of a table, which was kept for ranges of columns on their own."""
+"""A number for each row of a table, kept separately for ranges of columns."""
 
 from __future__ import annotations
 
@@ -50,17 +50,17 @@ class RowSums(FileTensor):
 
     @property
     def files(self) -> tuple[OpenFile, ...]:
-        """The files of its pieces."""
+        """Files of its pieces."""
         return tuple({id(file): file for one in self._ranges for file in one.sums.files}.values())
 
     @property
     def storages(self) -> tuple[Storage, ...]:
-        """The storages of its pieces."""
+        """Storages of its pieces."""
         return tuple(storage for one in self._ranges for storage in one.sums.storages)
 
     @property
     def crc32(self) -> int | None:
-        """Checksum of the bytes in order; None where they are means of others."""
+        """Checksum of the bytes in order; None if they are means of others."""
         return self._ranges[0].sums.crc32 if len(self._ranges) == 1 else None
 
     def check(self, name: str = "a tensor") -> None:

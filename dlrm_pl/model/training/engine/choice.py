@@ -16,12 +16,12 @@ from dlrm_pl.model.training.engine.obstacles import native_precision, obstacle
 log = logging.getLogger(__name__)
 
 Engine = Literal["auto", "native", "torch"]
-"""Code that trains: native code, torch's autograd, or native code where it can."""
+"""Code that trains: native code, torch's autograd, or native code where possible."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The code that a training uses, and why.
+    """Code that trains a model, and why it was chosen.
 
     Attributes:
         engine: ``native`` or ``torch``.
@@ -37,7 +37,7 @@ class Choice:
 
 
 def choose(asked: Engine, module: pl.LightningModule, model: nn.Module, trainer: pl.Trainer) -> Choice:
-    """Choose the engine of a training whose optimizer was made.
+    """Choose the engine for training, once its optimizer has been made.
 
     Args:
         asked: what ``model.engine`` says.
@@ -49,7 +49,7 @@ def choose(asked: Engine, module: pl.LightningModule, model: nn.Module, trainer:
         ConfigurationError: native code was asked for, and cannot do this training.
     """
     if asked == "torch":
-        return Choice("torch", "as model.engine asks")
+        return Choice("torch", "as model.engine requests")
     why_not = obstacle(module, model, trainer)
     if not why_not:
         precision = native_precision(trainer.precision_plugin)
@@ -58,6 +58,6 @@ def choose(asked: Engine, module: pl.LightningModule, model: nn.Module, trainer:
     if asked == "native":
         raise ConfigurationError(
             f"model.engine=native: the native training step cannot be used: {why_not}. Change that, or set "
-            "model.engine to torch, or to auto, which takes native code where it can."
+            "model.engine to torch, or to auto, which uses native code where it can."
         )
-    return Choice("torch", f"not native code, since {why_not}")
+    return Choice("torch", f"not native code, because {why_not}")

@@ -1,4 +1,4 @@
-"""Who overrides which hooks of Lightning."""
+"""Find out which Lightning hooks are overridden, and by whom."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Any
 import pytorch_lightning as pl
 
 BATCH_HOOKS = ("on_train_batch_start", "on_train_batch_end")
-"""Hooks around each batch of a training."""
+"""Hooks around each training batch."""
 
 _OURS = ("dlrm_pl", "pytorch_lightning")
 
 
 def is_of_the_user(function: Any) -> bool:
-    """Whether a method or class is neither of this package nor of Lightning."""
+    """Return whether a method or class belongs to neither this package nor Lightning."""
     module: Any = getattr(function, "__module__", None)
     return not isinstance(module, str) or module.split(".")[0] not in _OURS
 
 
 def overridden(callback: pl.Callback, names: Iterable[str]) -> list[str]:
-    """Return those of the hooks that a callback does something in."""
+    """Return those of the hooks that a callback implements."""
     return [name for name in names if function_of(callback, name) is not getattr(pl.Callback, name)]
 
 
 def function_of(callback: pl.Callback | type[pl.Callback], name: str) -> Any:
-    """Return the function behind a hook, which callbacks of a class share; callables of other kinds as they are."""
+    """Return the function behind a hook, which callbacks of a class share; other callables unchanged."""
     hook = getattr(callback, name)
     return getattr(hook, "__func__", hook)

@@ -1,4 +1,4 @@
-"""The parameters that modules have now, found without a walk through them each time."""
+"""Current parameters of modules, found without traversing the modules each time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import nn
 
 
 class LiveParameters:
-    """The parameters of parts of a model in the order of ``parameters()``, also after one was replaced.
+    """Parameters of parts of a model, in the order of ``parameters()``, even after one was replaced.
 
     ``parameters()`` of a DLRM takes a tenth of a millisecond, as long as several Linears. Here the dicts that hold a
     module's parts and parameters are known, and read each time.
@@ -23,7 +23,7 @@ class LiveParameters:
         self._walk()
 
     def now(self) -> list[nn.Parameter]:
-        """Return the parameters."""
+        """Return the current parameters."""
         if any(list(modules.values()) != before for modules, before in self._modules):
             self._walk()
         found = {id(one): one for held in self._held for one in held.values() if one is not None}

@@ -1,4 +1,4 @@
-"""The native training step of a module: its weights and its optimizer's state, updated in place."""
+"""Native training step of a module: updates its weights and its optimizer's state in place."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from dlrm_pl.model.training.safeguards.divergence import largest_loss
 
 
 class NativeEngine:
-    """Trains a model batch by batch in native code, as its Trainer asks.
+    """Trains a model batch by batch in native code, as its Trainer requests.
 
     Args:
         model: network that is trained.
@@ -73,7 +73,7 @@ class NativeEngine:
         return type(None), ()
 
     def step(self, batch: ClickBatch, batch_idx: int) -> float:
-        """Train on a batch between two hooks, in which the weights may have been changed; return the mean loss.
+        """Train on a batch between two hooks that may have changed the weights; return the mean loss.
 
         Args:
             batch: batch with labels.
@@ -92,7 +92,7 @@ class NativeEngine:
             self.count()
 
     def look(self) -> None:
-        """Take notice of tensors that were replaced or changed since the last step."""
+        """Detect tensors that were replaced or changed since the last step."""
         places, versions = self._find()
         if self._native is None or places != self._places:
             self._native = self._made()
@@ -109,7 +109,7 @@ class NativeEngine:
         *,
         ends: bool = False,
     ) -> list[float]:
-        """Train on batches one after the other, where nothing has changed the weights since ``look``.
+        """Train on consecutive batches, if nothing has changed the weights since ``look``.
 
         Args:
             batches: batches with labels.
@@ -202,7 +202,7 @@ class NativeEngine:
         return packed, updates
 
     def count(self) -> None:
-        """Count the steps since the last time where the optimizer counts them."""
+        """Add the steps since the last call to the optimizer's own count, if it has one."""
         if self._uncounted:
             count_steps(self.optimizer, self._uncounted)
             self._uncounted = 0
@@ -278,7 +278,7 @@ class NativeEngine:
     def _error(self, failure: StepFailure) -> Exception:
         where = f"Sample {failure.sample} of {place(self._trainer)}"
         if failure.kind == "offset":
-            return ShapeError(f"{where}: the offsets of table {failure.table} run backwards, at {failure.value}.")
+            return ShapeError(f"{where}: the offsets of table {failure.table} decrease, at {failure.value}.")
         rows = self._model.architecture.table_sizes[failure.table]
         return LookupIndexError(
             f"{where}: table {failure.table} has {rows:,} rows, but the index is {failure.value}. The rows come from "

@@ -1,4 +1,4 @@
-"""What keeps a training from native code, in clauses for messages."""
+"""Reasons why training cannot use native code, as clauses for messages."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _CALLBACK_HOOKS = ("on_before_backward", "on_after_backward", "on_before_optimiz
 
 
 def obstacle(module: pl.LightningModule, model: nn.Module, trainer: pl.Trainer) -> str:
-    """Say in a clause why a training cannot use the native step; "" if it can.
+    """Return why training cannot use the native step, as a clause; "" if it can.
 
     Args:
         module: module that is trained.
@@ -49,7 +49,7 @@ def obstacle(module: pl.LightningModule, model: nn.Module, trainer: pl.Trainer) 
 
 
 def native_precision(plugin: Precision) -> selection.Precision | None:
-    """Return the precision of the native step that does what ``trainer.precision`` asks for; None if there is none."""
+    """Return the native step's precision for a ``trainer.precision``; None if there is none."""
     if type(plugin) is Precision:
         return "fp32"
     return "bf16" if type(plugin) is MixedPrecision and plugin.precision == "bf16-mixed" else None
@@ -64,14 +64,14 @@ def _obstacles(module: pl.LightningModule, model: nn.Module, trainer: pl.Trainer
 
 def _of_trainer(trainer: pl.Trainer) -> Iterator[str]:
     if trainer.world_size > 1:
-        yield f"it trains in one process, and trainer.devices makes {trainer.world_size}"
+        yield f"it trains in one process, but there are {trainer.world_size} (trainer.devices)"
     if trainer.strategy.root_device.type != "cpu":
-        yield f"it runs on the CPU, and the model is on {trainer.strategy.root_device}"
+        yield f"it runs on the CPU, but the model is on {trainer.strategy.root_device}"
     if type(trainer.strategy) is not SingleDeviceStrategy:
-        yield f"it cannot follow the strategy {type(trainer.strategy).__name__}"
+        yield f"it does not support the strategy {type(trainer.strategy).__name__}"
     precision = native_precision(trainer.precision_plugin)
     if precision is None:
-        yield f"it knows trainer.precision 32-true and bf16-mixed, not {trainer.precision}"
+        yield f"it supports trainer.precision 32-true and bf16-mixed, not {trainer.precision}"
     elif selection.level_in_use(precision) is None:
         yield (
             "DLRM_PL_ISA switches it off"
@@ -79,7 +79,7 @@ def _of_trainer(trainer: pl.Trainer) -> Iterator[str]:
             else "it was not built for this processor when the package was installed"
         )
     if trainer._detect_anomaly:
-        yield "trainer.detect_anomaly watches the gradients of torch"
+        yield "trainer.detect_anomaly watches torch's gradients"
 
 
 def _of_hooks(module: pl.LightningModule, trainer: pl.Trainer) -> Iterator[str]:
@@ -98,17 +98,17 @@ def _of_model(model: nn.Module) -> Iterator[str]:
         yield f"the model is of the class {type(model).__name__}, not DLRM"
         return
     if model.cross_net is not None and not _is_plain(model.cross_net):
-        yield "cross_net is not a row of CrossLayer with plain Linears"
+        yield "cross_net is not a sequence of CrossLayers with plain Linears"
     parts: list[tuple[str, nn.Module, Any]] = [("bottom_mlp", model.bottom_mlp, None), ("top_mlp", model.top_mlp, 1)]
     for name, mlp, left_out in parts:
         kinds = [type(layer) for layer in mlp.children()]
         expected = [nn.Linear, nn.ReLU] * ((len(kinds) + 1) // 2)
         if type(mlp) is not nn.Sequential or kinds != (expected[:-1] if left_out else expected):
-            yield f"{name} is not a row of Linear and ReLU"
+            yield f"{name} is not a sequence of Linear and ReLU"
     yield from _of_size(model.architecture)
     bags = model.embedding_bags
     if isinstance(bags, WeightedBags):
-        yield "weighted_pooling='learned' is trained by torch alone"
+        yield "only torch can train weighted_pooling='learned'"
     elif type(bags) is not EmbeddingBags or any(type(table) is not nn.EmbeddingBag for table in bags.tables):
         yield "embedding_bags are not plain tables"
     elif bags.nonfinite_as_zero:
@@ -128,11 +128,11 @@ def _of_size(shape: Architecture) -> Iterator[str]:
     }
     for name, count in counts.items():
         if count > MAX_LAYERS:
-            yield f"{name} has {count:,} layers, and it takes {MAX_LAYERS}"
+            yield f"{name} has {count:,} layers, but it supports at most {MAX_LAYERS}"
     if shape.num_tables > MAX_TABLES:
-        yield f"there are {shape.num_tables:,} tables, and it takes {MAX_TABLES:,}"
+        yield f"there are {shape.num_tables:,} tables, but it supports at most {MAX_TABLES:,}"
     if shape.interaction_width > MAX_WIDTH:
-        yield f"the top MLP reads {shape.interaction_width:,} values, and it takes {MAX_WIDTH:,}"
+        yield f"the top MLP reads {shape.interaction_width:,} values, but it supports at most {MAX_WIDTH:,}"
 
 
 def _is_plain(net: nn.Module) -> bool:

@@ -1,1 +1,1 @@
-"""Training on a GPU: one storage of tables, rows updated in the backward pass, and a CUDA graph of the dense part."""
+"""GPU training: all tables in one storage, rows updated in the backward pass, and the dense part as a CUDA graph."""

@@ -1,4 +1,4 @@
-"""Train the tables of a model on a GPU in one storage, with rows updated in the backward pass."""
+"""Train a model's tables on a GPU in one storage, with rows updated in the backward pass."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dlrm_pl.model.training.optimizers.settings import TableRule
 
 
 class FusedStep:
-    """The part of a training step on a GPU that torch's optimizer does not do.
+    """The part of a GPU training step that torch's optimizer does not do.
 
     Args:
         model: the model, before it is moved to the device.
@@ -45,7 +45,7 @@ class FusedStep:
         self._fused = bags.fused = FusedTables(bags.tables, model.architecture.is_mean, on_host=on_host)
 
     def start(self, optimizer: torch.optim.Optimizer) -> GraphedForward | None:
-        """Take over the update of the tables, once the optimizer has its state.
+        """Take over updating the tables, once the optimizer has its state.
 
         Returns:
             The forward pass with a recorded dense part; None where none is recorded.
@@ -73,7 +73,7 @@ class FusedStep:
         return None if self._capture is None else GraphedForward(self._model, self._autocast, self._capture)
 
     def stop(self) -> None:
-        """Leave the tables as ordinary parameters where they are; those on the host are still looked up there."""
+        """Turn the tables back into ordinary parameters in place; those on the host are still looked up there."""
         self._fused.update_rows = None
         if not self._fused.on_host:
             self._bags.fused = None
@@ -89,7 +89,7 @@ def _joined_sums(states: list[dict[str, Any]], device: torch.device) -> Tensor:
 
 
 def keep_on_host(model: DLRM) -> None:
-    """Let the tables of a model stay on the host when the rest of it moves to a device, for scoring."""
+    """Keep a model's tables on the host when the rest of it moves to a device, for scoring."""
     bags = model.embedding_bags
     if isinstance(bags, EmbeddingBags) and bags.fused is None:
         bags.fused = FusedTables(bags.tables, model.architecture.is_mean, on_host=True)
@@ -97,7 +97,7 @@ def keep_on_host(model: DLRM) -> None:
 
 
 def obstacle(module: Any, trainer: Any) -> str:
-    """Say in a clause why tables get sparse gradients of torch in a training; "" if their rows are updated in place."""
+    """Return why tables get torch's sparse gradients in training, as a clause; "" if rows are updated in place."""
     return next(_obstacles(module, trainer), "")
 
 
@@ -131,7 +131,7 @@ def check_room(model: DLRM, rule: TableRule, device: torch.device) -> None:
     free = torch.cuda.mem_get_info(device)[0]
     if 4 * (values + state) > free:
         raise ConfigurationError(
-            f"The tables take {format_bytes(4 * values)} and the state of {rule} {format_bytes(4 * state)}, but "
-            f"{device} has {format_bytes(free)} free. Keep them on the host with --model.tables_on host, or lower "
-            "data.max_ind_range."
+            f"The tables take {format_bytes(4 * values)} and the state of {rule} takes {format_bytes(4 * state)}, "
+            f"but {device} has {format_bytes(free)} free. Keep them on the host with --model.tables_on host, or "
+            "lower data.max_ind_range."
         )

@@ -1,4 +1,4 @@
-"""What a click model does differently where Lightning trains it on a GPU."""
+"""Behaviour of a click model when Lightning trains it on a GPU."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dlrm_pl.model.training.trained_module import TrainedModule
 log = logging.getLogger(__name__)
 
 TablePlace = Literal["device", "host"]
-"""Where the tables are while a model is trained or scored on a GPU."""
+"""Location of the tables while a model is trained or scored on a GPU."""
 
 
 class GPUModule(TrainedModule):
@@ -51,10 +51,10 @@ class GPUModule(TrainedModule):
         if reason := obstacle(self, self.trainer):
             if on_host:
                 raise ConfigurationError(
-                    f"model.tables_on=host: tables on the host are trained by an update in place, and {reason}. Change "
-                    "that, or set model.tables_on to device."
+                    "model.tables_on=host: tables on the host are trained by updates in place, which is not possible "
+                    f"because {reason}. Change that, or set model.tables_on to device."
                 )
-            log.info("tables: sparse gradients of torch on %s, since %s", device, reason)
+            log.info("tables: torch's sparse gradients on %s, because %s", device, reason)
             return
         rule = self.optimizers_chosen.optimizer
         if not on_host:
@@ -62,14 +62,15 @@ class GPUModule(TrainedModule):
         autocast = torch.bfloat16 if str(self.trainer.precision) == "bf16-mixed" else None
         self._step = FusedStep(self.model, rule, on_host=on_host, capture=self._capture(), autocast=autocast)
         log.info(
-            "tables: %d in one storage on %s, rows updated in place by %s; the dense part is replayed as a CUDA graph",
+            "tables: %d in one storage on %s, with rows updated in place by %s; the dense part is replayed as a CUDA "
+            "graph",
             self.model.architecture.num_tables,
             "the host" if on_host else device,
             rule,
         )
 
     def on_train_start(self) -> None:
-        """Take over the update of the tables, now that the optimizer has its state."""
+        """Take over updating the tables, now that the optimizer has its state."""
         super().on_train_start()
         if self._step is not None:
             self.graphed_forward = self._step.start(self.trainer.optimizers[0])

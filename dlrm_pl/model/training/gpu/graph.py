@@ -1,4 +1,4 @@
-"""The dense part of a training step, both MLPs and the interaction, as a CUDA graph that is replayed."""
+"""Dense part of a training step, both MLPs and the interaction, as a CUDA graph that is replayed."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class DensePart(nn.Module):
 
 
 def cuda_graph(part: DensePart, dense: Tensor, sparse: Tensor) -> Dense:
-    """Record a CUDA graph; each replay copies its inputs into the memory of the samples."""
+    """Record a CUDA graph; each replay copies its inputs into the memory of the sample inputs."""
     with torch.autocast(dense.device.type, enabled=False):
         graph: Any = torch.cuda.make_graphed_callables(part, (dense, sparse))
     replay: Dense = graph
@@ -54,7 +54,7 @@ def cuda_graph(part: DensePart, dense: Tensor, sparse: Tensor) -> Dense:
 
 
 class GraphedForward:
-    """The forward pass of a training, whose dense part is replayed for batches of the first batch's shape.
+    """Forward pass in training, whose dense part is replayed for batches of the first batch's shape.
 
     Batches of another shape, such as the last one of an epoch, and those without gradients, go through the same code
     without a graph.

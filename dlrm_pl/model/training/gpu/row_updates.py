@@ -1,4 +1,4 @@
-"""Change looked-up rows in place, as a step of the tables' optimizer with a sparse gradient would.
+"""Update looked-up rows in place, like a step of the tables' optimizer with a sparse gradient.
 
 No shape depends on the values, and nothing waits for the device.
 """
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def sgd(table: Tensor, rows: Tensor, gradients: Tensor, rate: float) -> None:
-    """Take a step of SGD.
+    """Take an SGD step.
 
     Args:
         table: ``[all rows, D]``, changed.
@@ -22,7 +22,7 @@ def sgd(table: Tensor, rows: Tensor, gradients: Tensor, rate: float) -> None:
 
 
 def adagrad(table: Tensor, sums: Tensor, rows: Tensor, gradients: Tensor, rate: float, epsilon: float) -> None:
-    """Take a step of Adagrad, or of row-wise Adagrad.
+    """Take an Adagrad or row-wise Adagrad step.
 
     Args:
         table: ``[all rows, D]``, changed.
@@ -44,7 +44,7 @@ def adagrad(table: Tensor, sums: Tensor, rows: Tensor, gradients: Tensor, rate: 
 
 
 def grouped(rows: Tensor, gradients: Tensor) -> tuple[Tensor, Tensor]:
-    """Add up the gradients of equal rows.
+    """Sum the gradients of equal rows.
 
     Args:
         rows: int64 ``[L]``.

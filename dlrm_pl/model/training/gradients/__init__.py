@@ -1,1 +1,1 @@
-"""Gradients after the backward pass: clipped, and averaged over ranks, also where they are sparse."""
+"""Gradients after the backward pass: clipped, and averaged over ranks, even if they are sparse."""

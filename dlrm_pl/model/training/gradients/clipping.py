@@ -1,4 +1,4 @@
-"""Clip gradients when some of them are sparse; torch and Lightning clip dense ones only."""
+"""Clip gradients if some are sparse; torch and Lightning only clip dense ones."""
 
 from __future__ import annotations
 

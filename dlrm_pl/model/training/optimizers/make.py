@@ -1,4 +1,4 @@
-"""Settings -> an optimizer."""
+"""Make an optimizer from settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the native step needs of an optimizer: its rules, the numbers of a step, and the tensors of its state."""
+"""What the native step needs from an optimizer: its rules, the numbers for a step, and the tensors of its state."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dlrm_pl.model.training.optimizers.settings import DenseRule, TableRule
 
 
 class Rules(NamedTuple):
-    """Which optimizers an optimizer consists of.
+    """Update rules that make up an optimizer.
 
     Attributes:
         dense: of the MLPs.
@@ -27,7 +27,7 @@ class Rules(NamedTuple):
 
 
 class StepRates(NamedTuple):
-    """The numbers of one step.
+    """Numbers for one step.
 
     Attributes:
         dense: of the MLPs' optimizer.
@@ -39,7 +39,7 @@ class StepRates(NamedTuple):
 
 
 def rules_of(optimizer: torch.optim.Optimizer) -> Rules | str:
-    """Return the rules of an optimizer, or a clause that says why the native step does not know it."""
+    """Return an optimizer's rules, or a clause that says why the native step does not support it."""
     if isinstance(optimizer, DLRMOptimizer):
         dense, tables = (group["rule"] for group in optimizer.param_groups)
         return Rules(dense, tables)
@@ -47,7 +47,7 @@ def rules_of(optimizer: torch.optim.Optimizer) -> Rules | str:
     if kind not in (torch.optim.SGD, torch.optim.Adagrad):
         return f"the optimizer is {kind.__module__}.{kind.__qualname__}"
     if len(optimizer.param_groups) != 1:
-        return f"the optimizer has {len(optimizer.param_groups)} groups of parameters"
+        return f"the optimizer has {len(optimizer.param_groups)} parameter groups"
     (group,) = optimizer.param_groups
     for name in ("momentum", "weight_decay", "lr_decay", "maximize", "differentiable"):
         if group.get(name):
@@ -58,7 +58,7 @@ def rules_of(optimizer: torch.optim.Optimizer) -> Rules | str:
 def rates_of(
     optimizer: torch.optim.Optimizer, steps_ahead: int = 0, learning_rates: Sequence[float] | None = None
 ) -> StepRates:
-    """Return the numbers of an optimizer's next step.
+    """Return the numbers for an optimizer's next step.
 
     Args:
         optimizer: an optimizer whose rules are known, see ``rules_of``.
@@ -72,12 +72,12 @@ def rates_of(
 
 
 def state_of(optimizer: torch.optim.Optimizer, parameter: Tensor, rule: DenseRule | TableRule) -> tuple[Tensor, ...]:
-    """Return the tensors of a parameter's state that a step of a rule changes, but ``step``."""
+    """Return the tensors in a parameter's state that a step of a rule changes, except ``step``."""
     return tuple(optimizer.state[parameter][name] for name in STATES[rule])
 
 
 def count_steps(optimizer: torch.optim.Optimizer, number: int = 1) -> None:
-    """Count steps that the native step has taken, as the optimizer's own would have."""
+    """Count steps that the native step has taken, as the optimizer's own steps would have."""
     if counts := [state["step"] for state in optimizer.state.values() if "step" in state]:
         torch._foreach_add_(counts, number)
 

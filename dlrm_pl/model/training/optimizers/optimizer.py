@@ -1,4 +1,4 @@
-"""DLRMOptimizer: one optimizer for the MLPs and another one for the embedding tables."""
+"""DLRMOptimizer: one optimizer for the MLPs and another for the embedding tables."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class DLRMOptimizer(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Take a step of both optimizers.
+        """Take a step with both optimizers.
 
         Args:
             closure: computes the gradients, and returns the loss.

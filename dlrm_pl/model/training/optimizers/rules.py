@@ -1,4 +1,4 @@
-"""One step of each optimizer over a list of parameters; torch's own functions where torch has the optimizer."""
+"""One step of each optimizer over a list of parameters; torch's own functions if torch has the optimizer."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ STATES: dict[TableRule | DenseRule, tuple[str, ...]] = {
     "adam": ("exp_avg", "exp_avg_sq"),
     "lamb": ("exp_avg", "exp_avg_sq"),
 }
-"""Names of the tensors that an optimizer keeps for each parameter, beside ``step``. They are torch's."""
+"""Names of the tensors that an optimizer keeps for each parameter besides ``step``, as torch names them."""
 
 
 def new_state(rule: TableRule | DenseRule, parameter: Tensor) -> dict[str, Tensor]:
-    """Return the state of a parameter before the first step; a tensor has the parameter's shape, or one value a row."""
+    """Return a parameter's state before the first step; each tensor has the parameter's shape, or one value per row."""
     if not STATES[rule]:
         return {}
     shape = parameter.shape[:1] if rule == "rwsadagrad" else parameter.shape
@@ -43,7 +43,7 @@ def take_step(
     states: Sequence[dict[str, Any]],
     group: dict[str, Any],
 ) -> None:
-    """Change parameters and their states as one step of an optimizer does.
+    """Update parameters and their states with one step of an optimizer.
 
     Args:
         rule: the optimizer.

@@ -1,4 +1,4 @@
-"""The learning rate as a function of the step: upstream's (facebookresearch/dlrm) schedule and three others."""
+"""Learning rate as a function of the step: upstream's (facebookresearch/dlrm) schedule and three others."""
 
 from __future__ import annotations
 
@@ -55,12 +55,10 @@ class WarmupDecay:
             raise ConfigurationError(f"learning_rate={self.base} must be above 0 and finite.")
         for name in ("warmup_steps", "decay_start_step", "decay_steps"):
             if getattr(self, name) < 0:
-                raise ConfigurationError(
-                    f"{name}={getattr(self, name)} of the schedule must not be negative; 0 is off."
-                )
+                raise ConfigurationError(f"{name}={getattr(self, name)} must not be negative; 0 turns it off.")
         if self.decay_steps and self.decay_start_step < self.warmup_steps:
             raise ConfigurationError(
-                f"lr_decay_start_step={self.decay_start_step} lies inside the warm-up of "
+                f"lr_decay_start_step={self.decay_start_step} is within the warm-up of "
                 f"lr_num_warmup_steps={self.warmup_steps}. Start it later or shorten the warm-up."
             )
         self._check_kind()
@@ -70,18 +68,18 @@ class WarmupDecay:
             raise ConfigurationError(f"lr_decay_power={self.power} must be above 0 and finite.")
         if not 0 <= self.end_factor <= 1:
             raise ConfigurationError(
-                f"lr_end_factor={self.end_factor} must lie between 0 and 1: the share of the learning rate that is "
-                "left after the decay."
+                f"lr_end_factor={self.end_factor} must be between 0 and 1: it is the share of the learning rate that "
+                "is left after the decay."
             )
         if self.kind != "polynomial" and self.power != _UPSTREAM_POWER:
             raise ConfigurationError(
-                f"lr_decay_power={self.power} is of lr_schedule='polynomial', but the schedule is {self.kind!r}"
-                f"{', whose decay is quadratic' if self.kind == 'upstream' else ''}."
+                f"lr_decay_power={self.power} applies to lr_schedule='polynomial', but the schedule is "
+                f"{self.kind!r}{', whose decay is quadratic' if self.kind == 'upstream' else ''}."
             )
         if self.kind in ("upstream", "constant") and self.end_factor:
             raise ConfigurationError(
-                f"lr_end_factor={self.end_factor} is of lr_schedule='polynomial' and 'cosine', but the schedule is "
-                f"{self.kind!r}."
+                f"lr_end_factor={self.end_factor} applies to lr_schedule='polynomial' and 'cosine', but the schedule "
+                f"is {self.kind!r}."
             )
         if self.kind == "constant" and (self.decay_steps or self.decay_start_step):
             name, value = (
@@ -96,11 +94,11 @@ class WarmupDecay:
         if self.kind in ("polynomial", "cosine") and not self.decay_steps:
             raise ConfigurationError(
                 f"lr_schedule={self.kind!r} needs lr_num_decay_steps, the number of steps of its decay. Give it, or "
-                "lr_schedule='constant' for none."
+                "lr_schedule='constant' for no decay."
             )
 
     def factor(self, steps_done: int) -> float:
-        """Return the factor that ``LambdaLR`` multiplies the base rate with after this number of optimizer steps."""
+        """Return the factor by which ``LambdaLR`` multiplies the base rate after this number of optimizer steps."""
         return self.rate(steps_done + 1) / self.base
 
     def is_steady(self, first: int, last: int) -> bool:

@@ -1,4 +1,4 @@
-"""Which optimizers train a model, and their numbers."""
+"""Optimizers that train a model, and their hyperparameters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dlrm_pl.documents.arguments import check_fields
 from dlrm_pl.errors import ConfigurationError
 
 TableRule = Literal["sgd", "adagrad", "rwsadagrad"]
-"""Optimizer of the tables: each of them changes only the rows that a batch looks up."""
+"""Optimizer of the tables; each choice changes only the rows that a batch looks up."""
 
 DenseRule = Literal["sgd", "adagrad", "adam", "lamb"]
 """Optimizer of the MLPs."""
@@ -60,8 +60,8 @@ class OptimizerSettings:
                 raise ConfigurationError(f"{name}={value} must be 0 or more, and finite.")
         if len(self.dense_betas) != 2 or not all(0 <= beta < 1 for beta in self.dense_betas):
             raise ConfigurationError(
-                f"dense_betas={list(self.dense_betas)} must be two numbers from 0 and below 1: of the average of "
-                "gradients and of that of their squares."
+                f"dense_betas={list(self.dense_betas)} must be two numbers of at least 0 and below 1: the decay "
+                "rates of the averages of the gradients and of their squares."
             )
         self._check_use()
 
@@ -70,12 +70,13 @@ class OptimizerSettings:
         dense = self.dense_rule
         if self.epsilon is not None and self.optimizer == "sgd":
             raise ConfigurationError(
-                f"epsilon={self.epsilon} is of Adagrad, but the optimizer of the tables is sgd. Leave it out, give "
+                f"epsilon={self.epsilon} applies to Adagrad, but the tables' optimizer is sgd. Leave it out, give "
                 "optimizer='adagrad' or 'rwsadagrad', or give dense_epsilon for the MLPs' optimizer."
             )
         if self.dense_epsilon is not None and dense == "sgd":
             raise ConfigurationError(
-                f"dense_epsilon={self.dense_epsilon} is of adagrad, adam and lamb, but the MLPs' optimizer is sgd."
+                f"dense_epsilon={self.dense_epsilon} applies to adagrad, adam and lamb, but the MLPs' optimizer is "
+                "sgd. Leave it out, or give another dense_optimizer."
             )
         if dense not in _ADAPTIVE:
             for name, is_set in (
@@ -86,7 +87,7 @@ class OptimizerSettings:
                     value = getattr(self, name)
                     shown = list(value) if isinstance(value, tuple) else value
                     raise ConfigurationError(
-                        f"{name}={shown} is of adam and lamb, but the optimizer of the MLPs is {dense}. Leave it out, "
+                        f"{name}={shown} applies to adam and lamb, but the MLPs' optimizer is {dense}. Leave it out, "
                         "or give dense_optimizer='adam' or 'lamb'."
                     )
 
@@ -99,7 +100,7 @@ class OptimizerSettings:
 
     @property
     def is_plain(self) -> bool:
-        """Whether one of torch's optimizers, with one group for all weights, does what these settings say."""
+        """Whether a torch optimizer with one group for all weights does the same as these settings."""
         own = (self.dense_optimizer, self.dense_learning_rate, self.dense_epsilon)
         return self.optimizer != "rwsadagrad" and own == (None, None, None)
 
@@ -123,23 +124,24 @@ class OptimizerSettings:
         return self.learning_rate if self.dense_learning_rate is None else self.dense_learning_rate
 
     def table_state_bytes(self, rows: int, dim: int) -> int:
-        """Return the bytes of the optimizer's state for tables of this many rows together."""
+        """Return the size of the optimizer's state for tables with this many rows in total, in bytes."""
         return {"sgd": 0, "adagrad": 4 * rows * dim, "rwsadagrad": 4 * rows}[self.optimizer]
 
 
 def check_rules(optimizer: object, dense_optimizer: object) -> None:
-    """Refuse optimizers where they cannot work, before their names are checked.
+    """Refuse optimizers for parts that they cannot train, before their names are checked.
 
     Raises:
         ConfigurationError: an optimizer of MLPs for the tables, or the reverse; says what to give instead.
     """
     if optimizer in _ADAPTIVE:
         raise ConfigurationError(
-            f"optimizer={optimizer!r} is for the MLPs alone, since it would change every row of every table in each "
-            f"step. Give dense_optimizer={optimizer!r}, and for the tables optimizer='sgd', 'adagrad' or 'rwsadagrad'."
+            f"optimizer={optimizer!r} is for the MLPs only, because it would change every row of every table in each "
+            f"step. Give dense_optimizer={optimizer!r}, and for the tables optimizer='sgd', 'adagrad' or "
+            "'rwsadagrad'."
         )
     if dense_optimizer == "rwsadagrad":
         raise ConfigurationError(
-            "dense_optimizer='rwsadagrad' is for the tables alone, since an MLP has no rows. Give "
-            "dense_optimizer='adagrad', which upstream trains the MLPs with beside row-wise Adagrad."
+            "dense_optimizer='rwsadagrad' is for the tables only, because an MLP has no embedding rows. Give "
+            "dense_optimizer='adagrad', with which upstream trains the MLPs when the tables use row-wise Adagrad."
         )

@@ -1,4 +1,4 @@
-"""A schedule of the learning rate that knows the rates of the next steps, and can be moved over them at once."""
+"""A learning-rate schedule that knows the rates of the next steps, and can be advanced over them at once."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class StepSchedule(LambdaLR):
         return {name: value for name, value in super().state_dict().items() if name != "_is_steady"}
 
     def coming(self, steps: int) -> list[list[float]]:
-        """Return the learning rates of the next steps, for each group of parameters; those of the first are in use."""
+        """Return the learning rates of the next steps, by parameter group; those of the first step are in use."""
         rates = [[float(group["lr"]) for group in self.optimizer.param_groups]]
         if steps > 1 and self._is_steady is not None and self._is_steady(self.last_epoch + 2, self.last_epoch + steps):
             return rates + [self._rates_at(self.last_epoch + 1)] * (steps - 1)
         return rates + [self._rates_at(self.last_epoch + done) for done in range(1, steps)]
 
     def skip(self, steps: int) -> None:
-        """Do what so many calls of ``step`` do."""
+        """Advance by several steps at once."""
         if not steps:
             return
         self._step_count += steps

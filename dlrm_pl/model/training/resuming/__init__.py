@@ -1,1 +1,1 @@
-"""What a training that goes on from a checkpoint is compared with, and what it takes from it."""
+"""Resuming from a checkpoint: what is compared with it, and what is taken from it."""

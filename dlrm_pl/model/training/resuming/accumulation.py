@@ -7,7 +7,7 @@ from typing import Any
 
 
 def rewind_to_last_step(checkpoint: Mapping[str, Any], accumulated: int) -> None:
-    """Let a checkpoint resume at the batch after its last optimizer step, if it was saved later.
+    """Make a checkpoint resume at the batch after its last optimizer step, if it was saved later.
 
     The gradients of the batches since then are not saved. A training that is resumed computes them again, from the
     same weights, so it takes the same steps as one that was never interrupted.

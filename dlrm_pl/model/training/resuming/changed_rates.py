@@ -1,4 +1,4 @@
-"""Numbers of an optimizer and its schedule that are changed where a training goes on from a checkpoint."""
+"""Hyperparameters of an optimizer and its schedule that change when training resumes from a checkpoint."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _OF_STATE = ("params", "param_names")
 
 
 def numbers_of(optimizer: Optimizer) -> list[dict[str, Any]]:
-    """Return the learning rate, epsilon and so on of each group of parameters."""
+    """Return the learning rate, epsilon and so on of each parameter group."""
     return [{name: value for name, value in group.items() if name not in _OF_STATE} for group in optimizer.param_groups]
 
 
 def give_numbers(optimizer: Optimizer, schedulers: Iterable[LambdaLR], numbers: Sequence[Mapping[str, Any]]) -> None:
-    """Give a restored optimizer other numbers than its checkpoint's, and its schedule their learning rates.
+    """Give a restored optimizer hyperparameters other than its checkpoint's, and its schedule their learning rates.
 
     Args:
         optimizer: optimizer whose state is that of a checkpoint.

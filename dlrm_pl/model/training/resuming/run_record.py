@@ -1,4 +1,4 @@
-"""The settings of a training that decide how it goes on; a checkpoint keeps them, and a resumed training has them too.
+"""Settings that determine how training continues; a checkpoint keeps them, and a resumed run must have them too.
 
 A training that is resumed with another batch size, order or precision would go on without an error, but some rows would
 be read twice and others never, or its weights would not be those of a training that was never interrupted.
@@ -18,22 +18,22 @@ KEY = "dlrm_pl_run"
 
 _REASONS = {
     "data": "some rows would be trained on twice and others never",
-    "trainer": "the steps would be others than those of a training without an interruption",
-    "model": "the steps would be others than those of a training without an interruption",
-    "model.engine": "rounding would differ from that of a training without an interruption",
+    "trainer": "the steps would differ from those of an uninterrupted run",
+    "model": "the steps would differ from those of an uninterrupted run",
+    "model.engine": "rounding would differ from that of an uninterrupted run",
 }
 _OF_ROWS = ("data.train_rows", "data.train_checksum")
 """Settings that tell which rows are trained on."""
-_REASONS |= dict.fromkeys(_OF_ROWS, "these are other training rows than those that the checkpoint has seen")
+_REASONS |= dict.fromkeys(_OF_ROWS, "these training rows are not the ones that the checkpoint was trained on")
 _OF_PROCESSES = ("trainer.devices", "data.batch_size", "model.engine")
-"""Settings that only change the rounding, where another number of processes trains on the same rows in each step."""
+"""Settings that only change the rounding, if a different number of processes trains on the same rows in each step."""
 _OF_STATE = ("model.optimizer", "model.dense_optimizer")
-"""Settings that the optimizer's state in a checkpoint belongs to, so that they cannot change."""
+"""Settings that cannot change, because the optimizer's state in a checkpoint depends on them."""
 
 
 @dataclass(frozen=True)
 class Override:
-    """A time that a training went on with other settings.
+    """An occasion on which training continued with other settings.
 
     Attributes:
         step: optimizer step of the checkpoint that it went on from.
@@ -55,7 +55,7 @@ class _Entry(Partial):
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What a checkpoint says of the training that saved it.
+    """What a checkpoint states about the run that saved it.
 
     Attributes:
         settings: settings that must stay, by name, as plain values.
@@ -76,12 +76,12 @@ class RunRecord:
         }
 
     def lines(self) -> list[str]:
-        """Say what was changed on purpose, for a description."""
+        """Describe what was changed on purpose."""
         return [f"at step {one.step:,}: {'; '.join(one.changes)}" for one in self.overridden]
 
     @classmethod
     def read(cls, checkpoint: Mapping[str, Any]) -> Self:
-        """Read the record of a checkpoint; one that has none, as of earlier versions, gives an empty one.
+        """Read the record in a checkpoint; without one, as in earlier versions, return an empty record.
 
         Raises:
             CheckpointError: it is corrupt.
@@ -96,7 +96,7 @@ class RunRecord:
         return cls(entry.settings, tuple(entry.overridden), (*entry.nonfinite_tables, *rows))
 
     def resumed(self, now: Mapping[str, Any], *, step: int, override: bool) -> Self:
-        """Return the record of a training that goes on from a checkpoint with this one.
+        """Return the record of a run that resumes from a checkpoint with this one.
 
         Another number of processes may go on where their batches together have as many rows as those of the checkpoint.
 
@@ -118,8 +118,8 @@ class RunRecord:
             changes = {name: change for name, change in changes.items() if name not in _OF_PROCESSES}
         if override and (fixed := [changes[name] for name in _OF_STATE if name in changes]):
             raise ConfigurationError(
-                f"--override cannot change the optimizer: {'; '.join(fixed)}, and the state in the checkpoint is of "
-                "that one. Give the checkpoint's, or train a new model."
+                f"--override cannot change the optimizer: {'; '.join(fixed)}, and the optimizer state in the "
+                "checkpoint belongs to the latter. Give the checkpoint's optimizer, or train a new model."
             )
         overridden = self.overridden
         if changes and not override:
@@ -128,12 +128,12 @@ class RunRecord:
             same = ""
             if "trainer.devices" in changes and rows is not None and devices and rows % devices == 0:
                 same = (
-                    f" With data.batch_size={rows // devices}, a step would have the {rows:,} rows of the checkpoint's."
+                    f" With data.batch_size={rows // devices}, a step would have {rows:,} rows, as in the checkpoint."
                 )
             raise ConfigurationError(
-                f"The training cannot be continued with other settings: {'; '.join(changes.values())}. "
-                f"{_capital('; and '.join(reasons))}.{same} Give the settings of the checkpoint, or --override to go "
-                f"on with these all the same{example}; later checkpoints will say so."
+                f"Training cannot be continued with different settings: {'; '.join(changes.values())}. "
+                f"{_capital('; and '.join(reasons))}.{same} Give the settings of the checkpoint, or --override to "
+                f"continue with these anyway{example}; later checkpoints will record it."
             )
         if changes:
             overridden = (*overridden, Override(step, list(changes.values())))

@@ -1,4 +1,4 @@
-"""Which settings of a Trainer, a data module and a module decide how a training goes on."""
+"""Settings of a Trainer, a data module and a module that determine how training continues."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pytorch_lightning.callbacks import GradientAccumulationScheduler
 
 
 def accumulation_scheduler(trainer: Any) -> GradientAccumulationScheduler | None:
-    """Return the callback that sets the number of batches of a step by the epoch, if there is one."""
+    """Return the callback that sets the number of accumulated batches by epoch, if there is one."""
     found = (callback for callback in trainer.callbacks if isinstance(callback, GradientAccumulationScheduler))
     return next(found, None)
 
 
 def run_settings(trainer: Any, engine: str | None = None) -> dict[str, Any]:
-    """Collect the settings that a resumed training must share with the one before, as plain values.
+    """Collect the settings that a resumed run must share with the previous one, as plain values.
 
     Args:
         trainer: Lightning's Trainer; its data module may state ``training_settings`` by name.

@@ -1,1 +1,1 @@
-"""What stops a training: a precision that it cannot have, too little memory, a loss that has diverged."""
+"""Safeguards that stop training: an unusable precision, too little memory, a diverged loss."""

@@ -10,19 +10,19 @@ from dlrm_pl.model.dlrm import DLRM
 
 
 def place(trainer: pl.Trainer) -> str:
-    """Say which batch is trained now, for the middle of a message."""
+    """Return which batch is being trained on, for the middle of a message."""
     return f"batch {trainer.fit_loop.batch_idx:,} of epoch {trainer.current_epoch}"
 
 
 def empty_batch(trainer: pl.Trainer) -> ShapeError:
     """Make the error for a batch without samples."""
     return ShapeError(
-        f"There are no samples in {place(trainer)}, so it has no mean loss. Leave such batches out of the loader."
+        f"There are no samples in {place(trainer)}, so it has no mean loss. Remove such batches from the loader."
     )
 
 
 def index_outside(trainer: pl.Trainer, model: DLRM, batch: ClickBatch) -> LookupIndexError | None:
-    """Make the error for a batch whose forward pass failed, if an index of it is outside its table.
+    """Make the error for a batch whose forward pass failed, if it has an index outside its table.
 
     Args:
         trainer: Trainer that trains on the batch.

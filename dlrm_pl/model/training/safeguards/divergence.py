@@ -1,4 +1,4 @@
-"""A loss that says that a training has diverged, and the first tensor that shows why."""
+"""Detect a diverged loss, and the first tensor that shows the cause."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from dlrm_pl.model.training.losses import Loss
 from dlrm_pl.model.training.sharding import ShardedBags
 
 LARGEST_LOSS = 1e4
-"""Mean loss, in nats and for a class weight of 1, beyond which a training has diverged.
+"""Mean loss, in nats and for a class weight of 1, beyond which training has diverged.
 
-A model that knows nothing has a loss of 0.7 or less. With dense features in the thousands, as columns without a
-transform have them, the first steps may have losses of hundreds, and the model learns nevertheless.
+An untrained model has a loss of 0.7 or less. With dense features in the thousands, which columns without a transform
+may have, the first steps can have losses in the hundreds, and the model still learns.
 """
 
 
 def largest_loss(loss: Loss, class_weights: tuple[float, float]) -> float:
-    """Return the mean loss of a batch beyond which a training has diverged."""
+    """Return the mean loss of a batch above which training has diverged."""
     return LARGEST_LOSS * (max(1.0, *class_weights) if loss == "wbce" else 1.0)
 
 
@@ -38,8 +38,8 @@ def divergence(model: nn.Module, batch: ClickBatch, loss: float, *, step: int, r
     """
     text = "infinite" if math.isinf(loss) else "NaN" if math.isnan(loss) else f"{loss:.4g}, too large to recover from,"
     return NonFiniteError(
-        f"The loss is {text} at step {step:,}, with a learning rate of {rate:.6g}: {_cause(model, batch)}. Checkpoints "
-        "that were saved before are whole; the weights of now were not saved. Lower --model.learning_rate, or warm up "
+        f"The loss is {text} at step {step:,}, with a learning rate of {rate:.6g}: {_cause(model, batch)}. Earlier "
+        "checkpoints are intact; the current weights were not saved. Lower --model.learning_rate, or add a warm-up "
         "with --model.lr_num_warmup_steps."
     )
 

@@ -1,4 +1,4 @@
-"""How much memory a training will take, known before it takes it."""
+"""Memory that training will need, computed beforehand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _READ_AHEAD = 3  # Batches that are read, moved and computed at a time.
 
 @dataclass(frozen=True)
 class TrainingMemory:
-    """The memory of a training, in bytes.
+    """Memory needed for training, in bytes.
 
     Attributes:
         tables: weights of the tables.
@@ -39,7 +39,7 @@ class TrainingMemory:
         batch_size: int = 0,
         accumulated: int = 1,
     ) -> TrainingMemory:
-        """Add up what a training takes.
+        """Add up the memory needed for training.
 
         Args:
             architecture: shape of the model.

@@ -15,8 +15,8 @@ def check_precision(precision: str) -> None:
     """
     if precision in _HALF:
         raise ConfigurationError(
-            f"trainer.precision={precision} would keep the tables and all weights in {_HALF[precision]}: a step of SGD "
-            "that is smaller than half a unit of the last bit of a weight is rounded away, so training would silently "
-            "stop to learn. Use trainer.precision=bf16-mixed, which computes in half precision and keeps the weights "
-            "in float32."
+            f"trainer.precision={precision} would keep the tables and all weights in {_HALF[precision]}: an SGD step "
+            "that is smaller than half a unit in the last place of a weight is rounded away, so the model would "
+            "silently stop learning. Use trainer.precision=bf16-mixed, which computes in half precision and keeps "
+            "the weights in float32."
         )

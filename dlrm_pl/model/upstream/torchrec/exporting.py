@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 def export_torchrec(source: Path, target: Path, progress: Callable[[int], None] | None = None) -> None:
-    """Write the state dict that ``load_state_dict`` of TorchRec's DLRM (``dot``) or DLRM_DCN (``dcn``) takes.
+    """Write the state dict for ``load_state_dict`` of TorchRec's DLRM (``dot``) or DLRM_DCN (``dcn``).
 
     The tables are named ``t_cat_0``, ``t_cat_1``, ..., as in the programs of facebookresearch/dlrm and MLPerf.
 
@@ -42,9 +42,9 @@ def export_torchrec(source: Path, target: Path, progress: Callable[[int], None] 
     shape = CheckpointContract.read(checkpoint).architecture
     _check(source, shape)
     if shape.loss_threshold:
-        log.warning("%s: TorchRec does not clamp probabilities, so loss_threshold is left out.", source)
+        log.warning("%s: TorchRec does not clamp probabilities, so loss_threshold is dropped.", source)
     if any(shape.is_mean):
-        log.warning("%s: give the tables that average their bags pooling=PoolingType.MEAN in TorchRec.", source)
+        log.warning("%s: in TorchRec, set pooling=PoolingType.MEAN for the tables that average their bags.", source)
     state = without_row_weights(own_state(checkpoint))
     if (columns := _columns(shape)) is not None:
         state["top_mlp.0.weight"] = CheckedTensor("top_mlp.0.weight", state["top_mlp.0.weight"], columns=columns)
@@ -62,7 +62,7 @@ def _check(source: Path, shape: Architecture) -> None:
     elif shape.self_interaction:
         wrong = "self_interaction=True"
     elif len(shape.top_mlp) < 2:
-        wrong = f"top_mlp={list(shape.top_mlp)} of a single layer"
+        wrong = f"top_mlp={list(shape.top_mlp)} with a single layer"
     if wrong:
         raise ConfigurationError(f"{source}: has {wrong}, which no DLRM of TorchRec has, so it cannot be exported.")
 

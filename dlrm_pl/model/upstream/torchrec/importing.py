@@ -86,11 +86,11 @@ def _remarks(names: Sequence[str], tables: Sequence[str], by_number: bool) -> li
     listed = ", ".join(tables[:5]) + (f", ... {tables[-1]}" if len(tables) > 5 else "")
     if not by_number:
         return [
-            f"the names of its tables have no numbers, so they are taken in the order of the checkpoint: {listed}. It "
-            "must be the order of the model's tables and of the dataset's columns."
+            "the names of its tables have no numbers, so the tables are kept in the order of the checkpoint: "
+            f"{listed}. This must be the order of the model's tables and of the dataset's columns."
         ]
     if list(names) != list(tables):
-        return [f"its tables are put in the order of their numbers: {listed}."]
+        return [f"its tables are sorted by their numbers: {listed}."]
     return []
 
 

@@ -1,4 +1,4 @@
-"""The architecture of TorchRec's DLRM, as it follows from the shapes in a checkpoint."""
+"""Architecture of TorchRec's DLRM, derived from the shapes in a checkpoint."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def architecture_of(tensors: Mapping[str, HasShape], tables: Sequence[str], laye
     for name, (_, width) in zip(tables, sizes, strict=True):
         if width != sizes[0][1]:
             raise CheckpointError(
-                f"the table {name} has dimension {width}, but {tables[0]} {sizes[0][1]}. Tables of mixed dimensions "
+                f"table {name} has dimension {width}, but {tables[0]} has {sizes[0][1]}. Tables of mixed dimensions "
                 "are not supported."
             )
     bottom, top = found.widths("bottom_mlp"), found.widths("top_mlp")
@@ -44,13 +44,13 @@ def architecture_of(tensors: Mapping[str, HasShape], tables: Sequence[str], laye
             cross_rank=cross_rank,
         )
     except ConfigurationError as error:
-        raise CheckpointError(f"The shapes in the checkpoint are not those of a DLRM: {error}") from error
+        raise CheckpointError(f"The shapes in the checkpoint do not form a DLRM: {error}") from error
     wanted = architecture.interaction_width
     if top[0] != wanted:
         raise CheckpointError(
-            f"{found.named('top_mlp.0.weight')} takes {top[0]} inputs, but {len(tables)} tables of dimension "
-            f"{sizes[0][1]} give {wanted} with {architecture.interaction}. A table is missing, or one is shared by "
-            "several features, which is not supported."
+            f"{found.named('top_mlp.0.weight')} takes {top[0]} inputs, but with interaction "
+            f"{architecture.interaction}, {len(tables)} tables of dimension {sizes[0][1]} give {wanted}. A table is "
+            "missing, or one is shared by several features, which is not supported."
         )
     for layer in range(cross_layers):
         for part, shape in (("v", (cross_rank, wanted)), ("w", (wanted, cross_rank))):
@@ -95,7 +95,8 @@ class _Found:
                 raise CheckpointError(f"{self.named(f'{name}.bias')} does not have one value for each output.")
             if widths and inputs != widths[-1]:
                 raise CheckpointError(
-                    f"{self.named(f'{name}.weight')} takes {inputs} inputs, but the layer before it gives {widths[-1]}."
+                    f"{self.named(f'{name}.weight')} takes {inputs} inputs, but the layer before it has {widths[-1]} "
+                    "outputs."
                 )
             widths += [outputs] if widths else [inputs, outputs]
         return tuple(widths)

@@ -1,4 +1,4 @@
-"""The worst slice of the certification rows, as a certificate states it."""
+"""Worst slice of the certification rows, as stated in a certificate."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class SliceDrop:
 
 @dataclass(frozen=True)
 class CertifiedSlice:
-    """The guard of the worst slice on the certification rows.
+    """Guard on the worst slice of the certification rows.
 
     Attributes:
         column: name of the column that rows are grouped by, as ``C14`` or ``I3``.

@@ -1,4 +1,4 @@
-"""Rows grouped by the value of one column, to detect a drop in a part of the traffic."""
+"""Rows grouped by the value of one column, to detect a drop in part of the traffic."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.quantization.judging.slices.slice_column import SliceColumn
 
 SMALLEST_SHARE = 0.01
-"""Share of the rows that a value needs for a slice of its own: a smaller slice would keep every trial reading."""
+"""Share of the rows that a value needs for a slice of its own: a smaller slice would make every trial read all rows."""
 
 SCORE_NAMES = {"auroc": "AUROC", "log_loss": "log loss"}
 """Names of the scores in messages."""
@@ -29,20 +29,20 @@ MOST_SLICES = 64
 
 @dataclass(frozen=True)
 class WorstSlice:
-    """Guard: how much worse than fp32 the model may be on the slice of the rows where it loses most.
+    """Guard: how much worse than fp32 the model may be on the slice of rows where it loses most.
 
-    A model that is as good as fp32 overall may have lost one publisher or one country, whose rows of a table were
-    rounded badly. So rows are grouped by one column, and each group is judged separately, by paired scores.
+    A model that is as good as fp32 overall may fail for one publisher or one country, whose table rows were rounded
+    badly. Therefore rows are grouped by one column, and each group is judged separately, by paired scores.
 
     Attributes:
-        by: column to group by, by its name in the log, as ``site_id``, or in Criteo's logs ``C14`` or ``I3``. A
-            categorical column also goes by the name or the number of its table, ``tables.0`` or 0. A column with lists
-            cannot group.
+        by: column to group by, given by its name in the log, such as ``site_id``, or ``C14`` or ``I3`` in Criteo's
+            logs. A categorical column can also be given by the name or the number of its table, ``tables.0`` or 0.
+            Columns of lists cannot be used.
         tolerance: tolerated relative drop of the worst slice, of its AUROC or its log loss.
         score: score to compare, ``auroc`` or ``log_loss``.
         slices: maximum number of slices. A categorical feature has a slice for each of its most frequent values (those
-            with at least 1 % of the rows) and one for all others; a dense feature has bins of equally many rows. Both
-            are cut on the rows of the first look.
+            with at least 1 % of the rows) and one for all others; a dense feature has bins with equal numbers of rows.
+            Both are determined on the rows of the first look.
 
     Example:
         >>> from dlrm_pl import Criterion, WorstSlice
@@ -65,7 +65,7 @@ class WorstSlice:
         """
         check_fields(self)
         if not str(self.by).strip() or (isinstance(self.by, int) and self.by < 0):
-            raise ConfigurationError(f"worst_slice.by={self.by!r} is not a column. Give the name of one.")
+            raise ConfigurationError(f"worst_slice.by={self.by!r} is not a column. Give the name of a column.")
         if not 0 <= self.tolerance < float("inf"):
             raise ConfigurationError(f"worst_slice.tolerance={self.tolerance} must be a non-negative number.")
         if self.tolerance >= 1:
@@ -74,10 +74,10 @@ class WorstSlice:
                 "which guards nothing. Give a share, such as 0.01 for 1 %."
             )
         if not 2 <= self.slices <= MOST_SLICES:
-            raise ConfigurationError(f"worst_slice.slices={self.slices} must lie between 2 and {MOST_SLICES}.")
+            raise ConfigurationError(f"worst_slice.slices={self.slices} must be between 2 and {MOST_SLICES}.")
 
     def column(self, columns: Columns | None = None) -> tuple[Literal["dense", "table"], int]:
-        """Return the kind of the column and its number in a batch, from 0 on.
+        """Return the kind of the column and its index in a batch, from 0.
 
         Args:
             columns: columns of the rows; None: not known, so that names are those of Criteo's logs.
@@ -99,10 +99,10 @@ class WorstSlice:
 
 @dataclass(frozen=True)
 class Slices:
-    """The slice of each row.
+    """Slice of each row.
 
     Attributes:
-        names: names of the slices, as ``C14=7``, ``city, id 7`` or ``2 <= I3 < 5``.
+        names: names of the slices, such as ``C14=7``, ``city, id 7`` or ``2 <= I3 < 5``.
         numbers: index of the slice of each row, uint8 ``[rows]``.
     """
 
@@ -111,7 +111,7 @@ class Slices:
 
 
 class SliceRows:
-    """The slices of the tuning rows, read when they are first needed and kept for all trials, at one byte a row.
+    """Slices of the tuning rows, read when they are first needed and kept for all trials, at one byte per row.
 
     Args:
         batches: re-iterable batches of the rows that trials are scored on.
@@ -183,8 +183,8 @@ class Cut:
         ascending = all(low < high for low, high in pairwise(self.edges))
         if len(self.names) != len(self.edges) + 1 or not whole or not ascending:
             raise ConfigurationError(
-                f"worst_slice.cut: {len(self.names)} names and the edges {list(self.edges)} do not cut a column into "
-                "slices."
+                f"worst_slice.cut: {len(self.names)} names and the edges {list(self.edges)} do not define slices of "
+                "a column."
             )
 
     def numbers(self, column: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
@@ -200,7 +200,7 @@ class Cut:
 def cut_on(
     parts: Iterable[npt.NDArray[Any]], column: SliceColumn, slices: int, first_rows: int
 ) -> tuple[Cut, list[npt.NDArray[Any]]]:
-    """Choose the slices by the first rows; return them and the parts of the column that were read."""
+    """Choose the slices from the first rows; return them and the parts of the column that were read."""
     read: list[npt.NDArray[Any]] = []
     rows = 0
     for part in parts:
@@ -212,7 +212,7 @@ def cut_on(
 
 
 def cut(values: npt.NDArray[Any], column: SliceColumn, slices: int) -> Cut:
-    """Choose the slices by the values of some rows, ``[rows]``."""
+    """Choose the slices from the values of some rows, ``[rows]``."""
     name = column.name
     if column.kind == "dense":
         quantiles = np.quantile(values, np.arange(1, slices) / slices, method="higher")

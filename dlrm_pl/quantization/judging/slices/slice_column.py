@@ -1,4 +1,4 @@
-"""The column that rows are grouped by: found by its name, and read from batches."""
+"""Column that rows are grouped by: found by its name, and read from batches."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class SliceColumn:
             return cls(by, "table", index, f"C{index + 1}")
         if columns.sparse[index].is_list:
             raise ConfigurationError(
-                f"worst_slice.by={by!r}: the column has lists. Choose a column with exactly one value a row."
+                f"worst_slice.by={by!r}: the column has lists. Choose a column with exactly one value per row."
             )
         return cls(by, "table", index, columns.sparse[index].name, ids_stated=not columns.is_criteo)
 
@@ -103,13 +103,13 @@ class SliceColumn:
         if not bool((offsets.diff() == 1).all()):
             raise ConfigurationError(
                 f"worst_slice.by={self.by!r}: a row has several values of this column, or none. Choose a column with "
-                "exactly one value a row."
+                "exactly one value per row."
             )
         single: npt.NDArray[Any] = batch.indices[offsets[:-1]].numpy()
         return single
 
     def in_the_log(self, values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-        """Turn dense values of batches into those of the log."""
+        """Convert dense values of batches to those of the log."""
         exact = values.astype(np.float64)
         if self.dense is None or self.dense.transform == "log1p":
             return np.expm1(exact)

@@ -1,4 +1,4 @@
-"""The guard that judges each slice of the rows separately and reports the one that loses most."""
+"""Guard that judges each slice of the rows separately, and reports the one that loses most."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAME = "worst_slice"
 
 @dataclass(frozen=True)
 class WorstSliceGuard:
-    """Guard of the slice that loses most.
+    """Guard on the slice that loses most.
 
     Attributes:
         rule: how rows are grouped, and the tolerance.
@@ -122,7 +122,7 @@ class SliceReading(GuardReading):
 
 @dataclass(frozen=True)
 class MeasuredSlice:
-    """One slice as measured.
+    """Measurements of one slice.
 
     Attributes:
         name: of the slice.

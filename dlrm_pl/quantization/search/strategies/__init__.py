@@ -32,7 +32,7 @@ STRATEGIES: dict[str, Strategy] = {
 }
 
 _PACKAGES = {"bayesian": ("optuna", "scipy"), "tpe": ("optuna",)}
-"""Packages that a strategy needs beyond the requirements of this one."""
+"""Packages that a strategy needs in addition to this package's requirements."""
 
 
 def strategy_named(name: str) -> Strategy:
@@ -51,7 +51,7 @@ def strategy_named(name: str) -> Strategy:
     missing = [package for package in _PACKAGES.get(name, ()) if find_spec(package) is None]
     if missing:
         raise ConfigurationError(
-            f"The strategy {name} needs {' and '.join(missing)}: pip install 'dlrm-pl[tune]'. These strategies need no "
-            f"other package: {', '.join(sorted(STRATEGIES.keys() - _PACKAGES.keys()))}."
+            f"The strategy {name} needs {' and '.join(missing)}: pip install 'dlrm-pl[tune]'. These strategies need "
+            f"no other package: {', '.join(sorted(STRATEGIES.keys() - _PACKAGES.keys()))}."
         )
     return STRATEGIES[name]

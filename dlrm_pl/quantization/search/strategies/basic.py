@@ -1,4 +1,4 @@
-"""The strategy ``basic``: try the start and its variants, then fall back op by op.
+"""Strategy ``basic``: try the start and its variants, then fall back op by op.
 
 Source: the algorithm of the strategy of the same name in Intel's LPOT 1.6, with tables as ops like the Linears.
 """

@@ -1,4 +1,4 @@
-"""The strategy ``budget``: measure each op's drop alone, solve for the cheapest model, and correct by real trials."""
+"""Strategy ``budget``: measure each op's drop alone, solve for the cheapest model, and correct by real trials."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def predicted_drops(measured: Sequence[Sensitivity], gain: float) -> dict[tuple[
 
 
 def gain(context: SearchContext, rows: int) -> float:
-    """Compute the AUROC drop per unit of noise variance in the logits, if these were normal in both classes.
+    """Return the AUROC drop per unit of noise variance in the logits, if these were normal in both classes.
 
     With AUROC = Phi(z) and logits of variance s^2 within a class, noise of variance v gives Phi(z / sqrt(1 + v / s^2)),
     whose derivative at 0 is phi(z) * z / (2 s^2).

@@ -12,7 +12,7 @@ _WIDTHS = ("int4", "int8", "fp16", "bf16", "fp32")
 
 
 class Choices:
-    """The choices of a space, each with its options.
+    """Choices in a space, each with its options.
 
     A choice is the dtype of an op, or one of ``observer``, ``activation_scheme`` and ``weight_granularity``.
 
@@ -41,11 +41,11 @@ class Choices:
         return name in self._ops
 
     def values(self, recipe: Recipe) -> dict[str, str]:
-        """The option that a recipe has in each choice."""
+        """Return a recipe's option for each choice."""
         return {name: recipe.ops[name] if self.is_op(name) else getattr(recipe, name) for name in self.options}
 
     def recipe(self, values: Mapping[str, str]) -> Recipe | None:
-        """The recipe with these options, one for each choice.
+        """Return the recipe with these options, one for each choice.
 
         None where there is nothing to try: all ops are fp32, which is the float model; or no Linear is int8, so that
         another observer, scheme or granularity than the usual one gives the same model.

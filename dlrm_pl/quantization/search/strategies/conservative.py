@@ -1,4 +1,4 @@
-"""The strategy ``conservative``: start from the float model, and quantize as far as the criterion allows."""
+"""Strategy ``conservative``: start from the float model, and quantize as far as the criterion allows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from dlrm_pl.quantization.search.context import SearchContext
 from dlrm_pl.quantization.search.trials.trial import Trial
 
 _KINDS = ("tables.", ("bottom_mlp.", "cross_net.", "top_mlp."), "interaction")
-"""How the names of the ops of each kind begin, in the order they are quantized: what holds most bytes is first."""
+"""Prefixes of the names of each kind of op, in the order in which they are quantized: the kind with the most bytes
+first."""
 
 
 def conservative(context: SearchContext) -> Generator[Recipe, Trial, None]:

@@ -1,4 +1,4 @@
-"""The strategy ``exhaustive``: try every recipe of the space, those nearest to the start first."""
+"""Strategy ``exhaustive``: try every recipe in the space, those nearest to the start first."""
 
 from __future__ import annotations
 

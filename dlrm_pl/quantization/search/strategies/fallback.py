@@ -12,7 +12,7 @@ from dlrm_pl.quantization.search.trials.trial import Trial
 Level = Literal["int8", "half", "fp32"]
 
 LEVELS: tuple[Level, ...] = ("int8", "half", "fp32")
-"""What ops fall back to, in the order tried. The first is for int4 tables only."""
+"""Dtypes that ops fall back to, in the order tried. The first is for int4 tables only."""
 
 _WIDER: dict[Level, dict[str, str]] = {
     "int8": {"int4": "int8"},
@@ -44,7 +44,7 @@ def level_by_level(
 
 
 def fallbacks(context: SearchContext, recipe: Recipe, level: Level) -> dict[str, str]:
-    """Dtype that each quantized op falls back to at a level, from the last op to the first.
+    """Return the dtype that each quantized op falls back to at a level, from the last op to the first.
 
     Ops that are as wide already, or may not have that dtype, are left out.
     """
@@ -67,13 +67,13 @@ def best_variant(context: SearchContext) -> Generator[Recipe, Trial, Trial]:
 
 
 def fall_back_together(origin: Trial, ranked: Mapping[str, str]) -> Generator[Recipe, Trial, Trial]:
-    """Fall back op after op, first keeping only those that help, then keeping all; return the best trial."""
+    """Fall back op by op, first keeping only changes that help, then all; return the best trial."""
     kept = yield from keep_what_helps(origin, ranked)
     return better(kept, (yield from keep_all(origin, ranked)))
 
 
 def keep_what_helps(origin: Trial, ranked: Mapping[str, str]) -> Generator[Recipe, Trial, Trial]:
-    """Fall back op after op, keep each only if it lowers the bound of the drop further, and return the best trial.
+    """Fall back op by op, keeping each change only if it lowers the drop's bound further; return the best trial.
 
     Neither here nor in ``keep_all`` is a recipe without a quantized op proposed.
     """
@@ -86,7 +86,7 @@ def keep_what_helps(origin: Trial, ranked: Mapping[str, str]) -> Generator[Recip
 
 
 def keep_all(origin: Trial, ranked: Mapping[str, str]) -> Generator[Recipe, Trial, Trial]:
-    """Fall back op after op, keep each, and return the best trial."""
+    """Fall back op by op, keeping each change, and return the best trial."""
     best, recipe = origin, origin.recipe
     for op, dtype in ranked.items():
         recipe = recipe.with_dtype(op, dtype)
@@ -96,7 +96,7 @@ def keep_all(origin: Trial, ranked: Mapping[str, str]) -> Generator[Recipe, Tria
 
 
 def better(first: Trial, second: Trial) -> Trial:
-    """Return the trial with the lower bound of the drop, which the criterion judges; the first of equals.
+    """Return the trial with the lower bound of the drop, which the criterion judges; on a tie, the first.
 
     A small drop with a wide interval is luck. The bound of a failed trial is infinite.
     """

@@ -1,4 +1,4 @@
-"""The strategy ``hawq_v2``: fall back by the curvature of the training loss, the most sensitive op first."""
+"""Strategy ``hawq_v2``: fall back by the curvature of the training loss, the most sensitive op first."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from dlrm_pl.quantization.search.trials.trial import Trial
 from dlrm_pl.quantization.sensitivity.hessian import hessian_weighted_errors
 
 _ROWS = 1024
-"""Number of calibration rows for the loss. Each random vector of each op takes a backward pass over all of them."""
+"""Number of calibration rows for the loss. Each random vector of each op needs a backward pass over all of them."""
 
 _DRAWS = 8
 """Number of random vectors for each trace. The ops differ by orders of magnitude, so rough traces rank them."""
 
 
 def hawq_v2(context: SearchContext) -> Generator[Recipe, Trial, None]:
-    """Fall back op after op, ordered by what rounding each op's weights does to the loss of the float model.
+    """Fall back op by op, ordered by how much rounding an op's weights increases the float model's loss.
 
     1. Try the start; if it is accepted, the search is over, since all other recipes are larger.
     2. For each quantized op, multiply the mean diagonal of the Hessian by its weights with their squared rounding

@@ -1,4 +1,4 @@
-"""The strategy ``mse``: like ``basic``, but the order in which ops fall back is measured, without a trial each."""
+"""Strategy ``mse``: like ``basic``, but the fallback order is measured instead of tried out in trials."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The strategy ``mse_v2``: fall back the op that helps the logits most, time after time; then quantize again."""
+"""Strategy ``mse_v2``: repeatedly fall back the op that helps the logits most; then quantize again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ROWS = 4096
 
 
 def mse_v2(context: SearchContext) -> Generator[Recipe, Trial, None]:
-    """Fall back until a recipe is accepted, then quantize again the ops that need not have fallen back.
+    """Fall back until a recipe is accepted, then quantize again the ops whose fallback is not needed.
 
     1. Try the start; if it is accepted, the search is over.
     2. Measure, for each quantized op, the mean squared error of the logits with that op in fp32. Fall back the op that

@@ -1,4 +1,4 @@
-"""The strategy ``random``: draw recipes uniformly from the space, none twice."""
+"""Strategy ``random``: draw recipes uniformly from the space, without repetition."""
 
 from __future__ import annotations
 

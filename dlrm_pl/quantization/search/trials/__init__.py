@@ -1,1 +1,1 @@
-"""Trials of a search, and the log that a search goes on from."""
+"""Trials of a search, and the log from which a search can continue."""

@@ -1,4 +1,4 @@
-"""Lines of JSON with a number and a checksum, which reveal a line that was altered, moved or copied from elsewhere."""
+"""JSON lines with a number and a checksum, which reveal lines that were altered, moved or copied from elsewhere."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from dlrm_pl.errors import DataFormatError
 
 
 def seal(identity: Mapping[str, Any]) -> str:
-    """Compute the text that every checksum of a file covers, so that no line of another file is valid in it."""
+    """Return the text that every checksum in a file covers, so that no line from another file is valid in it."""
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
 def sealed(values: Mapping[str, Any], number: int, seal: str) -> bytes:
-    """Write a line without its end: first its number as ``line``, then the values, then ``checksum``."""
+    """Write a line without its end: its number as ``line``, then the values, then ``checksum``."""
     body = json.dumps({"line": number} | dict(values))
     checksum = hashlib.sha256((seal + body).encode()).hexdigest()[:16]
     return f'{body[:-1]}, "checksum": "{checksum}"}}'.encode()
 
 
 def opened(line: bytes, seal: str) -> tuple[int, dict[str, Any] | None]:
-    """Read a line: the number that it was written with, and its values; None as values if it was altered."""
+    """Read a line: the number that it was written with, and its values, which are None if it was altered."""
     try:
         values = parse_json(line, "a line of trials", DataFormatError, "")
         number = values.pop("line")

@@ -1,4 +1,4 @@
-"""The result of trying one recipe."""
+"""Result of trying a recipe."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dlrm_pl.quantization.search.objective import Latency
 
 @dataclass(frozen=True, repr=False)
 class Trial:
-    """The result of trying one recipe.
+    """Result of trying a recipe.
 
     Attributes:
         number: number of the trial, from 1.
@@ -66,7 +66,7 @@ class Trial:
 
     @property
     def failed(self) -> bool:
-        """Whether the model could not be made, or not be scored."""
+        """Whether the model could not be made or scored."""
         return self.verdict is None and not self.unscored
 
     @property
@@ -76,12 +76,12 @@ class Trial:
 
     @property
     def drop(self) -> float:
-        """Drop of the score; inf where there is none. Unlike scores, drops on different rows can be compared."""
+        """Drop of the score; inf if there is none. Unlike scores, drops on different rows can be compared."""
         return math.inf if self.verdict is None else self.verdict.drop
 
     @property
     def bound(self) -> float:
-        """Upper bound of the drop, which the criterion compares with the tolerance; inf where there is none."""
+        """Upper bound of the drop, which the criterion compares with the tolerance; inf if there is none."""
         return math.inf if self.verdict is None else self.verdict.bound
 
     @property

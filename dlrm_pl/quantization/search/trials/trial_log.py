@@ -1,4 +1,4 @@
-"""``trials.jsonl``: the results of a search, written line by line, so that a killed search can be resumed."""
+"""``trials.jsonl``: results of a search, written line by line, so that a killed search can be resumed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OF_SLICES = ("higher_is_better", "slice", "slices", "left_out", "degrees_of_fre
 
 
 class TrialLog:
-    """The finished trials of one search by recipe, and the measurements of its strategy by name.
+    """Finished trials of one search by recipe, and the measurements of its strategy by name.
 
     Each line is forced to disk before the search continues. Its checksum covers the line, its number and the identity
     of the search. A line that was cut short by a kill is dropped, and so is one that was altered, moved, or copied from
@@ -54,7 +54,7 @@ class TrialLog:
             try:
                 self._open(path)
             except OSError as error:
-                raise OutputError(f"{path}: the log of trials cannot be used ({error.strerror}).") from error
+                raise OutputError(f"{path}: the trial log cannot be used ({error.strerror}).") from error
 
     def __len__(self) -> int:
         """Number of finished trials."""
@@ -112,7 +112,9 @@ class TrialLog:
         content = path.read_bytes() if path.exists() else b""
         whole = content[: content.rfind(b"\n") + 1]
         if len(whole) < len(content):
-            log.warning("%s: the last line is incomplete (killed, or disk full) and is dropped", path)
+            log.warning(
+                "%s: the last line is incomplete (the run was killed, or the disk was full) and is dropped", path
+            )
         lines = whole.split(b"\n")[:-1]
         if lines and (reason := self._reason_to_set_aside(lines[0])) is not None:
             aside = _free_name(path)
@@ -148,15 +150,15 @@ class TrialLog:
         except (DataFormatError, ValueError, KeyError, TypeError):
             kind, version, theirs = None, None, {}
         if kind != "search":
-            return "its first line is not that of a log of trials"
+            return "its first line is not that of a trial log"
         if version not in (FORMAT, _WITH_LOSSES):
-            return f"its format is {version!r}, and this version reads {_WITH_LOSSES} and {FORMAT}"
+            return f"its format is {version!r}, but this version reads {_WITH_LOSSES} and {FORMAT}"
         if opened(line, seal(theirs))[1] is None:
             return "the checksum of its first line does not match: the line was altered"
         difference = _first_difference(theirs, self._identity)
-        assert difference is not None, "two identities without a difference have one seal"
+        assert difference is not None, "equal identities have the same seal"
         name, before, now = difference
-        return f"its {name.replace('_', ' ')} was {before!r}, is now {now!r}"
+        return f"its {name.replace('_', ' ')} was {before!r} and is now {now!r}"
 
     def _take(self, path: Path, lines: list[bytes]) -> list[dict[str, Any]]:
         """Read the lines after the first.
@@ -170,7 +172,7 @@ class TrialLog:
             stated, values = opened(line, self._seal)
             if values is None:
                 log.warning(
-                    "%s: line %d was altered: its checksum does not match; it is dropped, and its trial repeated",
+                    "%s: line %d was altered (its checksum does not match); it is dropped, and its trial is repeated",
                     path,
                     number,
                 )
@@ -207,7 +209,7 @@ class TrialLog:
                 handle.write(sealed(values, self._lines + 1, self._seal) + b"\n")
                 sync_handle(handle)
         except OSError as error:
-            raise OutputError(f"{self._path}: the log of trials cannot be written ({error.strerror}).") from error
+            raise OutputError(f"{self._path}: the trial log cannot be written ({error.strerror}).") from error
         self._lines += 1
 
 

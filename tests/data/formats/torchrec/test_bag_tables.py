@@ -114,14 +114,14 @@ def other_numbers(folder: Path) -> None:
     ("change", "message"),
     [
         (changed(seed=1), "the lookup tables were drawn with seed 1, not 0"),
-        (changed(format=2), "format 2, this version reads 1"),
+        (changed(format=2), "format 2, but this version reads 1"),
         (changed(table_sizes="x"), "table_sizes: 'x' must be"),
         (lambda folder: (folder / "multi_hot_tables.json").write_text("{"), "cannot be read as JSON"),
         (lambda folder: (folder / "table_3.npy").unlink(), "table_3.npy: is missing"),
         (lambda folder: os.truncate(folder / "table_3.npy", 700), "table_3.npy: has 572 bytes of values"),
-        (lambda folder: np.save(folder / "table_3.npy", np.zeros((11, 18), np.int32)), r"has \[11, 18\] values"),
-        (lambda folder: np.save(folder / "table_3.npy", np.zeros((11, 19), np.int64)), "values of int64"),
-        (other_numbers, "table_0.npy: its first rows are not those that the seed draws"),
+        (lambda folder: np.save(folder / "table_3.npy", np.zeros((11, 18), np.int32)), r"has shape \[11, 18\]"),
+        (lambda folder: np.save(folder / "table_3.npy", np.zeros((11, 19), np.int64)), "and dtype int64"),
+        (other_numbers, "table_0.npy: its first rows differ from those that the seed gives"),
     ],
 )
 def test_damaged_tables_are_refused(tmp_path: Path, change: Any, message: str) -> None:
@@ -141,8 +141,8 @@ def test_a_folder_of_something_else_is_kept(tmp_path: Path) -> None:
     ("sizes", "bags", "message"),
     [
         ((5, 5), (1,), "multi_hot_sizes has 1 sizes, but there are 2 tables"),
-        ((5, 5), (1, 0), "multi_hot_sizes: 0 of table 1 must lie between 1 and 4,096"),
-        ((5, 5), (5000, 1), "multi_hot_sizes: 5000 of table 0 must lie between 1 and 4,096"),
+        ((5, 5), (1, 0), "multi_hot_sizes: 0 of table 1 must be between 1 and 4,096"),
+        ((5, 5), (5000, 1), "multi_hot_sizes: 5000 of table 0 must be between 1 and 4,096"),
     ],
 )
 def test_settings_are_checked(sizes: Any, bags: Any, message: str) -> None:

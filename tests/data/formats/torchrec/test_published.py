@@ -53,7 +53,7 @@ def test_same_files_pass_and_the_first_other_one_is_named(tmp_path: Path, bags: 
     write_days(tmp_path, bags=bags)
     days, read = DaysFolder.open(tmp_path), []
     listed = as_published(tmp_path)
-    assert listed.check(days, read.append) == "all 9 files by the published MD5 sums"
+    assert listed.check(days, read.append) == "all 9 files against the published MD5 sums"
     assert sum(read) == total_bytes(days) == sum(path.stat().st_size for path in tmp_path.iterdir())
     for name in ("day_2_dense.npy", "day_1_labels.npy"):
         data = bytearray((tmp_path / name).read_bytes())
@@ -69,9 +69,9 @@ def test_days_of_other_rows_have_no_published_checksums(tmp_path: Path) -> None:
     write_days(tmp_path)
     days = DaysFolder.open(tmp_path)
     listed = replace(as_published(tmp_path), rows_by_day=(30, 40, 27))
-    with pytest.raises(ConfigurationError, match="day 1 has 41 rows, and 40 in the published data"):
+    with pytest.raises(ConfigurationError, match="day 1 has 41 rows, but 40 in the published data"):
         listed.check(days, lambda size: None)
-    with pytest.raises(ConfigurationError, match="it has 3 days, and the published data 24"):
+    with pytest.raises(ConfigurationError, match="it has 3 days, but the published data has 24"):
         PublishedDays.mlperf().check(days, lambda size: None)
 
 
@@ -79,15 +79,15 @@ def test_command_compares_when_it_is_told_to(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_days(tmp_path / "days")
-    expect_error(capsys, "it has 3 days, and the published data 24", "inspect", tmp_path / "days", "--checksums")
+    expect_error(capsys, "it has 3 days, but the published data has 24", "inspect", tmp_path / "days", "--checksums")
     listed = as_published(tmp_path / "days")
     monkeypatch.setattr(published.PublishedDays, "mlperf", classmethod(lambda cls: listed))
     assert run("inspect", tmp_path / "days") == 0
     text = capsys.readouterr().out
     assert "rows as in MLPerf's data; --checksums compares all files" in text
-    assert "by the published" not in text
+    assert "against the published" not in text
     assert run("inspect", tmp_path / "days", "--checksums") == 0
-    assert "all 9 files by the published MD5 sums" in capsys.readouterr().out
+    assert "all 9 files against the published MD5 sums" in capsys.readouterr().out
 
 
 def test_command_describes_days(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

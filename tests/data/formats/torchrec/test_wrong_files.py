@@ -108,20 +108,26 @@ def header(text: str) -> Callable[[Path], None]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda folder: (folder / "day_1_labels.npy").unlink(), "day_1_labels.npy: is missing. A day has dense values"),
+        (
+            lambda folder: (folder / "day_1_labels.npy").unlink(),
+            "day_1_labels.npy: is missing. A day consists of dense values",
+        ),
         (lambda folder: (folder / "day_1_labels.npy").write_bytes(b""), "day_1_labels.npy: is empty"),
         (
             lambda folder: (folder / "day_1_dense.npy").write_bytes(b"\0" * 500),
-            "day_1_dense.npy: is no array in NumPy's",
+            "day_1_dense.npy: is not an array in NumPy's",
         ),
-        (cut("day_1_dense.npy", 0.2), "day_1_dense.npy: is no array of numbers in NumPy's format"),
-        (cut("day_1_dense.npy", 0.9), r"day_1_dense.npy: has 430 bytes of values, but \[41, 3\] of float32 have 492"),
+        (cut("day_1_dense.npy", 0.2), "day_1_dense.npy: is not an array of numbers in NumPy's format"),
+        (
+            cut("day_1_dense.npy", 0.9),
+            r"day_1_dense.npy: has 430 bytes of values, but shape \[41, 3\] of float32 needs 492",
+        ),
         (
             longer("day_1_dense.npy"),
-            r"day_1_dense.npy: has 494 bytes of values, but \[41, 3\] of float32 have 492",
+            r"day_1_dense.npy: has 494 bytes of values, but shape \[41, 3\] of float32 needs 492",
         ),
-        (save_objects, "day_1_dense.npy: holds objects, which could run code when they are read"),
-        (replaced("day_1_dense.npy", np.asfortranarray), r"day_1_dense.npy: lies in the order of columns"),
+        (save_objects, "day_1_dense.npy: holds Python objects, which could run code when they are loaded"),
+        (replaced("day_1_dense.npy", np.asfortranarray), r"day_1_dense.npy: is stored column by column"),
         (replaced("day_1_dense.npy", np.float64), "day_1_dense.npy: holds float64, not float32"),
         (replaced("day_1_dense.npy", lambda x: x.astype(">f4")), "day_1_dense.npy: holds >f4, not float32"),
         (replaced("day_1_dense.npy", np.ravel), r"day_1_dense.npy: has the shape \[123\], not rows and columns"),
@@ -135,19 +141,19 @@ def header(text: str) -> Callable[[Path], None]:
         ),
         (
             header("{'descr': '<i4', 'fortran_order': False, 'shape': (-1, 1), }"),
-            "is no array of numbers in NumPy's format",
+            "is not an array of numbers in NumPy's format",
         ),
-        (header("{'descr': '<i4', 'fortran_order': False, 'shape': (999999999999, 999999999999), }"), "of int32 have"),
+        (header("{'descr': '<i4', 'fortran_order': False, 'shape': (999999999999, 999999999999), }"), "of int32 needs"),
         (
             header("__import__('os').mkdir('unpickled')"),
-            "day_1_labels.npy: is no array of numbers in NumPy's format: its header is b\"__import__",
+            "day_1_labels.npy: is not an array of numbers in NumPy's format: its header is b\"__import__",
         ),
         (lambda folder: np.savez_compressed(folder / NPZ, **members(folder)), "npz: '0.npy' is compressed"),
-        (cut(NPZ, 0.95), f"{NPZ}: is no complete zip archive"),
+        (cut(NPZ, 0.95), f"{NPZ}: is not a complete zip archive"),
         (encrypt, f"{NPZ}: '0.npy' is encrypted"),
-        (with_objects, f"{NPZ}: 2.npy: holds objects"),
-        (twice, f"{NPZ}: has two members of the name '0.npy'"),
-        (other_place, f"{NPZ}: '0.npy' is not where the archive says"),
+        (with_objects, f"{NPZ}: 2.npy: holds Python objects"),
+        (twice, f"{NPZ}: has two members named '0.npy'"),
+        (other_place, f"{NPZ}: '0.npy' is not where the archive's directory says"),
         (beyond_the_end, rf"{NPZ}: '3.npy' would end at byte 1,\d+,\d+,\d+, but the file has"),
         (
             lambda folder: save(folder, {f"{name}x": bags for name, bags in members(folder).items()}),
@@ -163,7 +169,7 @@ def header(text: str) -> Callable[[Path], None]:
         ),
         (
             lambda folder: save(folder, members(folder) | {"0": np.zeros((41, 3), np.int32, order="F")}),
-            f"{NPZ}: 0.npy: lies in the order of columns",
+            f"{NPZ}: 0.npy: is stored column by column",
         ),
         (
             lambda folder: save(folder, members(folder) | {"0": np.zeros((41, 4), np.int32)}),
@@ -180,7 +186,7 @@ def header(text: str) -> Callable[[Path], None]:
         (lambda folder: save(folder, {}), f"{NPZ}: has 0 members"),
         (
             lambda folder: [path.unlink() for path in folder.glob("day_1_*")],
-            "has files of day 2, but none of day 1. Days are numbered from 0 without a gap",
+            "has files of day 2, but none of day 1. Days are numbered from 0 without gaps",
         ),
     ],
 )
@@ -276,7 +282,9 @@ def test_an_archive_beyond_4_gib_is_read(tmp_path: Path) -> None:
 
 def test_rows_of_tables_are_not_guessed(tmp_path: Path) -> None:
     write_days(tmp_path)
-    with pytest.raises(ConfigurationError, match=r"do not say how many rows the 4 tables have. Give data.table_sizes"):
+    with pytest.raises(
+        ConfigurationError, match=r"do not state how many rows the 4 tables have. Give data.table_sizes"
+    ):
         DatasetFolder.open(tmp_path)
 
 
@@ -311,7 +319,7 @@ def test_bags_where_a_model_has_single_ids_are_refused(tmp_path: Path) -> None:
 def test_single_ids_where_a_model_has_bags_are_refused(tmp_path: Path) -> None:
     write_days(tmp_path)
     with pytest.raises(
-        DatasetError, match="has single ids, but bags of 3, 1, 2, 20 are expected, and no lookup tables"
+        DatasetError, match="has single ids, but bags of 3, 1, 2, 20 are expected, and there are no lookup tables"
     ):
         DatasetFolder.open(tmp_path, stated=StatedTables(SIZES, BAGS))
     assert not (tmp_path / "multi_hot_tables").exists()

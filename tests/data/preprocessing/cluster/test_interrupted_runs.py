@@ -53,7 +53,7 @@ def test_a_run_without_any_result_keeps_nothing(raw: Path, tmp_path: Path, caplo
     cluster = ClusterHere(3, stopped_at(3, KeyboardInterrupt()))  # After the checks of the machines.
     with cluster_here(cluster), pytest.raises(KeyboardInterrupt):
         preprocess(raw, tmp_path / "out", OPTIONS, cluster="anywhere")
-    assert "Nothing is kept: no task had ended." in caplog.text
+    assert "Nothing is kept: no task had finished." in caplog.text
     assert list(tmp_path.iterdir()) == []
     assert len(cluster.cancelled) == 2
 

@@ -43,11 +43,11 @@ def look_of_small(token: Path, files: Any) -> Seen:
 @pytest.mark.parametrize(
     ("look", "message"),
     [
-        (look_of_other, r"^machine 0: has version 0\.0\.1 of dlrm-pl, and this machine .*Install the same"),
-        (look_without_output, r"^machine 0: does not see .*, the folder of the output\. Choose a folder .* share"),
+        (look_of_other, r"^machine 0: has version 0\.0\.1 of dlrm-pl, but this machine .*Install the same"),
+        (look_without_output, r"^machine 0: does not see .*, the output folder\. Choose a folder .* share"),
         (
             look_without_logs,
-            r"^machine 0: does not see /elsewhere.*day_0 as it is on this machine\. The logs have to be",
+            r"^machine 0: does not see /elsewhere.*day_0, or sees a different file\. Put the logs",
         ),
         (
             look_of_small,
@@ -67,7 +67,7 @@ def test_a_machine_that_differs_is_named(
 def test_a_machine_that_does_not_answer(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = ClusterHere(2)
     monkeypatch.setattr(cluster, "wait", lambda tasks, timeout_s: [])
-    with cluster_here(cluster), pytest.raises(ClusterError, match=r"^machine 0: does not answer within 60 s"):
+    with cluster_here(cluster), pytest.raises(ClusterError, match=r"^machine 0: did not answer within 60 s"):
         preprocess(raw, tmp_path / "out", OPTIONS, cluster="anywhere")
 
 

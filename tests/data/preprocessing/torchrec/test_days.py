@@ -143,7 +143,9 @@ def test_the_order_is_that_of_numpys_shuffle_of_rows(
     assert [path.name for path in tmp_path.iterdir()] == ["places.bin"]
     for few in (1, 2):
         assert sorted(numpy_order.places_in_order(tmp_path, few, 3, engine(), 1 << 20)) == list(range(few))
-    with pytest.raises(ConfigurationError, match="4,294,967,296 rows are more than 4,294,967,295, the most to shuffle"):
+    with pytest.raises(
+        ConfigurationError, match="4,294,967,296 rows are more than 4,294,967,295, the most that can be shuffled"
+    ):
         numpy_order.places_in_order(tmp_path, 1 << 32, 3, engine(), 1 << 20)
 
 
@@ -151,7 +153,7 @@ def test_swaps_outside_of_the_values_are_refused() -> None:
     for one in (engine(), NumPyEngine()):
         values = np.arange(4, dtype=np.uint32)
         for targets in ([0, 4], [-1], [0] * 5):
-            with pytest.raises(ShapeError, match=r"outside of the|the values to swap"):
+            with pytest.raises(ShapeError, match=r"outside the|the values to swap"):
                 one.swap(values.copy(), np.array(targets, np.int64))
         one.swap(values, np.array([0, 3, 1], np.int64))
         assert values.tolist() == [3, 1, 0, 2]
@@ -208,7 +210,7 @@ def test_made_days_are_a_dataset_that_knows_its_tables(raw: Path, lines: list[li
     stated["rows_by_day"][0] += 1
     (tmp_path / "days" / "torchrec.json").write_text(json.dumps(stated))
     with pytest.raises(
-        DataFormatError, match=r"states days of \[401, 301, 217\] rows, but they have \[400, 301, 217\]"
+        DataFormatError, match=r"states days with \[401, 301, 217\] rows, but they have \[400, 301, 217\]"
     ):
         DatasetFolder.open(tmp_path / "days")
 
@@ -285,7 +287,10 @@ def test_bad_lines_are_refused_or_left_out(lines: list[list[bytes]], tmp_path: P
         ({"subsample_rate": 0.5}, "subsample_rate=0.5 is for --flavor upstream"),
         ({"vocabulary": "train_only"}, "vocabulary=train_only is for --flavor upstream"),
         ({"max_ind_range": 1000}, "max_ind_range=1000 is for --flavor upstream"),
-        ({"randomize": "day"}, "randomize=day: TorchRec shuffles over all days"),
+        (
+            {"randomize": "day"},
+            "randomize=day is not available with --flavor torchrec: TorchRec shuffles over all days",
+        ),
         ({"seed": 2**32}, "seed=4294967296 must be below 4,294,967,296"),
     ],
 )

@@ -175,15 +175,18 @@ def test_a_variable_in_the_folder_is_handed_over() -> None:
 
 
 REFUSED = {
-    "projection": (f"{SMALL} --interaction_type projection", "--interaction_type=projection: puts MLPs of its own"),
+    "projection": (f"{SMALL} --interaction_type projection", "--interaction_type=projection: puts its own"),
     "no data": (
         "dlrm_main.py --embedding_dim 64",
         "is missing, .* trains on random numbers",
     ),
-    "two folders": (f"{SMALL} --synthetic_multi_hot_criteo_path x", "excludes --synthetic_multi_hot_criteo_path"),
+    "two folders": (
+        f"{SMALL} --synthetic_multi_hot_criteo_path x",
+        "cannot be combined with --synthetic_multi_hot_criteo_path",
+    ),
     "bags of bags": (
         f"dlrm_main.py --synthetic_multi_hot_criteo_path x --multi_hot_sizes {BAGS}",
-        "--multi_hot_sizes=.*: makes bags of single ids",
+        "--multi_hot_sizes=.*: makes bags from single ids",
     ),
     "no distribution": (
         f"{SMALL} --multi_hot_sizes {BAGS} --num_embeddings_per_feature {ROWS}",
@@ -204,16 +207,16 @@ REFUSED = {
     "test batch": (f"{SMALL} --test_batch_size -1", "--test_batch_size=-1: must be at least 1"),
     "rate": (f"{SMALL} --learning_rate 0", "--learning_rate=0.0: must be above 0"),
     "eps": (f"{SMALL} --adagrad --eps=-1", "--eps=-1.0: must be 0 or more"),
-    "decay": (f"{SMALL} --lr_warmup_steps 9 --lr_decay_steps 4", "lies inside the warm-up of 9 steps"),
+    "decay": (f"{SMALL} --lr_warmup_steps 9 --lr_decay_steps 4", "is within the warm-up of 9 steps"),
     "warmup": (f"{SMALL} --lr_warmup_steps -1", "--lr_warmup_steps=-1: must be 0"),
-    "auroc": (f"{SMALL} --validation_auroc 80", "--validation_auroc=80.0: must lie between 0 and 1"),
+    "auroc": (f"{SMALL} --validation_auroc 80", "--validation_auroc=80.0: must be between 0 and 1"),
     "frequency": (
         f"{SMALL} --validation_freq_within_epoch -3",
         "within_epoch=-3: must be at least 1",
     ),
     "unknown": (f"{SMALL} --change_lr", "--change_lr: "),
     "near": (f"{SMALL} --learning-rate 1", "did you mean --learning_rate"),
-    "unknown number": (f"{SMALL} --batch_size $((X / 8))", "not a whole number; put the number in the place"),
+    "unknown number": (f"{SMALL} --batch_size $((X / 8))", "not a whole number; replace the variable"),
     "separator": (f"{SMALL} --over_arch_layer_sizes 4-1", "'4-1' is not whole numbers, separated by commas"),
     "choice": (f"{SMALL} --interaction_type cat", "invalid choice: 'cat'"),
 }

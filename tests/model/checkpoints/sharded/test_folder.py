@@ -149,7 +149,7 @@ def test_rows_that_no_process_has_are_named(saved: Path, tmp_path: Path) -> None
 def test_later_format_is_refused(folder: Path) -> None:
     marker = folder / "complete.json"
     marker.write_text(json.dumps(json.loads(marker.read_text()) | {"format": 2}))
-    with pytest.raises(CheckpointError, match=r"complete\.json: states the format 2, but this version"):
+    with pytest.raises(CheckpointError, match=r"complete\.json: has format 2, but this version"):
         open_checkpoint(folder)
 
 
@@ -162,7 +162,7 @@ def test_file_outside_of_the_folder_is_refused(folder: Path) -> None:
 
 
 def test_merge_refuses_what_is_no_sharded_checkpoint(saved: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"model\.ckpt: is one file already"):
+    with pytest.raises(ConfigurationError, match=r"model\.ckpt: is already a single file"):
         Merge(saved)
     with pytest.raises(ConfigurationError, match=r"nothing: does not exist"):
         Merge(tmp_path / "nothing")

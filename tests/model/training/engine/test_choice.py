@@ -101,12 +101,12 @@ def test_auto_takes_native_code_and_says_so(
         (lambda: OwnClipping(**SMALL), {}, "OwnClipping overrides on_before_optimizer_step"),
         (lambda: OwnOptimizer(**SMALL), {}, "the optimizer has momentum=0.9"),
         (frozen, {}, "top_mlp.0.weight is frozen"),
-        (with_tanh, {}, "bottom_mlp is not a row of Linear and ReLU"),
-        (lambda: make_module(weighted_pooling="learned"), {}, "weighted_pooling='learned' is trained by torch alone"),
+        (with_tanh, {}, "bottom_mlp is not a sequence of Linear and ReLU"),
+        (lambda: make_module(weighted_pooling="learned"), {}, "only torch can train weighted_pooling='learned'"),
         (with_hook, {}, "top_mlp has hooks"),
-        (lambda: make_module(**DCN | {"cross_layers": 65}), {}, "cross_net has 65 layers, and it takes 64"),
-        (lambda: make_module(bottom_mlp=[3, *[4] * 65]), {}, "bottom_mlp has 65 layers, and it takes 64"),
-        (with_biased_v, {}, "cross_net is not a row of CrossLayer with plain Linears"),
+        (lambda: make_module(**DCN | {"cross_layers": 65}), {}, "cross_net has 65 layers, but it supports at most 64"),
+        (lambda: make_module(bottom_mlp=[3, *[4] * 65]), {}, "bottom_mlp has 65 layers, but it supports at most 64"),
+        (with_biased_v, {}, "cross_net is not a sequence of CrossLayers with plain Linears"),
         (make_module, {"callbacks": [ReadsGradients()]}, "the callback ReadsGradients uses on_after_backward"),
         (make_module, {"detect_anomaly": True}, "detect_anomaly"),
         (lambda: make_module().double(), {"precision": "64-true"}, "not 64-true"),
@@ -139,7 +139,7 @@ def test_dlrm_pl_isa_switches_native_code_off(
 
 def test_torch_is_taken_where_it_is_asked_for(caplog: pytest.LogCaptureFixture) -> None:
     module = make_module(engine="torch")
-    assert engine_line(module, caplog) == "training engine: torch (as model.engine asks)"
+    assert engine_line(module, caplog) == "training engine: torch (as model.engine requests)"
     assert module.engine_name == "torch"
 
 

@@ -145,7 +145,7 @@ def test_a_checkpoint_goes_on_on_a_cpu(tmp_path: Path, optimizer: str) -> None:
         ({"gradient_clip_val": 0.5}, r"trainer\.gradient_clip_val is 0\.5"),
         (
             {"callbacks": [QuantizationAwareTraining(RecipeStart(linears="fp32", tables="int4", interaction="fp32"))]},
-            "QuantizationAwareTraining trains what torch's autograd differentiates",
+            "QuantizationAwareTraining trains through torch's autograd",
         ),
     ],
     ids=str,
@@ -157,8 +157,8 @@ def test_what_needs_gradients_gets_them(options: dict[str, Any], reason: str, ca
     fit(other, **options)
     assert_same_weights(one, other)
     assert REPLAYS == []
-    assert f"sparse gradients of torch on cpu, since {reason}".replace("\\", "") in caplog.text
-    with pytest.raises(ConfigurationError, match=rf"model\.tables_on=host: .* and {reason}\. Change that"):
+    assert f"torch's sparse gradients on cpu, because {reason}".replace("\\", "") in caplog.text
+    with pytest.raises(ConfigurationError, match=rf"model\.tables_on=host: .* because {reason}\. Change that"):
         fit(made(tables_on="host"), **options)
 
 
@@ -185,7 +185,7 @@ def test_tables_that_do_not_fit_are_refused_before_the_training(monkeypatch: pyt
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (600, 1 << 20))
     assert fused_step.check_room(made().model, "sgd", torch.device("cuda")) is None
     with pytest.raises(
-        ConfigurationError, match=r"320 bytes and the state of adagrad 320 bytes, but cpu has 600 bytes free"
+        ConfigurationError, match=r"320 bytes and the state of adagrad takes 320 bytes, but cpu has 600 bytes free"
     ):
         fit(made(optimizer="adagrad"))
     fit(made(optimizer="adagrad", tables_on="host"))
@@ -203,5 +203,8 @@ def test_split_tables_are_trained_by_torch() -> None:
     fit(one)
     fit(other)
     assert_same_weights(one, other)
-    with pytest.raises(ConfigurationError, match=r"model\.tables_on=host: .* and model\.table_format is split\."):
+    with pytest.raises(
+        ConfigurationError,
+        match=r"model\.tables_on=host: .* which is not possible because model\.table_format is split\.",
+    ):
         fit(made(tables_on="host", table_format="split"))

@@ -79,7 +79,7 @@ def parameters() -> list[nn.Parameter]:
         (torch.optim.Adagrad(parameters(), lr_decay=0.1), "the optimizer has lr_decay=0.1"),
         (
             torch.optim.SGD([{"params": parameters()}, {"params": parameters()}]),
-            "the optimizer has 2 groups of parameters",
+            "the optimizer has 2 parameter groups",
         ),
     ],
 )

@@ -79,12 +79,12 @@ def test_a_constant_rate_follows_the_warmup() -> None:
         ({"kind": "polynomial"}, "lr_schedule='polynomial' needs lr_num_decay_steps"),
         ({"kind": "constant", "decay_steps": 3}, "lr_num_decay_steps=3 contradicts lr_schedule='constant'"),
         ({"kind": "constant", "decay_start_step": 3}, "lr_decay_start_step=3 contradicts lr_schedule='constant'"),
-        ({"decay_steps": 3, "power": 1.0}, "lr_decay_power=1.0 is of.*'upstream', whose decay is quadratic"),
-        ({"kind": "cosine", "decay_steps": 3, "power": 1.0}, "lr_decay_power=1.0 is of.*is 'cosine'"),
+        ({"decay_steps": 3, "power": 1.0}, "lr_decay_power=1.0 applies to.*'upstream', whose decay is quadratic"),
+        ({"kind": "cosine", "decay_steps": 3, "power": 1.0}, "lr_decay_power=1.0 applies to.*is 'cosine'"),
         ({"kind": "polynomial", "decay_steps": 3, "power": 0.0}, "lr_decay_power=0.0 must be above 0"),
-        ({"kind": "cosine", "decay_steps": 3, "end_factor": 1.5}, "lr_end_factor=1.5 must lie between 0 and 1"),
-        ({"decay_steps": 3, "end_factor": 0.5}, "lr_end_factor=0.5 is of.*is 'upstream'"),
-        ({"kind": "cosine", "decay_steps": 3, "warmup_steps": 5}, "lies inside the warm-up"),
+        ({"kind": "cosine", "decay_steps": 3, "end_factor": 1.5}, "lr_end_factor=1.5 must be between 0 and 1"),
+        ({"decay_steps": 3, "end_factor": 0.5}, "lr_end_factor=0.5 applies to.*is 'upstream'"),
+        ({"kind": "cosine", "decay_steps": 3, "warmup_steps": 5}, "is within the warm-up"),
     ],
 )
 def test_schedules_that_contradict_themselves_are_rejected(values: dict[str, Any], message: str) -> None:
@@ -101,7 +101,7 @@ def test_schedules_that_contradict_themselves_are_rejected(values: dict[str, Any
         ((1.0, -1, 0, 0), "warmup_steps=-1"),
         ((1.0, 0, -2, 0), "decay_start_step=-2"),
         ((1.0, 0, 0, -3), "decay_steps=-3"),
-        ((1.0, 5, 4, 1), "lr_decay_start_step=4 lies inside the warm-up of lr_num_warmup_steps=5"),
+        ((1.0, 5, 4, 1), "lr_decay_start_step=4 is within the warm-up of lr_num_warmup_steps=5"),
     ],
 )
 def test_impossible_schedules_are_rejected(numbers: tuple[float, int, int, int], message: str) -> None:

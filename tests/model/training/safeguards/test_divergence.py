@@ -70,5 +70,5 @@ def test_row_that_no_sample_looks_up_is_not_the_cause() -> None:
 @pytest.mark.parametrize("options", [{"learning_rate": 1e4}, {"learning_rate": 1e6, "optimizer": "adagrad"}])
 def test_learning_rate_that_is_far_too_high_stops_training(options: dict[str, Any]) -> None:
     batches = make_batches(30)
-    with pytest.raises(NonFiniteError, match=r"The loss is .* at step \d+, with .*were saved before are whole"):
+    with pytest.raises(NonFiniteError, match=r"The loss is .* at step \d+, with .*Earlier checkpoints are intact"):
         make_trainer().fit(make_module(**options), loader(batches))

@@ -51,7 +51,9 @@ def test_accumulated_gradients_count(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_tables_that_do_not_fit_are_refused_before_they_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "available_bytes", lambda: 100 * MIB)
     make_module(table_sizes=[1_000_000, 5, 9], embedding_dim=4, bottom_mlp=[3, 8, 4])
-    with pytest.raises(ConfigurationError, match=r"The tables will need 154 MiB of memory, but 100 MiB are available"):
+    with pytest.raises(
+        ConfigurationError, match=r"The tables will need 154 MiB of memory, but only 100 MiB are available"
+    ):
         make_module(table_sizes=[10_000_000, 5, 9], embedding_dim=4, bottom_mlp=[3, 8, 4])
 
 
@@ -64,10 +66,12 @@ def test_state_that_does_not_fit_is_refused_before_training(
     monkeypatch.setattr(memory, "available_bytes", lambda: 1000)
     with (
         caplog.at_level(logging.INFO, logger="dlrm_pl"),
-        pytest.raises(ConfigurationError, match=r"The optimizer's state and the batches will need .* but 1,000 bytes"),
+        pytest.raises(
+            ConfigurationError, match=r"The optimizer's state and the batches will need .* but only 1,000 bytes"
+        ),
     ):
         trainer.fit(module, loader(make_batches(1)))
-    assert "memory of the training: tables 320 bytes, optimizer's state 320 bytes, MLPs" in caplog.text
+    assert "memory needed for training: tables 320 bytes, optimizer's state 320 bytes, MLPs" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def test_tables_follow_their_numbers_and_it_is_said(tmp_path: Path, caplog: pyte
     state = dict(reversed(torchrec_state(V2).items()))
     with caplog.at_level(logging.INFO):
         assert load_dlrm(import_to(tmp_path, state)).architecture.table_sizes == (6, 5, 9)
-    assert "put in the order of their numbers: t_cat_0, t_cat_1, t_cat_2" in caplog.text
+    assert "sorted by their numbers: t_cat_0, t_cat_1, t_cat_2" in caplog.text
 
 
 def test_tables_without_numbers_keep_the_order_of_the_file_and_it_is_said(
@@ -119,20 +119,23 @@ REFUSED: dict[str, tuple[Callable[[State], State], str]] = {
         changed("over_arch.model.0._mlp.0._linear.weight", None),
         "'over_arch.model.0._mlp.0._linear.weight' is missing",
     ),
-    "no table": (changed(f"{TABLES}.t_cat_1.weight", None), "takes 16 inputs, but 2 tables .* A table is missing"),
+    "no table": (
+        changed(f"{TABLES}.t_cat_1.weight", None),
+        "takes 16 inputs, but with interaction dcn, 2 tables .* A table is missing",
+    ),
     "no V": (changed("inter_arch.crossnet.V_kernels.1", None), "'inter_arch.crossnet.V_kernels.1' is missing"),
     "no W": (changed("inter_arch.crossnet.W_kernels.0", None), "'inter_arch.crossnet.W_kernels.0' is missing"),
     "no cross bias": (changed("inter_arch.crossnet.bias.1", None), "'inter_arch.crossnet.bias.1' is missing"),
     "mixed": (
         changed(f"{TABLES}.t_cat_1.weight", torch.zeros(5, 6)),
-        "table t_cat_1 has dimension 6, but t_cat_0 4",
+        "table t_cat_1 has dimension 6, but t_cat_0 has 4",
     ),
     "rank": (changed("inter_arch.crossnet.V_kernels.1", torch.zeros(2, 16)), r"has shape \[2, 16\], but \[3, 16\] is"),
     "bias": (changed("inter_arch.crossnet.bias.0", torch.zeros(3)), "'?inter_arch.crossnet.bias.0'? does not have 16"),
     "one dimension": (changed("over_arch.model.1.weight", torch.zeros(5)), r"has shape \[5\], but 2 dimensions"),
     "layers": (
         changed("over_arch.model.1.weight", torch.zeros(1, 6)),
-        "over_arch.model.1.weight takes 6 inputs, but the layer before it gives 5",
+        "over_arch.model.1.weight takes 6 inputs, but the layer before it has 5",
     ),
     "outputs": (changed("over_arch.model.1.bias", torch.zeros(2)), "over_arch.model.1.bias does not have one value"),
     "no tensor": (lambda state: state | {"over_arch.model.1.bias": [1.0]}, "'over_arch.model.1.bias' is a list, not a"),
@@ -177,7 +180,7 @@ def test_cut_files_and_other_files_are_refused(tmp_path: Path) -> None:
 
 def test_options_that_the_names_answer_are_refused(tmp_path: Path) -> None:
     torch.save(torchrec_state(V1), tmp_path / "v1.pt")
-    with pytest.raises(ConfigurationError, match=r"whose interaction, dot, follows .* Leave out interaction"):
+    with pytest.raises(ConfigurationError, match=r"determine the interaction, dot, and .* Leave out interaction"):
         open_foreign(tmp_path / "v1.pt", interaction="cat")
     with pytest.raises(ConfigurationError, match="Leave out loss_threshold"):
         open_foreign(tmp_path / "v1.pt", loss_threshold=0.1)
@@ -196,7 +199,7 @@ def test_the_dataset_is_compared(tmp_path: Path) -> None:
     [
         (Architecture((6, 5), 4, (3, 4), (5, 1), interaction="cat"), "interaction='cat'"),
         (Architecture((6, 5), 4, (3, 4), (5, 1), self_interaction=True), "self_interaction=True"),
-        (Architecture((6, 5), 4, (3, 4), (1,)), r"top_mlp=\[1\] of a single layer"),
+        (Architecture((6, 5), 4, (3, 4), (1,)), r"top_mlp=\[1\] with a single layer"),
     ],
 )
 def test_models_that_torchrec_does_not_have_are_not_exported(tmp_path: Path, shape: Architecture, message: str) -> None:

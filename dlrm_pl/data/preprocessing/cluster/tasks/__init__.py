@@ -1,1 +1,1 @@
-"""What the tasks of a run on a cluster do, each on one machine: plain functions that know nothing of the cluster."""
+"""Tasks of a run on a cluster, each on one machine: plain functions that know nothing of the cluster."""

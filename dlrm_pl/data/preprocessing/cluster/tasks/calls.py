@@ -1,4 +1,4 @@
-"""The functions that are run on the machines: each notes its progress, and is done at once where it was done before."""
+"""Functions that run on the machines: each notes its progress, and returns at once if it was done before."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def merge(name: str, board: Any, job: Job, numbers: Sequence[int], parts: Sequen
 
 
 def whole(name: str, board: Any, job: Job, output: Path, key: dict[str, Any]) -> int:
-    """Do all of a run."""
+    """Do a whole run."""
     noted = Noted(board, name)
     return preprocess_log(job, output, key, noted.tell)
 

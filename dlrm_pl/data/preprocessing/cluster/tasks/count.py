@@ -61,7 +61,7 @@ def count_part(job: Job, file: int, progress: Callable[[int], None]) -> PartCoun
 
 
 def count_kept(job: Job, counted: PartCount, rows_before: int) -> int:
-    """Return how many rows of training days the sub-sample keeps of a file.
+    """Return how many training rows of a file the sub-sample keeps.
 
     Args:
         job: the run.

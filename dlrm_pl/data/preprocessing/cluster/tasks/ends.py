@@ -26,7 +26,7 @@ LAST_DAY_FOLDER, DICTIONARIES = "last_day", "dictionaries"
 
 @dataclass(frozen=True)
 class LastDayResult:
-    """The halves of the last day."""
+    """Halves of the last day."""
 
     test: SplitInfo
     val: SplitInfo
@@ -34,7 +34,7 @@ class LastDayResult:
 
 @dataclass(frozen=True)
 class DictionariesResult:
-    """The dictionaries of a dataset.
+    """Dictionaries of a dataset.
 
     Attributes:
         checksums: their checksums.
@@ -116,7 +116,7 @@ def write_dictionaries(job: Job, columns: Columns, tables: dict[int, TableResult
 
 
 def move_files(folder: Path, target: Path) -> None:
-    """Move the files of a result to the folder that becomes the dataset, where they may be already."""
+    """Move the files of a result to the folder that becomes the dataset, unless they are already there."""
     for path in folder.iterdir():
         if path.name != RESULT:
             path.rename(target / path.name)

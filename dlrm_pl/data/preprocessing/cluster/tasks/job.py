@@ -1,4 +1,4 @@
-"""What each task of a run on a cluster is given: small values and paths, no rows."""
+"""Input of every task of a run on a cluster: small values and paths, no rows."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Job:
 
     @contextlib.contextmanager
     def with_file(self, file: int) -> Iterator[Job]:
-        """Yield the job for a task that reads one file, which is copied to this machine where it is remote.
+        """Yield the job for a task that reads one file, which is copied to this machine if it is remote.
 
         Raises:
             DataFormatError: the file cannot be copied, or has changed.
@@ -81,7 +81,7 @@ class Job:
         return DatasetFolder.open(self.options.vocabulary_from, rows=False).vocabulary()
 
     def as_given(self, text: str) -> str:
-        """Return a text with the paths that the user gave."""
+        """Return a text with the paths as the user gave them."""
         for path, shown in self.shown.items():
             text = text.replace(path, shown)
         return text
@@ -97,7 +97,7 @@ class Job:
 
     @contextlib.contextmanager
     def naming_files(self) -> Iterator[None]:
-        """Let errors name the files as the user does."""
+        """Make errors name the files as the user does."""
         try:
             yield
         except DLRMError as error:

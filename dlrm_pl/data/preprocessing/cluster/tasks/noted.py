@@ -1,4 +1,4 @@
-"""Progress of a task, as it is noted for the machine that started the run."""
+"""Progress of a task, noted for the machine that started the run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _EVERY_S = 0.5
 
 
 class Noted:
-    """Notes the progress of a task on the board, twice a second at most.
+    """Notes the progress of a task on the board, at most twice a second.
 
     Args:
         board: the board.
@@ -23,13 +23,13 @@ class Noted:
         self._last = time.monotonic()
 
     def add(self, done: int, rows: int) -> None:
-        """Add what was done, in any unit, and rows."""
+        """Add finished work, in any unit, and rows."""
         self._done += done
         self._rows += rows
         self._note("", 0.0)
 
     def tell(self, stage: str, share: float, rows: int) -> None:
-        """Note the share of a stage that is done, of a task that has stages of its own."""
+        """Note the finished share of a stage, for a task that has its own stages."""
         self._rows += rows
         self._note(stage, share)
 

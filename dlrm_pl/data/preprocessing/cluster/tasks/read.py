@@ -1,4 +1,4 @@
-"""The task that reads one file of a log: to buckets of records with ids that only this file's vocabulary knows."""
+"""The task that reads one file of a log, into buckets of records whose ids only this file's vocabulary knows."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _NEVER = 1 << 62  # Bytes of text until a checkpoint: an interrupted file is rea
 
 @dataclass(frozen=True)
 class PartResult:
-    """What was read of a file.
+    """Result of reading a file.
 
     Attributes:
         file: number of the file.
@@ -74,7 +74,7 @@ class PartResult:
 
 
 def part_name(file: int, rows_before: int, kept_before: int) -> str:
-    """Return the name of a part's folder. What is in it depends on the rows before."""
+    """Return the name of a part's folder, whose contents depend on the preceding rows."""
     return f"part_{file}_{rows_before}_{kept_before}"
 
 
@@ -91,7 +91,7 @@ class _ChunkMoments(Moments):
 
 
 def read_part(job: Job, part: LogPart, progress: Callable[[int, int], None]) -> PartResult:
-    """Read one file, write its records, and the values of its categories.
+    """Read one file, and write its records and the values of its categories.
 
     Args:
         job: the run.

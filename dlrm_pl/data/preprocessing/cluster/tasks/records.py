@@ -1,4 +1,4 @@
-"""Records that were read from several files, with the ids that the merged vocabulary gives them."""
+"""Records that were read from several files, with their ids in the merged vocabulary."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Piece:
 
 
 class PartRecords:
-    """Records of what was read, with final ids and values.
+    """Records of several parts, with final ids and values.
 
     Args:
         job: the run.
@@ -58,7 +58,7 @@ class PartRecords:
         self._changes: dict[tuple[int, str, int], LastChanges] = {}
 
     def load(self, pieces: Sequence[Piece]) -> None:
-        """Read what changes in the records of pieces, before threads ask for them."""
+        """Read what changes in the records of pieces, before threads need it."""
         for piece in pieces:
             self._changes_of(piece.file, TRAIN, KEY_INTS)
 

@@ -1,4 +1,4 @@
-"""Folders that tasks write: each appears whole or not at all, and a task that finds its folder has nothing to do."""
+"""Folders that tasks write: each appears whole or not at all, and a task whose folder exists has nothing to do."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ADVICE = "Delete the folder of the unfinished run to start over."
 
 
 def finished_result(kind: type[T], folder: Path) -> T | None:
-    """Return the result of a task that is done, or None."""
+    """Return the result of a finished task, or None."""
     path = folder / RESULT
     return make(kind, read_json(path, DataFormatError, _ADVICE), str(path), DataFormatError) if path.exists() else None
 

@@ -1,4 +1,4 @@
-"""The task that writes a range of the training rows to their place in the file that all machines share."""
+"""The task that writes a range of the training rows to its place in the file that all machines share."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ class TrainRange:
 
     @property
     def pieces(self) -> list[Piece]:
-        """All pieces."""
+        """All pieces of the range."""
         return [piece for bucket in self.buckets for piece in bucket]
 
 
 @dataclass(frozen=True)
 class RangeResult:
-    """A range that was written.
+    """Result of writing a range.
 
     Attributes:
         positives: number of clicks.
@@ -74,7 +74,7 @@ def write_range(
     chosen: TrainRange,
     progress: Callable[[int], None],
 ) -> RangeResult:
-    """Write a range of the training rows, and delete the buckets that they come from.
+    """Write a range of the training rows, and delete the buckets that they came from.
 
     Args:
         job: the run.

@@ -1,4 +1,4 @@
-"""The task that merges a table's values of all files: numbers by first appearance over the files in their order."""
+"""The task that merges a table's values from all files: numbered by first appearance, in the order of the files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _INTEGER = np.dtype(np.int64)
 
 @dataclass(frozen=True)
 class TableResult:
-    """A table that was merged.
+    """Result of merging a table.
 
     Attributes:
         table: number of the table.
@@ -52,7 +52,7 @@ class SavedValues:
 
     @property
     def nbytes(self) -> int:
-        """Memory that it holds: none."""
+        """Memory that the table takes: none."""
         return 0
 
     def read(self, first: int = 0) -> tuple[Any, Counts]:
@@ -74,7 +74,7 @@ def table_name(table: int) -> str:
 
 
 def mapping_path(job: Job, table: int, file: int, rows: str) -> Path:
-    """Return the file of the final ids by the ids that one file's vocabulary gave.
+    """Return the file that maps the ids of one file's vocabulary to the final ids.
 
     Args:
         job: the run.

@@ -1,4 +1,4 @@
-"""The task that does all of a run, where only one task runs at a time: as one machine does, with its checkpoints."""
+"""The task that does a whole run if only one task runs at a time: as on one machine, with its checkpoints."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PATIENCE_S = 60.0
 
 
 def preprocess_log(job: Job, output: Path, key: dict[str, Any], progress: Callable[[str, float, int], None]) -> int:
-    """Make the dataset, or go on where a task was that ended with its machine; returns the number of rows read.
+    """Make the dataset, or continue after a task that was lost with its machine; returns the number of rows read.
 
     Args:
         job: the run.
@@ -36,7 +36,7 @@ def preprocess_log(job: Job, output: Path, key: dict[str, Any], progress: Callab
 
 
 def forget_lock(folder: Path) -> None:
-    """Remove the file that a task has left which was killed while it held the lock."""
+    """Remove the file left by a task that was killed while it held the lock."""
     folder.with_name(f".{folder.name}.lock").unlink(missing_ok=True)
 
 

@@ -1,1 +1,1 @@
-"""Strategies that choose by a model of the trials so far, which Optuna keeps."""
+"""Strategies that choose recipes with a model of the trials so far, which Optuna maintains."""

@@ -1,4 +1,4 @@
-"""The strategy ``bayesian``: try recipes that a Gaussian process proposes."""
+"""Strategy ``bayesian``: try recipes that a Gaussian process proposes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Search by a sampler of Optuna, which the strategies ``tpe`` and ``bayesian`` share."""
+"""Search with an Optuna sampler, shared by the strategies ``tpe`` and ``bayesian``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The strategy ``tpe``: try recipes that a tree-structured Parzen estimator proposes."""
+"""Strategy ``tpe``: try recipes that a tree-structured Parzen estimator proposes."""
 
 from __future__ import annotations
 
