@@ -21,9 +21,7 @@ import dlrm_pl
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Preprocess a log, train on it, quantize and certify the model.")
-    parser.add_argument(
-        "--raw", type=Path, required=True, help="what day files begin with (logs/day); a file or folder"
-    )
+    parser.add_argument("--raw", type=Path, required=True, help="prefix of day files (logs/day), or a file or folder")
     parser.add_argument("--columns", default="criteo", help="YAML file that states the columns")
     parser.add_argument("--output", type=Path, required=True, help="folder for the dataset, checkpoint and artifact")
     parser.add_argument("--relative", type=float, default=0.005, help="tolerated relative drop of AUROC")

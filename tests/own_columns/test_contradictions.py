@@ -45,7 +45,7 @@ def changed(change: Change, columns: Columns) -> dict[str, Any]:
 
 
 def sold(table: pa.Table) -> pa.Table:
-    """Add the columns that the changed description needs."""
+    """Add the columns that the changed descriptions need."""
     return table.append_column("sold", table["clicked"]).append_column("town", table["city"])
 
 

@@ -175,7 +175,7 @@ def test_whole_space_is_tried_once(name: str) -> None:
     context = searches.context(space=SearchSpace(SMALL, tiny.ARCHITECTURE))
     trials = searches.follow(STRATEGIES[name], context, rejected)
     assert trials[0].recipe == context.start
-    # top_mlp.1 has to be fp32; it is not in the start.
+    # top_mlp.1 has to be fp32 in this space, but the start has another dtype.
     inside = {
         (recipe.tables[1], recipe.bottom_mlp[0], recipe.activation_scheme)
         for recipe in recipes(trials[1:])
