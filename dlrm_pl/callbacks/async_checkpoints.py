@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -74,10 +75,15 @@ def file_exists(callback: ModelCheckpoint, filepath: str | os.PathLike[str], tra
 
     Otherwise the next checkpoint would take the same name. The last checkpoint in the folder that the training goes on
     from does not count: it is this training's own, also where the one that it goes on from was saved before any last.
+    It is that of another training where the callback knows a last one of its own, or goes on from a second one by its
+    name, as last-v1.ckpt.
     """
     path = Path(filepath)
     if path.stem == callback.CHECKPOINT_NAME_LAST and _folder(trainer.ckpt_path) == _folder(path):
-        return False
+        if callback.last_model_path:
+            return Path(callback.last_model_path).stem != path.stem
+        if not re.search(r"-v\d+$", Path(trainer.ckpt_path or "").stem):
+            return False
     saving = saving_of(trainer)
     pending = trainer.is_global_zero and saving is not None and saving.pending == path
     found = trainer.strategy.reduce_boolean_decision(pending, all=False)

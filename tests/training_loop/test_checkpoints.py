@@ -56,6 +56,11 @@ def test_last_checkpoint_of_a_training_that_goes_on_keeps_its_name(tmp_path: Pat
     assert [name for name in names(tmp_path) if "last" in name] == ["last.ckpt"]
     fit(tmp_path, save_last=True, filename="b{step}", save_top_k=-1)  # Another training in the same folder.
     assert [name for name in names(tmp_path) if "last" in name] == ["last-v1.ckpt", "last.ckpt"]
+    before = (tmp_path / "last.ckpt").stat().st_ino
+    fit(tmp_path, steps=11, save_last=True, filename="b{step}", save_top_k=-1, ckpt_path=tmp_path / "last-v1.ckpt")
+    assert [name for name in names(tmp_path) if "last" in name] == ["last-v1.ckpt", "last.ckpt"]
+    assert (tmp_path / "last.ckpt").stat().st_ino == before
+    assert read_checkpoint(tmp_path / "last-v1.ckpt", whole=True)["global_step"] == 10
 
 
 def test_last_checkpoint_of_several_processes_is_replaced_by_a_file(tmp_path: Path) -> None:
