@@ -91,7 +91,7 @@ def names_of(frame: Any) -> list[str]:
 
 def _no_frame(frame: Any) -> DataFormatError:
     return DataFormatError(
-        f"{shown(type(frame).__name__)} is no frame. Give a frame of pandas, polars or Arrow, or a dictionary of "
+        f"{shown(type(frame).__name__)} is not a frame. Pass a frame of pandas, polars or Arrow, or a dictionary of "
         "columns."
     )
 

@@ -107,7 +107,7 @@ def test_artifact_alone_and_again_into_the_same_folder(
     text = capsys.readouterr().out
     other = ("benchmark", "--artifact", fitted / "artifact", *SHORT, "--seconds", 3, "--output", tmp_path / "out")
     expect_error(capsys, r"out: holds a benchmark, made differently: seconds changed from .* to 3\.0", *other)
-    assert "give --ckpt_path to compare" in text
+    assert "Give --ckpt_path to compare" in text
     assert "random rows, uniform over each table" in text
     assert "samples a second" in (tmp_path / "out" / "benchmark.svg").read_text()
 

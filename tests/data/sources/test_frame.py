@@ -196,7 +196,7 @@ def test_decimals_keep_all_their_digits(digits: int) -> None:
         ("hash", ["a", "xyz", "123456789"], "row 1 .*column hash is 'xyz'; expected up to 8 hexadecimal digits"),
         ("hash", ["a", "b", "123456789"], "row 2 .*column hash is '123456789'"),
         ("hash", [1, 2, -1], "row 2 .*column hash is -1; expected an integer from 0 to 4294967295"),
-        ("zone", [1, -(1 << 63), 1 - (1 << 63)], "column zone is -9223372036854775808; .*2 rows have such faults"),
+        ("zone", [1, -(1 << 63), 1 - (1 << 63)], "column zone is -9223372036854775808; .*2 rows have such errors"),
         ("zone", pa.array([1, 1 << 63, 3], pa.uint64()), "row 1 .*column zone is 9223372036854775808; .*kind: string"),
         ("zone", ["a", "b", "c"], "column zone: it holds string, but integers are needed: .*kind: string"),
         ("user", [1, -1, None], "row 1 .*column user is -1; expected an integer of 0 or more"),
@@ -245,7 +245,7 @@ def test_something_else_is_no_frame() -> None:
     with pytest.raises(DataFormatError, match="'int' is not a frame"):
         rows_of_frame(3, COLUMNS)
     for series in (pd.Series(["a"]), pl.Series(["a"])):
-        with pytest.raises(DataFormatError, match=r"'Series' is no frame\. Give a frame of pandas"):
+        with pytest.raises(DataFormatError, match=r"'Series' is not a frame\. Pass a frame of pandas"):
             rows_of_frame(series, COLUMNS)
 
 
