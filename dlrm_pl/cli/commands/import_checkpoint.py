@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from dlrm_pl.cli.commands.progress import bytes_bar
 from dlrm_pl.cli.output import Report
 from dlrm_pl.errors import ConfigurationError, OutputError
 from dlrm_pl.files.destinations import check_file
+
+if TYPE_CHECKING:
+    from dlrm_pl.data.formats.torchrec.stated import StatedTables
 
 
 def import_checkpoint(
@@ -17,6 +21,8 @@ def import_checkpoint(
     output: str | None = None,
     data: str | None = None,
     counts: str | None = None,
+    multi_hot_sizes: list[int] | None = None,
+    multi_hot_distribution: Literal["uniform", "pareto"] | None = None,
     interaction: Literal["dot", "cat"] | None = None,
     self_interaction: bool | None = None,
     loss_threshold: float = 0.0,
@@ -39,22 +45,28 @@ def import_checkpoint(
         output: the checkpoint to write.
         data: dataset folder that the model was trained on, to compare table sizes and record its fingerprint.
         counts: upstream's day_fea_count.npz, to compare table sizes if there is no dataset folder.
+        multi_hot_sizes: ids in a bag of each table, if the days in ``data`` have single ids from which the bags are
+            drawn; the same as data.multi_hot_sizes of later commands.
+        multi_hot_distribution: how these bags are drawn; the same as data.multi_hot_distribution of later commands.
         interaction: how features interact; needed only if the width of the top MLP fits both choices.
         self_interaction: upstream's --arch-interaction-itself; needed only if the width of the top MLP fits both
             choices.
         loss_threshold: upstream's --loss-threshold, which its checkpoints do not contain.
         ckpt_path: checkpoint of ``fit`` or of an import, to export.
         to_upstream: the file to write for upstream's --load-model.
-        to_torchrec: the file to write, a state_dict for TorchRec's DLRM or DLRM_DCN with tables t_cat_0, t_cat_1, ...
+        to_torchrec: the file to write, a state_dict for TorchRec's DLRM or DLRM_DCN with tables t_cat_0, t_cat_1
+            and so on.
         overwrite: replace an existing file of that name.
     """
     exports = [path for path in (to_upstream, to_torchrec) if path is not None]
     if upstream is not None and output is not None and ckpt_path is None and not exports:
         _check(Path(upstream), Path(output), overwrite)
-        return _import(Path(upstream), Path(output), data, counts, interaction, self_interaction, loss_threshold)
+        bags = _stated_bags(multi_hot_sizes, multi_hot_distribution, data)
+        return _import(Path(upstream), Path(output), data, counts, bags, interaction, self_interaction, loss_threshold)
     if ckpt_path is not None and len(exports) == 1 and upstream is None and output is None:
         option = "--to_torchrec" if to_upstream is None else "--to_upstream"
-        if (data, counts, interaction, self_interaction, loss_threshold) != (None, None, None, None, 0.0):
+        others = (data, counts, multi_hot_sizes, multi_hot_distribution, interaction, self_interaction)
+        if loss_threshold or any(option is not None for option in others):
             raise ConfigurationError(f"{option} is given with --ckpt_path only; the checkpoint states everything else.")
         _check(Path(ckpt_path), Path(exports[0]), overwrite)
         return _export(Path(ckpt_path), Path(exports[0]), torchrec=to_upstream is None)
@@ -69,6 +81,7 @@ def _import(
     output: Path,
     data: str | None,
     counts: str | None,
+    bags: StatedTables | None,
     interaction: Literal["dot", "cat"] | None,
     self_interaction: bool | None,
     loss_threshold: float,
@@ -79,7 +92,7 @@ def _import(
     opened = open_foreign(
         upstream, interaction=interaction, self_interaction=self_interaction, loss_threshold=loss_threshold
     )
-    dataset = _known_dataset(data, counts, opened.architecture.table_sizes)
+    dataset = _known_dataset(data, counts, opened.architecture.table_sizes, bags)
     with bytes_bar("import", opened.nbytes) as advance:
         opened.write(output, dataset, progress=advance)
     description = inspect_path(output)
@@ -97,7 +110,23 @@ def _export(source: Path, target: Path, *, torchrec: bool) -> Report:
     return Report({"output": target}, f"{target}: {purpose}.")
 
 
-def _known_dataset(data: str | None, counts: str | None, table_sizes: Sequence[int]) -> Any:
+def _stated_bags(
+    sizes: list[int] | None, distribution: Literal["uniform", "pareto"] | None, data: str | None
+) -> StatedTables | None:
+    """Return what the options say of bags that are drawn; None if they say nothing."""
+    from dlrm_pl.data.formats.torchrec.stated import StatedTables
+
+    if (sizes, distribution) == (None, None):
+        return None
+    if data is None:
+        raise ConfigurationError(
+            "--multi_hot_sizes and --multi_hot_distribution say how bags are drawn of single ids: give --data, the "
+            "folder of the days with these ids."
+        )
+    return StatedTables.of_options(None, sizes, distribution)
+
+
+def _known_dataset(data: str | None, counts: str | None, table_sizes: Sequence[int], bags: StatedTables | None) -> Any:
     """Read what the options state of the dataset; days in TorchRec's format do not state the sizes of tables."""
     from dlrm_pl.model.upstream.foreign import KnownDataset
 
@@ -107,7 +136,10 @@ def _known_dataset(data: str | None, counts: str | None, table_sizes: Sequence[i
         from dlrm_pl.data.formats.dataset_folder import DatasetFolder
         from dlrm_pl.data.formats.torchrec.stated import StatedTables
 
-        folder = DatasetFolder.open(data, rows=False, stated=StatedTables.of_model(table_sizes, None))
+        stated = StatedTables.of_model(table_sizes, None)
+        if bags is not None:
+            stated = replace(bags, table_sizes=stated.table_sizes)
+        folder = DatasetFolder.open(data, rows=False, stated=stated)
         folder.check_dictionaries()  # The checkpoint will state what they are.
         return KnownDataset(folder.path, folder.table_sizes, folder.fingerprint, folder.columns)
     if counts is not None:

@@ -167,6 +167,28 @@ def test_torchrecs_state_dict_comes_and_goes(kind: str, tmp_path: Path, capsys: 
     assert re.search(expected, capsys.readouterr().err)
 
 
+def test_torchrecs_model_scores_bags_that_are_drawn_of_its_days(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The files have single ids, which is all that they say of bags."""
+    torch.save(torchrec_state(V2), tmp_path / "theirs.pt")
+    write_days(tmp_path / "days", sizes=V2.table_sizes)
+    imported = ("import-checkpoint", "--upstream", tmp_path / "theirs.pt", "--output", tmp_path / "ours.ckpt")
+    bags = ("--multi_hot_sizes", "[2,1,3]")
+    expect_error(capsys, r"--multi_hot_sizes .* give --data", *imported, *bags)
+    expect_error(
+        capsys, r"multi_hot_sizes has 2 sizes, but .* has 3 tables", *imported, "--data", tmp_path / "days",
+        "--multi_hot_sizes", "[2,1]",
+    )  # fmt: skip
+    assert run(*imported, *bags, "--data", tmp_path / "days") == 0
+    shape = {name: value for name, value in V2.to_dict().items() if name not in ("table_sizes", "loss_threshold")}
+    data = {"folder": str(tmp_path / "days"), "table_sizes": list(V2.table_sizes), "multi_hot_sizes": [2, 1, 3]}
+    config = {"model": shape, "data": data, "trainer": {"accelerator": "cpu", "logger": False}}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(config))
+    assert run("test", "-c", tmp_path / "run.yaml", "--ckpt_path", tmp_path / "ours.ckpt") == 0
+    assert "test_auroc" in capsys.readouterr().out
+
+
 def test_torchrecs_model_scores_its_days(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The days do not state the number of rows of each table, but the checkpoint does."""
     torch.save(torchrec_state(V2), tmp_path / "theirs.pt")
