@@ -14,7 +14,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from preprocess import cli, day_files
+from preprocess import ROOT, cli, day_files
 from scratch import scratch_folder
 
 TIMES = 10
@@ -43,7 +43,7 @@ def main() -> None:
     with scratch_folder(options.folder) as temporary:
         folder = Path(temporary)
         made = ["--rows", str(options.rows), "--days", str(options.days), "--output", str(folder / "small")]
-        cli("synthesize", "--format", "raw", *made)
+        cli(ROOT, "synthesize", "--format", "raw", *made)
         small = folder / "small" / "day"
         large = grow(small, folder / "large")
         apart = {}
@@ -52,7 +52,8 @@ def main() -> None:
             for name, raw in (("small", small), ("large", large)):
                 output = folder / f"{name}_{randomize}"
                 order = ["--memory", options.memory, "--randomize", randomize]
-                peaks.append(round(cli("preprocess", "--raw", str(raw), "--output", str(output), *order).peak_mb, 1))
+                done = cli(ROOT, "preprocess", "--raw", str(raw), "--output", str(output), *order)
+                peaks.append(round(done.peak_mb, 1))
                 shutil.rmtree(output)
             apart[randomize] = round(peaks[1] / peaks[0] - 1, 4)
             result[f"peak_rss_mb_{randomize}"] = peaks
