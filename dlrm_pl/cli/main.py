@@ -32,6 +32,9 @@ from dlrm_pl.program import (
 
 log = logging.getLogger(__name__)
 
+# Faults of a path, a disk or a limit, and none of the program.
+_OF_THE_SYSTEM = (errno.EIO, errno.ELOOP, errno.EMFILE, errno.ENAMETOOLONG, errno.ENFILE, errno.ENOTDIR, errno.ESTALE)
+
 
 def program() -> int:
     """Run ``main`` for a process of its own, with faster start-up and exit, see ``garbage``."""
@@ -85,6 +88,13 @@ def _run_to_status(args: list[str], verbosity: Verbosity) -> int:
             return _fail(f"{_full(error)}. No partial output was left; free some space and run again.")
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             return _fail(f"No permission to read or write{_of(error)} ({error.strerror}). Choose another folder.")
+        if error.errno == errno.EFBIG:
+            return _fail(
+                f"The file would be too large{_of(error)}. No partial output was left; raise the limit of the shell "
+                "(ulimit -f), or choose a file system for larger files."
+            )
+        if error.errno in _OF_THE_SYSTEM:
+            return _fail(f"The system cannot read or write{_of(error)} ({error.strerror}).")
         raise
     except KeyboardInterrupt as interrupt:
         return _interrupted(args, interrupt)

@@ -203,6 +203,6 @@ def _remove_leftovers(path: Path) -> None:
 
 
 def _locate(error: OSError, path: Path) -> None:
-    """Name the output in the error of a full disk, which has no name where a write failed."""
-    if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    """Name the output in the error of a full disk or a size limit, which has no name where a write failed."""
+    if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         error.filename = str(path)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,23 @@ def test_full_disk_under_a_file_is_told_with_its_place(capsys: pytest.CaptureFix
         patch.setattr(atomic, "sync_path", full)
         expect_error(capsys, r"disk is full: .*/data\.", "synthesize", "--output", tmp_path / "data", "--rows", 100)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_limit_of_the_size_of_files(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # Modules that are imported here would be cached cut short.
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        expect_error(capsys, r"too large: .*/c/.*\(ulimit -f\)", "configs", "copy", "--output", tmp_path / "c")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_names_that_the_system_refuses(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    expect_error(capsys, r"cannot read or write: .*aaa.* \(File name too long\)", "inspect", tmp_path / ("a" * 300))
 
 
 def test_full_disk_under_an_artifact(
