@@ -134,11 +134,13 @@ def _known_dataset(data: str | None, counts: str | None, table_sizes: Sequence[i
         raise ConfigurationError("--data and --counts state the same thing. Give only one of them.")
     if data is not None:
         from dlrm_pl.data.formats.dataset_folder import DatasetFolder
+        from dlrm_pl.data.formats.torchrec.day_files import is_days_folder
         from dlrm_pl.data.formats.torchrec.stated import StatedTables
 
         stated = StatedTables.of_model(table_sizes, None)
         if bags is not None:
-            stated = replace(bags, table_sizes=stated.table_sizes)
+            # Only days do not say themselves how large their tables are.
+            stated = replace(bags, table_sizes=stated.table_sizes if is_days_folder(Path(data)) else None)
         folder = DatasetFolder.open(data, rows=False, stated=stated)
         folder.check_dictionaries()  # The checkpoint will state what they are.
         return KnownDataset(folder.path, folder.table_sizes, folder.fingerprint, folder.columns)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import torch
 import yaml
 
 from dlrm_pl.data.formats.dataset_folder import DatasetFolder
+from dlrm_pl.data.formats.torchrec.stated import StatedTables
 from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.dlrm import DLRM
 from dlrm_pl.model.load import read_checkpoint
@@ -187,6 +189,16 @@ def test_torchrecs_model_scores_bags_that_are_drawn_of_its_days(
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(config))
     assert run("test", "-c", tmp_path / "run.yaml", "--ckpt_path", tmp_path / "ours.ckpt") == 0
     assert "test_auroc" in capsys.readouterr().out
+
+
+def test_bags_are_drawn_of_single_ids_in_any_dataset(reference: Path, synthetic_folder: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(synthetic_folder, tmp_path / "data"))
+    bags = [2] + [1] * (len(DatasetFolder.open(data).table_sizes) - 1)
+    options = ("--upstream", reference, "--output", tmp_path / "ours.ckpt", "--data", data, "--multi_hot_sizes", bags)
+    assert run("import-checkpoint", *options) == 0
+    drawn = DatasetFolder.open(data, stated=StatedTables.of_options(None, bags, None))
+    assert drawn.fingerprint != DatasetFolder.open(data).fingerprint
+    assert read_checkpoint(tmp_path / "ours.ckpt")["dlrm_pl"]["dataset_fingerprint"] == drawn.fingerprint
 
 
 def test_torchrecs_model_scores_its_days(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
