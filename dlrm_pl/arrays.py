@@ -24,17 +24,17 @@ def dense_tensor(values: Any, columns: Columns | None, take_log: bool) -> Tensor
 
     Args:
         values: array or tensor of numbers, ``[B, N]``.
-        columns: columns of the values, whose transforms are applied; a missing value (NaN) becomes what it is in
-            preprocessing.
-        take_log: where there are no columns, the values are those of the log: take ``log(x + 1)``, after missing and
-            negative ones became 0.
+        columns: columns that the values belong to; their transforms are applied. A missing value (NaN) is replaced as
+            in preprocessing.
+        take_log: used without ``columns``: the values are raw counts from the log, so replace missing and negative
+            values by 0 and take ``log(x + 1)``.
 
     Returns:
         float32 ``[B, N]``.
 
     Raises:
-        ShapeError: not two-dimensional, or of another width than the columns.
-        ConfigurationError: not numbers.
+        ShapeError: the values are not two-dimensional, or their width is not the number of columns.
+        ConfigurationError: the values are not numbers.
     """
     array = _numbers(values, "dense", "iufb", "numbers").astype(np.float32)
     if array.ndim != 2:
@@ -69,8 +69,8 @@ def id_tensor(values: Any) -> Tensor:
         int64 ``[T, B]``, contiguous.
 
     Raises:
-        ShapeError: not two-dimensional.
-        ConfigurationError: not integers.
+        ShapeError: the ids are not two-dimensional.
+        ConfigurationError: the ids are not integers.
     """
     array = _numbers(values, "sparse", "iu", _IDS)
     if array.ndim != 2:
@@ -82,7 +82,7 @@ def label_tensor(values: Any) -> Tensor:
     """Convert labels to float32 ``[B]``.
 
     Raises:
-        ShapeError: not one-dimensional.
+        ShapeError: the labels are not one-dimensional.
         ConfigurationError: a label is not 0 or 1.
     """
     array = _numbers(values, "labels", "iufb", "0 or 1").astype(np.float32)
@@ -112,7 +112,7 @@ def frame_column(frame: Any, name: str, *, ids: bool = False) -> npt.NDArray[Any
 
 def column_names(frame: Any) -> list[str]:
     """Return the names of a frame's columns, or the keys of a mapping."""
-    if hasattr(frame, "column_names"):  # Arrow's tables, whose columns are arrays.
+    if hasattr(frame, "column_names"):  # An Arrow table, whose ``columns`` are arrays.
         return list(frame.column_names)
     return list(frame.columns if hasattr(frame, "columns") else frame)
 
@@ -124,7 +124,7 @@ def _numbers(values: Any, name: str, kinds: str, words: str) -> npt.NDArray[Any]
         array = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
     else:
         array = values.to_numpy() if hasattr(values, "to_numpy") else np.asarray(values)
-    if array.dtype == object:  # What pandas makes of nullable integers; text stays text.
+    if array.dtype == object:  # pandas converts nullable integers to this; text stays text.
         array = np.asarray(array.tolist())
     if array.dtype.kind not in kinds:
         raise ConfigurationError(f"{name} has dtype {array.dtype}, but must hold {words}.")

@@ -31,12 +31,12 @@ class ClickBatch(NamedTuple):
     convert and check.
 
     Attributes:
-        dense: dense features after their transform, for Criteo's logs ``log(x + 1)``; float32 ``[B, N]``.
-        indices: rows of the tables, int64. One-hot: ``[T, B]``, contiguous. Multi-hot: ``[L]``, all bags
-            of table 0 first, then those of table 1, and so on.
+        dense: transformed dense features (``log(x + 1)`` for Criteo's logs), float32 ``[B, N]``.
+        indices: table rows to look up, int64. One-hot: ``[T, B]``, contiguous. Multi-hot: ``[L]``, all bags of table 0
+            first, then those of table 1, and so on.
         offsets: None for one-hot; else int64 ``[T * B + 1]``: bag ``t * B + b`` holds
             ``indices[offsets[t * B + b] : offsets[t * B + b + 1]]`` (the layout of TorchRec's KeyedJaggedTensor).
-        labels: 0 or 1, float32 ``[B]``; None where they are not known, as for prediction.
+        labels: 0 or 1, float32 ``[B]``; None if they are unknown, as in prediction.
 
     Example:
         >>> import torch
@@ -75,15 +75,15 @@ class ClickBatch(NamedTuple):
 
         Args:
             dense: values of the dense features, ``[B, N]``.
-            sparse: ids of the categories, ``[B, T]``: whole numbers, as the dataset's dictionaries number them.
-            labels: 0 or 1, ``[B]``; None: not known.
-            columns: columns of the values, whose transforms are applied to ``dense``; a missing value (NaN) becomes
-                what it is in preprocessing. None: ``take_log`` says what to do.
-            take_log: ``dense`` holds the counts of the log. Missing (NaN) and negative values become 0, as in
-                preprocessing, and ``log(x + 1)`` is taken. False: the logarithm was taken already.
+            sparse: category ids, ``[B, T]``: integers, as the dataset's dictionaries assign them.
+            labels: 0 or 1, ``[B]``; None if they are unknown.
+            columns: columns that the values belong to; their transforms are applied to ``dense``. A missing value (NaN)
+                is replaced as in preprocessing. None: ``take_log`` decides.
+            take_log: ``dense`` holds raw counts from the log. Missing (NaN) and negative values become 0, as in
+                preprocessing, and ``log(x + 1)`` is taken. False: the logarithm was already taken.
 
         Raises:
-            ShapeError: the arrays have other shapes, or differ in B.
+            ShapeError: the arrays have wrong shapes, or differ in B.
             ConfigurationError: ids are not integers, or labels are not 0 and 1.
 
         Example:
@@ -117,28 +117,29 @@ class ClickBatch(NamedTuple):
     ) -> Self:
         """Make a batch from a pandas, polars or Arrow frame, or a dict of columns.
 
-        With ``source`` the frame holds raw values, under the names of the columns that the source states: numbers,
-        texts and lists, as in a log. They get the ids that its vocabulary gives; values that it does not have are
-        treated as in ``predict --raw``. The label's column is read where there is one; others are ignored.
+        With ``source``, the frame holds raw values (numbers, strings and lists, as in a log) in columns with the names
+        that the source states. The source's vocabulary turns them into ids; values that it does not contain are treated
+        as in ``predict --raw``. The label column is read if there is one; other columns are ignored.
 
-        Without ``source`` the frame holds numbers alone: ``I1``, ``I2`` and so on the counts of a log, ``C1``, ``C2``
-        and so on ids of categories, as the dataset's dictionaries number them, and ``label``, which may be missing.
+        Without ``source``, the frame holds only numbers: ``I1``, ``I2`` and so on are counts from the log, ``C1``,
+        ``C2`` and so on are category ids, as the dataset's dictionaries assign them, and ``label`` may be missing.
 
         Args:
-            frame: a frame, or a mapping of names to arrays. With ``source``, anything with ``__arrow_c_stream__``
-                too; values are not copied where their types allow.
-            source: what has the vocabulary: a ``DatasetFolder``, an ``Artifact`` or ``Predictor``, or the path of a
-                dataset folder or an artifact. Of an object the dictionaries are read once, of a path each time.
+            frame: a frame, or a mapping of names to arrays; with ``source``, also any object with
+                ``__arrow_c_stream__``. Values are not copied if their types allow it.
+            source: object that has the vocabulary: a ``DatasetFolder``, an ``Artifact`` or a ``Predictor``; or the path
+                of a dataset folder or an artifact. An object's dictionaries are read once, those at a path in each
+                call.
             truncate_lists: with ``source``, whether to cut lists that are longer than their column allows instead of
                 refusing them.
-            num_dense: without ``source``, number of columns ``I...``; None: as many as Criteo's logs have.
-            num_sparse: without ``source``, number of columns ``C...``; None: likewise.
+            num_dense: without ``source``, number of ``I...`` columns; None: as many as Criteo's logs have.
+            num_sparse: without ``source``, number of ``C...`` columns; None: as many as Criteo's logs have.
 
         Raises:
             ConfigurationError: a column is missing, or does not hold numbers, or ids that are not integers; or the
                 artifact needs a vocabulary and has none.
             DataFormatError: with ``source``, a column is missing or of another type, a value does not fit it, or some
-                labels are null and others not.
+                labels are null and others are not.
 
         Example:
             >>> from dlrm_pl import ClickBatch
@@ -188,14 +189,14 @@ class ClickBatch(NamedTuple):
         Args:
             dense: values of the dense features, ``[B, N]``.
             sparse: any object with the methods ``keys()``, ``values()`` and ``offsets()`` of a KeyedJaggedTensor. Its
-                keys have the order of the tables.
-            labels: 0 or 1, ``[B]``; None: not known.
+                keys are in the order of the tables.
+            labels: 0 or 1, ``[B]``; None if they are unknown.
             columns: as in ``from_arrays``.
             take_log: as in ``from_arrays``.
 
         Raises:
-            ShapeError: the offsets are not those of as many samples as ``dense`` has.
-            ConfigurationError: the bags are weighted, which DLRM is not, or values are of the wrong type.
+            ShapeError: the number of offsets does not fit the number of samples in ``dense``.
+            ConfigurationError: the bags are weighted, which DLRM does not support, or values have the wrong type.
         """
         from dlrm_pl.arrays import dense_tensor, label_tensor
 
@@ -227,7 +228,7 @@ def to_batch(records: Records, columns: Columns) -> ClickBatch:
 
     Args:
         records: int32 ``[B, record_ints]``.
-        columns: columns of the records; with ``standardize``, mean and deviation must be known.
+        columns: columns of the records; with ``standardize``, their mean and deviation must be known.
     """
     import numpy as np
     import torch
@@ -248,7 +249,7 @@ def first_samples(batch: ClickBatch, count: int) -> ClickBatch:
         return ClickBatch(batch.dense[:count], batch.indices[:, :count].contiguous(), None, labels)
     size = batch.num_samples
     lengths = batch.offsets.diff().view(-1, size)
-    # For each table the lookups of its first samples, as a mask over all lookups.
+    # For each table, a mask over all lookups that selects those of its first samples.
     kept = (lengths.new_ones(size).cumsum(0) <= count).repeat(len(lengths)).repeat_interleave(lengths.flatten())
     offsets = batch.offsets.new_zeros(len(lengths) * count + 1)
     offsets[1:] = lengths[:, :count].flatten().cumsum(0)
@@ -260,8 +261,8 @@ def samples(batch: ClickBatch, start: int, stop: int, num_tables: int) -> ClickB
 
     Args:
         batch: the batch, whose offsets are not checked here.
-        start: first sample.
-        stop: end of the samples.
+        start: index of the first sample.
+        stop: index after the last sample.
         num_tables: number of tables T.
     """
     import torch
@@ -294,11 +295,11 @@ def bags_of_tables(indices: Tensor, offsets: Tensor, num_tables: int) -> list[tu
 
     Args:
         indices: rows of the tables, ``[L]``.
-        offsets: starts of the bags and the end of the last, ``[T * B + 1]``.
+        offsets: starts of the bags, and the end of the last one, ``[T * B + 1]``.
         num_tables: number of tables T.
 
     Returns:
-        For each table its looked-up rows, and where the bags begin and end among them, ``[B + 1]``.
+        For each table, the rows to look up in it, and where the bags begin and end among them, ``[B + 1]``.
     """
     size = (offsets.numel() - 1) // max(num_tables, 1)
     bounds = offsets[::size].tolist() if size else [int(offsets)] * (num_tables + 1)

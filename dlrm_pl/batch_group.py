@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 Places = npt.NDArray[np.int64]
 """Positions of a group's batches, ``[batches, 7]``: where each begins in ``dense``, ``indices``, ``offsets`` and
-``labels``; samples between the lookups of two tables, 0 with offsets; lookups; and samples."""
+``labels``; number of samples between the lookups of two tables (0 with offsets); number of lookups; number of
+samples."""
 
 _DENSE, _INDICES, _OFFSETS, _LABELS, _STRIDE, _LOOKUPS, _SIZE = range(7)
 
@@ -23,14 +24,14 @@ _DENSE, _INDICES, _OFFSETS, _LABELS, _STRIDE, _LOOKUPS, _SIZE = range(7)
 class BatchGroup(Sequence[ClickBatch]):
     """Consecutive batches in shared tensors; a batch is made on demand, and slicing a group costs nothing.
 
-    Cutting tensors into views takes longer than to read the values of a small batch. What takes many batches at a time
-    needs none of the views, only their addresses. ``of`` makes a group.
+    Cutting tensors into views takes longer than reading the values of a small batch. Code that processes many batches
+    at a time needs only their addresses, not the views. ``of`` makes a group.
 
     Attributes:
         dense: dense inputs of all samples, float32 ``[rows, N]``.
         num_tables: number of tables T.
-        places: where each batch is.
-        addresses: the same, with addresses in memory in place of the first four numbers.
+        places: position of each batch.
+        addresses: the same positions, with memory addresses in place of the first four numbers.
         has_empty: whether a batch of the group has no samples.
     """
 
@@ -60,10 +61,10 @@ class BatchGroup(Sequence[ClickBatch]):
         """Return a group of contiguous batches.
 
         Args:
-            tensors: dense inputs ``[rows, N]``, indices, offsets if the batches have some, and labels, contiguous.
+            tensors: dense inputs ``[rows, N]``, indices, offsets (None for one-hot batches) and labels, all contiguous.
             sizes: samples of each batch, int64.
             num_tables: number of tables T.
-            ids: places for lookups that a sample has.
+            ids: number of places that each sample has in ``indices``.
             lookups: lookups of each batch, int64.
         """
         dense, indices, offsets, labels = tensors

@@ -13,7 +13,8 @@ class DLRMError(Exception):
         nothing.ckpt: does not exist. Give a checkpoint file that `fit` wrote.
 
     Attributes:
-        on_all_processes: whether all processes of a training raise this error, so that the first one alone prints it.
+        on_all_processes: whether all processes of a training run raise this error, so that only the first one prints
+            it.
     """
 
     on_all_processes = False

@@ -18,9 +18,9 @@ def missing_extra(what: str, extra: str, error: ImportError) -> ConfigurationErr
     """Return the error for packages that are not installed.
 
     Args:
-        what: what needs which packages, as the beginning of a sentence.
+        what: beginning of a sentence that says what needs which packages.
         extra: name of the extra that installs them.
-        error: what the import said.
+        error: error that the import raised.
     """
     return ConfigurationError(f'{what} ({error}). Install it: pip install "dlrm-pl[{extra}]".')
 
@@ -29,10 +29,10 @@ def missing_extra(what: str, extra: str, error: ImportError) -> ConfigurationErr
 def quiet_optuna(optuna: Any) -> Iterator[None]:
     """Silence Optuna's own log lines, and its warnings about experimental features.
 
-    Its log warns of settings that are drawn independently, which follows from the conditions of a space.
+    Its log warns about settings that are sampled independently, which the conditions of a search space cause.
 
     Args:
-        optuna: the module, which only those who use it import.
+        optuna: the module, which only code that uses it imports.
     """
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -48,7 +48,7 @@ def require_fbgemm() -> None:
     """Check that FBGEMM is installed in the version that fits torch, on which it depends, so that no extra can name it.
 
     Raises:
-        ConfigurationError: it is missing, or does not fit.
+        ConfigurationError: FBGEMM is not installed, or its version does not fit torch.
     """
     torch = installed_version("torch")
     fitting = FBGEMM.get(minor(torch))

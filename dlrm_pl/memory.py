@@ -14,8 +14,8 @@ _GROUPS = Path("/sys/fs/cgroup")
 def available_bytes() -> int:
     """Return how many bytes this process can take before the system ends it, given the machine and each control group.
 
-    A container's limit is that of a control group (cgroup v2, or the memory controller of v1). File contents that the
-    system keeps in memory count as available, and free swap does too.
+    In a container, the limit is that of a control group (cgroup v2, or the memory controller of v1). File contents that
+    the system caches in memory count as available, and so does free swap.
     """
     found = {}
     for line in Path("/proc/meminfo").read_text().splitlines():
@@ -29,11 +29,11 @@ def require_memory(needed_bytes: int, needed: str, advice: str) -> None:
 
     Args:
         needed_bytes: memory that will be taken.
-        needed: subject of the error, as "The tables".
-        advice: sentence that says how to need less.
+        needed: subject of the error message, such as "The tables".
+        advice: sentence that says how to use less memory.
 
     Raises:
-        ConfigurationError: there is less, on the machine or within the limits of a container.
+        ConfigurationError: less memory is available, on the machine or within the limits of a container.
     """
     available = available_bytes()
     if needed_bytes > available:
@@ -57,7 +57,7 @@ def _left_of_groups() -> list[int]:
                 folder = _GROUPS / "memory" / path.lstrip("/")
             else:
                 continue
-            # In a container the path may be that of the host, whose files are not there; the group is then the root.
+            # In a container, the path may be the host's, which does not exist here; the group is then the root.
             for place in (folder, *folder.parents):
                 if (bytes_left := _left(place, *names)) is not None:
                     left.append(bytes_left)
@@ -69,7 +69,7 @@ def _left_of_groups() -> list[int]:
 def _left(folder: Path, limit: str, current: str, reclaimable: str) -> int | None:
     """Return what a control group has left; None if it has no limit."""
     with suppress(OSError, ValueError):
-        allowed = int((folder / limit).read_text())  # "max" where there is none.
+        allowed = int((folder / limit).read_text())  # "max" if there is no limit.
         used = int((folder / current).read_text())
         for line in (folder / "memory.stat").read_text().splitlines():
             name, _, value = line.partition(" ")

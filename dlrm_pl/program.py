@@ -43,7 +43,7 @@ def threads_switching_soon(seconds: float = _SWITCH_S) -> Iterator[None]:
     """Make all threads of this process hand over the interpreter soon when another one waits for it.
 
     Args:
-        seconds: time for which a thread goes on with Python while another one waits; usually it is 5 ms.
+        seconds: how long a thread may go on running Python code while another one waits; Python's default is 5 ms.
     """
     usual = sys.getswitchinterval()
     sys.setswitchinterval(min(usual, seconds))

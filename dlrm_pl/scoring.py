@@ -23,8 +23,8 @@ Probabilities = npt.NDArray[np.float32]
 ROWS_AT_A_TIME = 8192
 """Number of rows of arrays and frames that are scored at a time, unless the caller states another."""
 
-# torch computes the values of a tensor in vectors of up to 32 floats and what is left one by one, by another exp with
-# other last bits; and it shares the values out between threads from twice this many on.
+# torch computes a tensor's values in vectors of up to 32 floats, and the remaining ones one by one, with an exp that
+# differs in the last bits. It splits the values between threads if there are at least twice ``_ONE_THREAD``.
 _VECTOR = 64
 _ONE_THREAD = 16384
 
@@ -33,12 +33,12 @@ class Scorer:
     """A model that turns rows into click probabilities.
 
     Args:
-        model: batch -> logits ``[B]``.
-        num_dense: dense features that the model takes.
-        num_tables: tables of the model.
-        watch: over the files that the model's weights are maps of, which must not be changed in place meanwhile.
-        columns: columns of the model's rows; None where they are not known.
-        encoder: gives what turns raw values into ids; None for a model without a vocabulary.
+        model: function from a batch to its logits ``[B]``.
+        num_dense: number of dense features that the model takes.
+        num_tables: number of the model's tables.
+        watch: watches the files that the model's weights are mapped from, which must not be changed in place meanwhile.
+        columns: columns of the model's rows; None if they are not known.
+        encoder: returns the encoder that turns raw values into ids; None for a model without a vocabulary.
     """
 
     def __init__(
@@ -65,8 +65,8 @@ class Scorer:
 
         Raises:
             ShapeError: the batch has another number of dense features or tables than the model.
-            LookupIndexError: an index outside its table.
-            ArtifactError, CheckpointError: a file of the model was changed in place; looked at once a second.
+            LookupIndexError: an index is outside its table.
+            ArtifactError, CheckpointError: a file of the model was changed in place; this is checked once a second.
         """
         self._watch.glance()
         with torch.inference_mode():
@@ -78,7 +78,7 @@ class Scorer:
         """Score batch after batch.
 
         Args:
-            batches: are read one at a time.
+            batches: batches, which are read one at a time.
             progress: called after each batch with its number of rows.
 
         Raises:
@@ -93,23 +93,24 @@ class Scorer:
         """Score rows.
 
         Args:
-            rows: a ``ClickBatch``; a pair of arrays or tensors (dense ``[B, N]``, sparse ``[B, T]``), also as a dict
-                with these two names; a frame; a ``ClickDataset``; or a ``DataLoader`` or any iterable of these. See
-                ``ClickBatch.from_arrays`` and ``from_frame``: in arrays dense features are the values of the log,
-                sparse ones the ids that the dataset's dictionaries gave. Labels are ignored.
-            batch_size: rows of arrays, frames and datasets that are scored at a time.
-            raw: whether frames hold raw values, as a log does, which get their ids here; else they have columns I1, I2,
-                ... and C1, C2, ... with ids. None: raw values, unless the model's columns are Criteo's or not known.
+            rows: a ``ClickBatch``; a pair of arrays or tensors (dense ``[B, N]``, sparse ``[B, T]``), or a dict with
+                these two names; a frame; a ``ClickDataset``; or a ``DataLoader`` or any iterable of these. As in
+                ``ClickBatch.from_arrays`` and ``from_frame``, dense features in arrays are values from the log, and
+                sparse ones are ids from the dataset's dictionaries. Labels are ignored.
+            batch_size: number of rows of arrays, frames and datasets that are scored at a time.
+            raw: whether frames hold raw values, as a log does, which are turned into ids; otherwise they have columns
+                I1, I2, ... and C1, C2, ... with ids. None: raw values, unless the model's columns are Criteo's or not
+                known.
 
         Returns:
             Click probabilities in the order of the rows, float32 ``[rows]``.
 
         Raises:
-            ConfigurationError: the rows have another type, or ``batch_size`` is below 1; or a frame holds raw values,
+            ConfigurationError: ``rows`` has an unsupported type, ``batch_size`` is below 1, or a frame holds raw values
                 and the model has no vocabulary.
             DataFormatError: a column of a frame with raw values is missing, or a value does not fit it.
-            ShapeError: they have another number of dense features or tables than the model.
-            LookupIndexError: an index outside its table.
+            ShapeError: the rows have another number of dense features or tables than the model.
+            LookupIndexError: an index is outside its table.
         """
         if batch_size < 1:
             raise ConfigurationError(f"batch_size={batch_size} must be at least 1.")
@@ -142,7 +143,7 @@ class Scorer:
             )
 
     def _of_raw_frame(self, frame: Any, batch_size: int) -> Iterator[ClickBatch]:
-        # Here, since a server that takes ids needs none of it.
+        # Imported here, since a server that takes ids does not need these modules.
         from dlrm_pl.data.encoding.encoders import encoder_of_columns
         from dlrm_pl.data.encoding.frames import records_of_frame
 

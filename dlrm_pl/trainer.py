@@ -53,12 +53,12 @@ class DLRMTrainer(pl.Trainer):
             by the pages that training changes before they are written.
         use_distributed_sampler: let Lightning replace the sampler on several ranks. It is not needed: the data module
             gives each rank its own rows.
-        kwargs: arguments of Lightning's Trainer.
+        kwargs: other arguments of Lightning's Trainer.
 
     Attributes:
         outcome: result of the last ``quantize``; None before that.
         predicted_rows: number of rows that the last ``predict`` wrote to its ``output``, on the first process.
-        overwrite: whether the running ``fit`` may overwrite what an earlier run left, which callbacks read.
+        overwrite: whether the running ``fit`` may overwrite the files of an earlier run; callbacks read this.
 
     Raises:
         ConfigurationError: an argument is out of range, even if Lightning itself would accept it.
@@ -344,11 +344,11 @@ class DLRMTrainer(pl.Trainer):
         Args:
             model: module to load the checkpoint into.
             ckpt_path: path of the file, or one of Lightning's names.
-            force: whether to accept another dataset.
-            reads_all: whether all weights will be read, and compared with their checksums, afterwards.
+            force: whether to accept a checkpoint of another dataset.
+            reads_all: whether all weights will be read later, and compared with their checksums.
 
         Returns:
-            What is left for Lightning to load: a URL, or any checkpoint if there is no ``model``.
+            The path that is left for Lightning to load: a URL, or any checkpoint if there is no ``model``.
 
         Raises:
             ConfigurationError: the checkpoint does not exist.

@@ -52,8 +52,8 @@ class AsyncCheckpoints(pl.Callback):
 def link_checkpoint(trainer: pl.Trainer, filepath: str, linkpath: str) -> None:
     """Replace ``ModelCheckpoint._link_checkpoint``: link only complete files.
 
-    Lightning removes an earlier link before it makes a new one, whose file may not be there yet: a run that is killed
-    in between would have no last checkpoint.
+    Lightning removes an earlier link before it makes a new one, and the file for the new one may not exist yet: a run
+    that is killed in between would have no last checkpoint.
     """
     first, second = Path(filepath), Path(linkpath)
     if not trainer.is_global_zero or first == second or first.is_dir():
@@ -73,10 +73,10 @@ def link_checkpoint(trainer: pl.Trainer, filepath: str, linkpath: str) -> None:
 def file_exists(callback: ModelCheckpoint, filepath: str | os.PathLike[str], trainer: pl.Trainer) -> bool:
     """Replace ``ModelCheckpoint.file_exists``: a file that is being written counts as existing.
 
-    Otherwise the next checkpoint would take the same name. The last checkpoint in the folder that the training goes on
-    from does not count: it is this training's own, also where the one that it goes on from was saved before any last.
-    It is that of another training where the callback knows a last one of its own, or goes on from a second one by its
-    name, as last-v1.ckpt.
+    Otherwise the next checkpoint would take the same name. The file named "last" in the folder of the checkpoint that
+    training continues from does not count, because it belongs to this training run, even if that checkpoint was saved
+    before the first "last". It belongs to another run if the callback already has a last checkpoint with another name,
+    or if training continues from one with a version in its name, such as last-v1.ckpt.
     """
     path = Path(filepath)
     if path.stem == callback.CHECKPOINT_NAME_LAST and _folder(trainer.ckpt_path) == _folder(path):

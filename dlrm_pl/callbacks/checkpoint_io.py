@@ -29,22 +29,22 @@ log = logging.getLogger(__name__)
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Write checkpoints directly from the tensors' memory to a temporary file and rename it; read through a memory map.
 
-    Lightning's own plugin first makes a copy in memory, which may not fit for large tables. It then copies the file
-    from the system's folder of temporary files, so that a full disk leaves a partial file in place of an earlier
+    Lightning's own plugin first makes a copy in memory, which large tables may not fit into. It then copies the file
+    from the system's temporary folder to its destination, so a full disk leaves a partial file in place of an earlier
     checkpoint.
 
-    A checkpoint that is saved under two names, as with ``save_last: true`` of ModelCheckpoint, is written once. The
-    second name is a hard link to the same file, where the file system has those.
+    A checkpoint that is saved under two names, as with ``save_last: true`` in ModelCheckpoint, is written once. The
+    second name is a hard link to the same file if the file system supports hard links.
 
     Args:
-        asynchronous: write in a child process, which has a snapshot of the memory, while training goes on. What depends
+        asynchronous: write in a child process from a snapshot of the memory while training continues. Whatever depends
             on the file, such as removing an earlier one, waits until it is complete.
 
     Attributes:
-        asynchronous: whether checkpoints are written this way.
+        asynchronous: whether checkpoints are written in a child process.
 
     Raises:
-        ConfigurationError: ``asynchronous`` without the native code that it needs.
+        ConfigurationError: ``asynchronous`` is set, but the native code that it needs is missing.
     """
 
     def __init__(self, asynchronous: bool = False) -> None:
@@ -64,9 +64,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Save a checkpoint.
 
         Args:
-            checkpoint: contents as Lightning collected them.
+            checkpoint: contents that Lightning collected.
             path: file to write; a URL of another file system is left to Lightning.
-            storage_options: options of another file system, which leave the work to Lightning.
+            storage_options: options of another file system; if given, Lightning saves the checkpoint.
 
         Raises:
             NonFiniteError: a weight is NaN or infinite; an earlier checkpoint of this name is kept.
@@ -107,7 +107,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             room = room_for_digests(checkpoint["state_dict"])
             tables = {name: checkpoint["state_dict"][f"model.{name}"] for name in room}
             digests = {id(table): Digests(room[name], block_bytes_of(table)) for name, table in tables.items()}
-            checkpoint = checkpoint | {DIGESTS_KEY: room}  # Behind the tables, so that they are known when written.
+            checkpoint = checkpoint | {DIGESTS_KEY: room}  # After the tables, so that they are known by then.
         try:
             return Snapshot(
                 path, checkpoint, lambda tensor: names.get(id(tensor)), lambda tensor: digests.get(id(tensor))
@@ -178,7 +178,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
         Args:
             path: file to read; a URL of another file system is left to Lightning.
-            map_location: ignored; tensors are maps of the file, and Lightning moves the module.
+            map_location: ignored; tensors are memory-mapped from the file, and Lightning moves the module.
             weights_only: ignored; nothing but plain types is ever unpickled.
 
         Raises:
@@ -211,7 +211,7 @@ def link(first: Path, path: Path) -> bool:
         shutil.rmtree(old)
         return True
     temporary.rename(path)
-    temporary.unlink(missing_ok=True)  # Where both names were of one file already, the renaming does nothing.
+    temporary.unlink(missing_ok=True)  # If both already name the same file, `rename` does nothing.
     return True
 
 
@@ -220,7 +220,7 @@ def _save_by_torch(checkpoint: dict[str, Any], path: Path) -> None:
         try:
             torch.save(checkpoint, handle)
         except RuntimeError as error:
-            # torch's writer only notices that fewer bytes were written; the error before says why.
+            # torch's writer only reports that too few bytes were written; the earlier error says why.
             if isinstance(error.__context__, OSError | KeyboardInterrupt):
                 raise error.__context__ from None
             raise
@@ -231,15 +231,15 @@ def resume_in_epoch(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
     Lightning counts an epoch that ``max_steps`` or a callback has stopped as done. A resumed run of one epoch would
     then train nothing, and a run of several epochs would read the remaining rows in the order of the next epoch: some
-    twice, others never. An epoch that was saved after its last batch or the validation after it, but before its end, is
-    unfinished to Lightning: the next epoch would have its rows in the order of this one.
+    rows twice, others never. Conversely, an epoch that was saved before its end, but after its last batch or the
+    validation that follows, counts as unfinished: the next epoch would then have its rows in the order of this one.
     """
     loop = checkpoint.get("loops", {}).get("fit_loop", {})
     batches, epochs = loop.get("epoch_loop.batch_progress", {}), loop.get("epoch_progress", {})
     if not batches or not epochs or not batches["current"]["processed"]:
         return checkpoint
     if batches["is_last_batch"] and batches["current"]["processed"] < batches["current"]["ready"]:
-        return checkpoint  # Saved while the last batch was trained.
+        return checkpoint  # Saved while the last batch was being trained.
     for count in (epochs["current"], epochs["total"]):
         if batches["is_last_batch"]:
             count["processed"] = count["completed"] = count["started"]
@@ -247,7 +247,7 @@ def resume_in_epoch(checkpoint: dict[str, Any]) -> dict[str, Any]:
             count["processed"] = min(count["processed"], count["started"] - 1)
             count["completed"] = min(count["completed"], count["processed"])
     if batches["is_last_batch"] and "epoch_loop.state_dict" in loop:
-        # Saved before Lightning counts the last step, which loggers use as their step.
+        # The checkpoint was saved before Lightning counted the last step; loggers use this count as their step.
         loop["epoch_loop.state_dict"]["_batches_that_stepped"] = checkpoint.get("global_step", 0)
         for count in (batches["current"], batches["total"]):
             count["completed"] = count["processed"]

@@ -11,14 +11,14 @@ from dlrm_pl.model.checkpoints.contract import KEY
 from dlrm_pl.model.training.resuming.run_record import RunRecord
 from dlrm_pl.torch_file.plain import replace_leaves
 
-_OF_OTHERS = ("callbacks",)  # ModelCheckpoint notes its last file here, so this differs between two of a moment.
+_OF_OTHERS = ("callbacks",)  # Has ModelCheckpoint's last file, so it differs at the same moment.
 
 
 def same_state(checkpoint: dict[str, Any]) -> bytes | None:
     """Return a value that is equal for two checkpoints of the same moment in training, and differs for others.
 
-    Tensors are compared by where they lie. Within a training, weights change only together with the progress of the
-    loops, or by functions of torch, which count the changes of a tensor.
+    Tensors are compared by their memory addresses. During training, weights change only together with the progress of
+    the loops, or through torch functions, which count the changes to a tensor.
 
     Returns:
         None if the checkpoint holds something that cannot be compared.
@@ -39,7 +39,7 @@ def _place(tensor: Tensor) -> Any:
 def names_of_weights(checkpoint: dict[str, Any]) -> dict[int, str]:
     """Return the tensors of one of our checkpoints whose values must be finite: id -> name for an error.
 
-    These are the weights and the optimizer's state, except for tables that were imported with values that are not.
+    These are the weights and the optimizer's state, except for tables that already had non-finite values when imported.
     """
     if not isinstance(checkpoint.get(KEY), dict):
         return {}

@@ -16,11 +16,11 @@ from dlrm_pl.files.destinations import resolved
 def check_earlier_checkpoints(callbacks: Iterable[Checkpoint], default_folder: Path | None) -> None:
     """Check, before training, that it would not overwrite the checkpoints of an earlier run.
 
-    Lightning appends a number to a file name that is taken, unless ``enable_version_counter: false`` asks for one name.
+    Lightning appends a number to a file name that is taken, unless ``enable_version_counter: false`` fixes the name.
 
     Args:
         callbacks: checkpoint callbacks of the Trainer.
-        default_folder: folder of callbacks without a ``dirpath``; None if that is a new one for each run.
+        default_folder: folder of callbacks without a ``dirpath``; None if each run gets a new one.
 
     Raises:
         OutputError: a checkpoint would be overwritten; the message names it.

@@ -23,7 +23,7 @@ class TrainingInterrupted(KeyboardInterrupt):
     """Ctrl-C ended a training run, and a checkpoint was saved.
 
     Args:
-        checkpoint: the file.
+        checkpoint: the saved file.
     """
 
     def __init__(self, checkpoint: Path) -> None:
@@ -35,7 +35,7 @@ class QuantizationInterrupted(KeyboardInterrupt):
     """Ctrl-C ended the quantization that follows training; the trained weights were saved.
 
     Args:
-        trained: checkpoint of the training, from which `quantize` goes on.
+        trained: checkpoint of the trained weights, from which `quantize` can continue.
     """
 
     def __init__(self, trained: Path) -> None:
@@ -46,12 +46,12 @@ class QuantizationInterrupted(KeyboardInterrupt):
 class InterruptCheckpoint(pl.Callback):
     """Make the first ctrl-C end training between two batches, with a checkpoint.
 
-    In the middle of a batch the weights may be those of one step and the counters those of another; a checkpoint that
-    is saved there repeats a step or leaves one out. The second ctrl-C does what the first one does without this
+    In the middle of a batch, the weights may be those of one step and the counters those of another, so a checkpoint
+    that is saved there repeats a step or skips one. A second ctrl-C does what the first one would do without this
     callback: it ends the training at once.
 
-    It belongs behind all other callbacks, so that their part of the batch is done, and needs the main thread: signals
-    arrive there. Without checkpoints (``enable_checkpointing: false``, ``fast_dev_run``) it does nothing.
+    The callback must come after all others, so that they have finished with the batch. It needs the main thread, which
+    receives signals. Without checkpoints (``enable_checkpointing: false``, ``fast_dev_run``) it does nothing.
     """
 
     def __init__(self) -> None:
@@ -76,7 +76,7 @@ class InterruptCheckpoint(pl.Callback):
         """Save the checkpoint if ctrl-C was pressed.
 
         Raises:
-            TrainingInterrupted: it was.
+            TrainingInterrupted: ctrl-C was pressed.
         """
         if self._is_interrupted(trainer):
             self._save(trainer)
@@ -85,7 +85,7 @@ class InterruptCheckpoint(pl.Callback):
         """Save the checkpoint if ctrl-C was pressed after the last batch, and restore the handling of ctrl-C.
 
         Raises:
-            TrainingInterrupted: it was.
+            TrainingInterrupted: ctrl-C was pressed.
         """
         if self._is_interrupted(trainer):
             self._save(trainer)
@@ -111,7 +111,7 @@ class InterruptCheckpoint(pl.Callback):
             earlier(number, frame)
             return
         self._interrupted = True
-        os.write(2, _NOTE)  # `print` must not be called while a print may be under way.
+        os.write(2, _NOTE)  # `print` must not be called here: it may have been interrupted.
 
     def _give_back(self) -> None:
         if self._earlier is not None:
@@ -123,6 +123,6 @@ class InterruptCheckpoint(pl.Callback):
         path = Path(trainer.log_dir or trainer.default_root_dir) / CHECKPOINT_NAME
         trainer.save_checkpoint(path)
         if (saving := saving_of(trainer)) is not None:
-            saving.finish()  # Whoever reads the message may use the file at once.
+            saving.finish()  # Users may open the file as soon as they read the message.
         self._give_back()
         raise TrainingInterrupted(path)

@@ -31,8 +31,8 @@ class _StrictFileHandler(logging.FileHandler):
         """Write a line, unless an earlier line could not be written.
 
         Raises:
-            OSError: the error of the earlier line. mllog takes that for a line that cannot be encoded and logs another
-                line, with which the error leaves mllog.
+            OSError: the error of the earlier line. mllog mistakes it for a line that cannot be encoded and logs another
+                line, whose error then propagates out of mllog.
         """
         if self._error is not None:
             raise self._error
@@ -55,9 +55,10 @@ class _StrictFileHandler(logging.FileHandler):
 class MLPerfLogging(pl.Callback):
     """Write the events that MLPerf's training rules require, on rank zero.
 
-    For DLRM the rules are those of MLPerf training 2.1, the last version with this model: a run with MLPerf's layers
-    and SGD whose AUROC reaches 0.8025 passes their compliance checker in the closed division. For a model with a cross
-    network they are those of DLRM-DCNv2 in version 6.0, its last: Adagrad with an epsilon of 1e-8, and 0.80275.
+    For DLRM, the rules are those of MLPerf training 2.1, the last version with this model: a run with MLPerf's layers
+    and SGD whose AUROC reaches 0.8025 passes the compliance checker in the closed division. For a model with a cross
+    network, they are those for DLRM-DCNv2 in version 6.0, the last with that model: Adagrad with an epsilon of 1e-8,
+    and an AUROC of 0.80275.
 
     Args:
         path: file to write; each run overwrites it.
@@ -105,7 +106,7 @@ class MLPerfLogging(pl.Callback):
         }
         # A separate logger: mllog's shared one prints to stdout and keeps its handlers forever.
         self._file_logger = logging.Logger(f"{__name__}.{id(self)}", logging.INFO)
-        # With this offset and root, an event names the hook below that wrote it, relative to the package.
+        # With this offset and root, an event names the hook below that logged it, by its path in the package.
         root = str(Path(__file__).parents[2])
         self._log = mllog.MLLogger(logger=self._file_logger, default_stack_offset=3, root_dir=root)
         self._running = False

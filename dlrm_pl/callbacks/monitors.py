@@ -13,20 +13,20 @@ from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.model.training.scored_module import METRICS
 
-_OF_LIGHTNING = ("epoch", "step")  # Names that Lightning fills into the name of a checkpoint.
+_OF_LIGHTNING = ("epoch", "step")  # Lightning also fills these into checkpoint names.
 
 
 def check_monitors(module: pl.LightningModule, callbacks: Iterable[pl.Callback], *, validates: bool) -> None:
     """Check the metrics that EarlyStopping and ModelCheckpoint monitor, and those in checkpoint file names.
 
-    Lightning itself checks a monitored metric after the first epoch, and writes ``val_auc=0.000`` into the name of a
-    checkpoint. A user's module or callback may log metrics that are unknown here; then unknown names are left to
-    Lightning.
+    Lightning itself checks a monitored metric only after the first epoch, and writes an unknown one into a checkpoint's
+    name as ``val_auc=0.000``. A user's module or callback may log metrics that are not known here; unknown names are
+    then left to Lightning.
 
     Args:
         module: module to be trained.
         callbacks: callbacks of the Trainer.
-        validates: whether validation runs, and so logs metrics.
+        validates: whether validation runs, so that its metrics are logged.
 
     Raises:
         ConfigurationError: a metric is unknown (the message lists the known ones), or its mode would keep the worst
@@ -43,7 +43,7 @@ def check_monitors(module: pl.LightningModule, callbacks: Iterable[pl.Callback],
         who = type(callback).__name__
         optional = isinstance(callback, EarlyStopping) and not callback.strict
         if isinstance(callback, ModelCheckpoint) and name in _OF_LIGHTNING:
-            _check_mode(who, name, callback.mode, "max")  # The last K checkpoints are the best K by their step.
+            _check_mode(who, name, callback.mode, "max")  # The last K are the best K by step.
         elif name in known:
             _check_mode(who, name, callback.mode, known[name])
         elif not (may_log_more or optional or (rates and name.startswith("lr-"))):

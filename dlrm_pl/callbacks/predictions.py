@@ -14,7 +14,7 @@ class WritePredictions(pl.Callback):
     """Write the probabilities of each batch to an open file, in one process.
 
     Args:
-        file: the file.
+        file: open file to write to.
     """
 
     def __init__(self, file: PredictionsFile) -> None:

@@ -41,7 +41,7 @@ class QuantizationCallback(pl.Callback):
     """Quantize the model to a certified int8 artifact at the end of ``fit``, or a loaded model with ``quantize``.
 
     Args:
-        recipe: recipe that the search begins with.
+        recipe: recipe that the search starts with.
         until: earlier name of ``stop_at``.
 
     Attributes:
@@ -50,7 +50,7 @@ class QuantizationCallback(pl.Callback):
         outcome: result of the quantization; None before it.
 
     Raises:
-        ConfigurationError: a value has the wrong type, or two are mutually exclusive; raised before training.
+        ConfigurationError: a value has the wrong type, or two options exclude each other; raised before training.
 
     Example:
         >>> import dlrm_pl
@@ -117,7 +117,7 @@ class QuantizationCallback(pl.Callback):
         if stage != "fit" or not trainer.is_global_zero:
             return
         config = self._config_of(trainer)
-        # The weights are not trained yet, so no earlier artifact can be of the same model.
+        # The weights are not trained yet, so an earlier artifact cannot be of the same model.
         check_folder(config.output, PlannedOutput("quantize", None, recognize_artifact, config.overwrite))
         criterion = config.tuning.criterion
         if config.scored_by_auroc:
@@ -163,7 +163,7 @@ class QuantizationCallback(pl.Callback):
         """Quantize the module with the Trainer's data module, and set ``outcome``."""
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, RichProgressBar):
-                # Two displays cannot share a terminal, and this one would end only later, at teardown.
+                # Two displays cannot share a terminal, and without this the progress bar would end only at teardown.
                 callback.teardown(trainer, pl_module, "fit")
         curves = curves_of(trainer)
         self.outcome = quantize_module(

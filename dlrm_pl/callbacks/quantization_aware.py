@@ -26,17 +26,17 @@ log = logging.getLogger(__name__)
 class QuantizationAwareTraining(pl.Callback):
     """Train with the rounding of the int8 model, so that the weights adapt to it (``fit`` only).
 
-    From ``first_step`` on, training and validation compute what the int8 model of ``recipe`` computes, in floats: rows
-    of the tables, weights, activations and dot products are rounded to its values, and gradients pass the rounding
-    unchanged. The activation ranges are those that ``recipe.observer`` finds on the calibration rows; they are found
-    again from time to time, and the last ones stay in the checkpoint. ``quantize`` then starts with this recipe and
-    these ranges, without bias correction, and makes the model that was trained. Steps are computed by torch in float32,
-    whatever ``trainer.precision`` says, and take longer than those of a float model.
+    From ``first_step`` on, training and validation compute, in floats, what the int8 model of ``recipe`` computes:
+    table rows, weights, activations and dot products are rounded to its values, and gradients pass through the rounding
+    unchanged. The activation ranges are those that ``recipe.observer`` finds on the calibration rows; they are updated
+    from time to time, and the last ones are saved in the checkpoint. ``quantize`` then starts with this recipe and
+    these ranges, without bias correction, and so makes exactly the model that was trained. torch computes the steps in
+    float32, whatever ``trainer.precision`` says; they take longer than those of a float model.
 
     Args:
         recipe: dtypes that the model is trained for; ``bias_correction`` is not used.
-        first_step: optimizer step at which rounding begins; before it, the float model is trained.
-        observe_every_n_steps: number of optimizer steps after which the activation ranges are found again.
+        first_step: optimizer step from which values are rounded; until then, the float model is trained.
+        observe_every_n_steps: number of optimizer steps after which the activation ranges are updated.
 
     Raises:
         ConfigurationError: a value has the wrong type or is out of range.
@@ -77,7 +77,7 @@ class QuantizationAwareTraining(pl.Callback):
         """Check, before training, that there is a model to round, and rows to observe activations on."""
         if stage != "fit":
             return
-        self._observed_at = -1  # An earlier training's; that of a checkpoint is loaded after this.
+        self._observed_at = -1  # Forgets an earlier run; a checkpoint's value is loaded later.
         if not isinstance(pl_module, DLRMModule):
             raise ConfigurationError(
                 f"QuantizationAwareTraining needs a DLRMModule, got {type(pl_module).__name__}. Remove the callback."
@@ -129,7 +129,7 @@ class QuantizationAwareTraining(pl.Callback):
         step = trainer.global_step - self.first_step
         if step < 0 or step % self.observe_every_n_steps or trainer.global_step == self._observed_at:
             return
-        self._observed_at = trainer.global_step  # Batches that are accumulated belong to one step.
+        self._observed_at = trainer.global_step  # Accumulated batches belong to one step.
         assert isinstance(pl_module, DLRMModule)
         trained = self._observe(trainer, pl_module)
         pl_module.model.trained_quantization = trained.statement()
@@ -153,14 +153,15 @@ class QuantizationAwareTraining(pl.Callback):
 
     def _recipe_of(self, module: DLRMModule) -> Recipe:
         recipe = Recipe.starting_from(self.recipe, module.architecture)
-        # The shift of the last bias moves the mean of the probabilities to the float model's, which is not trained.
+        # Bias correction shifts the last bias to match the float model's mean probability, but no float model is
+        # trained here.
         return Recipe.from_dict(recipe.to_dict() | {"bias_correction": False})
 
     def _observe(self, trainer: pl.Trainer, module: DLRMModule) -> TrainedQuantization:
         recipe = self._recipe_of(module)
         if not recipe.has_int8_linears:
             return TrainedQuantization(recipe, {})
-        module.model.trained_quantization = None  # Else its ranges would be kept.
+        module.model.trained_quantization = None  # Otherwise its ranges would be kept.
         rows = trainer.datamodule.calibration_dataloader()  # type: ignore[attr-defined]
         ranges = ActivationRanges(module.model, _Moved(rows, module.device)).observed_by(recipe.observer)
         log.info("step %s: activation ranges found on the calibration rows", f"{trainer.global_step:,}")

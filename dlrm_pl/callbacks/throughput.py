@@ -21,12 +21,12 @@ log = logging.getLogger(__name__)
 class ThroughputMonitor(pl.Callback):
     """Report samples per second, the share of time that training waits for data, and the time left.
 
-    ``fit`` has one by default. A line is written to the log at the end of each epoch and every ``every_s`` seconds, on
-    rank zero; above the progress bar where one is drawn on a terminal. Loggers get ``samples_per_s`` and, with the
-    loaders of ``DLRMDataModule``, ``data_wait_share`` at each step that is logged. The time of validations is not
-    counted, but that of checkpoints is. The callback also works with a plain ``pl.Trainer``. Other loaders do not
-    report how many samples they have handed out; with them, batches are counted at the mean size of those that the
-    callback sees.
+    ``fit`` has this callback by default. A line is written to the log at the end of each epoch and every ``every_s``
+    seconds, on rank zero, above the progress bar if one is drawn on a terminal. Loggers get ``samples_per_s`` and, with
+    the loaders of ``DLRMDataModule``, ``data_wait_share`` at each logged step. The time for validation is not counted,
+    but the time for checkpoints is. The callback also works with a plain ``pl.Trainer``. Other loaders do not report
+    how many samples they have handed out; with them, batches are counted at the mean size of those that the callback
+    sees.
 
     Args:
         every_s: seconds between two lines within an epoch; 0 writes no lines, not even at the end of epochs.

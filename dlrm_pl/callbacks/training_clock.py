@@ -16,10 +16,10 @@ class Reading:
     """What was trained on up to a moment.
 
     Attributes:
-        seconds: time, without that of validations.
-        batches: batches of this process.
-        samples: samples of this process.
-        waited_s: time that was spent waiting for data; None where the loader does not say it.
+        seconds: training time, without validation.
+        batches: number of batches of this process.
+        samples: number of samples of this process.
+        waited_s: time spent waiting for data; None if the loader does not report it.
     """
 
     seconds: float = 0.0
@@ -31,8 +31,8 @@ class Reading:
 class TrainingClock:
     """Measures time and samples, whether or not every batch is seen.
 
-    The loaders of ``DLRMDataModule`` say how many rows they have handed out. With others batches are counted, of the
-    mean size of those that were seen.
+    The loaders of ``DLRMDataModule`` report how many rows they have handed out. With other loaders, batches are counted
+    at the mean size of those that were seen.
     """
 
     def __init__(self) -> None:

@@ -30,31 +30,31 @@ _SPEED_S = 0.1
 """Minimum time over which a speed is measured."""
 
 _SEEN_EVERY = 8
-"""Hooks are called again after 1 in this many of the steps so far: at steps 1 to 16, 18, 20, ..., 90, 101."""
+"""Hooks are called again after the steps so far divided by this: at steps 1 to 16, 18, 20, ..., 90, 101."""
 
 _RATES_EVERY = 128
-"""The same for the learning rates, when hooks are called more often."""
+"""The same divisor for the learning rates, for hooks that are called more often."""
 
 
 class TrainingCurves(pl.Callback):
     """Record loss, validations, learning rates and speed of a training run, and draw them when it ends.
 
-    The command ``fit`` has one by default. The picture has a panel for each quantity over the optimizer steps. It is
-    written next to the run's log, or to ``trainer.default_root_dir`` if there is no log, even if training is
-    interrupted or fails. The record takes bounded memory, however long training takes, and is part of every checkpoint,
-    so a continued run draws the whole curve. No logger is needed.
+    The command ``fit`` has this callback by default. The picture has a panel for each quantity over the optimizer
+    steps. It is written next to the run's log, or to ``trainer.default_root_dir`` if there is no log, even if training
+    is interrupted or fails. The record takes bounded memory, however long training takes, and is saved in every
+    checkpoint, so a continued run draws the whole curve. No logger is needed.
 
-    With the loss of ``DLRMModule`` every batch counts, including those that the native engine trains without calling
+    With the loss of ``DLRMModule``, every batch counts, including those that the native engine trains without calling
     hooks.
 
     Args:
-        path: file of the picture, a .png; None: ``training.png`` in the run's folder, with a number if that name is
+        path: file for the picture, a .png; None: ``training.png`` in the run's folder, with a number if that name is
             taken.
-        draw: whether a picture is drawn; the record is kept either way.
+        draw: whether to draw a picture; the record is kept either way.
 
     Attributes:
-        record: what was recorded.
-        picture: the file that was written; None before that.
+        record: the curves recorded so far.
+        picture: the file that was written; None until then.
 
     Raises:
         ConfigurationError: the path does not end in .png.
@@ -88,7 +88,7 @@ class TrainingCurves(pl.Callback):
         """Start over, unless the Trainer continues; check, before training, that the picture can be written.
 
         Raises:
-            OutputError: the path is a folder, or a file that may not be replaced.
+            OutputError: the path is a folder, or a file that may not be overwritten.
         """
         if stage != "fit":
             return
@@ -116,7 +116,7 @@ class TrainingCurves(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start listening to the batch losses."""
-        folder = trainer.log_dir or trainer.default_root_dir  # On all processes, which ask the first one for it.
+        folder = trainer.log_dir or trainer.default_root_dir  # On all processes: they get it from the first one.
         self._is_first = trainer.is_global_zero and not trainer.fast_dev_run  # type: ignore[attr-defined]
         self._is_over = False
         if not self._is_first:
@@ -129,7 +129,7 @@ class TrainingCurves(pl.Callback):
         if trainer.global_step:
             record.note_resumed(trainer.global_step)
         groups = [_name_of(group, at) for at, group in enumerate(_groups(trainer))]
-        if groups != record.groups:  # Another optimizer goes on.
+        if groups != record.groups:  # Training continues with another optimizer.
             record.groups, record.rates = groups, type(record.rates)()
         self._next_rates = self._next_seen = trainer.global_step
         self._heard = 0
@@ -151,7 +151,7 @@ class TrainingCurves(pl.Callback):
         self._clock.see(batch)
         step = trainer.global_step
         self.record.step = step
-        if not self._heard:  # A module of the user's own.
+        if not self._heard:  # A user's own module.
             self._hear_outputs(outputs, step, trainer.accumulate_grad_batches)
         self._heard, self._next_seen = 0, step + max(1, step // _SEEN_EVERY)
         if step >= self._next_rates:
@@ -249,11 +249,11 @@ class TrainingCurves(pl.Callback):
         """Draw the picture, unless nothing was trained.
 
         Args:
-            how: how the run ended, if not by reaching its limits.
+            how: how the run ended, if it did not reach its limits.
         """
         if not self._draw or self.record.is_empty:
             return
-        from dlrm_pl.pages.figures.raster import write_png  # Here, since matplotlib takes half a second.
+        from dlrm_pl.pages.figures.raster import write_png  # Imported here: matplotlib takes half a second.
 
         assert self._folder is not None
         path = self._path or self.picture or _free(self._folder)

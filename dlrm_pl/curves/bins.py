@@ -22,7 +22,7 @@ class Bin(NamedTuple):
     """Some consecutive values.
 
     Attributes:
-        step: step of the last of them.
+        step: step of the last value.
         mean: their weighted mean.
         low: the smallest.
         high: the largest.
@@ -38,11 +38,11 @@ class Bin(NamedTuple):
 class Bins:
     """Consecutive values, reduced to means, extremes and steps in at most ``MOST_BINS`` bins.
 
-    Every bin but the last has the same number of values. When there are too many bins, adjoining ones are joined in
-    pairs, so that the curve is thinned evenly, and no extreme is lost.
+    Every bin but the last has the same number of values. When there are too many bins, neighbouring ones are merged in
+    pairs, so the curve is thinned evenly and no extreme is lost.
 
     Attributes:
-        width: number of values of a full bin.
+        width: number of values in a full bin.
         filled: number of values in the last bin.
         steps: step of the last value of each bin.
         totals: weighted sum of each bin.

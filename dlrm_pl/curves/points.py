@@ -17,11 +17,11 @@ class Points:
     The first point, the last one, and those with the smallest and the largest value of each column are always kept.
 
     Attributes:
-        every: distance in the numbering of those that are kept for their number.
+        every: distance between the numbers of regularly kept points.
         added: number of points that were added.
-        numbers: numbers of those that are kept, from 0.
-        steps: their steps.
-        rows: their values, as many in each row.
+        numbers: numbers of the kept points, from 0.
+        steps: steps of the kept points.
+        rows: values of the kept points; all rows have the same length.
 
     Example:
         >>> points = Points()

@@ -24,14 +24,14 @@ class TrainingRecord:
     """Curves of a training run over its optimizer steps.
 
     Attributes:
-        loss: name of the loss that was trained: bce, wbce or mse; empty where it is not known.
-        rows_of_step: rows of an optimizer step, of all processes; 0 where it is not known.
+        loss: name of the loss that was trained: bce, wbce or mse; empty if it is not known.
+        rows_of_step: number of rows in an optimizer step, over all processes; 0 if it is not known.
         threads: number of threads of each process.
         processes: number of processes.
         step: last step.
         resumed: steps at which the training was continued from a checkpoint.
-        losses: mean losses of batches, of the first process.
-        speeds: samples per second of all processes, without the time of validations.
+        losses: mean losses of batches, from the first process.
+        speeds: samples per second over all processes, without the time for validation.
         groups: names of the columns of ``rates``.
         rates: learning rates.
         validations: AUROC and log loss on val.
@@ -78,7 +78,7 @@ class TrainingRecord:
 
         Args:
             checkpoint: contents of the checkpoint.
-            where: its path; begins the message.
+            where: its path, which begins the error message.
 
         Raises:
             CheckpointError: the record is damaged.
@@ -92,11 +92,11 @@ class TrainingRecord:
         """Return the record that plain values describe.
 
         Args:
-            values: what ``to_dict`` returned, perhaps changed by others.
-            where: place that they were read from; begins the message.
+            values: the dict that ``to_dict`` returned, perhaps modified since.
+            where: where the values were read from, which begins the error message.
 
         Raises:
-            CheckpointError: they describe none.
+            CheckpointError: the values do not describe a record.
         """
         record = make(cls, values, where, CheckpointError)
         width = {len(row) for row in record.rates.rows} | {len(record.groups)} if len(record.rates) else {0}

@@ -46,7 +46,7 @@ def artifact_portrait(description: Description) -> Portrait:
     """Describe an artifact in sections.
 
     Args:
-        description: what ``inspect`` has found, and checked.
+        description: what ``inspect`` has found and checked.
 
     Raises:
         ArtifactError: ``result.json`` is damaged.

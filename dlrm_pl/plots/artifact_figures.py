@@ -90,8 +90,8 @@ def dtypes_figure(ops: Mapping[str, str]) -> str:
 def sensitivities_figure(drops: Sequence[Sensitivity], ops: Mapping[str, str]) -> str | None:
     """Draw the drop of each op as a bar, with its 95 % interval if known; None if there is none.
 
-    For an op that was measured in several dtypes, it shows the dtype that the artifact has; of very many ops those with
-    the largest drops.
+    For an op that was measured in several dtypes, the bar shows the dtype that the artifact has. If there are very many
+    ops, only those with the largest drops are shown.
     """
     chosen: dict[str, Sensitivity] = {}
     for drop in drops:

@@ -24,7 +24,7 @@ def checkpoint_portrait(description: Description) -> Portrait:
     """Describe the run that a checkpoint was saved by.
 
     Args:
-        description: what ``inspect`` has found, and checked.
+        description: what ``inspect`` has found and checked.
 
     Raises:
         ConfigurationError: the checkpoint has no record of its training.

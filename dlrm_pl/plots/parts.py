@@ -17,7 +17,7 @@ class Drawn:
 
     Attributes:
         svg: ``<svg>`` element.
-        caption: below it.
+        caption: text below it.
     """
 
     svg: str
@@ -37,8 +37,8 @@ class Section:
         heading: its heading.
         words: sentences below the heading; terms in them link to their explanations.
         figures: its figures.
-        tables: tables that are shown.
-        folded: tables that unfold, by their names.
+        tables: tables that are always shown.
+        folded: collapsible tables, by their names.
     """
 
     heading: str
@@ -54,10 +54,10 @@ class Portrait:
 
     Attributes:
         title: title of the page.
-        lead: one sentence, the most important one.
-        warnings: what is wrong, if anything is.
+        lead: one sentence with the most important fact.
+        warnings: problems, if there are any.
         sections: the sections, in order.
-        terms: explanations of the terms in them.
+        terms: explanations of terms used in the sections.
     """
 
     title: str

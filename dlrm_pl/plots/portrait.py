@@ -10,7 +10,7 @@ def portrait_of(description: Description) -> Portrait:
     """Return the plot of a dataset, an artifact or a checkpoint.
 
     Raises:
-        ConfigurationError: it is a checkpoint that has nothing to draw.
+        ConfigurationError: it is a checkpoint with nothing to draw.
         DLRMError: it is damaged.
     """
     if description.kind == "dataset":

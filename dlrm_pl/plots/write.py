@@ -24,12 +24,13 @@ def check_plot_path(plot: Path, of: Path, overwrite: bool) -> None:
 
     Args:
         plot: file to write.
-        of: what it will show.
-        overwrite: an earlier file may be replaced.
+        of: folder or file that the plot will show.
+        overwrite: whether an existing file may be overwritten.
 
     Raises:
-        ConfigurationError: the name ends neither in .html nor in .png; or the file would lie inside of what it shows.
-        OutputError: it is a folder or a device, or exists.
+        ConfigurationError: the name ends in neither .html nor .png, or the file would lie inside the folder that it
+            shows.
+        OutputError: the path is a folder or a device, or it exists already.
     """
     if plot.suffix not in SUFFIXES:
         raise ConfigurationError(
@@ -51,7 +52,7 @@ def write_portrait(portrait: Portrait, plot: Path) -> None:
         OutputError: the file cannot be written.
     """
     if plot.suffix == ".png":
-        from dlrm_pl.pages.figures.raster import write_png  # Here, since matplotlib takes half a second.
+        from dlrm_pl.pages.figures.raster import write_png  # Imported here: matplotlib takes half a second.
 
         write_png(plot, portrait.figures, title=portrait.title, note=portrait.lead, columns=2)
         return

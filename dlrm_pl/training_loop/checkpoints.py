@@ -22,7 +22,7 @@ def add_checkpoint_io(trainer: pl.Trainer, asynchronous: bool) -> None:
     """Make a Trainer write checkpoints with ``AtomicCheckpointIO``, unless a user's plugin does that.
 
     Raises:
-        ConfigurationError: checkpoints are to be asynchronous, but a plugin of the user's writes them.
+        ConfigurationError: ``asynchronous`` is set, but a user's plugin writes the checkpoints.
     """
     plugin = trainer.strategy.checkpoint_io
     if type(plugin) is TorchCheckpointIO:
@@ -47,7 +47,7 @@ def folders_for_one_training(trainer: pl.Trainer) -> Iterator[None]:
     """Hold a Trainer's checkpoint folders during training, so that no other run writes into them.
 
     Raises:
-        OutputError: another process trains into one of them; the message has its number.
+        OutputError: another process trains into one of them; the message states its process id.
     """
     with ExitStack() as held:
         for folder in sorted(_folders(trainer)):

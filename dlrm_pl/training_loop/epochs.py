@@ -11,8 +11,8 @@ from dlrm_pl.training_loop.runs import RunsLoop
 class FinishedEpochsLoop(_FitLoop):
     """Lightning's loop, except that an epoch that a checkpoint has finished is not finished again.
 
-    Under ``max_steps`` Lightning would end such an epoch once more and count it twice, so that ``max_epochs`` stops the
-    run before anything is trained, or the next rows are those of a later epoch.
+    Under ``max_steps``, Lightning would end such an epoch again and count it twice. ``max_epochs`` would then stop the
+    run before anything is trained, or the next rows would be those of a later epoch.
     """
 
     def _iteration_based_training(self) -> bool:

@@ -14,11 +14,11 @@ from dlrm_pl.data.loading.resumable_loader import HandedOut
 class Batches:
     """Takes batches from a fetcher's source, and counts them there.
 
-    For each batch a fetcher goes through a profiler, a combined loader, the iterator of its mode and a tree of one
-    leaf, which takes 20 us. Loaders that are combined or have no length are left to it.
+    For each batch, a fetcher goes through a profiler, a combined loader, the iterator of its mode and a tree with one
+    leaf, which takes 20 us. Combined loaders and loaders without a length are left to the fetcher.
 
     Args:
-        fetcher: the fetcher of an epoch's batches.
+        fetcher: fetcher of an epoch's batches.
     """
 
     def __init__(self, fetcher: _DataFetcher) -> None:
@@ -29,8 +29,8 @@ class Batches:
     def take(self, count: int) -> Sequence[Any]:
         """Return the next batches: at least one, and at most as many as requested.
 
-        There are fewer before the end, before an error, which the next call raises, and where our own loader has read
-        no more together.
+        There are fewer just before the end, before an error (which the next call raises), and where our own loader has
+        not read more batches together.
 
         Raises:
             StopIteration: there are no more.

@@ -19,8 +19,8 @@ def check_memory(trainer: pl.Trainer, model: pl.LightningModule, datamodule: Any
     """Report how much memory training will need, and check that it is available.
 
     Args:
-        trainer: Trainer of the training.
-        model: module; without a checkpoint its tables are in memory already.
+        trainer: Trainer that will train.
+        model: module; without a checkpoint, its tables are already in memory.
         datamodule: data module, which knows the batch size, or None.
         ckpt_path: file of the checkpoint that training continues from, which is memory-mapped.
 
@@ -28,7 +28,7 @@ def check_memory(trainer: pl.Trainer, model: pl.LightningModule, datamodule: Any
         ConfigurationError: there is too little memory.
     """
     if not isinstance(model, DLRMModule):
-        return  # A module of the user's own, of which nothing is known.
+        return  # A user's own module, about which nothing is known.
     batch_size = getattr(datamodule, "batch_size", 0)
     accumulated = trainer.accumulate_grad_batches
     memory = TrainingMemory.of(

@@ -26,15 +26,15 @@ def train_observed(
 ) -> None:
     """Do what Lightning's ``advance`` does, if ``batches_unseen`` has found no user code in it.
 
-    Left out are the closures, transfers and hooks around a step that does its own backward pass and update, which take
-    longer than the step of a small model.
+    It leaves out the closures, transfers and hooks around the step, since the step does its own backward pass and
+    update. They take longer than the step of a small model.
 
     Args:
         loop: loop over an epoch's batches.
-        fetcher: where the batch comes from.
-        module: module that is trained.
-        engine: its engine, which has looked at the weights since code of others ran.
-        draws: whether Lightning's progress bar is drawn.
+        fetcher: fetcher that the batch comes from.
+        module: module to train.
+        engine: the module's engine, which has checked the weights since other code last ran.
+        draws: whether to draw Lightning's progress bar.
 
     Raises:
         StopIteration: there are no more batches.
@@ -54,7 +54,7 @@ def train_observed(
     if updates:
         optimizer.step.increment_ready()
     (value,) = engine.run([batch], batch_idx, ends=updates)
-    engine.count()  # A checkpoint that a callback saves has the optimizer's count.
+    engine.count()  # For checkpoints that callbacks save: they have the optimizer's count.
     module.model.watch.glance()
     module.check_loss(value, batch)
     loss = torch.tensor(value)

@@ -30,7 +30,7 @@ class SeesRuns(Protocol):
         ...
 
 
-# Callbacks whose hooks only have to be called every fifth of a second, or do nothing but at log steps. The same holds
+# Callbacks whose hooks need to be called only every fifth of a second, or that only act at log steps. The same holds
 # for all callbacks of this package that do not say otherwise.
 _PATIENT_KINDS: tuple[type[pl.Callback], ...] = (
     DeviceStatsMonitor,
@@ -49,8 +49,8 @@ class Unseen(NamedTuple):
     """Batches that can be trained without calling a hook.
 
     Attributes:
-        batches: how many.
-        until_log: whether the one after them is observed only because its step is logged.
+        batches: number of batches.
+        until_log: whether the batch after them is observed only because its step is logged.
     """
 
     batches: int
@@ -60,12 +60,12 @@ class Unseen(NamedTuple):
 def batches_unseen(loop: _TrainingEpochLoop) -> Unseen | None:
     """Return how many batches can be trained now without calling a hook; the one after them is observed.
 
-    A batch is observed if it is the last one of the epoch, if validation or the limit on steps follows it, or if a
-    callback has something to do then; and if its step is logged, where ``StepLog`` does not know all that is logged.
+    A batch is observed if it is the last one of the epoch, if validation or the step limit follows it, or if a callback
+    acts after it. It is also observed if its step is logged, unless ``StepLog`` knows all the values that are logged.
 
     Returns:
-        None: Lightning's loop has to train the next batch, since it is of the first step of the epoch, the training
-        was asked to stop, or code of the user's may observe each batch.
+        None if Lightning's loop must train the next batch: it belongs to the first step of the epoch, training was
+        asked to stop, or user code may observe each batch.
     """
     trainer, ready = loop.trainer, loop.batch_progress.current.ready
     left, accumulated = float(trainer.num_training_batches - ready), trainer.accumulate_grad_batches
@@ -83,7 +83,7 @@ def batches_unseen(loop: _TrainingEpochLoop) -> Unseen | None:
         left = min(left, accumulated * (done + (of_callback or 0)) - ready)
     logged = math.inf
     if trainer.loggers and trainer.log_every_n_steps and not logs_without_hooks(trainer):
-        # All batches of a step that is logged, since some callbacks log before a batch.
+        # All batches of a logged step count, since some callbacks log before a batch.
         until = _until_multiple(loop._batches_that_stepped, trainer.log_every_n_steps)
         logged = accumulated * (done + until - 1) + 1 - ready
     return Unseen(max(0, int(min(left, logged)) - 1), logged < left)
@@ -118,7 +118,7 @@ def _keeps(part: object, base: type, names: tuple[str, ...]) -> bool:
 
 def _steps_until(callback: pl.Callback, trainer: pl.Trainer) -> float | None:
     """After how many more steps a callback has something to do; None: it may look at anything, for each batch."""
-    # Not by isinstance, which takes a tenth of a millisecond for a protocol.
+    # Not isinstance, which takes a tenth of a millisecond for a protocol.
     if (steps_until_seen := getattr(callback, "steps_until_seen", None)) is not None:
         return float(steps_until_seen(trainer))
     found = math.inf

@@ -22,7 +22,7 @@ _RUN_S = 0.2
 """Maximum time without a hook, so that progress bars, timers and ctrl-C get their turn."""
 
 _CALLS_OF_A_RUN = 3
-"""Number of calls of native code in that time, so that a run does not end late."""
+"""Number of calls of native code in that time, so that a run does not end much later."""
 
 _MOST_BATCHES = 128
 """Maximum number of batches per call: with more, the overhead of a call would not become noticeably smaller."""
@@ -31,10 +31,10 @@ _MOST_BATCHES = 128
 class RunsLoop(_TrainingEpochLoop):
     """Lightning's loop, except that it trains runs of batches without Lightning's work around each of them.
 
-    Lightning takes milliseconds for each batch: hooks, wrappers, counters, metrics. In the native engine a batch may
+    Lightning takes milliseconds for each batch: hooks, wrappers, counters, metrics. In the native engine, a batch may
     take a tenth of that. So batches that nothing observes are trained one after the other, several in a call, and
-    counted as Lightning counts them; the one after them is trained with the hooks and logs that Lightning calls for it.
-    Where something of the user's observes each batch, Lightning's own code trains it.
+    counted as Lightning counts them; the batch after them is trained with the hooks and logs that Lightning calls for
+    it. If user code observes each batch, Lightning's own code trains them all.
     """
 
     _batches_of_a_call = 1
@@ -80,7 +80,7 @@ class RunsLoop(_TrainingEpochLoop):
                 batches -= len(taken)
                 now = time.perf_counter()
                 share = _RUN_S / _CALLS_OF_A_RUN / max((now - began) / len(taken), 1e-9)
-                # Fewer were taken than asked for where the reader has read no more together.
+                # There are fewer than requested where the reader has not read more batches together.
                 self._batches_of_a_call = max(1, min(int(share), 2 * max(together, len(taken)), _MOST_BATCHES))
                 began = now
                 if now >= end:
@@ -113,7 +113,7 @@ def _train_together(
         losses = engine.run(batches, counts.ready - 1, rates)
         diverged = module.has_diverged(losses[-1])
         first, batch, stepped = counts.steps + 1, counts.ready - 1, counts.stepped
-        good = losses[:-1] if diverged else losses  # That of one that has diverged is told below.
+        good = losses[:-1] if diverged else losses  # The diverged loss is reported below.
         counts.finish(len(good))
         if good:
             if module.loss_listener is not None:

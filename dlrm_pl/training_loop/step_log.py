@@ -38,8 +38,8 @@ class LogsRuns(Protocol):
 class StepLog:
     """Passes loggers the rows of steps for which no hook was called, and has them written together.
 
-    A logger that writes a file may take longer for it than a step of a small model takes. So it gets each row once its
-    step was made, and is asked to write them after a run of steps.
+    A logger that writes a file may take longer to do so than a step of a small model takes. So it gets each row after
+    its step, but is asked to write only after a run of steps.
 
     Args:
         loop: loop over an epoch's batches.
@@ -56,9 +56,9 @@ class StepLog:
         """Log those of some steps that ``log_every_n_steps`` selects.
 
         Args:
-            losses: mean losses of consecutive batches, whose steps were counted.
+            losses: mean losses of consecutive batches whose steps were counted.
             first: number of the first batch in its epoch, from 0.
-            stepped: steps that were made before the first of them ended.
+            stepped: number of steps that were made before the first of these batches ended.
         """
         trainer = self._loop.trainer
         every = trainer.log_every_n_steps
@@ -88,7 +88,7 @@ class StepLog:
 
 def _kept(losses: Sequence[float]) -> list[float]:
     """Round losses as a tensor does that Lightning keeps of each until it is logged."""
-    # torch's own way to a tensor and back takes a tenth of a millisecond after a long call of native code.
+    # torch's own conversion to a tensor and back takes a tenth of a millisecond after a long call of native code.
     code = _CODES.get(torch.get_default_dtype())
     return torch.tensor(losses).tolist() if code is None else array(code, losses).tolist()
 
@@ -103,7 +103,7 @@ def _written_later(loggers: Iterable[Logger]) -> Iterator[None]:
         yield
     finally:
         for logger in held:
-            del logger.save  # That of its class is left.
+            del logger.save  # Its class's method remains.
 
 
 def _nothing() -> None:
