@@ -8,7 +8,8 @@ from statistics import mean, stdev
 
 from dlrm_pl.sweep.search import Repeated
 
-# Two-sided 95 % quantiles of Student's t by degrees of freedom; above those listed, the last one is a little too wide.
+# Two-sided 95 % quantiles of Student's t by degrees of freedom. Beyond the list, the last one is used, which makes the
+# interval slightly too wide.
 _T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 
 

@@ -18,7 +18,7 @@ def default_space(model: Mapping[str, Any]) -> dict[str, Any]:
     """Return the default space for a configuration, which includes the configuration's own values.
 
     Args:
-        model: settings of the model by name, as the configuration has them.
+        model: the configuration's model settings, by name.
 
     Example:
         >>> own = {"learning_rate": 5.0, "embedding_dim": 4, "bottom_mlp": [0, 8, 4], "top_mlp": [1]}
@@ -31,13 +31,13 @@ def default_space(model: Mapping[str, Any]) -> dict[str, Any]:
     rate = float(model["learning_rate"])
     rates = [min(_RATES[0], rate), max(_RATES[1], rate)] if rate > 0 else list(_RATES)
     own = list(model["bottom_mlp"])
-    # Their last width is that of the embeddings, whichever that is.
+    # Their last width is always that of the embeddings, so it is not compared.
     bottoms = [list(widths) for widths in _BOTTOM if list(widths[:-1]) != own[:-1]]
     return {
         "model.learning_rate": {"low": rates[0], "high": rates[1], "log": True},
         "model.optimizer": _around(model["optimizer"], _OPTIMIZERS),
         "model.dense_optimizer": _around(model["dense_optimizer"], _DENSE_OPTIMIZERS),
-        # Adam's steps are of the size of its rate, which suits no other optimizer.
+        # The size of Adam's steps is about its rate, so its rates suit no other optimizer.
         "model.dense_learning_rate": _ADAM_RATES | {"when": {"model.dense_optimizer": ["adam"]}},
         "model.embedding_dim": {"choices": sorted({int(model["embedding_dim"]), *_DIMS})},
         "model.bottom_mlp": {"choices": [own, *bottoms]},

@@ -27,8 +27,8 @@ class Range:
         low: smallest number.
         high: largest number.
         log: whether to draw evenly on a logarithmic scale.
-        step: distance between two numbers; None for all of them.
-        whole: whether they are whole numbers.
+        step: distance between two numbers; None for any number in between.
+        whole: whether only integers are allowed.
     """
 
     low: float
@@ -79,7 +79,7 @@ class Choices:
     """A list of values.
 
     Attributes:
-        options: values, as plain data; lists among them are tuples.
+        options: values as plain data, with lists as tuples.
     """
 
     options: tuple[Any, ...]
@@ -117,8 +117,8 @@ def read_entry(name: str, stated: Any, accepts: Accepts) -> Entry:
 
     Args:
         name: dotted name of the setting.
-        stated: what the file says about it.
-        accepts: says whether the setting can have a value.
+        stated: what the file states about the setting.
+        accepts: tells whether the setting can have a value.
 
     Raises:
         ConfigurationError: the entry makes no sense, or the setting cannot have one of its values.
@@ -165,7 +165,7 @@ def _range(where: str, name: str, stated: Mapping[str, Any], accepts: Accepts) -
     for bound in (low, high):
         _require(where, name, bound, accepts)
     numbers = [number for number in (low, high, step) if number is not None]
-    # What takes numbers with decimals gets them, however the bounds are written.
+    # A setting that accepts decimals gets them, even if the bounds are written as integers.
     whole = all(isinstance(number, int) for number in numbers) and bool(accepts(name, low + 0.5))
     return Range(low, high, log, step, whole)
 

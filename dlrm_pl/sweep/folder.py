@@ -32,7 +32,7 @@ def recognize_sweep(folder: Path) -> FinishedOutput | None:
     if stated is None:
         return None
     settings = stated.get("settings")
-    # What a killed run was just writing.
+    # Files that a killed run was writing.
     begun = re.compile(rf"\.({'|'.join(map(re.escape, _WRITTEN))})\.\d+\.tmp")
     left = [path.name for path in folder.iterdir() if begun.fullmatch(path.name)] if folder.is_dir() else []
     return FinishedOutput(
@@ -53,15 +53,15 @@ def sweep_folder(folder: Path, settings: Mapping[str, Any], overwrite: bool) -> 
 
     Args:
         folder: the folder.
-        settings: what the scores of trials depend on, in plain JSON types.
+        settings: settings that the scores of trials depend on, in plain JSON types.
         overwrite: whether a sweep with other settings may be replaced.
 
     Yields:
-        Its path, with links followed.
+        The path, with links followed.
 
     Raises:
-        OutputError: it holds something else, or a sweep with other settings, which the message names; or another
-            process is writing it.
+        OutputError: the folder holds something else, or a sweep with other settings, which the message names; or
+            another process is writing to it.
     """
     settings = json.loads(json.dumps(settings))
     planned = PlannedOutput("sweep", settings, recognize_sweep, overwrite, _changes)
@@ -71,7 +71,7 @@ def sweep_folder(folder: Path, settings: Mapping[str, Any], overwrite: bool) -> 
         with atomic_folder(folder, planned) as new:
             (new / SETTINGS).write_text(json.dumps({"sweep": _FORMAT, "settings": settings}, indent=2) + "\n")
     with folder_lock(place):
-        # Again, since another process may have replaced it meanwhile.
+        # Checked again, since another process may have replaced it meanwhile.
         replace(planned, overwrite=False).check(folder)
         yield place
 
@@ -120,7 +120,7 @@ def write_best(folder: Path, trial: Trial, values: Mapping[str, Any], command: s
     Args:
         folder: folder of the sweep.
         trial: the trial.
-        values: its settings by dotted names, complete.
+        values: its complete settings, by dotted names.
         command: command that reads the file.
     """
     nested: dict[str, Any] = {}

@@ -22,8 +22,8 @@ from dlrm_pl.sweep.trial import Trial, best_of
 _COMPLETE, _PRUNED, _FAILED, _BEST, _GIVEN = "tab:blue", "0.6", "tab:red", "tab:green", "black"
 _FEWEST_COLUMNS = 3
 _SPREAD = 0.25
-"""Share of the distance between two choices over which their points are spread, so that equal points do not hide each
-other."""
+"""Fraction of the distance between two choices over which their points are spread, so that equal points do not hide
+each other."""
 
 
 Limits = tuple[float, float] | None
@@ -42,11 +42,11 @@ def write_plot(
     """Draw the trials to a PNG file.
 
     Args:
-        path: file.
-        trials: trials, in order.
-        space: space of the sweep.
-        validations: validations of a complete trial.
-        comparison: trainings with other seeds, if there are any.
+        path: file to write.
+        trials: trials in order.
+        space: search space of the sweep.
+        validations: number of validations in a complete trial.
+        comparison: training runs with other seeds, if there are any.
     """
     names = list(space.entries)
     columns = _FEWEST_COLUMNS if len(names) <= _FEWEST_COLUMNS or len(names) in (5, 6, 9) else _FEWEST_COLUMNS + 1
@@ -144,7 +144,7 @@ def _by_setting(axes: Axes, trials: Sequence[Trial], look: _Look, name: str, ent
     shown = [trial for trial in trials if name in trial.values]
     if isinstance(entry, Choices):
         options = entry.values()
-        options += [trial.values[name] for trial in shown if trial.values[name] not in options][:1]  # Of the given.
+        options += [trial.values[name] for trial in shown if trial.values[name] not in options][:1]  # The given one.
         places = [float(options.index(trial.values[name])) for trial in shown]
         spread = _SPREAD / max(1, len(shown) - 1)
         places = [place + (number * spread - _SPREAD / 2) for number, place in enumerate(places)]
@@ -169,7 +169,7 @@ def _draw_points(axes: Axes, trials: Sequence[Trial], look: _Look, places: Seque
             axes.plot(place, 0.02, "x", color=_FAILED, transform=axes.get_xaxis_transform(), clip_on=False)
             continue
         colour, marker = (_COMPLETE, "o") if trial.state == "complete" else (_PRUNED, "v")
-        # What lies below the picture is drawn at its edge.
+        # Points below the visible range are drawn at its lower edge.
         height = max(trial.auroc, bottom)
         axes.plot(place, height, marker, color=colour, markersize=5, clip_on=False, zorder=3)
         if trial.is_given:

@@ -19,8 +19,8 @@ def batches_of(rows: int, batch_size: int, accumulated: int) -> int:
 def scored_after(batches: int, validations: int) -> tuple[int, ...]:
     """Return the numbers of batches, in equal shares, after which a trial is scored.
 
-    Trials of other batch sizes are scored after the same shares. With fewer batches than validations, several of these
-    are the same.
+    Trials with other batch sizes are scored after the same shares. With fewer batches than validations, some of these
+    numbers are equal.
 
     Example:
         >>> scored_after(10, 4), scored_after(2, 4)
@@ -42,13 +42,13 @@ def rows_of_fit(
     """Return the number of rows that `fit` would train on with a configuration's limits.
 
     Args:
-        epoch_batches: batches of an epoch without a limit.
-        batch_size: rows of a batch.
-        accumulated: batches of an optimizer step.
-        epoch_rows: rows of an epoch without a limit.
-        max_epochs: number of epochs; None or -1 for no limit, of which a trial takes one.
+        epoch_batches: number of batches in an epoch without a limit.
+        batch_size: number of rows in a batch.
+        accumulated: number of batches in an optimizer step.
+        epoch_rows: number of rows in an epoch without a limit.
+        max_epochs: number of epochs; None or -1 for no limit, in which case a trial takes one epoch.
         max_steps: number of optimizer steps; -1 for no limit.
-        limit: batches of an epoch, or a share of them; None for all.
+        limit: number of batches in an epoch (int) or a share of them (float); None for all.
 
     Example:
         >>> rows_of_fit(8, 128, 1, epoch_rows=1000, max_epochs=2, max_steps=-1, limit=1.0)

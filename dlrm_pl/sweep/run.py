@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is searched, and where the results are written.
+    """What to search, and where to write the results.
 
     Attributes:
         folder: folder of the sweep.
@@ -30,7 +30,7 @@ class Sweep:
         settings: how to choose, prune and stop.
         given: what the configuration says about the settings of the space.
         seed: seed of all trials.
-        identity: what the scores depend on beside these, in plain JSON types.
+        identity: what else the scores depend on, in plain JSON types.
         overwrite: whether a sweep with other settings may be replaced.
         command: command that trains with the best settings.
     """
@@ -56,9 +56,9 @@ class SweepOutcome:
     """Report of a sweep.
 
     Attributes:
-        data: for JSON.
-        show: prints it.
-        error: why there is no best trial, if there is none.
+        data: report for JSON.
+        show: function that prints the report.
+        error: why there is no best trial; None if there is one.
     """
 
     data: dict[str, Any]
@@ -75,10 +75,10 @@ def run_sweep(
     """Run a sweep, or continue one.
 
     Args:
-        sweep: what is searched.
-        train: trains a trial.
-        complete_values: returns the settings of a trial with what follows from them.
-        announce: says what will be trained, once the folder is known to be free.
+        sweep: the sweep to run.
+        train: function that trains a trial.
+        complete_values: function that adds to a trial's settings those that follow from them.
+        announce: function that says what will be trained; called once the folder is known to be free.
 
     Raises:
         OutputError: the folder holds something else, or is in use.

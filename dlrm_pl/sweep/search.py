@@ -25,8 +25,8 @@ class Repeated:
     """Training runs with other seeds, the same for both settings.
 
     Attributes:
-        best: those with the best settings.
-        given: those with the settings of the configuration.
+        best: runs with the best settings.
+        given: runs with the settings of the configuration.
     """
 
     best: tuple[Trial, ...] = ()
@@ -45,13 +45,13 @@ def search(
     """Run trials until their number, the time or the space is used up; the first one has the given settings.
 
     Args:
-        study: storage, which may hold trials of an earlier run.
-        space: space of the sweep.
-        settings: when to stop.
+        study: storage, which may hold trials from an earlier run.
+        space: search space of the sweep.
+        settings: settings that say when to stop.
         given: what the configuration says about the settings of the space.
         seed: seed of all trials.
-        train: trains a trial.
-        finished: called after each trial.
+        train: function that trains a trial.
+        finished: function called after each trial.
     """
     while not _is_over(study, settings):
         number = len(study.trials) + 1
@@ -116,7 +116,7 @@ def value_text(value: Any) -> str:
 
 def _outcome(trial: Trial) -> str:
     if trial.state == "failed":
-        # The rest of a long reason is in the table of trials.
+        # The full reason is in the table of trials.
         return f"failed: {trial.reason.partition(': ')[0].partition('. ')[0].rstrip('.')}"
     where = f", pruned after {len(trial.scores)} of its validations" if trial.state == "pruned" else ""
     return f"val AUROC {trial.auroc:.4f}{where}"

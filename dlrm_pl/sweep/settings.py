@@ -20,13 +20,14 @@ class SweepSettings:
     """How to choose settings, when to prune, and when to stop.
 
     Attributes:
-        sampler: how the settings of a trial are chosen: ``tpe``, ``random`` or ``grid``.
-        pruner: how trials are ended early: ``median``, ``hyperband`` or ``none``.
+        sampler: method for choosing a trial's settings: ``tpe``, ``random`` or ``grid``.
+        pruner: method for ending trials early: ``median``, ``hyperband`` or ``none``.
         seed: seed of the sampler.
         validations: number of validations in each trial, after equal shares of its rows.
         repeats: number of other seeds with which the best and the given settings are trained at the end.
         max_trials: number of trials, including those of earlier runs; None: see ``trials``.
-        timeout_s: seconds of trials, including those of earlier runs, after which no trial is started; 0: no limit.
+        timeout_s: total time of trials in seconds, including those of earlier runs, after which no trial is started; 0:
+            no limit.
 
     Raises:
         ConfigurationError: a value is out of range.

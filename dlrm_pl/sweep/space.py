@@ -48,9 +48,9 @@ class Space:
     """The settings that a sweep varies.
 
     Attributes:
-        entries: their values, by the dotted names of the settings, in order.
-        conditions: by the name of a setting, the values that settings above it must have for it to vary; where they
-            have not, a trial leaves the setting as it is configured.
+        entries: values of the settings, by their dotted names, in order.
+        conditions: by the name of a setting, the values that settings before it must have for it to vary; if they do
+            not, a trial leaves the setting as configured.
     """
 
     entries: Mapping[str, Entry]
@@ -132,12 +132,12 @@ def read_space(stated: Mapping[str, Any], known: Collection[str], accepts: Accep
     """Check the statement of a space, and return the space.
 
     Args:
-        stated: entries by dotted names, or by names within names.
+        stated: entries by dotted names, or nested by the parts of the names.
         known: dotted names of all settings.
-        accepts: says whether a setting can have a value.
+        accepts: tells whether a setting can have a value.
 
     Raises:
-        ConfigurationError: a setting is unknown or cannot vary, or an entry makes no sense; names it.
+        ConfigurationError: a setting is unknown or cannot vary, or an entry makes no sense; the message names it.
     """
     if not isinstance(stated, Mapping) or not stated:
         raise ConfigurationError(
@@ -166,11 +166,11 @@ def fitting_widths(values: Mapping[str, Any], bottom_mlp: list[int]) -> dict[str
     """Make the bottom MLP of a trial end in the trial's embedding dimension, as a model requires.
 
     Args:
-        values: settings of a trial.
-        bottom_mlp: widths of the configuration.
+        values: settings of the trial.
+        bottom_mlp: widths in the configuration.
 
     Returns:
-        The settings, with ``model.bottom_mlp`` where the dimension varies.
+        The settings, with ``model.bottom_mlp`` added if the dimension varies.
     """
     if DIM not in values:
         return dict(values)

@@ -1,8 +1,8 @@
 """Trials of a sweep in Optuna's storage, from which Optuna proposes settings and prunes.
 
-A trial is stored in one line once it has ended, so that a sweep which was killed goes on as if it had not been: the
-proposals depend on the finished trials alone, since each is made by a new sampler, whose seed follows from that of the
-sweep and the number of the proposal. While a trial runs, a study in memory judges it.
+A trial is stored as one line when it ends, so a sweep that was killed continues as if it had not been. Proposals depend
+only on the finished trials: each is made by a new sampler, whose seed follows from the sweep's seed and the number of
+the proposal. While a trial runs, a study in memory judges it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Judge(Protocol):
 
 _TRIAL, _REPEAT = "trial", "repeat"
 _DRAWS = 200
-"""Number of repeated proposals after which the search through a finite space is given up."""
+"""Number of repeated proposals after which the search in a finite space gives up."""
 
 
 def require_optuna() -> Any:
@@ -48,7 +48,7 @@ def require_optuna() -> Any:
         ConfigurationError: it is not installed.
     """
     try:
-        import optuna  # Not before it is used: it is an extra, and slow to import.
+        import optuna  # Imported on use: it is an extra, and slow to import.
     except ImportError as error:
         raise missing_extra("sweep needs Optuna", "tune", error) from None
     return optuna
@@ -58,7 +58,7 @@ class PrunerJudge:
     """Judges one trial with an Optuna pruner, see ``Judge``.
 
     Args:
-        optuna: the module.
+        optuna: the imported module.
         study: study in memory with the trials that have ended.
     """
 
@@ -82,13 +82,13 @@ class Study:
     """Finished trials of a sweep.
 
     Args:
-        path: journal file of Optuna; made if it is missing. The caller holds the lock of its folder.
-        space: space of the sweep.
+        path: Optuna's journal file; created if it is missing. The caller holds the lock of its folder.
+        space: search space of the sweep.
         settings: sampler, pruner, seed and number of validations.
 
     Raises:
         ConfigurationError: Optuna is not installed.
-        DataFormatError: the file is not that of a sweep.
+        DataFormatError: the file is not a sweep's journal.
     """
 
     def __init__(self, path: Path, space: Space, settings: SweepSettings) -> None:
@@ -157,7 +157,7 @@ class Study:
         """Ask a sampler that is made for this draw alone."""
         optuna, samplers = self._optuna, self._optuna.samplers
         seed = Random(f"{self._settings.seed} {len(self.trials)} {draw}").getrandbits(32)
-        # What repeats itself time after time is left to chance.
+        # If proposals keep repeating earlier trials, settings are drawn at random.
         by_chance = self._settings.sampler == "random" or draw > _DRAWS // 10
         with quiet_optuna(self._optuna):
             sampler = (
@@ -166,7 +166,8 @@ class Study:
                 else samplers.TPESampler(seed=seed, multivariate=True, group=True)
             )
             scratch = optuna.create_study(direction="maximize", study_name=NAME, sampler=sampler, pruner=self._pruner())
-            # A trial without parameters, as the given settings may be, would leave the sampler none in common.
+            # With a trial without parameters, as the one of the given settings may be, the sampler would find none in
+            # common.
             scratch.add_trials([self._frozen(trial) for trial in self.trials if self._space.contains(trial.values)])
             asked = scratch.ask()
             values: dict[str, Any] = {}
@@ -180,7 +181,7 @@ class Study:
         if self._settings.pruner == "none" or steps < 2:
             return pruners.NopPruner()
         if self._settings.pruner == "median":
-            # The first validation follows too few rows to decide by.
+            # The first validation comes after too few rows to decide.
             return pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=2)
         return pruners.HyperbandPruner(min_resource=1, max_resource=steps, reduction_factor=3)
 
@@ -190,7 +191,7 @@ class Study:
         if entry.whole:
             return asked.suggest_int(name, int(entry.low), entry.highest(), log=entry.log, step=int(entry.step or 1))
         number = asked.suggest_float(name, entry.low, entry.highest(), log=entry.log, step=entry.step)
-        # Six significant digits are what is trained, stored and written.
+        # Training, storage and output all use these six significant digits.
         return min(max(float(f"{number:.6g}"), entry.low), entry.high)
 
     def _distribution(self, entry: Entry) -> Any:
@@ -237,7 +238,7 @@ def _check_lines(path: Path) -> None:
     """Check that a journal has lines of JSON, and cut off a last one that a kill has left incomplete.
 
     Raises:
-        DataFormatError: it is something else.
+        DataFormatError: the file is something else.
     """
     if not path.exists():
         return

@@ -18,10 +18,10 @@ def print_summary(console: Console, trials: Sequence[Trial], comparison: Compari
     """Print the best trials next to the given settings, the noise between seeds, and the files.
 
     Args:
-        console: where to print.
-        trials: trials, in order.
-        comparison: trainings with other seeds, if there are any.
-        written: names of the files.
+        console: console to print to.
+        trials: trials in order.
+        comparison: training runs with other seeds, if there are any.
+        written: names of the written files.
     """
     complete = [trial for trial in trials if trial.state == "complete"]
     ranked = sorted(complete, key=lambda trial: -(trial.auroc or 0.0))

@@ -14,7 +14,8 @@ class ScoreShares(pl.Callback):
 
     Args:
         scored_after: numbers of batches in ascending order; see ``progress.scored_after``.
-        report: takes the number of the validation, from 1 on, and its AUROC; returns whether training ends here.
+        report: function that takes the number of the validation, from 1, and its AUROC, and returns whether training
+            ends here.
 
     Attributes:
         reported: number of validations so far.
@@ -42,5 +43,5 @@ class ScoreShares(pl.Callback):
         if self.is_ended:
             trainer.should_stop = True
         elif self.reported < len(after):
-            # Its multiples are of no concern: the next number takes its place after the first of them.
+            # Multiples of this number do not matter: after its first validation, the next number replaces it.
             trainer.val_check_batch = after[self.reported]

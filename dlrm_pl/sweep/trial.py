@@ -18,17 +18,17 @@ class Trial:
     """One training run of a sweep.
 
     Attributes:
-        number: number of the trial, from 1 on; Optuna counts from 0.
-        values: settings that the trial has in place of the configuration's, by their dotted names.
+        number: number of the trial, from 1; Optuna counts from 0.
+        values: settings that replace the configuration's in this trial, by their dotted names.
         state: ``complete``: trained on all its rows; ``pruned``: ended early; ``failed``: could not be trained.
-        scores: AUROC on val by the number of the validation, from 1 on; each follows an equal share of the rows.
-        rows: rows that it was trained on.
-        seconds: time that it took.
-        memory_bytes: memory that its training takes, as `fit` says it before it starts.
-        reason: why it failed; else empty.
-        seed: seed of its weights, and of the order of its rows.
+        scores: AUROC on val by the number of the validation, from 1; each follows an equal share of the rows.
+        rows: number of rows that it was trained on.
+        seconds: training time.
+        memory_bytes: memory that its training needs, as `fit` reports it before it starts.
+        reason: why it failed; otherwise empty.
+        seed: seed of its weights and of the order of its rows.
         is_given: whether it has the settings of the configuration.
-        noted: what the pruner has noted of it, by which it judges later trials.
+        noted: what the pruner has recorded about it, for judging later trials.
     """
 
     number: int
@@ -56,7 +56,7 @@ class Trial:
     def from_dict(cls, stored: Any, where: str) -> Trial:
         """Read a stored trial.
 
-        Raises:
+        DataFormatError: ``stored`` is not a trial.
             DataFormatError: it is not one.
         """
         try:
@@ -78,7 +78,7 @@ class Trial:
 def best_of(trials: Sequence[Trial]) -> Trial | None:
     """Return the complete trial with the highest AUROC, on a tie the first; None if none is complete.
 
-    Trials that were pruned have trained on fewer rows, and are not compared.
+    Pruned trials were trained on fewer rows, so they are not compared.
     """
     complete = [trial for trial in trials if trial.state == "complete" and trial.auroc is not None]
     return max(complete, key=lambda trial: trial.auroc or 0.0, default=None)

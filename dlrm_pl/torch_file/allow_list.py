@@ -1,6 +1,6 @@
 """Names that a checkpoint's pickle may use, and what each one makes; any other name is refused.
 
-Nothing of Python, NumPy or torch is called: each name stands for a constructor below, which checks its arguments and
+No Python, NumPy or torch function is called: each name stands for a constructor below, which checks its arguments and
 makes a description or a plain value.
 """
 
@@ -46,7 +46,7 @@ class NumpyDtype(Buildable):
         """Return the dtype.
 
         Raises:
-            CheckpointError: the dtype is not one of numbers, such as one of objects.
+            CheckpointError: the dtype does not hold numbers, but for example objects.
         """
         if self.code not in _NUMPY_CODES:
             raise CheckpointError(f"holds NumPy values of type {self.code[:20]!r}, but only numbers are allowed")
@@ -63,7 +63,7 @@ class NumpyArray(Buildable):
         """Return the array.
 
         Raises:
-            CheckpointError: it never got its values.
+            CheckpointError: its values were never set.
         """
         if self.value is None:
             raise CheckpointError("corrupt: a NumPy array has no values")
@@ -85,7 +85,7 @@ def make_find_global(file: OpenFile) -> Callable[[str, str], Any]:
     """Make the function that looks up globals, for the tensors of this file.
 
     Returns:
-        A function of module and name. It raises a CheckpointError for a global that is not allowed.
+        A function of a module and a name. It raises a CheckpointError for a global that is not allowed.
     """
 
     def tensor(storage: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> StoredTensor:
@@ -159,7 +159,7 @@ def _size(values: Any = ()) -> tuple[Any, ...]:
 
 
 def _sequence(values: Any) -> list[Any] | tuple[Any, ...]:
-    """Check what a container is made from: text is refused, since each letter would be a value."""
+    """Check what a container is made from; text is refused, since each character would become a value."""
     if not isinstance(values, list | tuple):
         raise CheckpointError(f"corrupt: a container is made from a {type(values).__name__}")
     return values
@@ -178,7 +178,7 @@ def _encode(text: Any, encoding: Any) -> bytes:
 
 
 def _bytes(content: Any) -> bytes:
-    """Return bytes, which Python 2 wrote as text."""
+    """Return bytes, which Python 2 pickled as text."""
     if isinstance(content, str):
         return content.encode("latin-1")
     if not isinstance(content, bytes):
@@ -229,7 +229,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "_codecs.encode": _encode,
     "numpy.dtype": _numpy_dtype,
     "numpy.ndarray": _numpy_array,
-    # The second name of each pair is that of NumPy 2.
+    # The second name of each pair is NumPy 2's.
     "numpy.core.multiarray.scalar": _numpy_scalar,
     "numpy._core.multiarray.scalar": _numpy_scalar,
     "numpy.core.multiarray._reconstruct": _numpy_array,
@@ -237,7 +237,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 _GLOBALS: dict[str, Any] = {
     **{name: Function(name, call) for name, call in _FUNCTIONS.items()},
-    # The same functions under the names of Python 2.
+    # The same functions under their Python 2 names.
     **{f"__builtin__.{kind}": Function(kind, _FUNCTIONS[f"builtins.{kind}"]) for kind in ("dict", "set")},
     **{f"torch.{name}": value for name, value in vars(torch).items() if isinstance(value, torch.dtype)},
     **{

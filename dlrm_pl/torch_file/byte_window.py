@@ -17,7 +17,7 @@ class ByteWindow:
         start: offset of the first byte.
         end: offset after the last byte; the file must be at least this long.
         limit: largest number of bytes to read in total; protects memory from a file that claims more.
-        what: name of the part, for messages.
+        what: name of the part, for error messages.
     """
 
     def __init__(self, descriptor: int, start: int, end: int, *, limit: int, what: str) -> None:

@@ -35,13 +35,13 @@ class TorchFile:
     def open(cls, path: Path) -> Self:
         """Read a file's directory, and check that all tensors lie within the file.
 
-        The directory has some kilobytes, whatever the size of the tensors.
+        The directory has a few kilobytes, however large the tensors are.
 
-        Nothing is unpickled but plain types and tensors, so a hostile file cannot run code.
+        Only plain types and tensors are unpickled, so a hostile file cannot run code.
 
         Raises:
-            CheckpointError: the file is missing, cut short, corrupt or not one of torch, or holds something that is not
-                allowed.
+            CheckpointError: the file is missing, cut short or corrupt, is not a torch file, or holds something that is
+                not allowed.
         """
         file = open_file(path)
         start = os.pread(file.descriptor, 265, 0)

@@ -10,7 +10,7 @@ from dlrm_pl.torch_file.open_file import OpenFile
 
 @dataclass(frozen=True)
 class FileRange:
-    """Bytes ``[start, start + size)`` of a file, which must have at least that many.
+    """Bytes ``[start, start + size)`` of a file, which must be at least that long.
 
     Attributes:
         file: the open file.

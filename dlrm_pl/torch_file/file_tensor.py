@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dlrm_pl.torch_file.open_file import OpenFile
 
-# Fits into a processor's cache; one write of 16 MiB took six times as long as sixteen of 1 MiB (measured, ext4).
+# This fits into a processor's cache. One write of 16 MiB took six times as long as sixteen of 1 MiB (measured on ext4).
 BLOCK_BYTES = 1 << 20
 
 
@@ -22,11 +22,11 @@ class Storage:
 
     Attributes:
         key: name of the storage in the file.
-        dtype: type of the elements; uint8 where the file leaves it to the tensors.
+        dtype: type of the elements; uint8 if the file leaves the type to the tensors.
         numel: number of elements.
         offset: position of the first byte in the file; -1 until it is known.
-        crc32: checksum of the bytes; None when the file has none.
-        checked: whether the bytes were found to have this checksum.
+        crc32: checksum of the bytes; None if the file has none.
+        checked: whether the bytes have been verified against this checksum.
     """
 
     key: str
@@ -43,7 +43,7 @@ class Storage:
 
 
 class FileTensor(ABC):
-    """The description of a tensor that lies in files: in one as a ``StoredTensor``, or in pieces.
+    """The description of a tensor in files: in one file (``StoredTensor``) or in pieces.
 
     Attributes:
         dtype: type of the elements.
@@ -93,7 +93,7 @@ class FileTensor(ABC):
         """Read some rows into memory.
 
         Args:
-            rows: their numbers, int64 ``[n]``.
+            rows: numbers of the rows, int64 ``[n]``.
 
         Returns:
             ``[n, ...]``.

@@ -11,7 +11,7 @@ keys                  a pickled list of the storages' keys, in the order of thei
 for each key          the number of elements as int64, then the elements; nothing is aligned
 ====================  ====================================================================================
 
-Source: ``torch.serialization._legacy_save`` of torch 1.0 to 2.13 writes it.
+Source: written by ``torch.serialization._legacy_save`` in torch 1.0 to 2.13.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def storage_of(saved: Any, storages: dict[str, Storage]) -> Storage:
     """Return the storage for ``('storage', type, key, location, numel)``, and add it if it is new.
 
     Raises:
-        CheckpointError: the tuple has another form, or describes a known key differently.
+        CheckpointError: the tuple has another form, or contradicts an earlier description of the same key.
     """
     if type(saved) is not tuple or len(saved) != 5 or saved[0] != "storage":
         raise CheckpointError("corrupt: a reference to data is not in torch's form")

@@ -27,7 +27,7 @@ class OpenFile(WatchedFile):
         """Check that bytes are still in the file: reading a map of missing bytes would kill the process.
 
         Raises:
-            CheckpointError: the file was shortened, or changed otherwise.
+            CheckpointError: the file was shortened or changed in another way.
         """
         now = os.fstat(self.descriptor).st_size
         if start + size > now:

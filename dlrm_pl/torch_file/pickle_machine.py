@@ -1,10 +1,10 @@
 """Read pickles as data: an interpreter for the opcodes that checkpoints need, which cannot call Python functions.
 
 Python's own unpickler, even with a ``find_class`` that refuses everything, still sets the state of objects, looks into
-the extension registry, and lets one opcode of five bytes ask for gigabytes. Here an opcode does what is written below,
-or is refused; a global is an entry of an explicit dictionary, or is refused.
+the extension registry, and lets one opcode of five bytes request gigabytes. Here, an opcode either does what is written
+below or is refused, and a global is either an entry of an explicit dictionary or is refused.
 
-Opcodes: the documentation of Python's ``pickletools``, which also decodes their arguments.
+Opcodes: see the documentation of Python's ``pickletools``, which also decodes their arguments.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import IO, Any, cast
 from dlrm_pl.errors import CheckpointError
 from dlrm_pl.torch_file.byte_window import ByteWindow
 
-# A checkpoint's pickle has some kilobytes; each byte of a hostile one can take a hundred bytes of memory.
+# A checkpoint's pickle has a few kilobytes; each byte of a hostile one can take a hundred bytes of memory.
 MAX_PICKLE_BYTES = 16 << 20
-# A tensor takes about fifty steps, each of which takes up to 300 bytes and some microseconds.
+# A tensor takes about fifty steps, each of which takes up to 300 bytes and a few microseconds.
 MAX_STEPS = 1_000_000
-# All arguments of functions and states together: their results are as large, or a few times as large.
+# Limit for all arguments of functions and all states together: their results are as large, or a few times as large.
 MAX_ARGUMENT_BYTES = 2 * MAX_PICKLE_BYTES
 _OPCODES = {opcode.code: opcode for opcode in pickletools.opcodes}
 _MAX_INTEGER_BITS = 128  # The magic number of torch's older format has 80.
@@ -48,7 +48,7 @@ class Buildable:
         """Check and set the state.
 
         Raises:
-            CheckpointError: it is not the state of an object of this kind.
+            CheckpointError: it is not a valid state for this kind of object.
         """
         raise NotImplementedError
 
@@ -64,8 +64,8 @@ def load_pickle(
         persistent_load: returns the object for a persistent id.
 
     Raises:
-        CheckpointError: the pickle is cut short or corrupt, or asks for something that is not allowed, or for more work
-            or memory than a checkpoint needs.
+        CheckpointError: the pickle is cut short or corrupt, or requests something that is not allowed, or more work or
+            memory than a checkpoint needs.
     """
     machine = _Machine(find_global, persistent_load)
     for _ in range(MAX_STEPS):
@@ -73,7 +73,7 @@ def load_pickle(
         opcode = _OPCODES.get(code)
         if opcode is None:
             raise CheckpointError(f"corrupt: byte {window.position - 1:,} is not an opcode of a pickle ({code!r})")
-        if opcode.name in ("STRING", "PERSID"):  # Quoted text, of a protocol that torch never used.
+        if opcode.name in ("STRING", "PERSID"):  # Quoted text, in a protocol that torch never used.
             raise CheckpointError(_refusal(opcode.name, None))
         argument: Any
         try:
@@ -81,7 +81,7 @@ def load_pickle(
                 argument = [window.readline()[:-1].decode() for _ in range(2)]
             else:
                 argument = None if opcode.arg is None else opcode.arg.reader(cast(IO[bytes], window))
-        except ValueError as error:  # UnicodeDecodeError is one.
+        except ValueError as error:  # Includes UnicodeDecodeError.
             raise CheckpointError(
                 f"corrupt: the pickle's {opcode.name} before byte {window.position:,} cannot be decoded ({error})"
             ) from error
@@ -100,7 +100,7 @@ class _Machine:
         self._find_global = find_global
         self._persistent_load = persistent_load
         self._stack: list[Any] = []
-        self._below: list[list[Any]] = []  # Stacks below the marks.
+        self._below: list[list[Any]] = []  # The stacks below the marks.
         self._memo: dict[int, Any] = {}
         self._argument_bytes = 0
 
@@ -146,7 +146,7 @@ class _Machine:
         return values
 
     def _collect(self, kind: Callable[[list[Any]], Any]) -> None:
-        values = self._pop_to_mark()  # Which also brings back the stack below.
+        values = self._pop_to_mark()  # This also restores the stack below.
         self._stack.append(kind(values))
 
     def _mark(self, _: Any) -> None:
@@ -249,15 +249,15 @@ def pairs_to_dict(values: list[Any]) -> dict[Any, Any]:
 def checked_key(key: Any) -> Any:
     """Return a key that is plain or a flat tuple; hashing deeply nested tuples would crash the interpreter.
 
-    Keys that can easily be made to have the same hash are refused too, since a dict of 100,000 such keys would take
+    Keys that can easily be crafted to have the same hash are refused too, since a dict of 100,000 such keys would take
     hours: large numbers, and tuples of several numbers.
 
     Raises:
-        CheckpointError: the key is of another kind.
+        CheckpointError: the key is of any other kind.
     """
     if isinstance(key, Buildable) and key.is_key:
         return key
-    if type(key) is tuple and len(key) > _MAX_KEY_PARTS:  # A tuple's hash is computed again each time.
+    if type(key) is tuple and len(key) > _MAX_KEY_PARTS:  # A tuple's hash is not cached.
         raise CheckpointError(f"the pickle has a tuple of {len(key):,} parts in a key, which no checkpoint needs")
     numbers = 0
     for part in key if type(key) is tuple else (key,):
@@ -317,7 +317,7 @@ _HANDLERS: Mapping[str, Callable[[_Machine, Any], None]] = {
     "GLOBAL": _Machine._global,
     "STACK_GLOBAL": _Machine._stack_global,
     "REDUCE": _Machine._reduce,
-    "NEWOBJ": _Machine._reduce,  # Does the same here, since the globals are functions and not classes.
+    "NEWOBJ": _Machine._reduce,  # The same here, since globals are functions, not classes.
     "BUILD": _Machine._build,
     "BINPERSID": _Machine._persistent,
 }

@@ -28,7 +28,7 @@ class Piece:
     """A piece of a tensor.
 
     Attributes:
-        start: where it begins in each dimension of the tensor.
+        start: index in each dimension of the tensor where the piece begins.
         stored: its elements, contiguous in their file.
     """
 
@@ -42,13 +42,13 @@ class TensorInPieces(FileTensor):
     Args:
         shape: size of each dimension.
         dtype: type of the elements.
-        pieces: the pieces, in any order; empty ones do not count.
+        pieces: the pieces, in any order; empty ones are ignored.
 
     Attributes:
-        pieces: the pieces by their columns, and those of the same columns by their rows.
+        pieces: the pieces sorted by columns, and by rows within the same columns.
 
     Raises:
-        CheckpointError: an element is missing, or lies in two pieces; or a piece has another type.
+        CheckpointError: an element is missing or lies in two pieces, or a piece has another type.
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: torch.dtype, pieces: Sequence[Piece]) -> None:
@@ -80,7 +80,7 @@ class TensorInPieces(FileTensor):
         return total
 
     def check(self, name: str = "a tensor") -> None:
-        """Read all pieces that have not been read, and compare them with their checksums.
+        """Read all pieces that have not been checked yet, and compare them with their checksums.
 
         Args:
             name: name of the tensor, for messages.
@@ -94,9 +94,9 @@ class TensorInPieces(FileTensor):
     def map(self) -> Tensor:
         """Map the pieces into memory as one tensor without reading them; writes to it change no file.
 
-        Pieces that are ranges of columns cannot be mapped so, nor those that begin elsewhere in a page of their file
-        than in a page of the tensor. They are copied to a temporary file without a name, which lies beside the
-        checkpoint or in the system's folder for such files, and ends with the tensor.
+        Some pieces cannot be mapped: ranges of columns, and pieces whose position within a page differs between the
+        file and the tensor. The tensor is then copied to an unnamed temporary file next to the checkpoint or in the
+        system's temporary folder, which is deleted with the tensor.
 
         Raises:
             CheckpointError: a file was shortened, or the system refuses the map.
@@ -187,9 +187,9 @@ def fill_part(target: Tensor, source: FileTensor, start: tuple[int, ...]) -> Non
     """Read the part of a tensor in files that begins at ``start`` and has the shape of ``target`` into it.
 
     Args:
-        target: the part.
+        target: tensor to fill.
         source: a contiguous tensor of a file, or one in pieces.
-        start: where the part begins in each dimension of the tensor.
+        start: index in each dimension of the tensor where the part begins.
 
     Raises:
         CheckpointError: a file was shortened.
@@ -206,8 +206,8 @@ def fill_from(pieces: Sequence[Piece], target: Tensor, start: tuple[int, ...]) -
 
     Args:
         pieces: pieces of the tensor.
-        target: the part, of the same number of dimensions.
-        start: where the part begins in each dimension of the tensor.
+        target: the part, with the same number of dimensions.
+        start: index in each dimension of the tensor where the part begins.
 
     Raises:
         CheckpointError: a file was shortened.

@@ -14,7 +14,7 @@ from dlrm_pl.errors import CheckpointError
 from dlrm_pl.torch_file.allow_list import NumpyArray
 
 MAX_DEPTH = 64
-# Shared values count as often as they occur, since a walk or a printout visits them that often.
+# Shared values count as often as they occur, since a traversal or a printout visits them that often.
 MAX_VALUES = 2_000_000
 _BYTES_OF_A_VALUE = 64  # Each 64 bytes of text and of arrays count as a value.
 _SCALARS = frozenset({str, bytes, int, float, bool, type(None)})
@@ -33,7 +33,7 @@ def check_plain(contents: Any, leaves: tuple[type, ...]) -> None:
 
     Args:
         contents: dicts, lists, tuples and sets of plain values.
-        leaves: further types that it may hold.
+        leaves: additional types that it may hold.
 
     Raises:
         CheckpointError: it is nested deeper than ``MAX_DEPTH`` or contains itself, has more than ``MAX_VALUES`` values,
@@ -74,14 +74,14 @@ def replace_leaves(contents: Any, leaf: type | tuple[type, ...], replace: Callab
     """Copy a checked structure with every ``leaf`` replaced; shared values stay shared.
 
     Args:
-        contents: what ``check_plain`` takes.
-        leaf: types other than those of plain values.
-        replace: returns what takes the place of a leaf.
+        contents: structure that ``check_plain`` accepts.
+        leaf: types to replace, other than those of plain values.
+        replace: function that returns the replacement for a leaf.
     """
     done: dict[int, Any] = {}
 
     def copy(value: Any) -> Any:
-        if type(value) in _SCALARS:  # Nearly all values: asking whether they are of a protocol takes far longer.
+        if type(value) in _SCALARS:  # Nearly all values; a protocol check takes far longer.
             return value
         if id(value) in done:
             return done[id(value)]

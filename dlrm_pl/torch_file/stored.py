@@ -21,7 +21,7 @@ from dlrm_pl.files.mapped import map_elements
 from dlrm_pl.torch_file.file_tensor import BLOCK_BYTES, FileTensor, Storage
 from dlrm_pl.torch_file.open_file import OpenFile
 
-_MAX_SIZE = 1 << 56  # Bytes of one tensor times elements' size stay within 64 bits.
+_MAX_SIZE = 1 << 56  # A tensor's bytes times the element size fit into 64 bits.
 _MAX_DIMENSIONS = 16
 _MAX_REPEATED_BYTES = 16 << 20
 _UINT = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64, 16: np.complex128}
@@ -36,7 +36,7 @@ class StoredTensor(FileTensor):
         storage: storage that the tensor is a view of.
         dtype: type of the elements.
         shape: size of each dimension.
-        stride: distance of neighbours in each dimension, in elements.
+        stride: distance between neighbours in each dimension, in elements.
         storage_offset: position of the first element in the storage, in elements of ``dtype``.
     """
 
@@ -46,7 +46,7 @@ class StoredTensor(FileTensor):
     shape: tuple[int, ...]
     stride: tuple[int, ...]
     storage_offset: int
-    _extent: int = field(init=False)  # Number of elements from the first to the last, gaps included.
+    _extent: int = field(init=False)  # Number of elements from the first to the last, including gaps.
 
     def __post_init__(self) -> None:
         """Check that the tensor lies within its storage.
@@ -67,7 +67,7 @@ class StoredTensor(FileTensor):
                 f"corrupt: a tensor of shape {list(self.shape)} needs {self.storage_offset + self._extent:,} elements, "
                 f"but its data {self.storage.key[:40]!r} has {self.storage.nbytes // self.dtype.itemsize:,}"
             )
-        # Where a stride is 0, one element stands for many, and a copy would hold them all.
+        # Where a stride is 0, one element stands for many, and a copy would hold all of them.
         if self.nbytes > max(self.storage.nbytes, _MAX_REPEATED_BYTES):
             raise CheckpointError(
                 f"corrupt: a tensor of shape {list(self.shape)} and stride {list(self.stride)} repeats the "
@@ -138,8 +138,8 @@ class StoredTensor(FileTensor):
     def map(self) -> Tensor:
         """Map the tensor into memory without reading it: pages are read on use, and dropped when memory is short.
 
-        The file stays open as long as the tensor exists. Tensors that share data in the file do not share it here, and
-        writing to one changes memory, never the file.
+        The file stays open as long as the tensor exists. Tensors that share data in the file do not share it in memory,
+        and writing to one changes memory, never the file.
 
         Raises:
             CheckpointError: the file was shortened, the bytes are not aligned to the elements, or the system refuses
@@ -164,12 +164,12 @@ class StoredTensor(FileTensor):
         """Yield the rows in order, block by block.
 
         Args:
-            block_bytes: largest size of a block, which has at least one row. A row is everything with the same first
+            block_bytes: maximum size of a block, which has at least one row. A row is all elements with the same first
                 index.
 
         Yields:
-            ``[rows of the block, ...]``, contiguous; the next block overwrites it. A tensor without dimensions
-            gives one block ``[1]``.
+            ``[rows of the block, ...]``, contiguous; the next block overwrites it. A tensor without dimensions is
+            yielded as one block ``[1]``.
 
         Raises:
             CheckpointError: the file was shortened.

@@ -117,18 +117,19 @@ def write_torch_file(
 ) -> None:
     """Write a file from which ``torch.load(path, weights_only=True)`` reads ``contents``, with or without ``mmap``.
 
-    The file is a zip archive as ``torch.save`` makes it, with correct checksums and data at multiples of 64 bytes. It
-    appears whole or not at all. A tensor or source that occurs twice is written once. It takes memory for two blocks of
-    ``BLOCK_BYTES``.
+    The file is a zip archive like those of ``torch.save``, with correct checksums and data at multiples of 64 bytes. It
+    appears whole or not at all. A tensor or source that occurs twice is written once. Writing takes memory for two
+    blocks of ``BLOCK_BYTES``.
 
     Args:
         path: file to write; an earlier file is replaced at the end.
-        contents: dicts, lists and tuples of plain values, with tensors, ``FileTensor`` or other ``TensorSource``.
-        late: makes further entries of ``contents``, of plain values only, after all tensors were written.
-        progress: called with the number of bytes that were added.
+        contents: dicts, lists and tuples of plain values and tensors, ``FileTensor`` or other ``TensorSource``.
+        late: makes additional entries of ``contents``, with plain values only, after all tensors were written.
+        progress: called with the number of bytes written since the last call.
 
     Raises:
-        CheckpointError: a value has a type that cannot be written, or the checksum of a source is wrong; names it.
+        CheckpointError: a value has a type that cannot be written, or a source's checksum is wrong; the message names
+            it.
         OutputError: the disk has too little space, the path is a folder, or its folder cannot be written.
     """
     check_file(path, overwrite=True)
@@ -155,11 +156,11 @@ def place_tensors(path: Path, contents: dict[str, Any]) -> tuple[dict[str, Any],
     """Give each tensor in a file's contents its entry.
 
     Args:
-        path: file that errors name.
+        path: path for error messages.
         contents: see ``write_torch_file``.
 
     Returns:
-        The contents with ``PlacedTensor`` for each tensor or source, and those in order.
+        The contents, with a ``PlacedTensor`` in place of each tensor or source, and these in order.
 
     Raises:
         CheckpointError: a value has a type that cannot be written.
@@ -169,7 +170,7 @@ def place_tensors(path: Path, contents: dict[str, Any]) -> tuple[dict[str, Any],
     def place(source: Tensor | TensorSource) -> PlacedTensor:
         wrapped = InMemory(source) if isinstance(source, Tensor) else source
         if isinstance(wrapped, FileTensor) and wrapped.crc32 is None:
-            wrapped.check()  # Only a part of what the checksum covers, so reading its blocks cannot check it.
+            wrapped.check()  # Its blocks are only part of what the checksum covers.
         if wrapped.dtype not in _STORAGE_OF:
             raise CheckpointError(f"{path}: tensors of type {wrapped.dtype} cannot be written.")
         tensors.append(PlacedTensor(str(len(tensors)), wrapped))

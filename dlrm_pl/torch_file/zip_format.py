@@ -1,10 +1,11 @@
 """Read torch's format from version 1.6 on: a zip archive of uncompressed entries.
 
-``NAME/data.pkl`` is the object, a pickle with ``('storage', type, key, location, numel)`` as persistent ids,
-``NAME/data/KEY`` the bytes of a storage, ``NAME/byteorder`` the byte order and ``NAME/version`` the format's version.
+``NAME/data.pkl`` is the object, a pickle with ``('storage', type, key, location, numel)`` as persistent ids.
+``NAME/data/KEY`` holds the bytes of a storage, ``NAME/byteorder`` the byte order and ``NAME/version`` the format's
+version.
 
-The archive's central directory is read here and not by ``zipfile``, since it may claim gigabytes, and since the offsets
-of entries are needed.
+The archive's central directory is read here and not by ``zipfile``, since it may claim gigabytes, and since the
+entries' offsets are needed.
 
 Source: PKWARE's APPNOTE.TXT 6.3.10, sections 4.3.7 to 4.3.16 and 4.5.3.
 """
@@ -33,12 +34,12 @@ _MAX_DIRECTORY_BYTES = 16 << 20
 _MAX_COMMENT_BYTES = 1 << 16
 _ENCRYPTED = 1
 _IN_ZIP64 = 0xFFFFFFFF
-_MAX_VERSION = 10  # What torch 2.13 reads; the layout of float checkpoints has not changed since the first.
+_MAX_VERSION = 10  # The last that torch 2.13 reads; float checkpoints have the same layout in all versions.
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """An uncompressed entry; ``crc32`` is 0 where the writer recorded no checksum."""
+    """An uncompressed entry; ``crc32`` is 0 if the writer recorded no checksum."""
 
     offset: int
     size: int
@@ -59,7 +60,7 @@ def read_zip(part: FileRange) -> Any:
     if len(names) != 1:
         raise CheckpointError("is a zip archive that contains no checkpoint (NAME/data.pkl)")
     root = names[0].removesuffix("data.pkl")
-    order = _small(part, entries, f"{root}byteorder", b"little")  # Left out before torch 2.1.
+    order = _small(part, entries, f"{root}byteorder", b"little")  # Missing before torch 2.1.
     if order != b"little":
         raise CheckpointError(f"written with byte order {order[:20]!r}; only little-endian files can be read")
     version = _small(part, entries, f"{root}version", b"3").strip()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import IO
 
 ALIGNMENT = 64
-# More than the headers of an entry take: 30 and 46 bytes, its name twice, padding, and 64-bit sizes twice.
+# More than the headers of an entry take: 30 and 46 bytes, the name twice, padding, and 64-bit sizes twice.
 OVERHEAD_BYTES = 512
 
 _LOCAL = struct.Struct("<4s5H3I2H")
@@ -30,8 +30,8 @@ _SMALL = 20  # Version of the zip format that an entry needs,
 _WIDE = 45  # and the version for sizes of 64 bits.
 _LIMIT = 0xFFFFFFFF
 _UTF8 = 1 << 11
-_ONE_THREAD_BYTES = 256 << 10  # Up to here a checksum takes less time than a thread for it.
-_DAY = 0x21  # 1980-01-01, so that the same contents are the same bytes.
+_ONE_THREAD_BYTES = 256 << 10  # Up to this size, a checksum takes less time than a thread.
+_DAY = 0x21  # 1980-01-01, so that the same contents give the same bytes.
 
 
 @dataclass
@@ -99,8 +99,8 @@ class ZipWriter:
 
         Args:
             name: name of the entry.
-            size: number of bytes of all blocks.
-            blocks: bytes to write; their checksum is computed meanwhile.
+            size: total number of bytes in the blocks.
+            blocks: bytes to write; their checksum is computed at the same time.
 
         Returns:
             The checksum (CRC-32) of all blocks.

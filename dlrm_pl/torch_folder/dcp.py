@@ -24,11 +24,11 @@ class DistributedCheckpoint:
 
     Attributes:
         folder: the folder.
-        tensors: what it states of its tensors, by name.
-        others: names of what it holds besides tensors.
+        tensors: the folder's description of its tensors, by name.
+        others: names of everything else that it holds.
 
     Raises:
-        CheckpointError: it is not whole, or its directory is corrupt, or written in a form that is not read.
+        CheckpointError: the folder is incomplete, its directory is corrupt, or its format is not supported.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -79,7 +79,7 @@ def _places(stored: Any) -> dict[str, Record]:
 
 
 def _key(name: Any, start: Any) -> str:
-    # Text, since tuples of numbers can be made to have the same hash.
+    # Text is used, since tuples of numbers can be crafted to have the same hash.
     return f"{name}:{','.join(map(str, start)) if isinstance(start, tuple) else ''}"
 
 

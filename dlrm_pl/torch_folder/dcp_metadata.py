@@ -1,6 +1,6 @@
 """Names that the directory of a distributed checkpoint, a pickle, may use; any other name is refused.
 
-Nothing of Python or torch is called: each name stands for a record of the fields that the pickle gives it.
+No Python or torch function is called: each name stands for a record of the fields that the pickle gives it.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _EARLIER_MODULE = "torch.distributed._shard.sharded_tensor.metadata"
 
 @dataclass(eq=False)
 class Record(Buildable):
-    """A pickled object, as its fields.
+    """A pickled object, represented by its fields.
 
     Attributes:
         kind: name of its class.
-        fields: its attributes by name; ``state`` where the pickle gives something else than these.
+        fields: its attributes by name, or ``state`` if the pickle sets a state that is not a dict of attributes.
     """
 
     kind: str
@@ -50,13 +50,13 @@ def read_metadata(file: OpenFile) -> Record:
     """Read the directory of a distributed checkpoint.
 
     Args:
-        file: its file ``.metadata``.
+        file: the folder's file ``.metadata``.
 
     Returns:
-        Its ``Metadata``, with ``Record`` for each object in it.
+        The ``Metadata``, with a ``Record`` for each object in it.
 
     Raises:
-        CheckpointError: it is cut short or corrupt, or names something that is not allowed.
+        CheckpointError: the file is cut short or corrupt, or names something that is not allowed.
     """
     window = ByteWindow(file.descriptor, 0, file.size, limit=MAX_PICKLE_BYTES, what="its pickled directory")
     found = load_pickle(window, _find_global)
@@ -105,10 +105,10 @@ _GLOBALS: dict[str, Any] = {
             "_MEM_FORMAT_ENCODING",
         )
     },
-    # Where torch had two of them before version 2.3.
+    # Before version 2.3, torch had two of these classes in another module.
     **{f"{_EARLIER_MODULE}.{name}": _record(name) for name in ("TensorProperties", "MEM_FORMAT_ENCODING")},
     **{f"{_MODULE}.filesystem.{name}": _record(name) for name in ("_StorageInfo", "_StoragePrefix")},
-    # Where the checkpoint was written, which is not used.
+    # The path that the checkpoint was written to, which is not used.
     **{f"{home}.{name}": _record(name) for home in ("pathlib", "pathlib._local") for name in ("PosixPath", "Path")},
     "torch.Size": Function("torch.Size", _size),
     "torch.serialization._get_layout": _record("layout"),

@@ -25,12 +25,12 @@ class SavedPart:
     """A part of a tensor.
 
     Attributes:
-        start: where it begins in each dimension of the tensor.
-        shape: its sizes.
+        start: index in each dimension of the tensor where the part begins.
+        shape: size of the part in each dimension.
         file: name of the file within the folder, with ``/`` between folders.
         offset: first byte in the file.
         size: number of bytes; None: up to the end of the file.
-        is_raw: whether these bytes are those of the elements; else they are a file of torch.
+        is_raw: whether these bytes are the bare elements; otherwise they are a file that torch wrote.
     """
 
     start: tuple[int, ...]
@@ -48,7 +48,7 @@ class SavedTensor:
     Attributes:
         shape: size of each dimension.
         dtype: type of the elements.
-        parts: parts of it, in any order.
+        parts: the tensor's parts, in any order.
     """
 
     shape: tuple[int, ...]
@@ -61,10 +61,11 @@ def open_tensors(folder: Path, tensors: Mapping[str, SavedTensor]) -> dict[str, 
 
     Args:
         folder: the folder.
-        tensors: what its directory states, by name.
+        tensors: the directory's description of the tensors, by name.
 
     Raises:
-        CheckpointError: a file is missing or cut short, or a tensor is not what the directory states; names the tensor.
+        CheckpointError: a file is missing or cut short, or a tensor differs from the directory's description; the
+            message names the tensor.
     """
     files: dict[str, OpenFile] = {}
     _check_apart(folder, tensors)

@@ -1,9 +1,9 @@
 """Open a torchsnapshot snapshot, such as MLPerf's DLRM v2 checkpoint.
 
-``.snapshot_metadata`` is JSON, in older versions YAML, and states for each process and each tensor the files that have
-its parts. It does not state the shape of a sharded tensor: that follows from its parts.
+``.snapshot_metadata`` is JSON (YAML in older versions). For each process and each tensor, it lists the files with the
+tensor's parts. It does not state the shape of a sharded tensor, which follows from the parts.
 
-Source: ``torchsnapshot/manifest.py`` of torchsnapshot 0.1.0 writes it.
+Source: written by ``torchsnapshot/manifest.py`` in torchsnapshot 0.1.0.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ class Snapshot:
 
     Attributes:
         folder: the folder.
-        tensors: what it states of its tensors, by name; the names of its dicts are joined by dots.
-        others: names of what it holds besides tensors and dicts.
+        tensors: the folder's description of its tensors, by name; the names of nested dicts are joined by dots.
+        others: names of everything that is neither a tensor nor a dict.
 
     Raises:
-        CheckpointError: its directory is corrupt, or in a form that is not read.
+        CheckpointError: the directory is corrupt, or its format is not supported.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -73,7 +73,7 @@ class Snapshot:
         for key, entry in manifest.items():
             if not isinstance(entry, dict) or not isinstance(entry.get("type"), str):
                 raise CheckpointError(f"{path}: {shown(key)} has no type. {ADVICE}")
-            _, _, name = str(key).partition("/")  # In front is the number of the process.
+            _, _, name = str(key).partition("/")  # The process's number comes first.
             entries.setdefault(".".join(map(unquote, name.split("/"))), []).append(entry)
         kinds = {name: found[0]["type"] for name, found in entries.items()}
         self.tensors = {
@@ -102,7 +102,7 @@ def _read(path: Path) -> Any:
 def _tensor(where: str, entries: list[dict[str, Any]]) -> SavedTensor:
     """Put together what the processes state of a tensor."""
     first = entries[0]
-    if first["type"] == "Tensor":  # Each process may have a copy.
+    if first["type"] == "Tensor":  # Each process may hold a copy.
         stored = make(_Stored, first, where, CheckpointError, ADVICE)
         shape = tuple(stored.shape)
         return SavedTensor(shape, _dtype(where, stored), (_part(where, stored, (0,) * len(shape), shape),))
