@@ -61,7 +61,7 @@ def _commands() -> Iterable[tuple[str, str, list[Any]]]:
 
 
 def _add(parser: argparse.ArgumentParser, action: Any, file: Any) -> None:
-    """Give a plain parser an option of ours, with what completes its value."""
+    """Add one of our options to a plain parser, with the completion of its value."""
     from dlrm_pl.cli.help.layout import value_word
 
     options = [option for option in action.option_strings if option.startswith("-") and not option.endswith("+")]

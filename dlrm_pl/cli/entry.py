@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# Nothing else here: what takes time to load is loaded once ctrl-C is taken care of.
+# No other imports here: modules that load slowly are imported once ctrl-C is handled.
 import os
 import signal
 import sys
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import TextIO
 
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, what shells and make expect of a program that ctrl-C ended.
-EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE, what shells see of a program whose reader has gone, as in `| head`.
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, which shells and make expect from a program that ctrl-C ended.
+EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE, which shells see when the reader of a pipe has exited, as in `| head`.
 
 
 def program() -> int:
@@ -22,7 +22,7 @@ def program() -> int:
     _open_what_is_closed()
     interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if interruptible:
-        # Nothing is begun that would have to be ended in order, and an exception may be lost in an import.
+        # Nothing has started yet that needs an orderly shutdown, and an import could swallow a KeyboardInterrupt.
         signal.signal(signal.SIGINT, _end_at_once)
     from dlrm_pl.cli.main import program as command_line
 
@@ -31,7 +31,7 @@ def program() -> int:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         status = _status_of(command_line)
         if interruptible:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # What is left takes no time, and is done.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # The rest takes no time and is not interrupted.
     except KeyboardInterrupt:
         status = EXIT_INTERRUPTED
     status = _flushed(status)
@@ -41,15 +41,15 @@ def program() -> int:
 
 
 def _status_of(command_line: Callable[[], int]) -> int:
-    """The exit status, where an exception is one."""
+    """Return the exit status, also where it is raised as an exception."""
     try:
         return command_line()
     except BrokenPipeError as error:
         if error.filename is None and not _reader_has_gone():
-            raise  # Another pipe, not one that the user has to do with.
+            raise  # Another pipe, not standard output or standard error.
         return EXIT_BROKEN_PIPE
     except SystemExit as stop:
-        if isinstance(stop.__context__, BrokenPipeError):  # As rich makes of it.
+        if isinstance(stop.__context__, BrokenPipeError):  # rich turns a BrokenPipeError into SystemExit.
             return EXIT_BROKEN_PIPE
         if stop.code is None or isinstance(stop.code, int):
             return stop.code or 0
@@ -61,7 +61,7 @@ def _end_at_once(number: int, frame: FrameType | None) -> None:
 
 
 def _open_what_is_closed() -> None:
-    """Give a standard stream that was closed, as by `>&-`, to /dev/null, before a file of ours gets its number."""
+    """Open a closed standard stream (as by `>&-`) on /dev/null, before one of our files gets its descriptor."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 (as long as the process)
@@ -78,9 +78,9 @@ def _reader_has_gone() -> bool:
 
 
 def _is_done() -> bool:
-    """Whether nothing is left that has to be ended in order: Python would take the modules of torch apart for 0.2 s."""
+    """Whether nothing needs an orderly shutdown; Python would spend 0.2 s tearing down torch's modules."""
     if "torch" not in sys.modules or "pytorch_lightning" in sys.modules:
-        return False  # There is little to take apart, or a Trainer has ranks and workers.
+        return False  # There is little to tear down, or there is a Trainer with ranks and workers.
     import multiprocessing
     import threading
 
@@ -88,7 +88,7 @@ def _is_done() -> bool:
 
 
 def _end(status: int) -> None:
-    """End the process after what was registered for its end, without taking its modules apart."""
+    """Run the exit handlers, and end the process without tearing down its modules."""
     import atexit
 
     atexit._run_exitfuncs()
@@ -96,7 +96,7 @@ def _end(status: int) -> None:
 
 
 def _flushed(status: int) -> int:
-    """Write out what is still held back; Python would do it at its end, with a traceback where it fails."""
+    """Flush the output streams; Python would do so at exit, with a traceback if it fails."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -112,7 +112,7 @@ def _flushed(status: int) -> int:
 
 
 def _discard(stream: TextIO) -> None:
-    """Send what a stream still holds nowhere."""
+    """Discard what is still in a stream's buffer."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)

@@ -22,10 +22,10 @@ def run_light(
     """Parse the options of a function, call it, and return its report.
 
     Args:
-        name: the command.
-        function: what it runs.
-        args: its command line.
-        verbatim: parameters that are no options, with their values.
+        name: name of the command.
+        function: function that implements the command.
+        args: command line after the command.
+        verbatim: values of parameters that are not options.
 
     Raises:
         ConfigurationError: An option is wrong.
@@ -33,7 +33,7 @@ def run_light(
     read_yaml_with_limits()
     parser, added = parser_of(name, function, skip=verbatim or ())
     if HELP & set(args):
-        args = ["--help"]  # Whatever else is given, finished or not.
+        args = ["--help"]  # Ignore all other arguments, which may be incomplete.
         _arrange(parser, name, function, added)
     with usage_errors(name, parser):
         values = with_home(parser.parse_args(_adding_to_lists(args, function)))
@@ -42,7 +42,7 @@ def run_light(
 
 
 def _adding_to_lists(args: list[str], function: Callable[..., Report | None]) -> list[str]:
-    """Let an option of a list that is given again add to it: the parser would forget what came before."""
+    """Let a repeated list option add to the list; by default, the parser keeps only the last one."""
     lists = {
         f"--{name}" for name, parameter in inspect.signature(function).parameters.items()
         if "list[" in str(parameter.annotation)

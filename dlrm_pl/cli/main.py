@@ -56,18 +56,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print(f"dlrm-pl {version('dlrm-pl')}")
         return 0
-    # Before torch is loaded. Its threads spin while they wait for each other; where another program takes one of their
-    # processors, each of a step's hundred waits lasts as long as that program's turn (measured: 20 times slower).
+    # Set before torch is loaded. By default, its threads spin while they wait for each other; if another program takes
+    # one of their processors, each of a step's hundred waits lasts as long as that program's time slice (measured: 20
+    # times slower).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    # What one process tells, the others need not repeat.
+    # Only the first process logs progress; the others would repeat it.
     level = verbosity.level if is_first_process() else max(verbosity.level, logging.WARNING)
     logging.getLogger("dlrm_pl").setLevel(level)
     with _remembered_interrupts() as interrupts:
         try:
             return _run_to_status(args, verbosity)
         except Exception:
-            # A library that was interrupted while it was imported may have made another error of it.
+            # A library that was interrupted during its import may have turned KeyboardInterrupt into another error.
             if interrupts:
                 return _interrupted(args)
             raise
@@ -107,7 +108,7 @@ def _run_to_status(args: list[str], verbosity: Verbosity) -> int:
 
 @contextmanager
 def _remembered_interrupts() -> Iterator[list[int]]:
-    """Yield a list that grows with each ctrl-C; what ctrl-C does stays as it is."""
+    """Yield a list that grows with each ctrl-C, without changing what ctrl-C does."""
     seen: list[int] = []
 
     def remember(number: int, frame: FrameType | None) -> None:
@@ -115,7 +116,7 @@ def _remembered_interrupts() -> Iterator[list[int]]:
         signal.default_int_handler(number, frame)
 
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield seen  # A program around us has its own way, or this is not the main thread.
+        yield seen  # The calling program has its own handler, or this is not the main thread.
         return
     signal.signal(signal.SIGINT, remember)
     try:
@@ -184,12 +185,12 @@ def _run_with_trainer(name: str, args: list[str], verbosity: Verbosity) -> tuple
     from dlrm_pl.cli.arguments.config_files import with_config_files
     from dlrm_pl.cli.help.layout import HELP
 
-    if HELP & set(args):  # Whatever else is given, finished or not.
+    if HELP & set(args):  # Ignore all other arguments, which may be incomplete.
         args = ["--help_all" if "--help_all" in args else "--help"]
     if name in ("quantize", "sweep") and not is_first_process():
-        return 0, None  # One process quantizes or sweeps; torchrun started others with the same command.
+        return 0, None  # Only one process quantizes or sweeps, even if torchrun started several.
     args = with_data_settings(name, with_present_names(name, args))
-    args = with_config_files(args)  # First, since it takes no time and what follows takes seconds.
+    args = with_config_files(args)  # First, because it takes no time and the next steps take seconds.
     if name == "quantize":
         from dlrm_pl.cli.plain_quantize import plain_quantize
 
@@ -205,7 +206,7 @@ def _run_with_trainer(name: str, args: list[str], verbosity: Verbosity) -> tuple
 
 
 def _status_of(outcomes: Sequence[str]) -> int:
-    """Return the exit status of a command that quantized, or did not."""
+    """Return the exit status for the outcomes of a command's quantizations, of which there may be none."""
     if "not accepted" in outcomes:
         return EXIT_NOT_ACCEPTED
     return EXIT_UNDECIDED if "undecided" in outcomes else 0
@@ -223,7 +224,7 @@ def _run_from_dlrm_flags(args: list[str]) -> Report | None:
 
 
 def _full(error: OSError) -> str:
-    # What is printed has no name.
+    # There is no file name if the output was printed.
     return f"The disk is full: {error.filename}" if error.filename else "The disk or the output device is full"
 
 

@@ -21,9 +21,9 @@ class Report:
     """Report of a command.
 
     Attributes:
-        data: for ``--json``, documented in the command's help.
-        text: for people; or a function that prints it.
-        error: why the command fails after all, which is said after the report.
+        data: result for ``--json``; the command's help documents it.
+        text: human-readable text, or a function that prints it.
+        error: error that makes the command fail; it is raised after the report is printed.
     """
 
     data: Mapping[str, Any]
@@ -34,7 +34,7 @@ class Report:
         """Print the report to standard output.
 
         Raises:
-            Exception: ``error``, once everything is printed.
+            Exception: ``error``, after everything is printed.
         """
         if as_json:
             print(json.dumps(plain(self.data), indent=2, allow_nan=False))
@@ -51,9 +51,9 @@ class Verbosity:
     """How much is printed, and in which form.
 
     Attributes:
-        quiet: results, warnings and errors only.
-        verbose: details, and the traceback of an error.
-        json: the result as JSON.
+        quiet: print only results, warnings and errors.
+        verbose: also print details, and the traceback of an error.
+        json: print the result as JSON.
     """
 
     quiet: bool = False
@@ -94,7 +94,7 @@ def plain(value: Any) -> Any:
         return str(value)
     if value is None or isinstance(value, (str, bool, int)):
         return value
-    if hasattr(value, "item"):  # A number of NumPy or torch.
+    if hasattr(value, "item"):  # A NumPy or torch number.
         return plain(value.item())
     if isinstance(value, float):
         return value if math.isfinite(value) else None

@@ -1,9 +1,9 @@
 """`quantize` without a Trainer, if nothing in its configuration needs one.
 
-Lightning, and the parser of its command line, take three seconds of the processor, longer than packing the rows that
-changed since an earlier artifact. This reads the same configuration with a parser of the same kind, and does the same
-with the same functions. It refuses nothing: what it does not know for certain is left to the parser with the Trainer,
-which says what is wrong with it.
+Lightning and its command-line parser take three seconds of processor time, longer than packing the rows that changed
+since an earlier artifact. This module reads the same configuration with a parser of the same kind and calls the same
+functions. It never refuses a configuration: what it does not recognize is left to the parser with the Trainer, which
+reports what is wrong.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 _OPENED_BY_LIGHTNING = ("best", "last", "hpc", "registry")
 _PRINTS = (*HELP, "--help_all", "--print_config")
 _OPTIONS_IN_ENVIRONMENT = "JSONARGPARSE_DEFAULT_ENV"
-# Set from the dataset, whatever files say.
+# Always set from the dataset; values in files are ignored.
 _LINKED = ("table_sizes", "dataset_fingerprint", "columns")
 
 
@@ -42,10 +42,10 @@ def plain_quantize(args: list[str]) -> Outcome | None:
     """Quantize a checkpoint, if no Trainer is needed.
 
     Args:
-        args: command line behind the command, with paths in place of the names of files that come with the program.
+        args: command line after the command, with the names of included files already replaced by paths.
 
     Returns:
-        What was made; None, before anything was done, where the configuration has something that is not known here.
+        The outcome; None, before anything is done, if the configuration has a setting that is not known here.
 
     Raises:
         DLRMError: see ``quantize_model``.
@@ -111,7 +111,7 @@ def _checkpoint_of(args: list[str]) -> Path | None:
 
 
 def _parsed(args: list[str], hyperparameters: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return what files and options give; None where the parser does not know it."""
+    """Return the settings in files and options; None if the parser does not know one of them."""
     parser = _parser(hyperparameters)
     try:
         given = with_home(parser.parse_args(args, defaults=False))
@@ -126,13 +126,13 @@ def _parsed(args: list[str], hyperparameters: Mapping[str, Any]) -> dict[str, An
 def _gives_callbacks_again(parser: ArgumentParser, files: list[Any], args: list[str]) -> bool:
     """Tell whether several files or options give callbacks.
 
-    The parser with the Trainer then keeps arguments of the earlier ones where the classes are the same. This one does
-    not know the classes, and keeps the last list alone.
+    In that case, the parser with the Trainer keeps arguments of earlier callbacks if their classes are the same. This
+    parser does not know the classes and keeps only the last list.
     """
     named = sum(arg.split("=")[0] == "--trainer" or arg.startswith("--trainer.callbacks") for arg in args)
     if named + len(files) < 2:
         return False
-    # A file is None where its text is on the command line.
+    # A file is None if its YAML was given on the command line.
     alone = (["--data.folder=", f"--config={file.absolute}"] for file in files if file is not None)
     found = (parser.parse_args(each, defaults=False).get("trainer.callbacks") for each in alone)
     return named + files.count(None) + sum(callbacks is not None for callbacks in found) > 1
@@ -163,7 +163,7 @@ def _stand_in(name: str, types: Mapping[str, Any]) -> type:
 
 
 def _is_of_checkpoint(given: Mapping[str, Any], saved: Mapping[str, Any]) -> bool:
-    """Tell whether hyperparameters are those of the checkpoint, so that nothing has to be said about them."""
+    """Tell whether hyperparameters are those of the checkpoint, so that no message is needed."""
     from dlrm_pl.model.checkpoints.contract import overruled
 
     plain = {name: value for name, value in given.items() if name not in _LINKED}
@@ -171,7 +171,7 @@ def _is_of_checkpoint(given: Mapping[str, Any], saved: Mapping[str, Any]) -> boo
 
 
 def _config(settings: dict[str, Any], options: dict[str, Any]) -> QuantizationConfig | None:
-    """Return the configuration of a QuantizationCallback's arguments and of options; None where one is not known."""
+    """Return the configuration for a QuantizationCallback's arguments and options; None if one is not known."""
     from jsonargparse import ArgumentParser
 
     from dlrm_pl.quantization.search.settings import TuningSettings

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 # In a checkout this is a link to the top folder's configs.
 FOLDER = Path(__file__).parents[2] / "configs"
-# The folders that each option looks in. A run is an experiment, to which a quantization may be added.
+# The folders that each option looks in. A run takes an experiment, and optionally a quantization on top of it.
 _GROUPS = {
     "-c": ("experiment", "quantization"),
     "--config": ("experiment", "quantization"),
@@ -23,7 +23,7 @@ _GROUPS = {
     "--trainer": ("trainer",),
 }
 _NAME = re.compile(r"[\w.-]+(/[\w.-]+)*")
-# Former names, read until the next version.
+# Former names, accepted until the next version.
 _RENAMED = {"seed": "lpot_example", "quantization/seed": "quantization/lpot_example"}
 
 
@@ -72,7 +72,7 @@ def _file(option: str, value: str) -> str:
     if not _NAME.fullmatch(value) or Path(value).is_file():
         return value
     names = config_names()
-    # Names are also accepted as paths of a checkout: configs/experiment/quickstart.yaml.
+    # Names are also accepted as paths in a checkout: configs/experiment/quickstart.yaml.
     wanted = value.removesuffix(".yaml").removeprefix("configs/")
     groups = _GROUPS[option]
     if wanted in _RENAMED and "quantization" in groups:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-# Earlier names, read until the next version.
+# Earlier names, accepted until the next version.
 _RENAMED = {
     "import-checkpoint": {"--reference": "--upstream", "--to_reference": "--to_upstream"},
     "preprocess": {"--workers": "--threads"},
     "quantize": {"--until": "--stop_at"},
 }
-# What `predict --artifact` and `verify` call so is a setting of the data module in the commands with a Trainer.
+# `predict --artifact` and `verify` have options of these names; in commands with a Trainer they are data settings.
 _DATA = {
     "validate": {"--batch_size": "--data.eval_batch_size"},
     "test": {"--batch_size": "--data.eval_batch_size"},
@@ -29,7 +29,7 @@ _DATA = {
     },
 }
 
-# With the name alone, the option parser would take the strategy for a text, which has no options of its own.
+# Given only the name, the option parser would treat the strategy as a string, which has no options of its own.
 _SHARDED = '{"class_path": "dlrm_pl.distributed.strategy.ShardedStrategy"}'
 
 
@@ -44,7 +44,7 @@ def with_present_names(command: str, args: Sequence[str]) -> list[str]:
 def with_data_settings(command: str, args: Sequence[str]) -> list[str]:
     """Make a command with a Trainer accept ``--data FOLDER``, ``--raw``, ``--split`` and ``--batch_size``.
 
-    ``--trainer.strategy sharded`` becomes the class of that name, so that its options can follow.
+    ``--trainer.strategy sharded`` is replaced by the class path, so that options of the class can follow.
     """
     args = _replaced(args, _DATA.get(command, {}))
     for index, arg in enumerate(args):

@@ -1,8 +1,8 @@
 """Explain in plain words why jsonargparse refused a value.
 
-Its errors are one text, but a regular one: each level of nesting is indented further, and begins with the option, the
-class or the list of types that were tried. Which of several types failed for which reason stands nowhere else, so the
-text is read, level by level. pyproject.toml holds jsonargparse to the versions whose texts these are.
+An error of jsonargparse is a single string with a regular layout: each level of nesting is indented further, and begins
+with the option, the class or the list of types that were tried. Only this string says why each of several types failed,
+so it is parsed, level by level. pyproject.toml pins jsonargparse to versions that write errors in this layout.
 """
 
 from __future__ import annotations
@@ -68,13 +68,13 @@ class Reason:
 
     text: str
     key: str = ""
-    """The option, as ``trainer.callbacks``."""
+    """The option, such as ``trainer.callbacks``."""
     cls: str = ""
     """The class inside that option, by its path."""
     inner: str = ""
     """The setting of that class."""
     kinds: tuple[str, ...] = ()
-    """Of a value of the wrong type: the types that it may have, in words."""
+    """For a value of the wrong type: the types that it may have, in words."""
     value: str | None = None
 
     def __str__(self) -> str:
@@ -86,8 +86,8 @@ def explained(message: str, parser: ArgumentParser | None = None) -> Reason:
     """Translate a jsonargparse error.
 
     Args:
-        message: its text.
-        parser: the one that raised it, for suggestions of options that are spelt alike.
+        message: text of the error.
+        parser: parser that raised the error; used to suggest options with similar names.
     """
     reason = _read(dedent(message).strip(), parser, Reason(""))
     instead = _ELSEWHERE.get((reason.key, reason.value))
@@ -103,7 +103,7 @@ def _read(text: str, parser: ArgumentParser | None, at: Reason) -> Reason:
         elif name != "config":
             at = replace(at, key=name)
         return _read(_below(text, match), parser, at)
-    if match := re.match(r"- Expected a path but [^\n]*\n- ", text):  # Only tried: YAML may stand in a file of its own.
+    if match := re.match(r"- Expected a path but [^\n]*\n- ", text):  # The value was first tried as a YAML file.
         return _read(_outdented(text[match.end() :]), parser, at)
     if match := _CLASS.match(text):
         return _read(_below(text, match), parser, replace(at, cls=match["name"], inner=""))
@@ -136,7 +136,7 @@ def _below(text: str, match: re.Match[str]) -> str:
 
 
 def _read_union(text: str, parser: ArgumentParser | None, at: Reason) -> Reason:
-    """Of the reasons of several types, find the one that the user meant: that of a class, or of a part of the value."""
+    """Pick the reason for the type that the user most likely meant: that of a class, or of a part of the value."""
     given = _GIVEN.search(text)
     value = given["value"].strip() if given else ""
     errors = dedent(text[: given.start()] if given else text)
@@ -168,7 +168,7 @@ def _outdented(text: str) -> str:
 
 
 def _unreadable(text: str, parser: ArgumentParser | None, at: Reason) -> Reason:
-    """Explain what stands where a YAML file, or YAML, is expected."""
+    """Explain a value that is given where a YAML file, or YAML, is expected."""
     if inner := re.search(r'\n *- (Parser key ".*)', text, re.DOTALL):
         nested = _read(_outdented(inner[1]), parser, Reason(""))
         if "neither a YAML file" not in nested.text:
@@ -180,7 +180,7 @@ def _unreadable(text: str, parser: ArgumentParser | None, at: Reason) -> Reason:
 
 
 def _plain(text: str) -> str:
-    """Put other errors in a line, in our words where they are common."""
+    """Put other errors on one line, reworded if they are common."""
     text = " ".join(text.split()).rstrip(".")
     text = text.removeprefix("Problems parsing config: ")
     text = re.sub(r"Type \S+ .*expects (a function or a callable class): (.*?)\. Got value: .*", r"needs \1: \2", text)
@@ -190,7 +190,7 @@ def _plain(text: str) -> str:
 
 
 def _kinds(kind: str) -> tuple[str, ...] | None:
-    """Translate a type as jsonargparse writes it; None if it is no type."""
+    """Translate a type as jsonargparse writes it; None if it is not a type."""
     if literal := re.fullmatch(r"(?:typing\.)?Literal\[(.*)\]", kind):
         values = re.findall(r"'([^']*)'|([^,\s]+)", literal[1])
         return (f"one of {', '.join(quoted or plain for quoted, plain in values)}",)
@@ -219,7 +219,7 @@ def _mismatch(value: str, kinds: tuple[str, ...]) -> str:
 
 
 def _shown(value: str) -> str:
-    """Write a value as YAML has it: text in quotes, numbers and lists without."""
+    """Write a value as in YAML: text in quotes, numbers and lists without."""
     value = " ".join(value.split())
     try:
         is_text = isinstance(parse_yaml(value), str) or not value
@@ -239,7 +239,7 @@ def suggestion(name: str, names: Iterable[str], mark: str = "") -> str:
 
 
 def _class_suggestion(class_path: str) -> str:
-    """Suggest a class of the same module or package that is spelt alike."""
+    """Suggest a class of the same module or package with a similar name."""
     module, _, name = class_path.rpartition(".")
     try:
         classes = [other for other in dir(importlib.import_module(module)) if other[:1].isupper()]
@@ -251,7 +251,7 @@ def _class_suggestion(class_path: str) -> str:
 def _unknown_key(group: str, name: str, parser: ArgumentParser | None, at: Reason) -> Reason:
     """Explain a key of a YAML file, or of a class, that does not exist."""
     names = _parameters_of(at.cls) if at.cls else [action.dest for action in parser._actions] if parser else []
-    if not at.cls and "." in name:  # Of a command: model.embeding_dim.
+    if not at.cls and "." in name:  # An option of the command: model.embeding_dim.
         group, _, name = name.rpartition(".")
         while group and group not in names and not any(other.startswith(f"{group}.") for other in names):
             group, _, name = group.rpartition(".")  # The group itself is unknown: trainr.max_epochs.
@@ -278,7 +278,7 @@ def _missing(names: list[str], parser: ArgumentParser | None) -> str:
 
 
 def _unknown_arguments(arguments: list[str], parser: ArgumentParser | None) -> str:
-    """Explain words of the command line that are no options, by the first of them."""
+    """Explain words of the command line that are not options, by naming the first one."""
     first = next((word for word in arguments if word.startswith("-")), None)
     if first is None:
         return f"{_shown(arguments[0])} does not belong to any option"

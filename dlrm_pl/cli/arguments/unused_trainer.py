@@ -25,7 +25,7 @@ _DEFAULTS: dict[str, tuple[Any, ...]] = {
     "model_registry": (None,),
     "enable_checkpointing": (None, True),
 }
-"""Arguments, and those of their values that change nothing; only the Trainer itself can interpret others."""
+"""Arguments, with the values that change nothing; only the Trainer itself can interpret other values."""
 
 _FLAGS = (
     *("enable_progress_bar", "enable_model_summary", "inference_mode", "use_distributed_sampler"),
@@ -71,12 +71,12 @@ def quantization_settings(trainer: Mapping[str, Any], *, logger_is_asked_for: bo
     """Return the arguments of the last QuantizationCallback among a Trainer's arguments.
 
     Args:
-        trainer: what is given of the Trainer's arguments.
-        logger_is_asked_for: whether the command line names a logger, which then gets the numbers of each trial.
+        trainer: the Trainer's arguments that were given.
+        logger_is_asked_for: whether the command line names a logger, which then logs the numbers of each trial.
 
     Returns:
-        The arguments, none if there is no such callback; None where any argument of the Trainer is not known to change
-        nothing.
+        The arguments, empty if there is no such callback; None if the Trainer has an argument that is not known to have
+        no effect.
     """
     settings: dict[str, Any] = {}
     others = set()
@@ -89,7 +89,7 @@ def quantization_settings(trainer: Mapping[str, Any], *, logger_is_asked_for: bo
                 if callback["class_path"] in _QUANTIZATION:
                     settings = found
                 else:
-                    others.add(callback["class_path"])  # Of which the Trainer takes one.
+                    others.add(callback["class_path"])  # The Trainer accepts only one of these.
         elif name == "logger":
             if logger_is_asked_for or not (value in (None, False) or _is_csv_logger(value)):
                 return None
@@ -106,7 +106,7 @@ def _settings_of(callback: Any) -> dict[str, Any] | None:
     if not isinstance(path, str) or not isinstance(arguments, dict):
         return None
     if path in _QUANTIZATION:
-        unknown = ("metric", "eval_func", "until")  # Classes of the user's, and an earlier name.
+        unknown = ("metric", "eval_func", "until")  # User-defined classes, and an earlier name.
         known = {name: value for name, value in arguments.items() if name not in unknown}
         return known if all(arguments.get(name) is None for name in unknown) else None
     if path not in _CALLBACKS:
@@ -118,7 +118,7 @@ def _settings_of(callback: Any) -> dict[str, Any] | None:
 
 
 def _is_csv_logger(value: Any) -> bool:
-    """Tell whether a logger is one that writes a file of its own, which only a training gets."""
+    """Tell whether a logger is a CSVLogger, which writes a file only during training."""
     if not isinstance(value, dict) or value.get("class_path") != _CSV_LOGGER:
         return False
     arguments = value.get("init_args") or {}

@@ -33,7 +33,7 @@ def let_flags_stand_alone(parser: ArgumentParser) -> None:
 def with_home(value: Any) -> Any:
     """Expand ``~/`` and ``~NAME/`` at the beginning of parsed values to home directories.
 
-    A shell does this only where a word begins with it, and so neither in ``--output=~/x`` nor in a file.
+    A shell does this only at the beginning of a word, so neither in ``--output=~/x`` nor in a file.
 
     Raises:
         ConfigurationError: there is no such user.
@@ -56,16 +56,16 @@ def with_home(value: Any) -> Any:
 
 @contextmanager
 def usage_errors(command: str, parser: ArgumentParser | None = None) -> Iterator[None]:
-    """Turn the refusals of a parser (with ``exit_on_error=False``) into errors of this package.
+    """Turn a parser's errors (with ``exit_on_error=False``) into errors of this package.
 
-    Left to itself the parser prints a hundred lines of usage before its reason.
+    By default, the parser prints a hundred lines of usage before the reason.
 
     Args:
-        command: its name.
-        parser: knows the options of the command, for suggestions.
+        command: name of the command.
+        parser: parser of the command's options, used for suggestions.
 
     Raises:
-        ConfigurationError: with the reason.
+        ConfigurationError: the parser refused a value; states the reason.
     """
     try:
         yield
@@ -87,7 +87,7 @@ def read_yaml_with_limits() -> None:
 
 @dataclass(frozen=True)
 class _Limited:
-    """A YAML loader that refuses what is beyond the limits before the parsers' own loader reads it."""
+    """A YAML loader that refuses documents beyond the limits before the parsers' own loader reads them."""
 
     load: Callable[[str], Any]
 
@@ -102,14 +102,14 @@ class _Limited:
 def own_errors(*readable: type[Exception]) -> Iterator[None]:
     """Show the user an error of this package that is raised while a parser makes an object, not the parser's own.
 
-    The parser makes "is none of these types" of it, with all values that it was given.
+    The parser would turn it into an error that lists the types it tried and all values that it was given.
 
     Args:
-        readable: errors of other libraries whose message says what is wrong; a ValueError and a missing package are
-            always taken as such.
+        readable: errors of other libraries whose messages say what is wrong; ValueError and ImportError are always
+            treated as such.
 
     Raises:
-        DLRMError: the one at the root of another error, or a ConfigurationError with the message at the root.
+        DLRMError: the one that caused the parser's error, or a ConfigurationError with the message of the cause.
     """
     try:
         yield
@@ -123,12 +123,12 @@ def own_errors(*readable: type[Exception]) -> Iterator[None]:
             if isinstance(cause, (ValueError, ImportError, *readable)) and not _is_of_the_parser(cause):
                 raise ConfigurationError(f"{made}{' '.join(str(cause).split())}") from error
             cause = cause.__cause__ or cause.__context__
-        if made and "\nErrors:\n" in str(error):  # The parser went on to other types, and forgot the cause.
+        if made and "\nErrors:\n" in str(error):  # The parser tried other types and lost the cause.
             raise ConfigurationError(f"{made}{explained(str(error)).text}") from error
         raise
 
 
 def _is_of_the_parser(error: BaseException) -> bool:
-    """Tell whether jsonargparse raised an error, which then says what it makes of another one."""
+    """Tell whether jsonargparse itself raised an error, whose message only paraphrases another one."""
     modules = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
     return bool(modules) and modules[-1].startswith("jsonargparse")

@@ -34,7 +34,7 @@ def configs(action: Literal["list", "copy"], output: str = "configs", overwrite:
     folder = Path(output)
     check_is_no_file(folder)
     targets = {path: resolved(folder) / path.relative_to(FOLDER) for path in files.values()}
-    for path, target in targets.items():  # All of them before the first is written.
+    for path, target in targets.items():  # All targets are checked before the first one is written.
         check_file(target, overwrite or holds(target, path.read_bytes()))
     for path, target in targets.items():
         with atomic_file(target, "wb") as handle:

@@ -139,10 +139,10 @@ def _known_dataset(data: str | None, counts: str | None, table_sizes: Sequence[i
 
         stated = StatedTables.of_model(table_sizes, None)
         if bags is not None:
-            # Only days do not say themselves how large their tables are.
+            # Only folders of days do not state the sizes of their tables.
             stated = replace(bags, table_sizes=stated.table_sizes if is_days_folder(Path(data)) else None)
         folder = DatasetFolder.open(data, rows=False, stated=stated)
-        folder.check_dictionaries()  # The checkpoint will state what they are.
+        folder.check_dictionaries()  # The checkpoint records their fingerprint.
         return KnownDataset(folder.path, folder.table_sizes, folder.fingerprint, folder.columns)
     if counts is not None:
         from dlrm_pl.data.formats.vocabulary import check_counts, load_array
@@ -153,7 +153,7 @@ def _known_dataset(data: str | None, counts: str | None, table_sizes: Sequence[i
 
 
 def _check(source: Path, target: Path, overwrite: bool) -> None:
-    """Refuse, before the work, a target that would cost the source, or another file."""
+    """Refuse, before any work is done, a target that would overwrite the source or another file."""
     if source.exists() and target.exists() and source.samefile(target):
         raise OutputError(f"{target}: is the input file. Choose another name for the output file.")
     check_file(target, overwrite)

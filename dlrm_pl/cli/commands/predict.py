@@ -77,7 +77,7 @@ def predict_with_artifact(
         lines += unseen_lines(dataset.encoder, dataset.unseen)
 
     def show() -> None:
-        # A pipe, which may be the output of this program, gets the probabilities alone.
+        # A pipe, which may be this program's standard output, receives only the probabilities.
         print("\n".join(lines), file=sys.stderr if kind_of(path) == "sink" else sys.stdout)
 
     return Report({"output": output, "rows": written, "unseen_values": unseen, "cut_lists": cut_lists}, show)

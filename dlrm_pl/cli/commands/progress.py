@@ -1,7 +1,7 @@
 """Show the progress of commands on standard error: bars on a terminal, a line now and then elsewhere.
 
-The log of a batch job then tells how far it is, and need not wait until the library that draws bars is loaded. With
-`--quiet` nothing is shown.
+This way, the log of a batch job shows how far the job is, without loading the library that draws bars. With `--quiet`,
+nothing is shown.
 """
 
 from __future__ import annotations

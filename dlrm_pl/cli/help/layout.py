@@ -79,13 +79,13 @@ class ShortHelpFormatter(DefaultHelpFormatter):
 
     def _format_args(self, action: Action, default_metavar: str) -> str:
         if action.nargs == "?" and action.option_strings:
-            return ""  # A flag: its value is true unless one is given.
+            return ""  # A flag: without a value, it is true.
         return HelpFormatter._format_args(self, action, default_metavar)
 
     def _format_action_invocation(self, action: Action) -> str:
         if not action.option_strings:
             return HelpFormatter._format_action_invocation(self, action)
-        # jsonargparse's `--list+`, which appends to a list, would double each line.
+        # Leave out jsonargparse's `--list+`, which appends to a list: it would double the length of each line.
         names = ", ".join([name for name in action.option_strings if name[-1] != "+"] or action.option_strings)
         value = "" if action.nargs == 0 else self._format_args(action, value_word(action))
         return f"{names} {value}".strip()
@@ -122,7 +122,7 @@ def _word_of(kind: Any) -> str:
 def add_common_options(parser: ArgumentParser) -> None:
     """Show the options that every command has in the help of a parser, which does not read them itself."""
     for options, text in _COMMON:
-        # Lightning's --verbose of `validate` and `test` is not the one that can be given here.
+        # `validate` and `test` have Lightning's --verbose, which is not the option that can be given here.
         parser._option_string_actions.pop(options[-1], None)
         parser.add_argument(*options, action="store_true", help=text)
 
@@ -131,7 +131,7 @@ def arrange(parser: ArgumentParser, groups: Iterable[tuple[str, Sequence[str]]])
     """Make a parser's help show exactly these options, in these groups.
 
     Args:
-        parser: changed in place; of use for printing its help only.
+        parser: modified in place; afterwards it can only print its help.
         groups: title and names (``data.folder``) of each group, in order.
     """
     add_common_options(parser)

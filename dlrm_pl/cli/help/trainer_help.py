@@ -66,8 +66,8 @@ def arrange_trainer_help(parser: ArgumentParser, name: str, own: Sequence[str], 
     """Prepare a parser to print a short help.
 
     Args:
-        parser: of the command, with all its options; of use for printing its help only afterwards.
-        name: the command.
+        parser: the command's parser, with all its options; afterwards it can only print its help.
+        name: name of the command.
         own: the command's own options.
         callback: settings of QuantizationCallback.
     """

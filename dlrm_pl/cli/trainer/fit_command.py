@@ -17,7 +17,7 @@ def fit_command(args: Sequence[str], best: Path) -> str:
 
     Args:
         args: command line of the sweep, without the command.
-        best: file of the best settings.
+        best: file with the best settings.
     """
     words: list[str] = []
     options = iter(_options(args))
@@ -55,6 +55,6 @@ def _is_of_fit(path: str) -> bool:
 
 
 def _short(path: str) -> str:
-    """Return the name of a file that comes with the program, and the path of another."""
+    """Return the name of an included file, or the path of any other file."""
     place = Path(path)
     return place.stem if place.is_relative_to(FOLDER) else path

@@ -59,7 +59,7 @@ def with_plan_options(args: list[str]) -> list[str]:
     """Allow a plan without a dataset, although the parser insists on the name of a folder.
 
     Args:
-        args: command line, which begins with the command.
+        args: command line, beginning with the command.
     """
     if args[0] == "fit" and any(arg.split("=")[0] == "--plan_only" for arg in args):
         return [args[0], f"--data.folder={NO_FOLDER}", *args[1:]]
@@ -87,7 +87,7 @@ def plan_report(config: Any) -> Report:
         config: configuration of `fit`.
 
     Raises:
-        ConfigurationError: there is neither a dataset nor the rows of tables; or the tables do not fit.
+        ConfigurationError: neither a dataset nor the tables' numbers of rows are given; or the tables do not fit.
         DatasetError: there is no such dataset.
     """
     trainer = config.trainer
@@ -156,7 +156,7 @@ def _workload(config: Any) -> Workload:
 
 
 def _tables(config: Any) -> tuple[Columns, list[int]]:
-    """Columns and rows of tables: of the dataset, or as they are given, beside Criteo's numeric columns."""
+    """Return columns and table sizes: those of the dataset, or as given, with Criteo's numeric columns."""
     if config.plan_table_sizes is not None:
         return Columns.criteo(), config.plan_table_sizes
     if config.data.folder == NO_FOLDER:

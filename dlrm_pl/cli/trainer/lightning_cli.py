@@ -35,7 +35,7 @@ from dlrm_pl.trainer import DLRMTrainer
 
 log = logging.getLogger(__name__)
 
-# Facts of the dataset that the model is built for; they come from the data, not from files or flags.
+# Properties of the dataset that the model is built for; they come from the data, not from files or flags.
 _LINKS = {
     "table_sizes": "model.table_sizes",
     "dataset_fingerprint": "model.dataset_fingerprint",
@@ -98,16 +98,17 @@ class DLRMCLI(ReportingCLI):
             self._go_on_from_newest()
         path = self.config[subcommand].get("ckpt_path")
         if path is None or path in ("best", "last", "hpc", "registry"):
-            return  # Which file that is, the Trainer finds out.
+            return  # The Trainer finds the file for this keyword.
         saved = dict(open_checkpoint(Path(path)).get("hyper_parameters", {}))
         linked = {target.split(".")[1] for target in _LINKS.values()}
         model = {name: value for name, value in saved.items() if name not in linked and not name.startswith("_")}
         if model.get("bottom_mlp"):
-            # By the dataset's columns, so that how they differ from the checkpoint's is what a message names.
+            # 0 takes the number of dense columns from the dataset: if its columns are not those of the checkpoint, the
+            # error then names the differing columns.
             model["bottom_mlp"] = [0, *model["bottom_mlp"][1:]]
         given = self.parser.parse_args(sys.argv[1:], defaults=False)[subcommand].get("model") or {}
         if subcommand == "fit":
-            # What is given stays, and the module compares it with the checkpoint.
+            # Settings that were given are kept, and the module compares them with the checkpoint.
             model = {name: value for name, value in model.items() if name not in given}
         elif difference := overruled(model, dict(given)):
             log.warning("%s: %s", path, difference)
@@ -115,7 +116,7 @@ class DLRMCLI(ReportingCLI):
             self.config = self.parser.parse_object({subcommand: {"model": model}}, self.config)
 
     def _go_on_from_newest(self) -> None:
-        """After torchrun has started all processes again, go on from the newest checkpoint that they had saved."""
+        """After torchrun has restarted all processes, continue from the newest checkpoint that they had saved."""
         trainer = self.config.fit.trainer
         folders = [
             Path(one.init_args.get("dirpath") or Path(trainer.default_root_dir or RUNS) / "checkpoints")
@@ -144,7 +145,7 @@ class DLRMCLI(ReportingCLI):
             super().instantiate_classes()
         if self.config[self.subcommand].get("force"):
             assert isinstance(self.trainer, DLRMTrainer)
-            # Its tables are its own, and not those of the dataset.
+            # The model keeps the checkpoint's table sizes, not those of the dataset.
             self.model = load_checkpoint(Path(self.trainer.checkpoint_file(path)))
 
     @property
@@ -180,8 +181,8 @@ class DLRMCLI(ReportingCLI):
     def _keep_folder_clean(self) -> None:
         """Let `fit` write below ``runs``, if nothing else is said, and the other commands write no log.
 
-        A log of one line, in a folder of its own, is what Lightning would leave of each `test`. A logger that the
-        command line asks for, or one of another kind, as of TensorBoard or MLflow, is the user's.
+        Lightning would leave a log with a single line, in a new folder, for each `test`. A logger that was requested on
+        the command line, or one of another kind, such as TensorBoard or MLflow, is kept.
         """
         settings = self.config[self.subcommand].trainer
         if self.subcommand == "fit":

@@ -18,7 +18,7 @@ _ADVERTISEMENT = "seamless"
 
 
 class _EveryRun(logging.Filter):
-    """Drop what Lightning says in each run, whatever was asked for: it repeats a setting, or what is not there."""
+    """Drop the lines that Lightning logs in every run: they repeat settings, or list devices."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Tell whether a line is shown; each warning is."""

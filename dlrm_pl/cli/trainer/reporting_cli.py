@@ -23,7 +23,7 @@ class ReportingCLI(LightningCLI):
     """Report of the command; set once it has run."""
 
     def after_fit(self) -> None:
-        """Report what was trained, and what QuantizationCallbacks made; the log has stated where the curves are."""
+        """Report the training run and what QuantizationCallbacks made; the log already says where the curves are."""
         trainer: Any = self.trainer
         outcomes = [callback.outcome for callback in trainer.callbacks if isinstance(callback, QuantizationCallback)]
         curves = curves_of(trainer)
@@ -54,7 +54,7 @@ class ReportingCLI(LightningCLI):
         self.report = Report({"split": "test", "metrics": self.trainer.callback_metrics})
 
     def after_predict(self) -> None:
-        """Report where the probabilities are; the log has stated it."""
+        """Report where the probabilities are; the log already says so."""
         assert isinstance(self.trainer, DLRMTrainer)
         self.report = Report({"output": self.config.predict.output, "rows": self.trainer.predicted_rows})
 

@@ -33,25 +33,25 @@ def run(args: list[str], verbosity: Verbosity) -> tuple[list[Outcome], Report | 
     """Run one command.
 
     Returns:
-        How each quantization ended, by its certificate; and what the command reports.
+        The outcome of each quantization, as in its certificate, and the command's report.
 
     Raises:
         ConfigurationError: Lightning refused the configuration.
     """
     # The loader reads a memory map: more workers would add copies between processes, not speed.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    # Each process deals its batches itself, and `test` saves no checkpoints: neither is of concern.
+    # Neither is a problem: each process selects its own batches, and `test` saves no checkpoints.
     warnings.filterwarnings("ignore", message=".*`IterableDataset` has `__len__` defined.*")
     warnings.filterwarnings("ignore", message=".*The dirpath has changed from.*")
     warnings.filterwarnings("ignore", message=".*tensorboardX.*")
-    # TorchRec's use of earlier names of torch's collectives.
+    # TorchRec uses former names of torch's collectives.
     warnings.filterwarnings("ignore", message=r".*torch\.distributed\.\w+` is deprecated.*")
-    # Lightning's own use of torch's pytree: nothing a user can act on.
+    # Lightning uses a deprecated part of torch's pytree; users can do nothing about it.
     warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
-    # A second run writes where the first one did, on purpose.
+    # A second run writes to the same folder as the first one, on purpose.
     warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
     torch.set_float32_matmul_precision("highest")
-    # Not by LightningCLI's `args`: a strategy of several processes starts the others with what sys.argv says.
+    # Not through LightningCLI's `args`: strategies with several processes start the others with sys.argv.
     sys.argv[1:] = with_plan_options(args)
     show_lightnings_lines(verbosity)
     read_yaml_with_limits()
@@ -64,13 +64,14 @@ def run(args: list[str], verbosity: Verbosity) -> tuple[list[Outcome], Report | 
             seed_everything_default=2024,
             save_config_callback=SaveConfigOfFit,
             parser_kwargs={"prog": program_name()},
-            # A module's hyperparameters would be those of the command line, whatever a trial changes.
+            # Otherwise, the module's hyperparameters would be those of the command line, without the trial's changes.
             load_from_checkpoint_support=args[0] != SWEEP,
         )
     except MisconfigurationException as error:
         raise ConfigurationError(str(error)) from error
     except ValueError as error:
-        # Lightning has no exception of its own for this mistake, which a small dataset makes of a large one's YAML.
+        # Lightning has no exception class for this mistake, which occurs if the YAML of a large dataset is used with a
+        # small one.
         if "`val_check_interval`" not in str(error):
             raise
         raise ConfigurationError(
@@ -78,12 +79,12 @@ def run(args: list[str], verbosity: Verbosity) -> tuple[list[Outcome], Report | 
             "validate at the end of each epoch, or a smaller number of batches."
         ) from error
     except RuntimeError as error:
-        # Of a metric that only a module or a callback of the user's may log, Lightning finds out after an epoch.
+        # A user's module or callback might log the metric, so Lightning finds out only after an epoch that nothing did.
         if "Early stopping conditioned on metric" not in str(error):
             raise
         raise ConfigurationError(" ".join(str(error).split())) from error
     except SIGTERMException:
-        # A SystemExit without a status, which the shell that sent the signal would take for success.
+        # SIGTERMException is a SystemExit without a status, which a shell would treat as success.
         raise SystemExit(128 + signal.SIGTERM) from None
     if isinstance(cli, SweepCLI):
         return [], cli.report

@@ -18,7 +18,7 @@ class SaveConfigOfFit(SaveConfigCallback):
         """Write ``config.yaml``, whole or not at all."""
         if stage != "fit":
             return
-        folder = trainer.log_dir  # Asked on every rank, since it is broadcast.
+        folder = trainer.log_dir  # Read on every rank, because it is broadcast.
         assert folder is not None
         if trainer.is_global_zero:
             config = self.config.clone()
@@ -26,7 +26,7 @@ class SaveConfigOfFit(SaveConfigCallback):
                 "overwrite",
                 "override",
                 *PLAN_OPTIONS,
-            ):  # Not of the run; and the next one is to ask for it itself.
+            ):  # Not part of the run; a later run must request these itself.
                 config.pop(name)
             with atomic_file(Path(folder) / self.config_filename) as handle:
                 handle.write(self.parser.dump(config))

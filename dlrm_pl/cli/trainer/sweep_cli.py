@@ -57,7 +57,7 @@ class SweepCLI(DLRMCLI):
         parser.add_subcommands().add_subcommand(NAME, made)
 
     def _parse_ckpt_path(self) -> None:
-        """Trials train from the beginning.
+        """Refuse a checkpoint, because trials train from the beginning.
 
         Raises:
             ConfigurationError: a checkpoint is given.
@@ -66,7 +66,7 @@ class SweepCLI(DLRMCLI):
             raise ConfigurationError(f"--ckpt_path {path}: trials always train from the beginning. Leave it out.")
 
     def _set_seed(self) -> None:
-        """Each trial sets it."""
+        """Do nothing: each trial sets its own seed."""
 
     def before_instantiate_classes(self) -> None:
         """Do nothing: nothing is made for the command itself."""
@@ -103,8 +103,8 @@ class SweepCLI(DLRMCLI):
         """Check the space that is given, or state the usual one.
 
         Args:
-            base: configuration of a trial. Each value is parsed with it, which takes twice as long with the
-                callbacks of `fit`.
+            base: configuration of a trial. Each value is parsed together with it, which would take twice as long with
+                the callbacks of `fit`.
         """
         config = self.config.sweep
         stated = default_space(_plain(config.model)) if config.space is None else config.space
@@ -124,7 +124,7 @@ class SweepCLI(DLRMCLI):
         """Return a configuration with other values of settings.
 
         Raises:
-            ConfigurationError: a setting cannot have its value.
+            ConfigurationError: a setting cannot have the given value.
         """
         changed = config.clone()
         nested: dict[str, Any] = {}
@@ -142,7 +142,7 @@ class SweepCLI(DLRMCLI):
         return made.sweep  # type: ignore[no-any-return]
 
     def _stated(self, config: Namespace) -> dict[str, Any]:
-        """State what the scores of a trial depend on in a configuration, in plain values."""
+        """Return the parts of a configuration that a trial's scores depend on, as plain values."""
         text = self.parser.dump(_of_command(config), skip_none=False, skip_validation=True, format="yaml")
         stated: dict[str, Any] = parse_yaml(text)[NAME]
         for name in (*OPTIONS, "config", _SEED):

@@ -66,7 +66,7 @@ def trial_config(config: Namespace) -> Namespace:
     """Return the configuration of `fit` without what trials leave out: logs, checkpoints, bars, quantization.
 
     Raises:
-        ConfigurationError: validation is off, or several processes are to train.
+        ConfigurationError: validation is off, or several processes are configured to train.
     """
     changed = config.clone()
     trainer = changed.trainer
@@ -89,14 +89,14 @@ class TrialTrainer:
 
     Args:
         config: configuration that trials vary, see ``trial_config``.
-        make: makes model, data and the Trainer's arguments of a configuration.
-        change: returns a configuration with other values of settings.
-        space: space of the sweep.
-        validations: validations of a trial.
+        make: creates the model, the data and the Trainer's arguments from a configuration.
+        change: returns a configuration with other values for some settings.
+        space: search space of the sweep.
+        validations: number of validations in each trial.
 
     Attributes:
-        rows: rows that a trial trains on, see ``choose_rows``.
-        seed: seed of the trainings.
+        rows: number of rows that each trial trains on, see ``choose_rows``.
+        seed: seed of the training runs.
 
     Raises:
         DLRMError: the dataset or the Trainer's arguments are wrong.
@@ -115,7 +115,7 @@ class TrialTrainer:
         seed = config.seed_everything
         self.seed = 2024 if isinstance(seed, bool) else int(seed)
         self.rows = 0
-        # Of a file of its own, the group knows the path.
+        # If the group was read from a file, its metadata contains the path.
         arguments = vars(config.data.clone(with_meta=False))
         with _silent():
             self._data = DLRMDataModule(**arguments)
@@ -127,7 +127,7 @@ class TrialTrainer:
 
         Args:
             rows: number of rows; None for as many as `fit` would train on.
-            max_steps: the same in optimizer steps; None for the same.
+            max_steps: the number of rows in optimizer steps; None for as many as `fit` would train on.
 
         Raises:
             ConfigurationError: both are given, or one is out of range.
@@ -192,7 +192,7 @@ class TrialTrainer:
             )
         most: tuple[dict[str, Any], TrainingMemory] | None = None
         for values in islice(self._space.extremes(), _MOST_EXTREMES):
-            with suppress(DLRMError):  # A combination that makes no model is that trial's failure.
+            with suppress(DLRMError):  # An invalid combination only makes its own trial fail.
                 memory = self._memory(values)
                 if most is None or memory.total > most[1].total:
                     most = values, memory
@@ -214,7 +214,7 @@ class TrialTrainer:
         """Train with the settings and the seed of a trial, and return it with its scores.
 
         Raises:
-            DLRMError: the configuration itself, without a change, cannot be trained; or an output cannot be written.
+            DLRMError: the given configuration itself cannot be trained, or an output cannot be written.
         """
         try:
             trial = replace(trial, memory_bytes=self._memory(trial.values).total)
@@ -232,7 +232,7 @@ class TrialTrainer:
                 raise
             return replace(trial, state="failed", reason=f"out of memory: {_line(error)}")
         finally:
-            # Module and Trainer refer to each other: the tables are freed now, not when the next ones are made.
+            # Module and Trainer refer to each other. Free the tables now, before the next trial allocates its own.
             gc.collect()
 
     def _trained(self, trial: Trial, judge: Judge) -> Trial:
@@ -289,7 +289,7 @@ def _line(error: BaseException) -> str:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Let only errors be logged: what a training says of itself is said once, not by each trial; all of it with -v."""
+    """Log only errors, so that trials do not repeat the messages of a training run; with -v, log everything."""
     names = ("dlrm_pl", "pytorch_lightning", "lightning_fabric")
     loggers = [logging.getLogger(name) for name in names]
     before = [logger.level for logger in loggers]
