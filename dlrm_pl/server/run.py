@@ -35,7 +35,7 @@ def listen(host: str, port: int) -> socket.socket:
     """Return a bound socket that does not listen yet, so that an address in use is reported at once.
 
     Raises:
-        ConfigurationError: the address is in use or is none of this machine.
+        ConfigurationError: the address is in use or does not belong to this machine.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -62,7 +62,7 @@ def load_models(folders: Mapping[str, Path], settings: ServerSettings, metrics: 
     Args:
         folders: folders by name of the model.
         settings: settings of the server.
-        metrics: gets the batches.
+        metrics: where batches are counted.
 
     Raises:
         ArtifactError: an artifact is damaged or was not accepted.
@@ -83,7 +83,7 @@ class Server(uvicorn.Server):
     Args:
         application: answers the requests.
         settings: settings of the server.
-        started: called with the URL when connections are accepted.
+        started: called with the URL once connections are accepted.
     """
 
     def __init__(self, application: Application, settings: ServerSettings, started: Callable[[str], None]) -> None:
@@ -106,7 +106,7 @@ class Server(uvicorn.Server):
             timeout_keep_alive=int(max(1, settings.limits.idle_s)),
         )
         super().__init__(config)
-        # Connections are read before any of the requests that came on them is answered.
+        # Connections are read before their requests are answered, so the count includes requests that arrive together.
         tasks = self.server_state.tasks
         application.count_requests = lambda: len(tasks)
 
@@ -119,7 +119,7 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Stop on SIGTERM and SIGINT, check for newer models on SIGHUP; a second SIGINT ends at once."""
         if threading.current_thread() is not threading.main_thread():
-            yield  # Signals come to the main thread alone; whoever runs a server in another one calls ``stop``.
+            yield  # Signals only reach the main thread; to stop a server in another thread, call ``stop``.
             return
         loop = asyncio.get_running_loop()
 
@@ -167,8 +167,8 @@ class Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         end = loop.time() + self.settings.limits.drain_s
         while self.server_state.connections and loop.time() < end and not self.force_exit:
-            # A client that asks again is answered, and told that this was the last answer; one that does not ask
-            # within a moment has its connection closed.
+            # A further request on a connection is answered, with a notice that this is the last response; a connection
+            # without one is closed after a moment.
             for connection in list(self.server_state.connections):
                 connection.look(loop.time(), is_draining=True)  # type: ignore[union-attr]
             await asyncio.sleep(_DRAIN_LOOK_S)
@@ -208,14 +208,14 @@ def serve(
     Args:
         folders: folders by name of the model.
         settings: settings of the server.
-        token: what requests must carry; None: nothing.
-        started: called with the URL when connections are accepted.
+        token: token that requests must carry; None: no token is required.
+        started: called with the URL once connections are accepted.
 
     Returns:
-        The signal that ended it.
+        The signal that stopped the server.
 
     Raises:
-        ConfigurationError: the address cannot be listened on.
+        ConfigurationError: the server cannot listen on the address.
         ArtifactError: an artifact is damaged or was not accepted.
     """
     sock = listen(settings.host, settings.port)
@@ -224,12 +224,12 @@ def serve(
         registry = load_models(folders, settings, metrics)
         application = Application(registry, settings.limits, metrics, token, log_requests=settings.log_requests)
         server = Server(application, settings, started)
-        # The million objects of the libraries are not searched for garbage again, which takes a tenth of a second.
+        # Exclude the libraries' million objects from later collections, which would take a tenth of a second each.
         gc.collect()
         gc.freeze()
         try:
-            # The event loop does not stand still because a model is being loaded: a request waits for Python up to four
-            # times while it is answered.
+            # Keep the event loop responsive while a model is loaded: a request waits for the GIL up to four times until
+            # it is answered.
             with threads_switching_soon(_SWITCH_S):
                 server.run(sockets=[sock])
         finally:

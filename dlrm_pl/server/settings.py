@@ -19,8 +19,8 @@ class Limits:
         held_bytes: maximum total size of all bodies that are held at a time.
         head_bytes: maximum size of a request line with headers.
         connections: maximum number of connections.
-        request_s: seconds within which a request must arrive, and a response must be read.
-        idle_s: seconds that a connection without a request is kept.
+        request_s: seconds within which a request must arrive and a response must be read.
+        idle_s: seconds that an idle connection is kept.
         drain_s: seconds to answer the requests that are pending when the server is told to stop.
     """
 

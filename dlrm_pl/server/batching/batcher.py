@@ -1,9 +1,9 @@
 """Queue of one model: requests wait here to be scored, together if that gives the same bits.
 
-A batch of 2,048 rows takes as long as 15 to 30 single rows, so the rows of requests that arrived together make one
-batch. Nobody waits for others to come unless a delay is asked for: while a batch is scored the next one gathers, so
-that batches grow with the load. Small batches are scored in the thread of the event loop, since handing them to another
-one and back takes longer than many of them; larger ones in a thread of their own.
+A batch of 2,048 rows takes as long as 15 to 30 single rows, so requests that have arrived together are scored as one
+batch. No request waits for later ones unless a delay is set: while one batch is scored, the next one gathers, so that
+batches grow with the load. Small batches are scored in the event loop's thread, because handing a batch to another
+thread and back often takes longer than scoring it; larger ones are scored in a separate thread.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 Floats = npt.NDArray[np.float32]
 
-# Rows that are scored in the event loop, which answers nobody meanwhile: half a millisecond with MLPerf's model.
+# Largest batch to score in the event loop, which it blocks for half a millisecond with MLPerf's model.
 _INLINE_ROWS = 64
 
 
@@ -54,7 +54,7 @@ class BatchLimits:
     Attributes:
         batch_rows: maximum number of rows of several requests in a batch; a larger request is a batch of its own.
         queue_rows: maximum number of waiting rows.
-        delay_s: how long the first request of a batch waits for others; 0: not at all.
+        delay_s: seconds that the first request of a batch waits for others; 0: none.
     """
 
     batch_rows: int = 2048
@@ -76,7 +76,8 @@ class Batcher:
         score: scores a batch; called in the event loop's thread or in one of the executor's.
         executor: where large batches are scored.
         limits: how requests are batched.
-        merges: whether a row's score does not depend on the rows beside it; else each request is scored alone.
+        merges: whether a row's score is independent of the other rows in its batch; if not, each request is scored
+            alone.
         observe: called with the number of requests and of rows of each batch that was scored.
     """
 
@@ -104,10 +105,10 @@ class Batcher:
         """Queue the rows of a request.
 
         Returns:
-            Their scores, later; or the error that scoring them raised.
+            A future with their scores, or with the error that scoring them raised.
 
         Raises:
-            OverloadedError: too many rows wait already.
+            OverloadedError: too many rows are already waiting.
         """
         rows = batch.num_samples
         if self.queued_rows and self.queued_rows + rows > self._limits.queue_rows:
@@ -132,7 +133,7 @@ class Batcher:
         """Score a small batch at once, for a request while no other request is being answered.
 
         Returns:
-            Its scores; None: it is not small, or others wait, so that ``submit`` is needed.
+            Its scores; None if it is not small or other requests are waiting: then call ``submit``.
 
         Raises:
             RequestError: a value does not fit.
@@ -145,7 +146,7 @@ class Batcher:
         return scores
 
     def _next(self) -> None:
-        """Score what waits, until it is empty or another thread has a batch."""
+        """Score waiting requests until none is left or the other thread has a batch."""
         while self._waiting:
             jobs = self._take()
             if not jobs:
@@ -158,7 +159,7 @@ class Batcher:
                 return
             self._answer(jobs, self._scores(jobs))
             if self._waiting:
-                # Others have a turn first: connections are read, and what they bring joins the next batch.
+                # Let the event loop read connections first; requests that arrive then join the batch.
                 asyncio.get_running_loop().call_soon(self._next)
                 return
         self._is_planned = False
@@ -187,12 +188,12 @@ class Batcher:
         return jobs
 
     def _scores(self, jobs: list[_Job]) -> list[Scores | Exception]:
-        """Score requests together; one by one where that fails, so that an error is that of its own request."""
+        """Score requests together; if that fails, one by one, so that only the request with the error fails."""
         try:
             scores = self._score(merged([job.batch for job in jobs]))
         except (DLRMError, RequestError) as error:
             return [error] if len(jobs) == 1 else [result for job in jobs for result in self._scores([job])]
-        except Exception as error:  # Whatever it is, it is reported by each request, and the queue goes on.
+        except Exception as error:  # Each request reports the error, and the queue continues.
             return [error] * len(jobs)
         self._observe(len(jobs), len(scores.logits))
         if len(jobs) == 1:

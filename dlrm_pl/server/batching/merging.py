@@ -16,7 +16,7 @@ def merged(parts: Sequence[Rows]) -> ClickBatch:
     """Return the rows of requests, one after the other; all are one-hot, or all have bags.
 
     Raises:
-        RequestError: a value of rows that were not read yet does not fit.
+        RequestError: rows that had not been read yet contain an invalid value.
     """
     if len(parts) == 1:
         part = parts[0]

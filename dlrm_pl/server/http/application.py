@@ -34,9 +34,9 @@ class Application:
 
     Args:
         registry: the models.
-        limits: what one client may take.
-        metrics: gets counts and times.
-        token: what requests must carry; None: nothing.
+        limits: limits on what a client may use.
+        metrics: where counts and times are recorded.
+        token: token that requests must carry; None: no token is required.
         log_requests: whether each request is logged.
     """
 
@@ -92,7 +92,7 @@ class Application:
         if not response.closes:
             await send({"type": "http.response.body", "body": body})
             return
-        # What the client still sends is read for a moment: closing at once would make it lose the answer.
+        # Briefly read what the client is still sending: closing the connection at once would lose the response.
         await send({"type": "http.response.body", "body": body, "more_body": True})
         await _read_on(receive)
         await send({"type": "http.response.body", "body": b""})

@@ -17,7 +17,7 @@ def header(scope: Scope, name: bytes) -> bytes | None:
     """Return the value of a request header, given in lower case; None if it is missing.
 
     Raises:
-        RequestError: it is there more than once, with different values.
+        RequestError: the header occurs more than once, with different values.
     """
     found: bytes | None = None
     for key, value in scope["headers"]:

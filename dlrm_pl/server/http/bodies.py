@@ -21,8 +21,8 @@ class Bodies:
     """Reads request bodies.
 
     Args:
-        body_bytes: largest body, also after it was unpacked.
-        total_bytes: largest size of all bodies that are held at a time.
+        body_bytes: maximum size of a body, also after decompression.
+        total_bytes: maximum total size of all bodies that are held at a time.
     """
 
     body_bytes: int
@@ -33,7 +33,7 @@ class Bodies:
         """Return the decompressed body of a request; ``release`` its length when it is no longer needed.
 
         Raises:
-            RequestError: it is too large, or not what its coding says.
+            RequestError: the body is too large, or does not match its Content-Encoding.
             ClientGoneError: the client closed the connection.
         """
         stated = header(scope, b"content-length")
@@ -42,7 +42,7 @@ class Bodies:
         window = _window(scope)
         message = await receive()
         if message["type"] == "http.request" and not message.get("more_body"):
-            body: bytes = message.get("body", b"")  # Most come in one part.
+            body: bytes = message.get("body", b"")  # Most bodies come in one part.
             self._hold(len(body))
         else:
             body = await self._joined(message, receive)
@@ -83,7 +83,7 @@ class Bodies:
     def _unpacked(self, body: bytes, window: int) -> bytes:
         unpack = zlib.decompressobj(window)
         try:
-            # One byte more than is allowed, to tell what is too large from what just fits.
+            # Allow one more byte than the limit, to tell a body that is too large from one that just fits.
             unpacked = unpack.decompress(body, self.body_bytes + 1)
         except zlib.error as error:
             raise RequestError(400, f"The body does not match its Content-Encoding ({error}).") from None

@@ -35,7 +35,7 @@ class Connection(HttpToolsProtocol):
         most = self.limits.connections
         if len(self.connections) > 2 * most:
             self.metrics.refused_connections["too many"] += 1
-            transport.abort()  # Even the answer takes a place for a moment.
+            transport.abort()  # Sending an error would also keep the connection open for a moment.
         elif len(self.connections) > most:
             self._refuse(503, f"The server already has {most:,} connections. Try again later.", "too many", "1")
 
@@ -46,7 +46,7 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Read data from a client."""
         if self._is_ended or self.transport.is_closing():
-            return  # It is read, so that the client can send it all and then read the answer.
+            return  # Read and discard the data, so that the client can finish sending and then read the answer.
         self._head_bytes += len(data)
         if b"pgrade" in data and not self._is_body_open:
             data = _without_upgrade(data)
@@ -78,9 +78,9 @@ class Connection(HttpToolsProtocol):
         self._begin()
 
     def _begin(self) -> None:
-        """Start the application for a request whose head has arrived, or after those that came before it.
+        """Start the application for a request whose head has arrived, once earlier requests are answered.
 
-        What uvicorn does, without its options that are not used here, for one of our own exchanges.
+        Does the same as uvicorn, for our own ``Exchange`` and without the options that are not used here.
         """
         version = self.parser.get_http_version()
         self.scope["method"] = self.parser.get_method().decode("ascii")
@@ -157,7 +157,7 @@ class Connection(HttpToolsProtocol):
         Args:
             now: time of the event loop.
             is_draining: whether the server is being stopped, so that no connection is kept for later requests.
-            moment_s: how long a connection may be idle then.
+            moment_s: seconds that a connection may be idle while draining.
         """
         if self._is_stuck(now):
             self.metrics.refused_connections["slow"] += 1
@@ -177,7 +177,7 @@ class Connection(HttpToolsProtocol):
         """Send an error and close the connection, after the client had time to read it."""
         self.metrics.refused_connections[reason] += 1
         if self._is_answering and (self.cycle.response_started or self.pipeline):
-            self.transport.abort()  # The error would be taken for a part of another answer.
+            self.transport.abort()  # The client would take the error for part of another response.
             return
         self._is_ended = True
         body = json.dumps({"error": message}).encode()
@@ -187,7 +187,7 @@ class Connection(HttpToolsProtocol):
         head.append(b"content-length: " + str(len(body)).encode() + b"\r\nconnection: close\r\n\r\n")
         self.transport.write(b"".join(head) + body)
         self._unset_keepalive_if_required()
-        # Closed at once, the connection would be reset where the client still sends, and the answer lost.
+        # If closed at once while the client is still sending, the connection would be reset and the answer lost.
         self.transport.write_eof()
         self.loop.call_later(_LINGER_S, self.transport.abort)
         if self._is_answering:
@@ -198,10 +198,10 @@ class Connection(HttpToolsProtocol):
         """Read no more, and close when the requests that have arrived are answered."""
         self.metrics.refused_connections[reason] += 1
         self._is_ended = True
-        self.cycle.keep_alive = False  # The last that has arrived.
+        self.cycle.keep_alive = False  # For the last request that has arrived.
 
     def _is_stuck(self, now: float) -> bool:
-        """Whether nothing of a response was taken for too long."""
+        """Whether the client has not read any of a response for too long."""
         left = self.transport.get_write_buffer_size()
         if not left:
             self._stuck = None
@@ -211,9 +211,9 @@ class Connection(HttpToolsProtocol):
 
 
 def _without_upgrade(data: bytes) -> bytes:
-    """Rename the header of a request that offers another protocol, as Java's client does with HTTP/2.
+    """Rename the Upgrade header, with which a client offers another protocol, as Java's client does with HTTP/2.
 
-    The parser would end at such a request, and with it its body. A server may ignore the offer.
+    The parser would stop at such a request, without its body. A server is allowed to ignore the offer.
     """
     head, end, rest = data.partition(b"\r\n\r\n")
     return _UPGRADE.sub(b"\r\nx-upgrade:", head) + end + rest

@@ -14,10 +14,10 @@ _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 
 
 class Histogram:
-    """Observations, counted by the smallest bound that they do not exceed.
+    """Observations, each counted at the smallest bound that it does not exceed.
 
     Args:
-        bounds: upper bounds, rising.
+        bounds: upper bounds, in ascending order.
     """
 
     def __init__(self, bounds: Sequence[float]) -> None:
@@ -76,7 +76,7 @@ class Metrics:
         """Return all metrics in the text format.
 
         Args:
-            gauges: further values: name, help, labels, value; those of a name one after the other.
+            gauges: further values: name, help, labels and value; values with the same name must be adjacent.
         """
         lines: list[str] = []
         counters = (

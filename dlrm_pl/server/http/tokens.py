@@ -27,7 +27,7 @@ class Token:
         """Read a token from a file of one line.
 
         Raises:
-            ConfigurationError: the file cannot be read, others may read it, or what it holds is no token.
+            ConfigurationError: the file cannot be read, other users can read it, or its contents are not a token.
         """
         try:
             with path.open("rb") as handle:
@@ -48,7 +48,7 @@ class Token:
         """Check that a request carries the token.
 
         Raises:
-            RequestError: it does not.
+            RequestError: the token is missing or wrong.
         """
         given = header(scope, b"authorization") or b""
         scheme, _, value = given.partition(b" ")

@@ -1,7 +1,7 @@
 """A few rows of plain values without Arrow, whose calls per column take milliseconds even for a single row.
 
-Values are plain as clients send them: integers, numbers, digits, texts, or nothing. Whatever else a frame may have,
-among it all that is wrong, is left to ``rows_of_frame``, which reads it by the same rules and finds the words for it.
+Plain values are what clients usually send: integers, floats, numbers as text, strings, or nothing. All other values,
+including invalid ones, are left to ``rows_of_frame``, which reads them by the same rules and reports what is wrong.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ FEW_ROWS = 64
 """Number of rows up to which this is faster than Arrow."""
 
 _INT32, _INT64 = np.iinfo(np.int32), np.iinfo(np.int64)
-_RESERVED = 2  # The smallest integers stand for missing and for unseen values.
+_RESERVED = 2  # The two smallest integers stand for missing and unseen values.
 _MOST_HEX = (1 << 32) - 1
-_EXACT = (1 << 53) - 1  # Beyond it, several integers may have been rounded to the same float.
+_EXACT = (1 << 53) - 1  # Beyond it, different integers may round to the same float.
 _DIGITS = re.compile(rb"-?[0-9]{1,18}")
 _HEX_DIGITS = re.compile(rb"[0-9a-fA-F]{1,8}")
 _NUMBER = re.compile(rb"-?[0-9]{1,18}(\.[0-9]{1,18})?")

@@ -28,7 +28,7 @@ class FieldInputs:
     """Columns that a model takes.
 
     Args:
-        encoder: gives the ids.
+        encoder: maps raw values to ids.
     """
 
     def __init__(self, encoder: RowEncoder) -> None:
@@ -47,11 +47,11 @@ class FieldInputs:
         """Return the batch of a request, and the number of unknown values in each sparse column.
 
         Raises:
-            RequestError: a column is missing, unknown or of another type, or a value does not fit it.
+            RequestError: a column is missing, unknown or of the wrong type, or a value does not fit it.
         """
         columns: Columns = self._encoder.columns
         for name in inputs:
-            # The label is not read, so that rows of a log can be sent as they are.
+            # The label is ignored, so that rows of a log can be sent unchanged.
             if name not in self._names and name != columns.label:
                 raise RequestError(400, f"There is no input {shown(name)}. {nearest_name(name, self._names)}")
         if (few := few_rows(inputs, columns)) is not None:
@@ -69,7 +69,7 @@ class FieldInputs:
         return to_batch(records, columns), unseen
 
     def _values(self, column: DenseColumn | SparseColumn, inputs: Mapping[str, InputTensor]) -> Any:
-        """Return the values of a column in a form that frames have."""
+        """Return the values of a column in a form that data frames have."""
         tensor = inputs[column.name]
         values = tensor.values
         where = f"input {shown(column.name)}"
@@ -123,7 +123,7 @@ def _starts(values: npt.NDArray[Any]) -> range:
 
 
 def _decoded(value: bytes | None, column: DenseColumn | SparseColumn, where: str) -> Any:
-    """Return a text, or the number that it is where the column holds numbers; None where it is empty."""
+    """Return a text, or its number if the column holds numbers; None if it is empty."""
     if not value:
         return None
     try:
@@ -140,7 +140,7 @@ def _decoded(value: bytes | None, column: DenseColumn | SparseColumn, where: str
 
 
 def _cut(values: Any, offsets: InputTensor, where: str) -> list[Any]:
-    """Return the list of each row."""
+    """Split the values of a column into one list per row."""
     ends = offsets.values
     if offsets.datatype not in ("INT64", "INT32") or ends.ndim != 1 or not len(ends):
         raise RequestError(400, f"{where}: its offsets must be INT64 of shape [rows + 1].")

@@ -1,4 +1,4 @@
-"""Inputs of a model for clients, and the batch that a request holds."""
+"""Describe a model's inputs to clients, and convert a request to a batch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ParsedRows(NamedTuple):
 
     Attributes:
         batch: the rows.
-        unseen: values that the vocabulary does not have.
+        unseen: number of values that are not in the vocabulary.
     """
 
     batch: ClickBatch | UnreadRows
@@ -39,10 +39,10 @@ class ModelInputs:
     """Inputs of an artifact's model, as tensors of ids or as raw values.
 
     Args:
-        artifact: the artifact; its dictionaries are read here.
+        artifact: the artifact; the constructor reads its dictionaries.
 
     Raises:
-        ArtifactError: the dictionaries are damaged, or are not those of the model.
+        ArtifactError: the dictionaries are damaged or do not belong to the model.
     """
 
     def __init__(self, artifact: Artifact) -> None:
@@ -60,7 +60,7 @@ class ModelInputs:
             )
             return
         try:
-            arrow()  # Now, since its import takes longer than any request may.
+            arrow()  # Import Arrow now, because that takes too long for a request.
         except ConfigurationError as error:
             self._no_fields = f"The server takes only dense and indices. {error}"
             log.warning(
@@ -92,10 +92,10 @@ class ModelInputs:
 
         Args:
             request: the request.
-            max_rows: largest number of rows.
+            max_rows: maximum number of rows.
 
         Raises:
-            RequestError: an input is missing, unknown, of another type or shape, or has values that do not fit.
+            RequestError: an input is missing, unknown, of the wrong type or shape, or has invalid values.
         """
         inputs = request.inputs
         if inputs.keys() <= {DENSE, INDICES, OFFSETS}:

@@ -27,11 +27,11 @@ Integers = npt.NDArray[np.int64]
 class UnreadRows:
     """One-hot rows of a request, with correct types and shapes, whose values are yet to be read.
 
-    Reading takes as many calls for one row as for hundreds, so the rows of requests that are scored together are read
-    together. Until then the memory of the request is kept.
+    Reading takes as many calls for one row as for hundreds, so requests that are scored together are read together.
+    Until then, the request's memory is kept.
 
     Args:
-        reader: reads them.
+        reader: reads the rows.
         dense: float32 ``[B, N]``.
         ids: int64 or int32 ``[B, T]``.
     """
@@ -54,7 +54,7 @@ class UnreadRows:
         """Return the rows of several requests for one model, one after the other.
 
         Raises:
-            RequestError: a value does not fit; rows are counted over all parts.
+            RequestError: a value is invalid; the row number in the message counts the rows of all parts.
         """
         dense, ids = np.concatenate([part.dense for part in parts]), np.concatenate([part.ids for part in parts])
         return parts[0].reader.read(dense, ids)
@@ -66,14 +66,14 @@ class TensorInputs:
     Args:
         num_dense: dense features N.
         table_sizes: rows of each of the T tables.
-        columns: columns of the rows, whose transforms are applied to the dense values; None: ``log(x + 1)`` is taken.
+        columns: columns of the rows, whose transforms are applied to the dense values; None: ``log(x + 1)``.
     """
 
     def __init__(self, num_dense: int, table_sizes: Sequence[int], columns: Columns | None) -> None:
         self._num_dense = num_dense
         self._columns = columns
         self._has_lists = columns is not None and not columns.is_one_hot
-        # Compared as unsigned numbers, so that a negative id is a large one.
+        # Unsigned, so that one comparison also finds negative ids, which become large.
         self._sizes = np.array(table_sizes, np.uint64)
         self._column_of_sizes = self._sizes[:, None]
         self._takes_log = columns is None or all(column.transform == "log1p" for column in columns.dense)
@@ -90,7 +90,7 @@ class TensorInputs:
         """Return the batch of a request, with all ids inside their tables; or one-hot rows that are yet to be read.
 
         Raises:
-            RequestError: a tensor is missing, of another type or shape, or has values that do not fit.
+            RequestError: a tensor is missing, of the wrong type or shape, or has invalid values.
         """
         for name in (DENSE, INDICES):
             if name not in inputs:
@@ -122,20 +122,20 @@ class TensorInputs:
         """Return the batch of one-hot rows ``[B, N]`` and ``[B, T]``.
 
         Raises:
-            RequestError: a value does not fit.
+            RequestError: a value is invalid.
         """
         return ClickBatch(self._features(dense), torch.from_numpy(self._one_hot(ids)))
 
     def _features(self, dense: npt.NDArray[np.float32]) -> torch.Tensor:
-        """Return what the model reads of dense values."""
-        # In three calls what dense_tensor does in ten: of a request of one row they would take longer than the tables.
+        """Return dense values as the features that the model reads."""
+        # Three calls instead of the ten in dense_tensor, which take longer than the lookups for a one-row request.
         if self._takes_log:
             values = np.fmax(dense, _ZERO)
             values += _ONE
             features = torch.from_numpy(np.log(values, values))
         else:
             values, features = dense, dense_tensor(dense, self._columns, True)
-        # A sum that is no number has a reason, and nearly always there is none to look for.
+        # Search for an infinite value only if the sum is not finite, which is rare.
         if not math.isfinite(np.add.reduce(values, None)) and np.isinf(dense).any():
             row, feature = np.argwhere(np.isinf(dense))[0]
             raise RequestError(
@@ -150,7 +150,7 @@ class TensorInputs:
 
     def _one_hot(self, ids: npt.NDArray[Any]) -> Integers:
         """Return int64 ``[T, B]`` of ids ``[B, T]``."""
-        # A copy in any case: the memory of the request is not kept while the row waits.
+        # Always copy, so that the request's memory is not kept while the row waits.
         turned = np.array(ids.T, np.int64, order="C")
         wrong = turned.view(np.uint64) >= self._column_of_sizes
         if np.logical_or.reduce(wrong, None):

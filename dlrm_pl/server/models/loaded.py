@@ -35,10 +35,10 @@ class LoadedModel:
         pages: how tables are kept in memory.
         checksums: which files are compared with their checksums.
         allow_not_accepted: whether the artifact may be one that quantization did not accept.
-        bases: other versions, whose tables a delta shares.
+        bases: other versions, whose tables a delta artifact shares.
 
     Raises:
-        ArtifactError: the artifact is damaged, was not accepted, or gives scores that are no numbers.
+        ArtifactError: the artifact is damaged, was not accepted, or gives scores that are not finite numbers.
     """
 
     def __init__(
@@ -72,14 +72,14 @@ class LoadedModel:
         """Whether a row's score has the same bits whatever rows it is batched with, unlike with float products."""
         dtypes = self._model.op_dtypes
         if self._model.architecture.interaction != "dot":
-            del dtypes["interaction"]  # Vectors side by side, and products of two numbers each.
+            del dtypes["interaction"]  # Concatenations and products of two numbers, which do not depend on the batch.
         return all(dtype == "int8" for name, dtype in dtypes.items() if not name.startswith("tables."))
 
     def check(self) -> None:
         """Check that no file of the artifact was changed in place; cheap enough to be called for each batch.
 
         Raises:
-            ArtifactError: one was, and the model must not be used any more.
+            ArtifactError: a file was changed, and the model must no longer be used.
         """
         if self._changes is None:
             self._watch.check()
@@ -107,23 +107,23 @@ class LoadedModel:
             return Scores(logits.numpy(force=True), probabilities_of(logits))
 
     def _probe(self) -> None:
-        """Score some rows, so that the first request finds everything in memory that all of them need."""
+        """Score some rows, so that everything that all requests need is in memory before the first one."""
         architecture = self._model.architecture
         rng = np.random.default_rng(0)
         for rows in _PROBED_ROWS:
             ids = np.stack([rng.integers(0, size, rows) for size in architecture.table_sizes])
             batch = ClickBatch(torch.zeros(rows, architecture.bottom_mlp[0]), torch.from_numpy(ids))
             with torch.inference_mode():
-                # The usual way first, on which other threads have Python meanwhile: rows may come from a slow disk.
+                # First the path for larger batches, which releases the GIL: rows may come from a slow disk.
                 self._logits(batch)
             if not np.isfinite(self.score(batch).logits).all():
                 raise ArtifactError(f"{self.folder}: its model gives scores that are not numbers. Quantize again.")
 
 
 def _changes(artifact: Artifact, pages: Pages) -> Changes | None:
-    """Return the watch over the files that are mapped; None where the system has none to give."""
+    """Return the watch over the mapped files; None if the system cannot provide one."""
     if pages == "huge":
-        return Changes(())  # Tables were copied, and nothing of the files is read any more.
+        return Changes(())  # The tables were copied, so the files are no longer read.
     try:
         return Changes(file.descriptor for file in artifact.watch.files)
     except OSError as error:

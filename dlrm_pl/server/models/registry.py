@@ -24,16 +24,16 @@ _RELEASE_LOOK_S = 0.05
 
 
 def _yield_to_others() -> None:
-    """Let this thread wait for those that answer requests; on Linux each thread has a priority of its own."""
+    """Lower this thread's priority below those that answer requests; on Linux, each thread has its own."""
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
 def _release(versions: list[ServedVersion]) -> None:
-    """Let go of versions when no request has them any more.
+    """Release versions once no request uses them.
 
-    In a thread of its own, since unmapping tables and closing a watch over files take milliseconds, in large models
-    tenths of a second, in which the event loop would answer nobody.
+    Runs in a separate thread, because unmapping tables and closing a file watch take milliseconds, or tenths of a
+    second for large models, and would block the event loop.
     """
     _yield_to_others()
     while versions:
@@ -57,7 +57,7 @@ class Registry:
         """Return a model and one of its versions, by default the newest.
 
         Raises:
-            RequestError: there is none of the name or the version.
+            RequestError: there is no model of that name, or no such version.
         """
         model = self.models.get(name)
         if model is None:

@@ -28,9 +28,9 @@ class LoadSettings:
     Attributes:
         pages: how tables are kept in memory.
         checksums: which files are compared with their checksums.
-        allow_not_accepted: whether artifacts are served that quantization did not accept.
-        versions: number of versions of a model that are served, where its folder has several.
-        poll_s: seconds between two looks for a newer version; 0: only when asked.
+        allow_not_accepted: whether to serve artifacts that quantization did not accept.
+        versions: number of versions of a model to serve, if its folder has several.
+        poll_s: seconds between two checks for a newer version; 0: only on request.
     """
 
     pages: Pages = "mapped"
@@ -46,8 +46,8 @@ class ServedVersion:
 
     Attributes:
         model: the model.
-        batcher: its queue.
-        snapshot: state of its files when it was loaded.
+        batcher: queue of the model's requests.
+        snapshot: state of the version's files when it was loaded.
     """
 
     model: LoadedModel
@@ -75,13 +75,13 @@ class ServedModel:
 
     Args:
         name: the name.
-        folder: where its versions lie.
-        settings: how they are loaded.
-        limits: how its requests are batched.
+        folder: folder with the versions.
+        settings: how versions are loaded.
+        limits: how requests are batched.
         observe: called with the number of requests and of rows of each batch.
 
     Raises:
-        ArtifactError: a version cannot be served; at the start that is an error, later the earlier ones stay.
+        ArtifactError: a version cannot be served. This is an error only at the start; later, earlier versions remain.
     """
 
     def __init__(
@@ -115,13 +115,13 @@ class ServedModel:
             again: also try versions that were refused before.
 
         Returns:
-            The versions that ``swap`` is to put in place, and what was found.
+            The versions to pass to ``swap``, and the result of the check.
         """
         outcome = SwapOutcome()
         try:
             found = find_versions(self.folder, self._settings.versions)
         except ArtifactError as error:
-            # A folder that is being replaced is not there for a moment; one that stays away is told once.
+            # A folder is missing for a moment while it is replaced. One that stays missing is reported once.
             self._times_missing += 1
             if again or self._times_missing == _LOOKS_BEFORE_MISSING:
                 outcome.refused.append(str(error))
@@ -130,9 +130,9 @@ class ServedModel:
         served = {version.model.folder: version for version in self.versions.values()}
         tried = [self._kept_or_loaded(version, served, outcome, again=again) for version in found]
         kept = [version for version in tried if version is not None]
-        if len(kept) < len(found):  # Older ones of the folder take their places, but none that was moved out of it.
+        if len(kept) < len(found):  # Fall back to older versions that are still in the folder.
             older_ones: list[FoundVersion] = []
-            with contextlib.suppress(ArtifactError):  # The folder was moved away meanwhile.
+            with contextlib.suppress(ArtifactError):  # The folder may have been moved away in the meantime.
                 older_ones = find_versions(self.folder)[: -len(found)]
             for version in reversed(older_ones):
                 if len(kept) == len(found):
@@ -149,7 +149,7 @@ class ServedModel:
         """Put versions in place; requests that wait for an earlier version are still answered by it.
 
         Returns:
-            Those that no further request reaches.
+            The versions that no further request will reach.
         """
         earlier, self.versions = self.versions, versions
         kept = {id(version) for version in versions.values()}
@@ -162,7 +162,7 @@ class ServedModel:
     def _kept_or_loaded(
         self, found: FoundVersion, served: Mapping[Path, ServedVersion], outcome: SwapOutcome, *, again: bool
     ) -> ServedVersion | None:
-        """Return a version of the folder: as it is served, or newly loaded; None where it is refused and not served."""
+        """Return a version that is already served, or load it; None if it is refused and not served."""
         earlier = served.get(found.folder)
         if earlier is not None and earlier.snapshot == found.snapshot:
             return earlier

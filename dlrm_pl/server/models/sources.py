@@ -19,9 +19,9 @@ class FoundVersion:
 
     Attributes:
         folder: the folder.
-        version: name of the version; None: the artifact names itself.
-        snapshot: state of its files.
-        others: the folders of all other versions, whose tables a delta shares, the newest first.
+        version: name of the version; None: it is derived from the manifest.
+        snapshot: state of the folder's files.
+        others: folders of all other versions, the newest first; a delta artifact shares their tables.
     """
 
     folder: Path
@@ -38,7 +38,7 @@ def find_versions(folder: Path, keep: int = 0) -> list[FoundVersion]:
         keep: number of versions to serve, the newest ones; 0: all.
 
     Raises:
-        ArtifactError: there is none.
+        ArtifactError: there is no artifact.
     """
     if (folder / FILE_NAME).is_file():
         return [FoundVersion(folder, None, _snapshot(folder))]

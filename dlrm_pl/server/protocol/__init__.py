@@ -1,4 +1,4 @@
 """Open Inference Protocol: requests and responses on the wire, with and without binary tensors.
 
-It knows nothing of models or HTTP servers: bytes become named arrays, and arrays become bytes.
+This package is independent of models and HTTP servers: it converts bytes to named arrays, and arrays to bytes.
 """

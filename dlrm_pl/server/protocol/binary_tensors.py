@@ -20,14 +20,14 @@ def binary_array(
 
     Args:
         body: body of the request.
-        start: first byte of the tensor.
-        size_bytes: its length, which is within the body.
-        datatype: its datatype.
-        shape: its shape.
-        name: its name, for messages.
+        start: position of the tensor's first byte.
+        size_bytes: length of the tensor, which must be within the body.
+        datatype: datatype of the tensor.
+        shape: shape of the tensor.
+        name: name of the tensor, for messages.
 
     Raises:
-        RequestError: the bytes are not as many values as the shape has.
+        RequestError: the bytes do not contain as many values as the shape.
     """
     count = math.prod(shape)
     if datatype == BYTES:
@@ -43,7 +43,7 @@ def binary_array(
 
 
 def _texts(body: bytes, place: int, end: int, count: int, name: str) -> npt.NDArray[Any]:
-    """Return texts, each of which comes after its length in four bytes."""
+    """Return texts, each preceded by its length in four bytes."""
     if count > (end - place) // 4:
         raise RequestError(
             400,

@@ -11,8 +11,8 @@ class RequestError(Exception):
     Args:
         status: status of the response, from 400 up.
         message: what was wrong, where, the value, and what to do.
-        headers: further headers of the response.
-        closes: whether the connection is closed after the response, because what follows on it cannot be trusted.
+        headers: additional headers of the response.
+        closes: whether the connection is closed after the response, because further data on it cannot be trusted.
     """
 
     def __init__(

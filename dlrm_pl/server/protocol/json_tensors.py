@@ -14,7 +14,7 @@ from dlrm_pl.server.protocol.datatypes import BYTES, NUMPY_TYPES
 from dlrm_pl.server.protocol.errors import RequestError
 
 _NULL = type(None)
-# null is a missing value where the array can hold one.
+# null is a missing value, if the array can hold one.
 _KINDS: dict[str, tuple[set[type], str]] = {
     "b": ({bool}, "true or false"),
     "u": ({int}, "whole numbers"),
@@ -27,16 +27,16 @@ def json_array(data: list[Any], datatype: str, shape: tuple[int, ...], name: str
     """Return the values of a tensor.
 
     Args:
-        data: its values, in one list or in nested ones.
-        datatype: its datatype.
-        shape: its shape.
-        name: its name, for messages.
+        data: values of the tensor, in a flat or nested list.
+        datatype: datatype of the tensor.
+        shape: shape of the tensor.
+        name: name of the tensor, for messages.
 
     Returns:
-        An array of the shape; of BYTES, an object array of ``bytes`` and None.
+        An array of that shape; for BYTES, an object array of ``bytes`` and None.
 
     Raises:
-        RequestError: the values are not of the datatype or not as many as the shape has.
+        RequestError: the values do not have the datatype, or their number does not match the shape.
     """
     where = f"input {shown(name)}"
     values = _flat(data, shape, where)
@@ -68,7 +68,7 @@ def json_array(data: list[Any], datatype: str, shape: tuple[int, ...], name: str
 
 
 def _flat(data: list[Any], shape: tuple[int, ...], where: str) -> list[Any]:
-    """Return the values of nested lists in one; lists are nested as the shape is, or not at all."""
+    """Return the values of nested lists as one flat list; lists must be nested like the shape, or not at all."""
     level = 0
     while data and type(data[0]) is list:
         level += 1

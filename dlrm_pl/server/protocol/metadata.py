@@ -24,8 +24,7 @@ def model_metadata(name: str, versions: Sequence[str], schema: Mapping[str, Any]
     Args:
         name: name of the model.
         versions: versions that are served.
-        schema: inputs as tensors, and as raw values by column (``fields``), of which a request has the one or the
-            other.
+        schema: inputs as tensors, and as raw values by column (``fields``); a request has either one or the other.
     """
     contents: dict[str, Any] = {
         "name": name,

@@ -77,7 +77,7 @@ def _operation(
         content = _json(schema)
     responses: dict[str, Any] = {"200": {"description": "Yes.", "content": content}}
     for status in errors:
-        # A server that is not ready says so in the form of one that is.
+        # "Not ready" has the same response schema as "ready".
         error = schema if status == 503 and schema in ("Ready", "ModelReady") else "Error"
         assert error is not None
         responses[str(status)] = {"description": _ERRORS[status], "content": _json(error)}

@@ -16,7 +16,7 @@ def asked_outputs(request: InferenceRequest) -> Sequence[AskedOutput]:
     """Return the outputs that a request asks for; by default only the probability.
 
     Raises:
-        RequestError: one of them is not there.
+        RequestError: one of the requested outputs does not exist.
     """
     if not request.outputs:
         return (AskedOutput(OUTPUTS[0], request.is_binary),)

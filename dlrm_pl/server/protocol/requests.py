@@ -24,8 +24,8 @@ _MAX_CONTAINERS = 1 << 17
 _MAX_TENSORS = 8192
 _MAX_DIMENSIONS = 8
 _MAX_TEXT = 256
-_MAX_VALUES = 1 << 48  # Also where a dimension of 0 makes it none: NumPy refuses larger ones.
-# Documents that describe binary tensors are short, and a client sends the same one again and again.
+_MAX_VALUES = 1 << 48  # Zeros count as 1, because NumPy refuses larger shapes even without values.
+# Cache documents up to this size: those that describe binary tensors are short, and clients repeat them.
 _KEPT_BYTES = 4096
 
 
@@ -33,9 +33,9 @@ class InputTensor(NamedTuple):
     """A tensor of a request.
 
     Attributes:
-        name: its name.
-        datatype: its datatype, such as ``FP32``.
-        values: its values in its shape; of BYTES an object array of ``bytes``, or None where the JSON had null.
+        name: name of the tensor.
+        datatype: datatype, such as ``FP32``.
+        values: values in the tensor's shape; for BYTES, an object array of ``bytes``, with None for null in the JSON.
     """
 
     name: str
@@ -47,8 +47,8 @@ class AskedOutput(NamedTuple):
     """An output that the client requests.
 
     Attributes:
-        name: its name.
-        is_binary: whether its values follow the JSON as bytes.
+        name: name of the output.
+        is_binary: whether the values follow the JSON as bytes.
     """
 
     name: str
@@ -59,10 +59,10 @@ class InferenceRequest(NamedTuple):
     """A request that has been checked against the protocol, but not yet against a model.
 
     Attributes:
-        id: identifier to repeat in the response; None: there was none.
+        id: identifier to repeat in the response; None if the request has none.
         inputs: tensors by name.
-        outputs: outputs that are asked for, in order; empty: those that the model gives by default.
-        is_binary: whether outputs that are not asked for by name are binary.
+        outputs: requested outputs, in order; empty: the model's default outputs.
+        is_binary: whether outputs that are not requested by name are binary.
     """
 
     id: str | None
@@ -73,7 +73,7 @@ class InferenceRequest(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Described:
-    """A tensor as the JSON describes it: with its values in it, or with the number of bytes that follow."""
+    """A tensor as the JSON describes it: with its values, or with its number of bytes after the JSON."""
 
     name: str
     datatype: str
@@ -96,11 +96,11 @@ def parse_request(body: bytes, json_bytes: int | None) -> InferenceRequest:
     """Read the body of a request.
 
     Args:
-        body: the JSON document, and the binary tensors that follow it.
-        json_bytes: length of the JSON document, from the header; None: the body is nothing else.
+        body: the JSON document, followed by any binary tensors.
+        json_bytes: length of the JSON document, from the header; None: the body is only JSON.
 
     Raises:
-        RequestError: it is not as the protocol has it; says what is wrong.
+        RequestError: the request violates the protocol; states what is wrong.
     """
     length = len(body) if json_bytes is None else json_bytes
     if length > len(body):
@@ -147,11 +147,11 @@ def _kept_document(text: bytes) -> _Document:
 
 
 def _parse(text: bytes) -> _Document:
-    # Before anything is built of it: millions of empty lists take a few bytes each here, and a hundred in memory.
+    # Check before parsing: each of millions of empty lists takes a few bytes here, but a hundred in memory.
     if text.count(b"[") + text.count(b"{") > _MAX_CONTAINERS:
         raise RequestError(400, f"The JSON has more than {_MAX_CONTAINERS:,} lists and objects.")
     try:
-        # Decoded here, since Python's reader of JSON would take UTF-16 and UTF-32 as well.
+        # Decode explicitly, because Python's JSON parser also accepts bytes in UTF-16 and UTF-32.
         contents = parse_json(text.decode("utf-8"), "the request", DataFormatError, "")
     except UnicodeDecodeError as error:
         raise RequestError(
@@ -207,7 +207,7 @@ def _described(item: Any, index: int) -> _Described:
 
 
 def _name(item: Any, where: str, needed: str) -> str:
-    """Return the name of a tensor, after a look at whether it is described at all."""
+    """Return the name of a tensor, after checking that its description is an object with a name."""
     if not isinstance(item, dict):
         raise RequestError(400, f"{where} must be an object with {needed}, not {shown(item)}.")
     name = _text(item, "name", where)
@@ -261,7 +261,7 @@ def json_length(header: bytes | None) -> int | None:
     """Read the header Inference-Header-Content-Length; None if it is missing.
 
     Raises:
-        RequestError: it is not a whole number.
+        RequestError: the header is not a whole number.
     """
     if header is None:
         return None

@@ -23,7 +23,7 @@ class Response(NamedTuple):
     Attributes:
         status: status code.
         body: content.
-        headers: names in lower case, and values.
+        headers: pairs of names, in lower case, and values.
         closes: whether the connection is closed afterwards.
     """
 
@@ -57,9 +57,9 @@ def inference_response(
 
     Args:
         model: name of the model.
-        version: version that answered.
+        version: version that computed the results.
         request_id: identifier of the request.
-        outputs: the outputs that were asked for, each with its values, float32 ``[B]``.
+        outputs: the requested outputs, each with its values, float32 ``[B]``.
     """
     if request_id is None and all(asked.is_binary for asked, _ in outputs):
         names = tuple(asked.name for asked, _ in outputs)
@@ -85,7 +85,7 @@ def inference_response(
 def _binary_head(
     model: str, version: str, names: tuple[str, ...], shape: tuple[int, ...]
 ) -> tuple[bytes, tuple[tuple[bytes, bytes], ...]]:
-    """Return the document and headers of a response with nothing but binary tensors: always the same few."""
+    """Return the document and headers of a response with only binary tensors; cached, since there are few of them."""
     size = {"binary_data_size": 4 * math.prod(shape)}
     tensors = [{"name": name, "datatype": "FP32", "shape": list(shape), "parameters": size} for name in names]
     document = _document(model, version, tensors, None)
