@@ -10,7 +10,7 @@ import torch
 from dlrm_pl.distributed.plan.communicated import Communication
 from dlrm_pl.errors import ConfigurationError
 
-# A mean over a batch of thousands has gradients below the normal numbers of fp16, so they are sent in multiples.
+# Gradients of a mean over a batch of thousands lie below fp16's normal numbers, so they are sent multiplied by this.
 _GRADIENT_SCALE = 1024.0
 
 
@@ -18,7 +18,7 @@ def check_communication(communication: Communication, shardings: Iterable[str], 
     """Check that TorchRec can send a dtype for all of a model's shardings; it would silently replace some.
 
     Raises:
-        ConfigurationError: it does not; names the sharding.
+        ConfigurationError: TorchRec cannot send it; the message says why, and names the sharding if it depends on that.
     """
     if communication == "fp8":
         _refuse(
@@ -43,7 +43,7 @@ def _refuse(communication: Communication, reason: str) -> None:
 
 
 def sendable(communication: Communication, rows: int) -> int:
-    """Return the rows that a batch is padded to: int8 is sent 32 values at a time, and a row has a multiple of 4."""
+    """Return the rows that a batch is padded to: int8 is sent 32 values at a time, and D is a multiple of 4."""
     return -(-rows // 8) * 8 if communication == "int8" else rows
 
 

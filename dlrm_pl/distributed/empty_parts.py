@@ -11,13 +11,14 @@ from torch import nn
 def keep_apart(lookups: Iterable[nn.Module]) -> None:
     """Make FBGEMM treat parts without rows as separate tables.
 
-    On CPUs it tells tables apart by the number of rows before each. One without rows it takes for another feature of
-    the next table, which row-wise Adagrad then updates by another loop: slower, and with the squares of a gradient
-    added up in another order. Behind the last table it even reads a size from memory that is not its own. A part that
-    counts as one row is a table that is never looked up; weights and their places do not follow these numbers.
+    On CPUs, FBGEMM tells tables apart by the number of rows before each. It takes a table without rows for another
+    feature of the next table, which row-wise Adagrad then updates with another loop: slower, and adding up the squares
+    of a gradient in another order. After the last table, it even reads a size from memory beyond its array. If an empty
+    part counts as one row, it is a table that is never looked up. Weights and their positions do not depend on these
+    counts.
 
     Args:
-        lookups: modules that have FBGEMM's tables, on CPUs, somewhere inside.
+        lookups: modules that contain FBGEMM's tables, on CPUs, at any depth.
     """
     for lookup in lookups:
         for module in lookup.modules():

@@ -42,8 +42,8 @@ def require_engine() -> None:
                 f"Sharded tables with torch {minor(torch)} need {name} {minor(fitting)}, but {found} is installed. "
                 f"{_INSTALL}."
             )
-    # Remarks of torch about its own functions, and about how the engine uses them, which no user can act on. Tests show
-    # that tables which are copied to all processes are trained right.
+    # torch's warnings about its own functions, and about how the engine uses them. Users cannot act on them, and tests
+    # show that tables which are copied to all processes are trained correctly.
     for name in ("torch.fx._symbolic_trace", "torchrec.distributed.utils"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)

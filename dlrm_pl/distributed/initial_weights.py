@@ -35,14 +35,14 @@ class Part(NamedTuple):
 def draw(parts: Iterable[Part], table_sizes: Sequence[int], dim: int, generator: torch.Generator) -> None:
     """Give parts the weights that ``EmbeddingBags`` draws, in the same order, without ever holding a whole table.
 
-    All processes draw all numbers, and keep those of their parts.
+    All processes draw all numbers, and keep those for their own parts.
 
     Args:
         parts: parts of this process.
         table_sizes: rows of each table.
         dim: width D of an embedding.
-        generator: source of random numbers, in the same state on all processes; afterwards it is in the state in which
-            the tables of one process would have left it.
+        generator: random number generator, in the same state on all processes; afterwards it is in the same state as if
+            a single process had drawn all tables.
     """
     by_table: dict[int, list[Part]] = {}
     for part in parts:
@@ -77,7 +77,7 @@ def copy(parts: Iterable[Part], tables: Sequence[Tensor | FileTensor]) -> None:
 
 
 def _keep(part: Part, first: int, block: Tensor) -> None:
-    """Copy what a block of whole rows, from row ``first`` on, has of a part."""
+    """Copy the overlap of a part with a block of whole rows that starts at row ``first``."""
     begin, end = max(first, part.row), min(first + len(block), part.row + len(part.values))
     if begin < end:
         columns = slice(part.column, part.column + part.values.shape[1])

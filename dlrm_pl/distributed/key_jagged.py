@@ -15,12 +15,12 @@ def lengths_of(indices: Tensor, offsets: Tensor | None, num_tables: int) -> Tens
     """Return the number of rows in each bag, int64 ``[T, B]``.
 
     Args:
-        indices: as in ``ClickBatch``: int64 ``[T, B]`` one-hot, or ``[L]`` with ``offsets``.
+        indices: as in ``ClickBatch``: one-hot int64 ``[T, B]``, or ``[L]`` with ``offsets``.
         offsets: None, or int64 ``[T * B + 1]``.
         num_tables: number of tables T.
 
     Raises:
-        ShapeError: indices or offsets are for another number of tables.
+        ShapeError: the indices or offsets are for another number of tables.
     """
     if offsets is None:
         if indices.dim() != 2 or indices.shape[0] != num_tables:
@@ -35,9 +35,9 @@ def check_indices(indices: Tensor, lengths: Tensor, sizes: Tensor) -> None:
     """Check that all indices are in their tables: otherwise TorchRec would access memory out of bounds.
 
     Args:
-        indices: rows of the tables in the order of a ``ClickBatch``, ``[L]`` or ``[T, B]``.
-        lengths: rows in each bag, ``[T, B]``.
-        sizes: rows of each table, int64 ``[T]``.
+        indices: table rows to look up, in the order of a ``ClickBatch``, ``[L]`` or ``[T, B]``.
+        lengths: number of rows in each bag, ``[T, B]``.
+        sizes: number of rows in each table, int64 ``[T]``.
 
     Raises:
         LookupIndexError: an index is negative, or not below the number of rows of its table.
@@ -56,8 +56,8 @@ def key_jagged(keys: Sequence[str], indices: Tensor, lengths: Tensor, size: int)
 
     Args:
         keys: names of the features, one for each table.
-        indices: rows of the tables, those of table 0 first.
-        lengths: rows in each bag, ``[T, B]``.
+        indices: table rows to look up, those of table 0 first.
+        lengths: number of rows in each bag, ``[T, B]``.
         size: number of bags of each table, at least B.
     """
     from torchrec import KeyedJaggedTensor
@@ -70,10 +70,10 @@ def joined(batches: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     """Concatenate several batches, keeping the order of samples.
 
     Args:
-        batches: indices, those of table 0 first, and the lengths of bags ``[T, B]`` of each.
+        batches: for each batch, its indices, those of table 0 first, and the lengths of its bags, ``[T, B]``.
 
     Returns:
-        The same of all together.
+        The indices and the lengths of all batches together.
     """
     lengths = torch.cat([part for _, part in batches], dim=1)
     tables = torch.arange(len(lengths), device=lengths.device)
@@ -83,7 +83,7 @@ def joined(batches: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
 
 
 class _Reordered(torch.autograd.Function):
-    """Vectors in another order, whose gradients are copied back and not added to zeros, as indexing would."""
+    """Vectors in another order. Their gradients are copied back; indexing would add them to zeros."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, order: Tensor) -> Tensor:

@@ -32,10 +32,10 @@ def workload_of(module: Any) -> Workload:
 
 
 def lookups_and_names(columns: Columns | None) -> tuple[tuple[float, ...], tuple[str, ...]]:
-    """Return the maximum number of rows in a bag, and the name, of each table.
+    """Return each table's maximum number of rows in a bag, and its name.
 
     Args:
-        columns: columns of the data; None if they are not known, and both are empty.
+        columns: columns of the data; None if they are not known, which makes both results empty.
     """
     sparse = () if columns is None else columns.sparse
     return tuple(float(column.width) for column in sparse), tuple(column.name for column in sparse)
@@ -46,12 +46,12 @@ def host_memory(processes: int, device: torch.device) -> int:
 
     Args:
         processes: number of processes on this host.
-        device: where the tables of this process lie.
+        device: device with the tables of this process.
     """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return int(free) * processes
-    taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Which a plan counts once more.
+    taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # A plan counts this memory again.
     limit, _ = resource.getrlimit(resource.RLIMIT_DATA)
     memory = available_bytes() + processes * taken
     return memory if limit == resource.RLIM_INFINITY else min(memory, processes * limit)
@@ -62,7 +62,7 @@ def memory_of_fullest_host(processes: int, device: torch.device) -> int:
 
     Args:
         processes: number of processes on each host.
-        device: where the tables of this process lie.
+        device: device with the tables of this process.
     """
     least = torch.tensor([host_memory(processes, device)], device=device)
     if dist.is_initialized():

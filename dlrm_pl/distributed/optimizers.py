@@ -29,9 +29,9 @@ class ShardedOptimizer(DLRMOptimizer):
 
     Args:
         dense: parameters of the MLPs.
-        replicated: tables that each process has whole.
-        settings: which optimizers, and their numbers.
-        set_rate: called with the learning rate of the tables before the batch of a step is looked up.
+        replicated: tables that each process holds as a whole.
+        settings: optimizers and their hyperparameters.
+        set_rate: called with the learning rate of the tables before a step's batch is looked up.
     """
 
     def __init__(

@@ -14,11 +14,11 @@ from torch import Tensor
 def in_order_of_rows(batches: Sequence[Tensor]) -> list[npt.NDArray[np.float32]] | None:
     """Collect the probabilities of all processes on the first one; all of them must call this.
 
-    A step's rows are neighbours, of which each process scores a share, see ``EpochSampler``: so the rows of the first
-    batches come first, in the order of the processes.
+    The rows of a step are consecutive, and each process scores a share of them, see ``EpochSampler``. So the rows of
+    the first batches come first, in the order of the processes.
 
     Args:
-        batches: probabilities of this process, a tensor for each batch; as many on all processes.
+        batches: probabilities of this process, one tensor per batch; all processes have the same number of batches.
 
     Returns:
         The probabilities of all rows in batches, in order; None on the other processes.

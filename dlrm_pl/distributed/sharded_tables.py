@@ -30,23 +30,23 @@ _PREFIX, _, _SUFFIX = TABLE_KEY.removeprefix("embedding_bags.").partition("{}")
 class ShardedTables(ShardedBags):
     """Tables spread over several processes, looked up and updated by TorchRec.
 
-    Every process must look up, and train, the same number of batches in the same order, at least one of which has
-    samples; in training all of them have.
+    All processes must look up, and train on, the same number of batches in the same order. Of the batches that they
+    look up together, at least one must have samples; in training, all must.
 
     Args:
         architecture: shape of the model.
-        plan: which process has which part of each table.
+        plan: assignment of table parts to processes.
         settings: optimizer of the tables.
-        device: where the parts lie.
-        communication: type of the values that processes send each other, see ``communication.codecs``.
+        device: device of the parts.
+        communication: dtype in which processes send each other values, see ``communication.codecs``.
 
     Attributes:
         dmp: TorchRec's DistributedModelParallel around an EmbeddingBagCollection with the tables ``t0``, ``t1``, ...
         shapes: rows and columns of each table.
         settings: optimizer of the tables.
         accumulates: whether gradients of several batches are added up before the tables change.
-        weight_of_batch: factor of the mean loss of the last batch, so that the mean over processes is the mean over
-            all samples: 1 where all have as many.
+        weight_of_batch: factor for the mean loss of the last batch, so that the mean over processes is the mean over
+            all samples: 1 if all processes have the same number of samples.
     """
 
     dmp: Any
@@ -98,7 +98,7 @@ class ShardedTables(ShardedBags):
             sharders=[sharder],
         )
         keep_apart(dmp.module._lookups)
-        self.__dict__["dmp"] = dmp  # No part of this module, see ShardedBags.
+        self.__dict__["dmp"] = dmp  # Not registered in this module, see ShardedBags.
         self.accumulates = False
         self.failure: DLRMError | None = None
         self.weight_of_batch = 1.0
@@ -137,9 +137,9 @@ class ShardedTables(ShardedBags):
             ``[B, T, D]``.
 
         Raises:
-            ShapeError: the indices or offsets are for another number of tables; or a batch to train on has no samples,
-                on whichever process.
-            LookupIndexError: an index is outside its table, on whichever process.
+            ShapeError: the indices or offsets are for another number of tables, or a training batch has no samples, on
+                any process.
+            LookupIndexError: an index is outside its table, on any process.
         """
         lengths = lengths_of(indices, offsets, len(self._keys))
         trains = self.training and torch.is_grad_enabled()
@@ -154,7 +154,7 @@ class ShardedTables(ShardedBags):
         return pooled
 
     def _error_of(self, indices: Tensor, lengths: Tensor, trains: bool) -> DLRMError | None:
-        """Say what is wrong with the batch of this process, which the others are told."""
+        """Return what is wrong with this process's batch; the other processes are told."""
         if self.failure is not None:
             return self.failure
         if trains and not lengths.shape[1]:
@@ -172,8 +172,8 @@ class ShardedTables(ShardedBags):
     def finish_step(self) -> None:
         """Update the tables with the accumulated gradients, like those of one large batch.
 
-        A fused update is final: after each accumulated batch it would change rows that the next batch looks up, and
-        Adagrad would add up squares of parts.
+        A fused update is final: after each accumulated batch, it would change rows that the next batch looks up, and
+        Adagrad would add up the squares of partial gradients.
         """
         if not self._kept:
             return
@@ -188,7 +188,7 @@ class ShardedTables(ShardedBags):
         return ShardedOptimizer(dense, self._replicated(), settings, self._set_rate)
 
     def _replicated(self) -> list[nn.Parameter]:
-        """Tables that each process has whole, and whose gradients are averaged by TorchRec."""
+        """Tables that each process holds as a whole, and whose gradients TorchRec averages."""
         whole = [name for name, weight in self.dmp.state_dict().items() if not hasattr(weight, "local_shards")]
         parameters = dict(self.dmp.named_parameters())
         return [parameters[name] for name in whole]

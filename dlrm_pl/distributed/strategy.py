@@ -100,7 +100,8 @@ class ShardedStrategy(WatchedStrategy, CheckpointedStrategy):
             raise
         if self.is_global_zero and (remark := remark_on_shardings(module, shardings)):
             log.warning("%s", remark)
-        # TorchRec takes the processes of one host from torchrun's variable, which Lightning's launcher does not set.
+        # TorchRec reads the number of processes on a host from torchrun's variable, which Lightning's launcher does not
+        # set.
         os.environ.setdefault("LOCAL_WORLD_SIZE", str(self.num_processes))
         tables = ShardedTables(model.architecture, plan, module.optimizers_chosen, self.root_device, self.communication)
         if module.random_state is not None:
@@ -110,7 +111,7 @@ class ShardedStrategy(WatchedStrategy, CheckpointedStrategy):
         model.embedding_bags = tables
 
     def _plan(self, module: DLRMModule) -> ShardingPlan:
-        """Make the plan on the first process, and give it, or why there is none, to all."""
+        """Make the plan on the first process, and send it, or the error, to all processes."""
         device = self.root_device
         memory = None if self.memory is None else bytes_of(self.memory, "memory")
         hosts = Hosts(self.num_nodes, self.num_processes, memory or memory_of_fullest_host(self.num_processes, device))

@@ -16,11 +16,12 @@ def check_supported(module: DLRMModule, device: torch.device) -> None:
     """Check a module before its tables are sharded.
 
     Args:
-        module: module that is trained, or scores.
+        module: module to train or to score with.
         device: where the parts of the tables will lie.
 
     Raises:
-        ConfigurationError: the tables cannot be sharded, or not be trained as the settings say; names the setting.
+        ConfigurationError: the tables cannot be sharded, or cannot be trained with the settings; the message names the
+            setting.
     """
     bags = module.model.embedding_bags
     if isinstance(bags, WeightedBags):

@@ -40,7 +40,7 @@ def on_first(step: Callable[[], T]) -> T:
     """Run a step only on the first process, and return its result on all processes.
 
     Raises:
-        DLRMError: it failed; see ``together``.
+        DLRMError: the step failed; see ``together``.
     """
     is_first = not dist.is_initialized() or dist.get_rank() == 0
     return together(lambda: step() if is_first else None)[0]  # type: ignore[return-value]
@@ -50,15 +50,15 @@ def exchanged(value: int, error: DLRMError | None, device: torch.device) -> list
     """Send all processes a number, or the news that this one cannot continue, in one small message.
 
     Args:
-        value: number of this process, 0 or more.
-        error: what this process found; None where nothing is wrong.
-        device: where tensors are sent from.
+        value: number to send, 0 or more.
+        error: error that this process found; None if nothing is wrong.
+        device: device that tensors are sent from.
 
     Returns:
-        The numbers of all processes, in their order.
+        The numbers from all processes, in the order of the processes.
 
     Raises:
-        DLRMError: a process cannot go on; all raise its error, see ``raise_failures``.
+        DLRMError: a process cannot continue; all processes raise its error, see ``raise_failures``.
     """
     ranks = dist.get_world_size()
     if ranks == 1:
@@ -100,7 +100,7 @@ def raise_failures(failures: Mapping[int, BaseException]) -> None:
 
 
 def _named(error: Exception) -> Exception:
-    """Add the name of the machine, where an error of the system may be its own."""
+    """Add the machine's name to an error of the system, which may concern this machine alone."""
     if isinstance(error, OSError) and not isinstance(error, DLRMError):
         return OSError(error.errno, f"{error.strerror} on {socket.gethostname()}", error.filename)
     return error

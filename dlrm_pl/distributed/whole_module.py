@@ -24,16 +24,16 @@ def whole_module(module: DLRMModule, path: Path) -> Iterator[DLRMModule | None]:
 
     Args:
         module: module whose tables are sharded, attached to its Trainer.
-        path: where its weights are kept meanwhile, as a checkpoint; on a file system that all processes share.
+        path: checkpoint that holds the weights meanwhile, on a file system that all processes share.
 
     Yields:
         The module; None on the other processes.
 
     Raises:
-        DLRMError: the first process raised it meanwhile; all do.
+        DLRMError: the first process raised it meanwhile; all processes raise it.
     """
     module.trainer.save_checkpoint(path, weights_only=True)
-    # However long the first process works: the timeout of the training is for steps.
+    # The others wait in a separate group, however long the first process works: the training's timeout is for steps.
     waiting = dist.new_group(timeout=_PATIENCE, backend="gloo")
     error: DLRMError | None = None
     try:

@@ -38,7 +38,7 @@ def atomic_folder(folder: Path, planned: PlannedOutput) -> Iterator[Path]:
     with writing(named, planned):
         temporary = folder.parent / f".{folder.name}.tmp"
         try:
-            # Left behind by a killed run; ours, since we hold the lock.
+            # Left by a killed run. It belongs to this program, since we hold the lock.
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir()
         except OSError as error:
@@ -61,7 +61,7 @@ def writing(folder: Path, planned: PlannedOutput) -> Iterator[None]:
     """Hold the lock of a folder that may be replaced, and repair what a killed run has left of it.
 
     Raises:
-        OutputError: it may not be replaced, see ``PlannedOutput.check``, or another process is writing it.
+        OutputError: the folder may not be replaced, see ``PlannedOutput.check``, or another process is writing it.
     """
     planned.check(folder)
     folder = resolved(folder)
@@ -75,7 +75,7 @@ def writing(folder: Path, planned: PlannedOutput) -> Iterator[None]:
                 raise OutputError(
                     f"{retired}: was left by a run that replaced {folder}, and is in the way. Move it away."
                 )
-        planned.check(folder)  # Again, since another process may have finished it meanwhile.
+        planned.check(folder)  # Again: another process may have finished it meanwhile.
         yield
 
 
@@ -115,16 +115,16 @@ def _retired(folder: Path) -> Path:
 def atomic_file(path: Path, mode: Literal["w", "wb"] = "w", *, sinks: bool = False) -> Iterator[IO[Any]]:
     """Yield an open file, text or binary, that becomes ``path`` when the block ends without an error.
 
-    What a killed process left of an earlier attempt is removed first. Where the path is a link, the file that it points
-    to is replaced.
+    Leftovers of an earlier attempt by a killed process are removed first. If the path is a link, the file that it
+    points to is replaced.
 
     Args:
         path: the file.
         mode: text or binary.
-        sinks: a character device or a pipe may be given as well, and is written to as it is.
+        sinks: whether the path may also be a character device or a pipe, which is then written to directly.
 
     Raises:
-        OutputError: the folder of ``path`` cannot be made or written, or something other than a file stands there.
+        OutputError: the folder of ``path`` cannot be created or written, or the path exists and is not a file.
     """
     check_file(path, overwrite=True, sinks=sinks)
     if kind_of(path) == "sink":
@@ -147,14 +147,14 @@ def atomic_file(path: Path, mode: Literal["w", "wb"] = "w", *, sinks: bool = Fal
 def temporary_file(path: Path, mode: Literal["w", "wb"] = "w") -> tuple[Path, Path, IO[Any]]:
     """Open a new file, locked, that the caller renames or removes.
 
-    What a killed process left of an earlier attempt is removed first.
+    Leftovers of an earlier attempt by a killed process are removed first.
 
     Returns:
-        The path of the new file, the path that it is to be renamed to (where ``path`` is a link, the file that it
-        points to), and the open file.
+        The path of the new file, the path that it is to be renamed to (if ``path`` is a link, the file that it points
+        to), and the open file.
 
     Raises:
-        OutputError: the folder of ``path`` cannot be made or written.
+        OutputError: the folder of ``path`` cannot be created or written.
     """
     path = resolved(path)
     temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
@@ -162,7 +162,7 @@ def temporary_file(path: Path, mode: Literal["w", "wb"] = "w") -> tuple[Path, Pa
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path)
         handle = temporary.open(mode, encoding=_encoding(mode))
-        with suppress(OSError):  # A file system without locks; leftovers then stay.
+        with suppress(OSError):  # If the file system has no locks, leftovers stay.
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         raise not_writable(path, error) from error

@@ -1,7 +1,7 @@
 """Detect changes to files immediately: Linux reports every write and truncation, so nothing has to be compared.
 
-A file that is cut short ends the process that reads a map of it, so whoever looks at mapped files often asks here
-before each look. A write that comes between the question and the look is still not seen.
+A process that reads a map of a file ends if the file is cut short, so code that reads mapped files often checks here
+before each read. A write between the check and the read is still missed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Changes:
         descriptors: the open files.
 
     Raises:
-        OSError: the system cannot watch them; it has too many watches, or is no Linux.
+        OSError: the system cannot watch them: it has too many watches, or it is not Linux.
     """
 
     def __init__(self, descriptors: Iterable[int]) -> None:
@@ -29,7 +29,7 @@ class Changes:
         if not hasattr(libc, "inotify_init1"):
             raise OSError("the system has no inotify")
         self._queue = _checked(libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
-        # Asked, and not read: the error of a read that finds nothing would take longer than all else.
+        # The queue is polled, not read: the error of a read that finds nothing would take longer than everything else.
         self._poll = select.epoll(1)
         self._poll.register(self._queue, select.EPOLLIN)
         for descriptor in descriptors:
@@ -41,7 +41,7 @@ class Changes:
         return bool(self._poll.poll(0, 1))
 
     def __del__(self) -> None:
-        # __init__ may have failed before there was one.
+        # __init__ may have failed before the queue was created.
         if (queue := getattr(self, "_queue", None)) is not None:
             os.close(queue)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache, lru_cache
 
-_POLYNOMIAL = 0xEDB88320  # Of CRC-32 as zip archives have it, with the lowest bit for the highest power.
+_POLYNOMIAL = 0xEDB88320  # CRC-32's, as in zip archives; the lowest bit is the highest power.
 
 
 def crc32_of_both(first: int, second: int, second_size: int) -> int:
@@ -15,15 +15,15 @@ def crc32_of_both(first: int, second: int, second_size: int) -> int:
         second: CRC-32 of the second run.
         second_size: number of bytes of the second run.
 
-    Source: ``crc32_combine`` of zlib. Appending a zero bit multiplies a checksum by x modulo the polynomial; that is
-    linear, so that the map for many bits is the square of the map for half as many.
+    Source: ``crc32_combine`` of zlib. Appending a zero bit multiplies a checksum by x modulo the polynomial. This map
+    is linear, so the map for many bits is the square of the map for half as many.
     """
     return _mapped(_appending(second_size), first) ^ second
 
 
 @lru_cache(maxsize=64)
 def _appending(size: int) -> tuple[int, ...]:
-    """Return the map of a checksum that appending so many bytes of zeros is."""
+    """Return the linear map of a checksum that corresponds to appending this many zero bytes."""
     result, power = tuple(1 << bit for bit in range(32)), 0
     while size:
         if size & 1:
@@ -35,7 +35,7 @@ def _appending(size: int) -> tuple[int, ...]:
 
 @cache
 def _zeros(power: int) -> tuple[int, ...]:
-    """Return the map of 2 ** power bytes of zeros."""
+    """Return the map for 2 ** power zero bytes."""
     if power:
         return _squared(_zeros(power - 1))
     one_bit = (_POLYNOMIAL, *(1 << bit for bit in range(31)))

@@ -16,7 +16,7 @@ STDOUT, STDIN = Path("/dev/stdout"), Path("/dev/stdin")
 
 Kind = Literal["nothing", "file", "folder", "sink", "device"]
 
-# Where the system shows the open files of a process; /dev/fd is a link to it.
+# The system lists the open files of a process here; /dev/fd is a link to it.
 _DESCRIPTORS = re.compile(r"/proc/(\d+)(?:/task/\d+)?/fd")
 _MOST_LINKS = 40  # As many as Linux follows.
 
@@ -30,11 +30,11 @@ def kind_of(path: Path) -> Kind:
     """Return what exists at a path.
 
     Returns:
-        ``sink`` for a character device, a pipe, or an open file of this process by its number, as /dev/stdout is: what
-        takes bytes and holds none to lose. ``device`` for disks and sockets.
+        ``sink`` for a character device, a pipe, or an open file of this process given by its number, such as
+        /dev/stdout: something that takes bytes and has no contents to lose. ``device`` for disks and sockets.
 
     Raises:
-        OutputError: the system does not let us look.
+        OutputError: the system denies access to the path.
     """
     if descriptor_of(path) is not None:
         return "sink"
@@ -70,11 +70,11 @@ def check_file(path: str | Path, overwrite: bool, *, sinks: bool = False) -> Non
 
     Args:
         path: the file.
-        overwrite: an earlier file there may be replaced.
-        sinks: a character device or a pipe will do as well.
+        overwrite: whether an existing file may be replaced.
+        sinks: whether the path may also be a character device or a pipe.
 
     Raises:
-        OutputError: it is a folder or a device, or a file that may not be replaced.
+        OutputError: the path is a folder or a device, or a file that may not be replaced.
     """
     path = Path(path)
     kind = kind_of(path)
@@ -92,7 +92,7 @@ def holds(path: Path, content: bytes) -> bool:
     A file of another size is not read.
 
     Raises:
-        OutputError: the system does not let us look.
+        OutputError: the system denies access to the path.
     """
     place = resolved(path)
     try:

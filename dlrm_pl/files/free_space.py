@@ -16,10 +16,10 @@ def require_free_space(
     """Check that the disk of an output, which need not exist yet, has enough free space.
 
     Args:
-        path: output that the error names.
-        needed_bytes: free space that the output takes.
-        purpose: name of the contents, as the plural subject of "need 1 GiB".
-        advice: sentence that says what to do if the space is too small.
+        path: output, which the error message names.
+        needed_bytes: free space that the output needs.
+        purpose: plural name of the contents, as the subject of "need 1 GiB".
+        advice: sentence that says what to do if there is too little space.
 
     Raises:
         OutputError: the disk has less free space.

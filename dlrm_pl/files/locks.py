@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dlrm_pl.errors import OutputError
 
-# Long enough for a holder that is just releasing the lock; after that the error names the holder.
+# This is long enough for a holder that is just releasing the lock; after that, the error names the holder.
 _PATIENCE_S = 0.1
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
@@ -23,15 +23,15 @@ class InUseError(OutputError):
 def folder_lock(folder: Path) -> Iterator[None]:
     """Hold the exclusive right to write ``folder`` (which need not exist) until the block ends.
 
-    The operating system locks the file ``.NAME.lock`` next to the folder, so the lock ends with its process, even a
-    killed one. The file holds the process's number and is removed before the lock is released. A process that locked a
+    The operating system locks the file ``.NAME.lock`` next to the folder, so the lock ends with its process, even if
+    that is killed. The file contains the process id and is removed before the lock is released. A process that locked a
     file which was removed meanwhile creates the file again.
 
     Raises:
-        InUseError: another process holds it.
+        InUseError: another process holds the lock.
         OutputError: the parent folder is not writable, or its file system has no locks.
     """
-    # Imported here, since it takes a tenth of a second, which a command without an output need not spend.
+    # Imported here: it takes a tenth of a second, which commands without an output need not spend.
     from filelock import FileLock, Timeout
 
     path = folder.parent / f".{folder.name}.lock"
@@ -46,7 +46,7 @@ def folder_lock(folder: Path) -> Iterator[None]:
         ) from error
     except OSError as error:
         if error.errno in _NO_LOCKS:
-            path.unlink(missing_ok=True)  # No process can hold it.
+            path.unlink(missing_ok=True)  # No process can hold it now.
         raise _no_lock(folder, error) from error
     try:
         try:
@@ -55,7 +55,7 @@ def folder_lock(folder: Path) -> Iterator[None]:
             raise _no_lock(folder, error) from error
         yield
     finally:
-        with suppress(OSError):  # On a file system that became read-only, where a file more or less is no concern.
+        with suppress(OSError):  # The file system may have become read-only; a leftover lock file is harmless.
             path.unlink(missing_ok=True)
         lock.release()
 

@@ -1,13 +1,13 @@
 """Tensors over part of a file: nothing is read until it is touched, and no file is too large.
 
-Whoever holds a tensor may write to it: an optimizer, ``load_state_dict``, a strategy that gives all ranks the weights
-of the first. A read-only map would end the process there, so these are private maps: a page that is written to is
-copied first, and the file stays as it is. ``torch.load(mmap=True)`` and ``torch.from_file`` map a file in the same way,
-but Linux counts theirs as memory that may be needed: by its default rules it refuses to map a file larger than the
-machine's memory. A map without a reservation is not counted, whatever its size, but where the system is set to count
-every page that could be written to (``vm.overcommit_memory`` 2, ``ulimit -d``).
-``torch.serialization.set_default_mmap_options(mmap.MAP_SHARED)`` is not counted either, but writes to a tensor then go
-to the file.
+Any code that holds a tensor may write to it: an optimizer, ``load_state_dict``, a strategy that gives all ranks the
+first rank's weights. With a read-only map, that would end the process, so these are private maps: a page that is
+written to is copied first, and the file does not change. ``torch.load(mmap=True)`` and ``torch.from_file`` map a file
+in the same way, but Linux counts their maps as memory that may be needed: by default, it refuses to map a file larger
+than the machine's memory. A map without a reservation is not counted, whatever its size, unless the system is set to
+count every page that could be written to (``vm.overcommit_memory`` 2, ``ulimit -d``). Maps with
+``torch.serialization.set_default_mmap_options(mmap.MAP_SHARED)`` are not counted either, but then writes to a tensor
+change the file.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from torch import Tensor
 
 from dlrm_pl.files.complete_io import read_at
 
-# No memory is set aside for pages that may never be written. Linux's value; Python has the name from 3.13 on.
+# Reserves no memory for pages that may never be written. This is Linux's value; Python has the name from 3.13 on.
 _MAP_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)
 _MAP_FIXED = 0x10  # Linux's value; Python has no name for it.
 
@@ -35,13 +35,13 @@ def map_elements(descriptor: int, dtype: torch.dtype, count: int, offset: int) -
     """Map elements of an open file, ``[count]``, copied on write.
 
     Args:
-        descriptor: of the file, which may be closed, renamed or unlinked afterwards, but never cut short.
-        dtype: of the elements.
-        count: how many, at least one; all of them must lie within the file.
-        offset: of the first, in bytes, a multiple of the size of an element.
+        descriptor: descriptor of the file, which may be closed, renamed or unlinked afterwards, but never cut short.
+        dtype: type of the elements.
+        count: number of elements, at least one; all of them must lie within the file.
+        offset: offset of the first element in bytes, a multiple of the element size.
 
     Raises:
-        OSError: the system refuses the map; says how to let it.
+        OSError: the system refuses the map; the message says how to allow it.
     """
     skipped = offset % mmap.ALLOCATIONGRANULARITY
     size = skipped + count * dtype.itemsize
@@ -63,8 +63,8 @@ class FileRun(NamedTuple):
     """A run of bytes in an open file.
 
     Attributes:
-        descriptor: of the file.
-        offset: of the first byte.
+        descriptor: descriptor of the file.
+        offset: offset of the first byte.
         size: number of bytes.
     """
 
@@ -76,21 +76,21 @@ class FileRun(NamedTuple):
 def map_runs(runs: Sequence[FileRun], dtype: torch.dtype) -> Tensor | None:
     """Map runs of bytes in several files as one contiguous tensor; writes change no file.
 
-    The system maps whole pages. A page that two runs share is read into memory instead, so each run must lie as far
-    from the start of a page in its file as it does in the tensor, unless it is shorter than a page.
+    The system maps whole pages. A page that two runs share is read into memory instead. Except for runs shorter than a
+    page, each run must therefore begin at the same distance from the start of a page in its file as in the tensor.
 
     Args:
-        runs: one or more, which must not be cut short later; together they are a whole number of elements.
+        runs: one or more runs, which must not be cut short later; together they hold a whole number of elements.
         dtype: type of the elements.
 
     Returns:
-        ``[elements]``; None where the runs do not lie at such places.
+        ``[elements]``; None if the positions of the runs do not allow this.
 
     Raises:
         OSError: the system refuses the maps, or a file cannot be read.
     """
     page, total = mmap.ALLOCATIONGRANULARITY, sum(run.size for run in runs)
-    # A long run says how far from the start of a page the tensor begins.
+    # A long run determines how far from the start of a page the tensor begins.
     starts = [sum(run.size for run in runs[:number]) for number in range(len(runs))]
     shifts = [(run.offset - start) % page for run, start in zip(runs, starts, strict=True) if run.size >= page]
     if len(set(shifts)) > 1:
@@ -116,7 +116,7 @@ def map_runs(runs: Sequence[FileRun], dtype: torch.dtype) -> Tensor | None:
 
 
 def _map_over(memory: mmap.mmap, start: int, size: int, descriptor: int, offset: int) -> None:
-    """Put a map of a file in the place of some pages of a map, which goes on to own them."""
+    """Replace some pages of a map with pages of a file; the map continues to own them."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.mmap.restype = ctypes.c_void_p
     libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_int64]
@@ -133,8 +133,8 @@ def map_tensor(path: Path, dtype: torch.dtype, shape: Sequence[int], offset: int
     """Map a tensor that is stored row-major in a file; writes do not change the file.
 
     Raises:
-        ValueError: the file does not hold so many bytes.
-        OSError: it cannot be read or mapped.
+        ValueError: the file is too short.
+        OSError: the file cannot be read or mapped.
     """
     count = prod(shape)
     with path.open("rb") as handle:

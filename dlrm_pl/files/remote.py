@@ -36,14 +36,14 @@ class RemoteFolder:
     def outline(self, beginning: str, folder: Path) -> None:
         """Make placeholder files for those in this folder, with their size and only their first and last bytes.
 
-        What depends on names, sizes, times and beginnings can be known from them before the files are copied.
+        They tell everything that depends on names, sizes, times and first bytes before the files are copied.
 
         Args:
-            beginning: beginning of the names of the files.
-            folder: folder of this machine, which exists.
+            beginning: prefix of the names of the files.
+            folder: existing folder on this machine.
 
         Raises:
-            ConfigurationError: fsspec, or its part for this kind of URL, is not installed.
+            ConfigurationError: fsspec, or its plugin for this kind of URL, is not installed.
             DataFormatError: the folder is missing or cannot be read.
         """
         with self._opened() as (system, root):
@@ -56,7 +56,7 @@ class RemoteFolder:
         """Copy a file to this machine.
 
         Raises:
-            DataFormatError: it is missing or cannot be read.
+            DataFormatError: the file is missing or cannot be read.
         """
         with self._opened(name) as (system, root):
             system.get_file(f"{root}/{name}", str(target))
@@ -65,8 +65,8 @@ class RemoteFolder:
         """Return the names of the files in the folder; none if it is missing.
 
         Raises:
-            ConfigurationError: fsspec, or its part for this kind of URL, is not installed.
-            DataFormatError: it cannot be read.
+            ConfigurationError: fsspec, or its plugin for this kind of URL, is not installed.
+            DataFormatError: the folder cannot be read.
         """
         with self._opened() as (system, root):
             try:
@@ -79,7 +79,7 @@ class RemoteFolder:
         """Return the contents of a small file.
 
         Raises:
-            DataFormatError: it is missing or cannot be read.
+            DataFormatError: the file is missing or cannot be read.
         """
         with self._opened(name) as (system, root):
             return bytes(system.cat_file(f"{root}/{name}"))
@@ -88,17 +88,17 @@ class RemoteFolder:
         """Write a small file.
 
         Raises:
-            OutputError: it cannot be written.
+            OutputError: the file cannot be written.
         """
         with self._opened(name, OutputError) as (system, root):
             system.makedirs(root, exist_ok=True)
             system.pipe_file(f"{root}/{name}", data)
 
     def put(self, path: Path) -> None:
-        """Copy a file of this machine to the folder, under its name.
+        """Copy a file from this machine to the folder, under the same name.
 
         Raises:
-            OutputError: it cannot be written.
+            OutputError: the file cannot be written.
         """
         with self._opened(path.name, OutputError) as (system, root):
             system.put_file(str(path), f"{root}/{path.name}")
@@ -107,7 +107,7 @@ class RemoteFolder:
         """Delete a file.
 
         Raises:
-            OutputError: it cannot be deleted.
+            OutputError: the file cannot be deleted.
         """
         with self._opened(name, OutputError) as (system, root):
             system.rm_file(f"{root}/{name}")

@@ -1,7 +1,8 @@
 """Finished folders that may be replaced: those of this program, made by the same command with the same settings.
 
-Others of this program are replaced when the user says so, and a folder that holds any file that this program did not
-write is not: what a command writes says itself what it is, by what it was made, and which files belong to it.
+Other folders of this program are replaced if the user says so. A folder with any file that this program did not write
+is never replaced. To make this possible, every output describes itself: what it is, what it was made with, and which
+files belong to it.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ class FinishedOutput:
     Attributes:
         what: kind of output, with its article.
         made_by: command that made it.
-        settings: settings that it was made with, as plain values; a run with the same settings may replace it, as far
-            as both state them. None if it states none.
-        names: names of all files in it that this program wrote; the description comes last.
+        settings: settings that it was made with, as plain values; None if it states none. A run may replace it if the
+            settings that both state are equal.
+        names: names of all files in it that this program wrote; the file with the description comes last.
     """
 
     what: str
@@ -61,7 +62,8 @@ class PlannedOutput:
 
     Attributes:
         by: command that writes it.
-        settings: settings of the run, as JSON values; None if they are not known yet and so match no finished folder.
+        settings: settings of the run, as JSON values; None if they are not known yet, so that they match no finished
+            folder.
         recognize: function that reads the description in a folder of this kind.
         overwrite: whether a folder that was made with other settings may be replaced.
         changes: function that describes the differences between two settings.
@@ -77,8 +79,8 @@ class PlannedOutput:
         """Check, before the work, that a folder may be replaced at the end.
 
         Raises:
-            OutputError: it is no folder, holds something that this program did not write, was made otherwise, or cannot
-                be written.
+            OutputError: the path is not a folder, or the folder holds something that this program did not write, was
+                made by another command or with other settings, or cannot be written.
         """
         check_is_no_file(folder)
         place = resolved(folder)
@@ -88,7 +90,7 @@ class PlannedOutput:
             raise OutputError(f"{folder}: is a mount point, which cannot be replaced. Choose a folder inside it.")
         held = sorted(place.iterdir())
         if not os.access(place, os.W_OK):
-            # Its parent may be writable, but what it holds could not be removed.
+            # Its parent may be writable, but its contents could not be removed.
             raise OutputError(f"{folder}: is read-only and cannot be replaced. Choose a folder that you can write to.")
         if not held:
             return
@@ -112,7 +114,7 @@ class PlannedOutput:
             return f"made by `{found.made_by}`"
         if found.settings is None or self.settings is None:
             return "of an earlier run"
-        settings = json.loads(json.dumps(self.settings))  # As they will be read back.
+        settings = json.loads(json.dumps(self.settings))  # In the form in which they are read back.
         both = [name for name in found.settings if name in settings]
         before, now = ({name: stated[name] for name in both} for stated in (found.settings, settings))
         if before == now:

@@ -14,7 +14,7 @@ def share_file(source: Path, target: Path) -> None:
     """Give a file a second name, or copy it if the file systems do not support that.
 
     Raises:
-        OSError: it can be neither linked nor copied.
+        OSError: the file can be neither linked nor copied.
     """
     source = source.resolve()
     try:

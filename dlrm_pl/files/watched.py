@@ -1,9 +1,9 @@
 """Files that must not change while in use: mapped pages change with the file without notice.
 
-A file that is rewritten in place changes what was read from it, and one that is cut short ends the process that reads a
-map of it. A file that another one was renamed over is not touched: who has it open goes on with it. So the file is kept
-open, and its size and the time of its last change are compared with what they were; there is no way to see a change
-before it happens, nor one whose author puts the time back.
+Rewriting a file in place changes what was read from a map of it, and cutting it short ends the process that reads the
+map. Renaming another file over it does no harm: a process that has the old file open keeps using that. So the file is
+kept open, and its size and the time of its last change are compared with their earlier values. A change cannot be
+detected before it happens, nor can one after which the time was set back.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class WatchedFile:
         self.state = FileState.of(self.descriptor)
 
     def __del__(self) -> None:
-        # __init__ may have failed before there was one.
+        # __init__ may have failed before the file was opened.
         if (descriptor := getattr(self, "descriptor", None)) is not None:
             os.close(descriptor)
 
@@ -83,7 +83,7 @@ class WatchedFile:
         """Check that the file is in the state in which it was opened, whatever its name refers to now.
 
         Raises:
-            DLRMError: it was changed in place.
+            DLRMError: the file was changed in place.
         """
         now = FileState.of(self.descriptor)
         if now != self.state:
@@ -97,7 +97,7 @@ class WatchedFile:
         """Check that the file is unchanged and still has its name, so that what was read by name belongs to it.
 
         Raises:
-            DLRMError: it was changed, replaced or removed.
+            DLRMError: the file was changed, replaced or removed.
         """
         self.check_unchanged()
         try:
@@ -120,7 +120,7 @@ class Watch:
         self._next = 0.0
 
     def glance(self) -> None:
-        """Check the files unless that was done in the last second, so that it can be called for each batch.
+        """Check the files unless they were checked in the last second; cheap enough to call for each batch.
 
         Raises:
             DLRMError: a file was changed in place.

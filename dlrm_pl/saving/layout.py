@@ -15,9 +15,10 @@ class Layout:
     """Bytes of a file that ``torch.load`` reads, as ``write_torch_file`` writes it.
 
     Args:
-        path: file that errors name.
+        path: path for error messages.
         contents: dicts, lists and tuples of plain values and tensors.
-        must_be_finite: name of a tensor whose values must be finite, for errors; None for another tensor.
+        must_be_finite: returns the name of a tensor whose values must be finite, for error messages; None for other
+            tensors.
         digests_of: see ``FileParts.add_archive``.
 
     Attributes:
@@ -25,7 +26,7 @@ class Layout:
         tensor_bytes: number of bytes of its tensors.
         parts: see ``native.Job``.
         patches: see ``native.Job``.
-        names: name of the tensor that a part is, if its values must be finite.
+        names: for each part, the name of its tensor if the tensor's values must be finite.
         memory: address and size of each tensor, in order of the addresses.
 
     Raises:
@@ -39,7 +40,7 @@ class Layout:
         must_be_finite: Callable[[Tensor], str | None] = lambda _: None,
         digests_of: Callable[[Tensor], Digests | None] = lambda _: None,
     ) -> None:
-        self._file = FileParts()  # Keeps what the addresses belong to.
+        self._file = FileParts()  # Keeps the objects alive that the addresses refer to.
         self._file.add_archive(path, contents, must_be_finite, digests_of)
         self.size = self._file.size
         self.tensor_bytes = self._file.tensor_bytes

@@ -61,7 +61,7 @@ class Progress:
 
     @property
     def not_finite(self) -> tuple[int, int] | None:
-        """Part that holds a non-finite value, and the index of that element."""
+        """Part that holds a non-finite value, and the index of that value in it."""
         return (int(self.values[2]), int(self.values[3])) if self.values[2] >= 0 else None
 
     @property
@@ -74,13 +74,13 @@ class Job:
     """A job that writes one file.
 
     Args:
-        native: library.
+        native: the library.
         file: descriptor of an empty file.
-        parts: int64 ``[parts, 6]``: address, size, number of the checksum that the bytes go into (-1: none), kind of
-            the floats that must be finite (0: not checked; 1 float32, 2 float64, 3 bfloat16, 4 float16), address of the
-            digests of its blocks (0: none), which lie in a later part, and size of such a block.
-        patches: int64 ``[patches, 2]``: position of the four bytes of a checksum in the file, and its number.
-        releases: whether a child may give the memory back that it has written.
+        parts: int64 ``[parts, 6]``: address; size; number of the checksum that the bytes are included in (-1: none);
+            kind of the floats that must be finite (0: not checked; 1 float32, 2 float64, 3 bfloat16, 4 float16);
+            address for the digests of its blocks (0: none), which lie in a later part; and size of such a block.
+        patches: int64 ``[patches, 2]``: position in the file of a checksum's four bytes, and the checksum's number.
+        releases: whether a child process may release memory that it has written.
     """
 
     def __init__(
@@ -137,10 +137,10 @@ class Job:
         """Start a child process that writes the whole file from a snapshot of the memory, and renames it.
 
         Returns:
-            The number of its process.
+            The process id of the child.
 
         Raises:
-            OSError: there is no memory for it.
+            OSError: there is not enough memory for it.
         """
         names = (os.fsencode(temporary), os.fsencode(target), os.fsencode(target.parent))
         child = int(self._native.dlrm_saving_fork(self._job.ctypes.data, *names))

@@ -1,8 +1,8 @@
 """Restore large pages for tensors whose memory was shared with a child process.
 
-When training changes a row while a child shares its memory, Linux divides the page of 2 MiB and copies 4 KiB of it.
-Afterwards the rest of the large page is neither used nor free, and rows at random are slower to find (measured: a step
-took 1.3 times as long). Here the pages are put together again, some of them at a time between steps.
+When training changes a row while a child process shares its memory, Linux splits the 2 MiB page and copies 4 KiB of it.
+Afterwards the rest of the large page is neither used nor free, and rows in random order take longer to find (measured:
+a step took 1.3 times as long). Here the pages are put together again, some at a time between steps.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
-_COLLAPSE = 25  # MADV_COLLAPSE, of Linux 6.1; earlier ones refuse it, and put pages together in time.
+_COLLAPSE = 25  # MADV_COLLAPSE, since Linux 6.1; earlier versions refuse it, and merge pages over time.
 _PAGE = 2 << 20
 _AT_ONCE = 16 * _PAGE
 """Number of bytes put on large pages at a time; measured at 3.3 GB/s, so this takes 10 ms."""
@@ -41,7 +41,7 @@ class LargePages:
         """
         if self._left:
             start, size = self._left.pop()
-            _madvise()(start, size, _COLLAPSE)  # Refused where it cannot be done, as for maps of files.
+            _madvise()(start, size, _COLLAPSE)  # Refused where it is impossible, as for maps of files.
         return bool(self._left)
 
 

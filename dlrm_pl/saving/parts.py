@@ -26,7 +26,7 @@ class Digests:
     """Digests of a tensor's blocks, computed while it is written, and written after it.
 
     Attributes:
-        blocks: uint8 ``[blocks, 16]``, a tensor of the contents behind the one that it is filled for.
+        blocks: uint8 ``[blocks, 16]``, a tensor that comes after the digested tensor in the contents.
         block_bytes: size of a block; the last may be shorter.
     """
 
@@ -37,7 +37,7 @@ class Digests:
         """Check that there is exactly enough room for the digests of a number of bytes.
 
         Raises:
-            ShapeError: there is less or more.
+            ShapeError: there is more or less room.
         """
         expected = (-(-nbytes // self.block_bytes), DIGEST_BYTES)
         if tuple(self.blocks.shape) != expected or self.blocks.dtype != torch.uint8 or not self.blocks.is_contiguous():
@@ -68,12 +68,12 @@ class FileParts:
     Attributes:
         size: number of bytes of the file.
         tensor_bytes: number of bytes of its tensors.
-        names: name of the tensor that a part is, if its values must be finite.
+        names: for each part, the name of its tensor if the tensor's values must be finite.
         memory: address and size of each tensor, in order of the file.
     """
 
     def __init__(self) -> None:
-        self._kept: list[Any] = []  # What the addresses belong to.
+        self._kept: list[Any] = []  # Objects that the addresses refer to.
         self._rows: list[tuple[int, int, int, int, int, int]] = []
         self._patches: list[tuple[int, int]] = []
         self._checksums = 0
@@ -107,13 +107,15 @@ class FileParts:
         """Add an archive that ``torch.load`` reads, as ``write_torch_file`` writes it.
 
         Args:
-            path: file that errors name.
+            path: path for error messages.
             contents: a tensor, or dicts, lists and tuples of plain values and tensors.
-            must_be_finite: name of a tensor whose values must be finite, for errors; None for another tensor.
-            digests_of: where the digests of a tensor's blocks go while it is written; None: it gets none.
+            must_be_finite: returns the name of a tensor whose values must be finite, for error messages; None for other
+                tensors.
+            digests_of: returns where to store the digests of a tensor's blocks while it is written; None for a tensor
+                without digests.
 
         Returns:
-            Where the data of each tensor lies.
+            Position of each tensor's data.
 
         Raises:
             CheckpointError: a value has a type that cannot be written.
@@ -172,7 +174,7 @@ class _Archive:
         if not placed.nbytes:
             checksum = self.add(placed.entry, b"")
             return PlacedData(parts.size, 0, checksum)
-        # The same tensor, unless it is on a device or has gaps.
+        # This copies nothing unless the tensor is on a device or has gaps.
         held = tensor.detach().cpu().contiguous()
         checksum = self._header(placed.entry, placed.nbytes)
         kind = 0

@@ -1,8 +1,8 @@
 """Write a checkpoint directly from its tensors: at once, or in a child process with a snapshot of the memory.
 
-A child made by fork sees the memory as it was at that moment, while training goes on changing it. The system copies a
-page when one of the two changes it, and the child gives back what it has written, so memory grows by those pages alone
-that training changes before they are written.
+A child process made by fork sees the memory as it was at that moment, while training continues to change it. The system
+copies a page when either process changes it, and the child releases what it has written, so memory grows only by the
+pages that training changes before they are written.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Snapshot:
         """Write the file, whole or not at all.
 
         Raises:
-            NonFiniteError: a value that must be finite is not; names its tensor.
+            NonFiniteError: a value that must be finite is not; the message names its tensor.
             OSError: the disk is full; an earlier file of this name is kept.
         """
         with atomic_file(self._path, "wb") as handle:
@@ -79,12 +79,12 @@ class Snapshot:
         """Start writing the file in a child process, from the memory as it is now.
 
         Raises:
-            OSError: there is no memory for a process; it can still be written at once.
-            OutputError: its folder cannot be written.
+            OSError: there is not enough memory for a process; the file can still be written at once.
+            OutputError: the file's folder cannot be written.
         """
         temporary, target, handle = temporary_file(self._path, "wb")
         try:
-            with handle:  # The child has the file open too, and so its lock.
+            with handle:  # The child also has the file open, and so holds its lock.
                 job = self._job(handle, releases=not self._layout.overlaps)
                 try:
                     child = job.fork(temporary, target)
@@ -99,10 +99,10 @@ class Snapshot:
         """Start writing the file in a child process; if that is impossible, write it at once.
 
         Returns:
-            The child; None if the file is there already.
+            The child; None if the file is already written.
 
         Raises:
-            NonFiniteError, OSError: see ``write``; of a child, its ``wait`` raises them.
+            NonFiniteError, OSError: see ``write``; if a child writes, its ``wait`` raises them.
         """
         if self.can_start:
             try:
@@ -171,7 +171,7 @@ class Writer:
         """Wait until the file is complete.
 
         Raises:
-            NonFiniteError: a value that must be finite is not; names its tensor.
+            NonFiniteError: a value that must be finite is not; the message names its tensor.
             OSError: the disk is full; an earlier file of this name is kept.
             OutputError: the child was killed.
         """
@@ -195,7 +195,7 @@ class Writer:
     def _reap(self, options: int) -> None:
         try:
             child, status = os.waitpid(self._child, options)
-        except ChildProcessError:  # Somebody has waited for all children of this process.
+        except ChildProcessError:  # Other code has waited for all children of this process.
             self._ended = True
             return
         if child:
@@ -223,7 +223,7 @@ def _not_finite(path: Path, layout: Layout, job: Job) -> NonFiniteError:
 
 
 def _bypass_page_cache(file: int) -> None:
-    """Ask for direct writing: six times as fast here, measured with 1 GB; not every file system can do it."""
+    """Request direct I/O: six times as fast here, measured with 1 GB; not every file system supports it."""
     with suppress(OSError):
         fcntl.fcntl(file, fcntl.F_SETFL, fcntl.fcntl(file, fcntl.F_GETFL) | os.O_DIRECT)
 

@@ -56,8 +56,8 @@ class Trial:
     def from_dict(cls, stored: Any, where: str) -> Trial:
         """Read a stored trial.
 
-        DataFormatError: ``stored`` is not a trial.
-            DataFormatError: it is not one.
+        Raises:
+            DataFormatError: ``stored`` is not a trial.
         """
         try:
             values = {one.name: stored[one.name] for one in fields(cls)}

@@ -27,9 +27,9 @@ def load(path: str | Path, rank: int, ranks: int) -> dict[str, Any]:
         ranks: number of processes.
 
     Raises:
-        CheckpointError: a process could not read it, or it is damaged; names the process.
+        CheckpointError: a process could not read the checkpoint, or it is damaged; the message names the process.
     """
-    opened: list[dict[str, Any]] = []  # Not returned by the step, since that would be sent to all processes.
+    opened: list[dict[str, Any]] = []  # Not returned by the step: results are sent to all processes.
 
     def open_it() -> int:
         opened.append(_load(Path(path), rank, ranks))

@@ -20,14 +20,15 @@ def run_id() -> str:
 def was_restarted(folders: Iterable[Path]) -> bool:
     """Return whether torchrun has started the processes of this training run before.
 
-    On one machine, torchrun counts its starts. On several, it counts those that followed a failure on the own machine,
-    so that processes would not agree. There, a checkpoint that the run of this name has saved tells all of them.
+    On one machine, torchrun counts its restarts. On several machines, each counts only those after a failure of its
+    own, so the processes would not agree. There, all of them look for a checkpoint that the run with this name has
+    saved.
 
     Args:
         folders: folders that checkpoints are saved to, which all machines share.
 
     Raises:
-        ConfigurationError: it has, on several machines, and the run has no name.
+        ConfigurationError: torchrun has restarted processes on several machines, but the run has no name.
     """
     is_second = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
     if os.environ.get("GROUP_WORLD_SIZE", "1") == "1":
@@ -44,11 +45,11 @@ def was_restarted(folders: Iterable[Path]) -> bool:
 def newest_checkpoint(folders: Iterable[Path], run: str = "") -> Path | None:
     """Return the complete sharded checkpoint with the most steps; None if there is none.
 
-    All processes find the same one: while they start, none of them saves.
+    All processes find the same one, since none of them saves while they start.
 
     Args:
         folders: folders that checkpoints are saved to.
-        run: name of the run that has saved it; empty for any.
+        run: name of the run that saved it; empty for any run.
     """
     found = []
     for folder in folders:

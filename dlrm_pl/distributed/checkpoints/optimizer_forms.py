@@ -1,7 +1,7 @@
 """Convert an optimizer's state between two forms: tables in their own group, or, for torch's optimizers, in one group.
 
-One process trains with torch's SGD or Adagrad where those do what the settings say, and its checkpoints have their
-form. Sharded tables are always a group of their own.
+A single process trains with torch's SGD or Adagrad if they do what the settings require, and its checkpoints then have
+torch's form. Sharded tables always have a group of their own.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ def of_one_process(
     """Give a checkpoint the optimizer that a single process would have, without the state of tables.
 
     Args:
-        checkpoint: contents as Lightning collected them; of the tables, its optimizer has those alone that each process
-            has whole.
+        checkpoint: contents that Lightning collected. Its optimizer has only those tables that each process holds as a
+            whole.
         settings: optimizers of the training.
         num_tables: number of tables.
 
@@ -41,7 +41,7 @@ def of_one_process(
         numbers = list(range(count, count + num_tables))
         both = [dense, tables | {"params": numbers}]
         return checkpoint | {"optimizer_states": [{"state": state, "param_groups": both}]}, numbers
-    # The parameters of a DLRM begin with the tables.
+    # A DLRM's parameters begin with the tables.
     one = torchs_group(settings) | {"params": list(range(num_tables + count))}
     one |= {name: dense[name] for name in ("lr", "initial_lr") if name in dense}
     renumbered = {num_tables + number: values for number, values in state.items()}
@@ -54,7 +54,7 @@ def with_tables_apart(checkpoint: dict[str, Any], num_tables: int) -> dict[str, 
     """Give a checkpoint's optimizer a second group, for the tables, if it has none; the inverse of ``of_one_process``.
 
     Args:
-        checkpoint: contents with one optimizer; the state of tables may be among its own.
+        checkpoint: contents with one optimizer, which may have the state of the tables.
         num_tables: number of tables.
     """
     states = checkpoint.get("optimizer_states")
@@ -72,7 +72,7 @@ def with_tables_apart(checkpoint: dict[str, Any], num_tables: int) -> dict[str, 
 
 
 def torchs_group(settings: OptimizerSettings) -> dict[str, Any]:
-    """Return the options of the torch optimizer that plain settings stand for."""
+    """Return the options of the torch optimizer for plain settings."""
     parameter = [nn.Parameter(torch.zeros(1))]
     optimizer: torch.optim.Optimizer
     if settings.optimizer == "sgd":
@@ -84,6 +84,6 @@ def torchs_group(settings: OptimizerSettings) -> dict[str, Any]:
 
 
 def _with_groups(schedule: dict[str, Any], count: int) -> dict[str, Any]:
-    """Let the state of a schedule be for another number of groups, whose rates are equal."""
+    """Convert the state of a schedule to another number of groups, which have equal rates."""
     rates = {name: [schedule[name][0]] * count for name in _BY_GROUP if name in schedule}
     return schedule | rates

@@ -14,8 +14,8 @@ from dlrm_pl.torch_file.zip_writer import ALIGNMENT, ZipEntry
 def with_padding(pieces: Sequence[SavedPiece]) -> list[SavedPiece]:
     """Put padding before the values of pieces, which are the first tensors in a torch file.
 
-    A piece that begins in the middle of a page of its table begins in the middle of a page of the file; otherwise, the
-    page that it shares with the piece before could not be mapped together with the others.
+    A piece that begins in the middle of a page of its table also begins there in a page of the file; otherwise, the
+    page that it shares with the piece before it could not be mapped together with the others.
 
     Args:
         pieces: the pieces in the order of the file.

@@ -16,9 +16,9 @@ def pieces_of(tables: ShardedTables, optimizer: torch.optim.Optimizer | None) ->
     """Return the weights on this process and, given an optimizer, its state; both are shared with training.
 
     Args:
-        tables: tables of the model.
-        optimizer: optimizer of the training, which holds the state of tables that each process has whole; None where
-            the state of the optimizers is not wanted.
+        tables: sharded tables of the model.
+        optimizer: optimizer of the training, which holds the state of the tables that each process has as a whole; None
+            to leave out the state of all optimizers.
     """
     pieces = [
         SavedPiece(table=part.table, name=WEIGHT, start=[part.row, part.column], columns=part.values.shape[1],

@@ -30,7 +30,7 @@ def make_temporary(path: Path, identity: str) -> Path:
         identity: random text.
 
     Raises:
-        OutputError: something stands there that is no checkpoint, or the folder cannot be written.
+        OutputError: something other than a checkpoint exists there, or the folder cannot be written.
     """
     if path.is_dir() and not path.is_symlink() and not is_sharded(path) and any(path.iterdir()):
         raise OutputError(f"{path}: is a folder, but not a sharded checkpoint, so it is not replaced. Move it away.")
@@ -49,7 +49,7 @@ def make_temporary(path: Path, identity: str) -> Path:
 def put_in_place(temporary: Path, path: Path) -> None:
     """Give a finished folder its name; an earlier checkpoint of that name exists until then, and is removed after.
 
-    Where the system cannot exchange two names at once, there is a moment with neither of them.
+    If the system cannot exchange two names at once, there is a moment when neither checkpoint has the name.
     """
     if path.exists() or path.is_symlink():
         if not _exchange(temporary, path):
@@ -66,7 +66,7 @@ def put_in_place(temporary: Path, path: Path) -> None:
 def remove(path: Path) -> None:
     """Remove a checkpoint, or a link to one; a folder first loses its name, then its files.
 
-    Files that are none of a checkpoint's are kept.
+    Files that are not part of a checkpoint are kept.
     """
     if path.is_symlink() or path.is_file():
         path.unlink()
@@ -90,10 +90,10 @@ def give_second_name(first: Path, path: Path, copies: bool = False) -> bool:
     Args:
         first: the checkpoint.
         path: its second name; an earlier checkpoint of this name is replaced.
-        copies: whether to copy the files where the file system has no hard links.
+        copies: whether to copy the files if the file system has no hard links.
 
     Returns:
-        False if the file system has none, and they are not to be copied.
+        False if the file system has no hard links and ``copies`` is false.
     """
     temporary = make_temporary(path, secrets.token_hex(8))
     try:
@@ -117,7 +117,7 @@ def _exchange(first: Path, second: Path) -> bool:
     """Exchange two names at once; False where the system or the file system cannot do that."""
     try:
         renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
-    except AttributeError:  # A C library without it.
+    except AttributeError:  # The C library does not have it.
         return False
     names = os.fsencode(first), os.fsencode(second)
     if renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0:

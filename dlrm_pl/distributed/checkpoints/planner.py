@@ -17,7 +17,7 @@ from dlrm_pl.model.checkpoints.sharded.names import SavedPiece
 class PiecesPlanner(DefaultSavePlanner):
     """Plan to write each piece once: if several processes have a whole table, one of them writes it.
 
-    The coordinator checks that the pieces of all processes are whole tables.
+    The coordinator checks that the pieces of all processes form whole tables.
 
     Args:
         pieces: pieces of this process.
@@ -46,7 +46,7 @@ class PiecesPlanner(DefaultSavePlanner):
         return self._pieces[item.index.fqn, tuple(item.index.offset)]
 
     def _key(self, piece: SavedPiece) -> tuple[str, tuple[int, ...]]:
-        """Return the name and the place of a piece; numbers of rows are a tensor for each range of columns."""
+        """Return the name and the place of a piece; numbers per row are one tensor for each range of columns."""
         name = f"{piece['table']}.{piece['name']}"
         if piece["values"].dim() == 2:
             return name, tuple(piece["start"])

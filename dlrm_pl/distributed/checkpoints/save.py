@@ -42,21 +42,21 @@ class Saver:
 
     Args:
         rank: number of this process.
-        asynchronous: write in child processes, each of which has a snapshot of the memory of its own, while training
-            goes on. The first process gives the checkpoint its name when the files of all are there.
+        asynchronous: write in child processes, each with a snapshot of its own process's memory, while training
+            continues. The first process gives the checkpoint its name once the files of all processes exist.
 
     Attributes:
-        failure: why a checkpoint could not be written by this process, which ``poll`` has found; all processes have to
-            be told, and ``finish`` does it.
+        failure: why this process could not write a checkpoint, as found by ``poll``; ``finish`` then tells all
+            processes.
     """
 
     def __init__(self, rank: int, asynchronous: bool = False) -> None:
         self._rank = rank
         self._asynchronous = asynchronous
-        self._writing: tuple[FolderWriter, Path, Path] | None = None  # With the temporary folder, and its name to be.
+        self._writing: tuple[FolderWriter, Path, Path] | None = None  # With the temporary folder, and its later path.
         self._pages: LargePages | None = None
         self._looked = 0.0
-        self._saved: tuple[Path, bytes | None] | None = None  # On the first process, as all that follows.
+        self._saved: tuple[Path, bytes | None] | None = None  # On the first process only, like everything below.
         self._named = True
         self._afterwards: list[Callable[[], object]] = []
         self.failure: DLRMError | None = None
@@ -72,13 +72,14 @@ class Saver:
 
         Args:
             path: the folder; an earlier checkpoint of this name is replaced at the end.
-            checkpoint: contents as Lightning collected them.
-            tables: tables of the model.
-            optimizer: optimizer of the training, if its state is saved.
+            checkpoint: contents that Lightning collected.
+            tables: sharded tables of the model.
+            optimizer: optimizer of the training, if its state is to be saved.
 
         Raises:
             NonFiniteError: a weight is NaN or infinite.
-            OutputError: a process could not write its part; names it. An earlier checkpoint of this name is kept.
+            OutputError: a process could not write its part; the message names it. An earlier checkpoint of this name is
+                kept.
         """
         if "://" in str(path):
             raise ConfigurationError(

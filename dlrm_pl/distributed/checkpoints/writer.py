@@ -33,23 +33,23 @@ class FolderWriter(StorageWriter):
 
     Args:
         folder: the folder, which all processes share.
-        path: name that it will have, for messages.
-        identity: random text that all files state, the same on all processes.
+        path: path that the folder will have later, for messages.
+        identity: random text that all files contain, the same on all processes.
         rank: number of this process.
         dense: everything but the tables, as Lightning collected it; the coordinator writes it.
-        asynchronous: write the tables in a child process, which has a snapshot of the memory. The marker is then
-            written by ``mark``, when the files of all processes are there.
+        asynchronous: write the tables in a child process from a snapshot of the memory. The marker is then written by
+            ``mark``, once the files of all processes exist.
 
     Attributes:
-        child: the child process; None where the tables are written already.
-        pages: the memory of what it writes.
+        child: the child process; None if the tables are already written.
+        pages: large pages to restore in the memory that the child writes; None without a child.
     """
 
     def __init__(
         self, folder: Path, path: Path, identity: str, rank: int, dense: dict[str, Any], asynchronous: bool = False
     ) -> None:
         self._folder, self._path, self._identity, self._rank, self._dense = folder, path, identity, rank, dense
-        nonfinite = RunRecord.read(dense).nonfinite_tables  # Imported so.
+        nonfinite = RunRecord.read(dense).nonfinite_tables  # Non-finite when imported.
         self._may_be_nonfinite = {int(name.split(".")[3]) for name in nonfinite if ".embedding_bags.tables." in name}
         self._part = folder / PART_NAME.format(rank)
         self._is_coordinator = False
@@ -65,7 +65,7 @@ class FolderWriter(StorageWriter):
         """Check that this process sees the folder that the coordinator has created.
 
         Raises:
-            OutputError: it does not.
+            OutputError: the process does not see it.
         """
         self._is_coordinator = is_coordinator
         if not self._folder.is_dir():

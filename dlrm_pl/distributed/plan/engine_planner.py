@@ -15,28 +15,28 @@ from dlrm_pl.distributed.plan.sharding_plan import SHARDINGS, TablePlan
 from dlrm_pl.distributed.plan.workload import Workload
 
 BYTES_PER_S = {"within": 4e9, "between": 3e9, "memory": 10e9}
-"""Bytes per second that two processes on a host exchange, that two hosts exchange over a 25 Gbit/s network, and that a
-process reads and writes at random in its memory. The planner compares shardings by these numbers."""
+"""Bytes per second between two processes on a host, between two hosts over a 25 Gbit/s network, and for random reads
+and writes in a process's memory. The planner uses these numbers to compare shardings."""
 
 
 def choose(workload: Workload, shardings: Sequence[str], hosts: Hosts, device: str = "cpu") -> list[TablePlan] | None:
     """Let TorchRec's planner choose shardings and processes.
 
-    Tables for which that sends fewer bytes are copied to every process, and the planner is not asked. On CPUs, other
-    tables stay whole where a process has room for one: gloo's reduce-scatter, by which divided rows come together,
-    sends three times as much. The planner divides them as well where it finds no other place for all.
+    A table is copied to every process if that sends fewer bytes; the planner is not asked about it. On CPUs, other
+    tables stay whole if a process has room for one: gloo's reduce-scatter, which combines divided rows, sends three
+    times as much. If the planner finds no place for all tables in this way, it may divide them as well.
 
     Args:
-        workload: what is trained.
+        workload: training run to plan for.
         shardings: sharding of each table, or ``auto``.
-        hosts: where the processes run.
-        device: ``cpu`` or ``cuda``, where the tables will lie.
+        hosts: hosts that the processes run on.
+        device: ``cpu`` or ``cuda``, the device that will hold the tables.
 
     Returns:
-        Where each table lies; None if the planner finds no place for all of them.
+        Placement of each table; None if the planner finds no place for all of them.
 
     Raises:
-        ConfigurationError: TorchRec is not installed, or does not fit the torch that is.
+        ConfigurationError: TorchRec is not installed, or does not fit the installed torch.
     """
     require_engine()
     fixed = fixed_memory(workload)
@@ -75,7 +75,7 @@ def _planned(
         warnings.simplefilter("ignore")
         planner = EmbeddingShardingPlanner(
             topology=_topology(hosts, free, device),
-            batch_size=workload.largest_batch,  # Of which it counts the memory.
+            batch_size=workload.largest_batch,  # For the memory that it counts.
             constraints=constraints,
             storage_reservation=FixedPercentageStorageReservation(0.0),
             stats=[],
@@ -101,7 +101,7 @@ def _planned(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Leave out the planner's remarks, such as one for each table that is copied, which the plan itself shows."""
+    """Suppress the planner's remarks, such as one for each copied table: the plan itself shows this."""
     root = logging.getLogger()
     root.addFilter(_is_no_remark)
     try:
@@ -115,8 +115,8 @@ def _is_no_remark(record: logging.LogRecord) -> bool:
 
 
 def _candidates(workload: Workload, table: int, hosts: Hosts) -> list[str]:
-    """Shardings among which the planner chooses for a table."""
-    # A copy exchanges its whole gradient; a table that is not copied, the ids and the sums of a batch.
+    """Shardings that the planner chooses from for a table."""
+    # A copied table exchanges its whole gradient; any other table exchanges the ids and the sums of a batch.
     rows, dim = workload.architecture.table_sizes[table], workload.dim
     copied = 2 * rows * dim * 4 / hosts.ranks
     exchanged = workload.batch_size * (2 * dim * 4 + 8 * (1 + workload.lookups[table])) / hosts.ranks
@@ -134,7 +134,7 @@ def _topology(hosts: Hosts, free: int, device: str) -> Any:
         HardwareConfig(
             ddr_cap_bytes=free,
             hbm_cap_bytes=free,
-            intra_host_bw=BYTES_PER_S["within"] / 1000,  # A millisecond.
+            intra_host_bw=BYTES_PER_S["within"] / 1000,  # Per millisecond.
             inter_host_bw=BYTES_PER_S["between"] / 1000,
             ddr_mem_bw=BYTES_PER_S["memory"] / 1000,
         ),
@@ -143,7 +143,7 @@ def _topology(hosts: Hosts, free: int, device: str) -> Any:
 
 
 def _collection(workload: Workload) -> Any:
-    """TorchRec's collection of the tables, without memory, whose optimizer's state the planner counts."""
+    """TorchRec's collection of the tables, without memory; the planner counts their optimizer state."""
     import torch
     from torchrec import EmbeddingBagCollection, EmbeddingBagConfig
     from torchrec.optim import SGD, Adagrad, RowWiseAdagrad
@@ -164,7 +164,7 @@ def _collection(workload: Workload) -> Any:
 
 
 def _sharder() -> Any:
-    """TorchRec's sharder, with all shardings that work on CPUs; it says of itself that row-wise ones do not."""
+    """TorchRec's sharder, with all shardings that work on CPUs; it claims itself that row-wise ones do not."""
     from torchrec.distributed.embeddingbag import EmbeddingBagCollectionSharder
 
     sharder = EmbeddingBagCollectionSharder()

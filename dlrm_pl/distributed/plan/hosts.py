@@ -24,7 +24,7 @@ class Hosts:
     Attributes:
         count: number of hosts.
         processes: number of processes on each host.
-        memory_bytes: memory of each host that its processes may take.
+        memory_bytes: memory of each host that its processes may use.
 
     Raises:
         ConfigurationError: there is no host, no process or no memory.
@@ -72,10 +72,10 @@ def bytes_of(text: Any, name: str) -> int:
 
     Args:
         text: the amount.
-        name: what it is called in an error.
+        name: name of the amount in error messages.
 
     Raises:
-        ConfigurationError: it is no amount of memory.
+        ConfigurationError: the text is not an amount of memory.
 
     Example:
         >>> bytes_of("64GiB", "memory"), bytes_of("1.5 kb", "memory"), bytes_of(4096, "memory")

@@ -25,19 +25,19 @@ def make_plan(
     """Decide which process holds which part of each table.
 
     Args:
-        workload: what is trained.
-        hosts: where the processes run.
-        sharding: ``auto`` lets TorchRec's planner choose; or one sharding for all tables, see ``SHARDINGS``; or those
-            of some tables by name or number, and the planner chooses those of the others.
-        device: ``cpu`` or ``cuda``, where the tables will lie.
-        communication: type of embeddings and their gradients on the way between processes.
+        workload: training run to plan for.
+        hosts: hosts that the processes run on.
+        sharding: ``auto`` lets TorchRec's planner choose; or one sharding for all tables, see ``SHARDINGS``; or the
+            shardings of some tables by name or number, while the planner chooses for the others.
+        device: ``cpu`` or ``cuda``, the device that will hold the tables.
+        communication: dtype in which processes send each other embeddings and their gradients.
 
     Returns:
         A plan that fits the memory of the hosts.
 
     Raises:
-        ConfigurationError: a sharding or a table is unknown; or the tables do not fit: says which, what is missing, and
-            what would fit.
+        ConfigurationError: a sharding or a table is unknown, or the tables do not fit. In that case, the message says
+            which table, how much memory is missing, and what would fit.
     """
     shardings = shardings_of(sharding, workload)
     if AUTO in shardings:

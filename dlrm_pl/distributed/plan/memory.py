@@ -11,25 +11,25 @@ from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.training.safeguards.memory_needed import TrainingMemory
 
 PROCESS_BYTES = 640 << 20
-"""Memory of a process with Lightning, torch 2.13 and TorchRec 1.8 before there is a model, and the blocks in which
+"""Memory of a process with Lightning, torch 2.13 and TorchRec 1.8 before there is a model, plus the blocks in which
 weights are drawn and copied; measured on Linux x86-64."""
 
 _ID = 8
 _FLOAT = 4
 _COPIES_OF_IDS = 4  # As sent, as received, sorted by table, and with offsets for the lookup.
-_COPIES_OF_VECTORS = 2  # As looked up, and as sent or received; the same of the gradients, one after the other.
+_COPIES_OF_VECTORS = 2  # As looked up, and as sent or received; later the same for the gradients.
 
 
 def rank_memories(workload: Workload, tables: Sequence[TablePlan], hosts: Hosts) -> list[RankMemory]:
     """Compute the peak memory of each process.
 
     Args:
-        workload: what is trained.
-        tables: where its tables lie.
-        hosts: where the processes run.
+        workload: training run to plan for.
+        tables: placement of its tables.
+        hosts: hosts that the processes run on.
 
     Returns:
-        Memory by process.
+        Memory of each process.
     """
     weights, states, buffers = [0] * hosts.ranks, [0] * hosts.ranks, [0.0] * hosts.ranks
     batch = workload.largest_batch * hosts.ranks
@@ -60,13 +60,13 @@ def fixed_memory(workload: Workload) -> RankMemory:
     scored = TrainingMemory.of(architecture, workload.optimizers, batch_size=workload.eval_batch_size)
     # Scoring keeps no gradients, which are half of what training keeps.
     activations = max(trained.batch, scored.batch // 2)
-    # Of the own batch the sums of all bags come in, in the order of the processes and then of the tables.
+    # The sums of all bags in the process's own batch come in ordered by processes, and are then reordered by tables.
     vectors = 2 * _FLOAT * workload.largest_batch * architecture.num_tables * workload.dim
     ids = _ID * workload.largest_batch * int(sum(workload.lookups))
     return RankMemory(PROCESS_BYTES, tables=0, state=0, mlps=trained.mlps, batch=activations + vectors + ids, buffers=0)
 
 
 def _without_rows(architecture: Architecture) -> Architecture:
-    """The same MLPs and number of tables, with a row each."""
+    """The same MLPs and number of tables, with one row each."""
     values = architecture.to_dict()
     return Architecture.from_dict(values | {"table_sizes": [1] * architecture.num_tables})

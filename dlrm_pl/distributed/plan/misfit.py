@@ -69,7 +69,7 @@ def _no_room(workload: Workload, hosts: Hosts) -> ConfigurationError:
 
 
 def _beside(workload: Workload) -> int:
-    """Memory of a process that is not tables, but for what it exchanges with others."""
+    """Memory of a process besides the tables and what it exchanges with others."""
     return fixed_memory(workload).total
 
 

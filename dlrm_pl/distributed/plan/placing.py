@@ -16,11 +16,11 @@ def shardings_of(given: str | Mapping[str, str], workload: Workload) -> list[str
     """Return the sharding of each table, which may be ``auto``.
 
     Args:
-        given: one for all tables, or those of some tables by name or number; the others are ``auto``.
-        workload: what is trained.
+        given: one for all tables, or those for some tables by name or number; the others are ``auto``.
+        workload: training run to plan for.
 
     Raises:
-        ConfigurationError: a sharding is unknown, or a table is.
+        ConfigurationError: a sharding or a table is unknown.
     """
     count = workload.architecture.num_tables
     if isinstance(given, str):
@@ -49,16 +49,16 @@ def _known(value: object, name: str) -> str:
 def place(workload: Workload, shardings: Sequence[Sharding], hosts: Hosts) -> list[TablePlan]:
     """Choose the processes of each table.
 
-    Whole tables go, the largest first, to the process, or to the host, that looks up the fewest rows so far and has
-    enough memory left: every table costs about the same time, however many rows it has.
+    Whole tables are placed one by one, the largest first, on the process (or host) that looks up the fewest rows so far
+    and has enough memory left: every table takes about the same time, however many rows it has.
 
     Args:
-        workload: what is trained.
+        workload: training run to plan for.
         shardings: how each table is divided.
-        hosts: where the processes run.
+        hosts: hosts that the processes run on.
 
     Raises:
-        ConfigurationError: the columns of a table cannot be divided between so many processes.
+        ConfigurationError: the columns of a table cannot be divided between this many processes.
     """
     architecture, dim = workload.architecture, workload.dim
     everybody = tuple(range(hosts.ranks))
@@ -86,7 +86,7 @@ def place(workload: Workload, shardings: Sequence[Sharding], hosts: Hosts) -> li
             continue
         each = -(-sizes[table] // len(groups[0]))
         cost = workload.lookups[table] + 1
-        # Where it fits nowhere, to the one with the most memory left, of which the check will tell how much it lacks.
+        # A table that fits nowhere goes to the process with the most memory left; the check will say how much it lacks.
         best = min(groups, key=lambda group: (free[group[0]] < each, looked_up[group[0]], -free[group[0]]))
         if free[best[0]] < each:
             best = max(groups, key=lambda group: free[group[0]])

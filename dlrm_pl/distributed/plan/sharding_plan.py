@@ -41,7 +41,7 @@ class TablePlan:
         name: name of the table.
         rows: number of rows.
         dim: width D of an embedding.
-        bytes: weights and optimizer's state of the whole table.
+        bytes: size of the whole table's weights and optimizer state.
         sharding: how it is divided.
         ranks: processes that have a part of it, in the order of the parts.
     """
@@ -76,10 +76,10 @@ class RankMemory:
     Attributes:
         process: the process itself: Python, torch and TorchRec.
         tables: weights of its parts of tables.
-        state: optimizer's state of them.
-        mlps: weights, gradients and optimizer's state of the MLPs.
+        state: optimizer state of these parts.
+        mlps: weights, gradients and optimizer state of the MLPs.
         batch: activations and gradients of its own batch.
-        buffers: what it receives for, looks up for, and sends to the other processes.
+        buffers: what it receives for, looks up for, and sends to other processes.
     """
 
     process: int
@@ -115,9 +115,9 @@ class ShardingPlan:
     """Assignment of table parts to processes, with its memory and traffic.
 
     Attributes:
-        hosts: the hosts that it was made for.
-        tables: where each table lies.
-        ranks: what it means for each process.
+        hosts: hosts that it was made for.
+        tables: placement of each table.
+        ranks: memory and traffic of each process.
     """
 
     hosts: Hosts

@@ -11,9 +11,9 @@ def engine_plan(plan: ShardingPlan, collection: Any, sharder: Any, device: str) 
     """Make TorchRec's plan for a collection with the tables ``t0``, ``t1``, ...
 
     Args:
-        plan: where each table lies.
+        plan: the plan to convert.
         collection: TorchRec's EmbeddingBagCollection.
-        sharder: TorchRec's sharder of it.
+        sharder: TorchRec's sharder for the collection.
         device: ``cpu`` or ``cuda``.
     """
     from torchrec.distributed.sharding_plan import (
@@ -47,9 +47,9 @@ def engine_plan(plan: ShardingPlan, collection: Any, sharder: Any, device: str) 
 
 
 def _fused(generator: Any) -> Any:
-    """Let a generator choose the kernel that updates rows, where TorchRec's has no argument for it, and takes another.
+    """Make a generator of TorchRec choose the kernel that updates rows, although it has no argument for this.
 
-    Rows of that other kernel would wait for an optimizer that there is none for.
+    By itself, it chooses another kernel, whose rows would wait for an optimizer that does not exist.
     """
 
     def fused(*arguments: Any) -> Any:

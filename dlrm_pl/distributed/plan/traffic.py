@@ -21,18 +21,18 @@ def sent_bytes(
 ) -> list[int]:
     """Compute the bytes that each process sends in a training step, with gloo's algorithms.
 
-    Forward, ids and lengths of bags go to the processes that have the rows, and sums of rows come back. Backward, the
-    gradients of those sums take the opposite way. Bags are taken to have the mean number of rows, which lie evenly over
-    a table. What gloo adds to each message, 144 bytes, is not counted.
+    In the forward pass, ids and bag lengths go to the processes that hold the rows, and sums of rows come back. In the
+    backward pass, the gradients of those sums go the opposite way. Bags are assumed to have the mean number of rows,
+    spread evenly over a table. What gloo adds to each message, 144 bytes, is not counted.
 
     Args:
-        workload: what is trained.
-        tables: where its tables lie.
-        hosts: where the processes run.
-        communication: type of embeddings and their gradients on the way; all else is sent as it is.
+        workload: training run to plan for.
+        tables: placement of its tables.
+        hosts: hosts that the processes run on.
+        communication: dtype in which embeddings and their gradients are sent; everything else is sent unchanged.
 
     Returns:
-        Bytes by process.
+        Number of bytes for each process.
     """
     if hosts.ranks == 1:
         return [0]
@@ -51,12 +51,12 @@ def sent_bytes(
 
 
 def _summed(size: float, ranks: int) -> int:
-    """Bytes that a process sends where all add up a vector of this size: each its part of it, and then the sums."""
+    """Bytes that each process sends to add up a vector of this size: first the parts of it, and then the sums."""
     return round(2 * size * (ranks - 1) / ranks)
 
 
 def _ids(workload: Workload, group: Sequence[TablePlan], hosts: Hosts) -> list[float]:
-    """Ids, lengths and their counts: to each process those of the tables of which it has a part."""
+    """Bytes of ids, lengths and their counts; each process gets those for the tables that it has a part of."""
     to = [float(_ID * _SPLITS)] * hosts.ranks
     for table in group:
         rows = workload.lookups[table.table]
@@ -69,7 +69,7 @@ def _ids(workload: Workload, group: Sequence[TablePlan], hosts: Hosts) -> list[f
 
 
 def _pooled(group: Sequence[TablePlan], hosts: Hosts) -> list[int]:
-    """Values for each row of a batch: sums of bags, which each process makes of its tables for all others."""
+    """Values sent per row of a batch: sums of bags, which each process computes from its tables for all others."""
     widths = [0] * hosts.ranks
     for table in group:
         for shard in table.shards():
@@ -79,9 +79,9 @@ def _pooled(group: Sequence[TablePlan], hosts: Hosts) -> list[int]:
 
 
 def _reduced(group: Sequence[TablePlan], hosts: Hosts) -> list[int]:
-    """Values for each row of a batch: parts of bags, which are added up between all processes, or first on each host.
+    """Values sent per row of a batch: partial sums, which are added up between all processes, or first on each host.
 
-    Gloo's reduce-scatter adds up everything on all, and sends twice as much as would be needed.
+    Gloo's reduce-scatter adds up everything on all processes, and sends twice as much as would be needed.
     """
     if group[0].sharding == "row_wise":
         width = sum(table.dim for table in group)

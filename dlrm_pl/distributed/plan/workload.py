@@ -16,13 +16,13 @@ class Workload:
     Attributes:
         architecture: shape of the model.
         optimizers: optimizers of the tables and of the MLPs.
-        batch_size: rows of a batch to train on, on each process.
-        lookups: mean number of rows that a bag of each table has; empty: one row for all.
-        names: names of the tables; empty: their numbers.
-        eval_batch_size: rows of a batch to score on each process, between steps of the training; 0: nothing is scored.
+        batch_size: number of rows in a training batch of each process.
+        lookups: mean number of rows in a bag of each table; empty: one row for all tables.
+        names: names of the tables; empty: their numbers are used.
+        eval_batch_size: number of rows that each process scores at a time between training steps; 0: nothing is scored.
 
     Raises:
-        ConfigurationError: a number is out of range, or there are not as many as tables.
+        ConfigurationError: a number is out of range, or there are more or fewer lookups or names than tables.
     """
 
     architecture: Architecture
@@ -63,7 +63,7 @@ class Workload:
         return self.architecture.dense_parameters
 
     def table_bytes(self, rows: int, columns: int) -> int:
-        """Return the size of a part of a table with so many rows and columns, including the optimizer's state."""
+        """Return the size of a part of a table with this many rows and columns, including the optimizer's state."""
         return 4 * rows * columns + self.optimizers.table_state_bytes(rows, columns)
 
     def name_of(self, table: int) -> str:

@@ -24,11 +24,11 @@ def check_agreement(module: DLRMModule, more: Mapping[str, Any]) -> None:
     """Check that all processes would train the same model on the same data in the same way.
 
     Args:
-        module: the module, whose Trainer has its data module.
-        more: further options, by name.
+        module: module whose Trainer has a data module.
+        more: additional options, by name.
 
     Raises:
-        ConfigurationError: a process differs from the first; names it, what differs, and both values.
+        ConfigurationError: a process differs from the first; the message names it, what differs, and both values.
     """
     own = facts(module) | {name: _text(value) for name, value in more.items()}
     if not dist.is_initialized() or dist.get_world_size() == 1:
@@ -70,7 +70,7 @@ def difference_of(found: Sequence[Mapping[str, str]]) -> str:
     """Describe the first difference between a process and the first process; "" if there is none.
 
     Args:
-        found: names and values of each process; "" is the name of its machine.
+        found: names and values of each process; the name "" stands for its machine.
     """
     first = found[0]
     for rank, other in enumerate(found[1:], 1):

@@ -24,7 +24,7 @@ class Heartbeats:
     """A thread that counts while this process runs, and checks the counts of the others.
 
     Args:
-        store: store of the training.
+        store: store of the training run.
         rank: number of this process.
         names: machine and number of each process, as ``HOST:NUMBER``.
     """
@@ -49,7 +49,7 @@ class Heartbeats:
         """Return the processes that have ended or stalled; this may take ``PATIENCE_S``.
 
         Returns:
-            What is known of each, by its number; empty if all of them run.
+            What is known about each of them, by its number; empty if all processes are running.
         """
         before = self._counts()
         until = time.monotonic() + PATIENCE_S
@@ -73,7 +73,7 @@ class Heartbeats:
         count = 0
         while not self._ended.wait(INTERVAL_S):
             count += 1
-            with suppress(*_STORE_ERRORS):  # The first process has ended; whoever waits for it will find out.
+            with suppress(*_STORE_ERRORS):  # The first process has ended; others that wait for it notice.
                 self._store.set(f"count/{self._rank}", str(count))
 
     def _counts(self) -> dict[int, str] | None:
@@ -87,7 +87,7 @@ class Heartbeats:
             return None
 
     def _reasons(self) -> dict[int, str]:
-        """Return what other processes have said before they ended."""
+        """Return the messages that other processes left before they ended."""
         found = {}
         with suppress(*_STORE_ERRORS):
             for rank in range(len(self._names)):
@@ -125,7 +125,7 @@ class Heartbeats:
 
 
 def _runs(number: str) -> bool:
-    """Whether a process of this machine runs; one that has ended may wait for its parent to notice."""
+    """Whether a process of this machine is running; one that has ended may still exist as a zombie."""
     if int(number) == os.getpid():
         return True
     try:

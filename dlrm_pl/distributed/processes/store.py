@@ -18,11 +18,11 @@ def connect(address: str, port: int, rank: int, timeout_s: float, attempt: int =
     Torch's own process group uses the same server.
 
     Args:
-        address: name or address of the machine that serves it.
-        port: its port there.
+        address: name or address of the machine that serves the store.
+        port: port on that machine.
         rank: number of this process.
         timeout_s: seconds to wait for the first process.
-        attempt: number of the training in this process; what was said in another one does not count.
+        attempt: number of the training run in this process; messages from other runs are ignored.
 
     Raises:
         ConfigurationError: another program uses the port.
@@ -47,10 +47,10 @@ def connect(address: str, port: int, rank: int, timeout_s: float, attempt: int =
 
 
 def _restarts() -> str:
-    """How often torchrun has started these processes again, where they use the same store each time.
+    """How often torchrun has restarted these processes, if they use the same store each time.
 
-    It does on one machine: torch's own keys, such as the addresses of processes that have ended, are then still there.
-    On several machines the store is a new one each time, and torchrun's numbers differ between them.
+    They do on one machine: torch's own keys, such as the addresses of processes that have ended, are then still in it.
+    On several machines, the store is a new one each time, and torchrun's counts differ between them.
     """
     several = os.environ.get("GROUP_WORLD_SIZE", "1") != "1"
     return "0" if several else os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
@@ -60,10 +60,10 @@ def wait_for_all(store: Store, rank: int, ranks: int, timeout_s: float) -> list[
     """Wait until all processes have connected.
 
     Returns:
-        The machine and the number of the process, as ``HOST:NUMBER``, of each.
+        The machine and process number of each, as ``HOST:NUMBER``.
 
     Raises:
-        ProcessError: some did not come up in time; names them.
+        ProcessError: some processes did not connect in time; the message names them.
     """
     store.set(_key(rank), f"{socket.gethostname()}:{os.getpid()}")
     try:

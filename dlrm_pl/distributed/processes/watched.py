@@ -34,7 +34,7 @@ class WatchedStrategy(DDPStrategy):
 
         Raises:
             ConfigurationError: the port is in use.
-            ProcessError: some did not come up; names them.
+            ProcessError: some processes did not start; the message names them.
         """
         self.set_world_ranks()
         if self.world_size > 1:
@@ -50,7 +50,7 @@ class WatchedStrategy(DDPStrategy):
         super().setup_distributed()
 
     def _connect(self, store: Store) -> None:
-        """Make torch's process group, as Lightning does, but through a store without what an earlier start has left."""
+        """Make torch's process group, as Lightning does, but through a store without leftovers of an earlier start."""
         backend = self._get_process_group_backend()
         device = None if self.root_device.type == "cpu" else self.root_device
         dist.init_process_group(
@@ -68,7 +68,7 @@ class WatchedStrategy(DDPStrategy):
         """Tell the others why this process is failing, or find out which other one has failed.
 
         Raises:
-            ProcessError: another process has ended, or does not answer; names it.
+            ProcessError: another process has ended, or does not respond; the message names it.
         """
         super().on_exception(exception)
         if self._heartbeats is None:
