@@ -85,6 +85,7 @@ def by_arrow(inputs: dict[str, InputTensor], monkeypatch: pytest.MonkeyPatch) ->
         ("hex", "INT64", [0, 255, 2**32 - 1]),
         ("user", "BYTES", [b"-5", None, b"123456789012345678"]),
         ("user", "FP64", [2.0**53 - 1, np.nan, -1]),
+        ("user", "FP32", [2.0**24 - 1, np.nan, -1]),
         ("word", "BYTES", [b"", b"0", WORDS[3]]),
     ],
 )
@@ -116,6 +117,7 @@ def test_plain_values_are_read_as_arrow_reads_them(
         ("hex", "INT64", [-1, 1, 1]),
         ("hex", "FP64", [16, np.nan, 1]),
         ("user", "FP64", [2.0**53, 1, 1]),
+        ("user", "FP32", [2.0**24, 1, np.nan]),
         ("user", "BYTES", [b"0xffffffffffffffff", b"1", b"1"]),
         ("user", "INT64", [-(2**63), 1, 1]),
         ("shop", "INT64", [-1, 1, 1]),
@@ -128,6 +130,13 @@ def test_all_else_is_left_to_arrow(monkeypatch: pytest.MonkeyPatch, name: str, d
     inputs = PLAIN | {name: tensor(datatype, values)}
     assert few_fields.few_rows(inputs, COLUMNS) is None
     assert found(inputs) == by_arrow(inputs, monkeypatch)
+
+
+@pytest.mark.parametrize("other", [1, np.nan])
+def test_float_ids_that_may_have_been_rounded_are_refused(other: float) -> None:
+    status, message = found(PLAIN | {"user": tensor("FP32", [2.0**24, 1, other])})
+    assert status == 400
+    assert "column user is 16777216.0; expected an integer from -16777215 to 16777215, because 32-bit" in message
 
 
 def test_what_is_not_a_few_rows_of_plain_columns_is_left_to_arrow() -> None:

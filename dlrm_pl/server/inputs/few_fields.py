@@ -26,7 +26,8 @@ FEW_ROWS = 64
 _INT32, _INT64 = np.iinfo(np.int32), np.iinfo(np.int64)
 _RESERVED = 2  # The two smallest integers stand for missing and unseen values.
 _MOST_HEX = (1 << 32) - 1
-_EXACT = (1 << 53) - 1  # Beyond it, different integers may round to the same float.
+# Beyond these, different integers may round to the same float.
+_EXACT = {"FP32": (1 << 24) - 1, "FP64": (1 << 53) - 1}
 _DIGITS = re.compile(rb"-?[0-9]{1,18}")
 _HEX_DIGITS = re.compile(rb"[0-9a-fA-F]{1,8}")
 _NUMBER = re.compile(rb"-?[0-9]{1,18}(\.[0-9]{1,18})?")
@@ -36,8 +37,8 @@ class _NotPlainError(Exception):
     """A value is not plain."""
 
 
-def _exact(value: float) -> int:
-    if not abs(value) <= _EXACT or not value.is_integer():
+def _exact(value: float, largest: int) -> int:
+    if not abs(value) <= largest or not value.is_integer():
         raise _NotPlainError
     return int(value)
 
@@ -133,10 +134,11 @@ def _values(tensor: InputTensor, parse: Callable[[bytes], Any], *, whole: bool) 
         return [parse(value) if value else None for value in values]
     if tensor.values.dtype.kind in "iu":
         return values
-    if tensor.datatype not in ("FP32", "FP64"):
+    largest = _EXACT.get(tensor.datatype)
+    if largest is None:
         raise _NotPlainError
     values = [None if value != value else value for value in values]
-    return [None if value is None else _exact(value) for value in values] if whole else values
+    return [None if value is None else _exact(value, largest) for value in values] if whole else values
 
 
 def _missing(values: list[Any]) -> npt.NDArray[np.bool_] | None:

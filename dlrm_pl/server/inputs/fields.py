@@ -78,12 +78,10 @@ class FieldInputs:
         if values.ndim != 1 and not (values.ndim == 2 and _is_list(column)):
             raise RequestError(400, f"{where}: the shape is {list(tensor.values.shape)}, but must be [rows].")
         if tensor.datatype == BYTES:
-            found = [_decoded(value, column, where) for value in values.reshape(-1).tolist()]
-            plain: Any = found if values.ndim == 1 else [found[at : at + values.shape[1]] for at in _starts(values)]
+            plain = _in_shape([_decoded(value, column, where) for value in values.reshape(-1).tolist()], values)
         elif values.dtype.kind == "f" and np.isnan(values).any():
-            present = values.astype(object)
-            present[np.isnan(values)] = None
-            plain = present.tolist()
+            # Values keep their type, which tells how large integers may be.
+            plain = _in_shape([None if np.isnan(value) else value for value in values.reshape(-1)], values)
         else:
             plain = values
         offsets = inputs.get(f"{column.name}{_OFFSETS}")
@@ -118,8 +116,12 @@ def _is_list(column: DenseColumn | SparseColumn) -> bool:
     return isinstance(column, SparseColumn) and column.is_list
 
 
-def _starts(values: npt.NDArray[Any]) -> range:
-    return range(0, values.size, values.shape[1]) if values.shape[1] else range(0)
+def _in_shape(found: list[Any], values: npt.NDArray[Any]) -> Any:
+    """Return values as they are, or as lists if the tensor has rows of several elements."""
+    if values.ndim == 1:
+        return found
+    width = values.shape[1]
+    return [found[at : at + width] for at in (range(0, values.size, width) if width else range(0))]
 
 
 def _decoded(value: bytes | None, column: DenseColumn | SparseColumn, where: str) -> Any:

@@ -159,6 +159,41 @@ def test_decimals_keep_all_their_digits(digits: int) -> None:
     assert plain(rows_of_frame(VALUES | {"zone": pa.array(ids, kind)}, COLUMNS))["zone"] == ids
 
 
+@pytest.mark.parametrize(("dtype", "bits"), [(np.float16, 11), (np.float32, 24), (np.float64, 53)])
+def test_float_ids_that_may_have_been_rounded_are_refused(dtype: type[np.floating[Any]], bits: int) -> None:
+    largest = 2**bits - 1
+    ids = np.array([largest, -largest, 0], dtype)
+    rows = plain(rows_of_frame(VALUES | {"zone": ids, "pair": pa.array([[i, None] for i in ids])}, COLUMNS))
+    assert rows["zone"] == [largest, -largest, 0]
+    assert rows["pair"] == [[largest, None], [-largest, None], [0, None]]
+    rounded = [dtype(1), dtype(2**bits), None]
+    advice = rf"expected an integer from .*{np.dtype(dtype).itemsize * 8}-bit floats.* store them as integers"
+    for changes in (
+        {"zone": pa.array(rounded)},
+        {"user": pa.array(rounded)},
+        {"pair": pa.array([[dtype(0), value] for value in rounded])},
+    ):
+        with pytest.raises(DataFormatError, match=rf"row 1 .*column .* is .*; {advice}"):
+            rows_of_frame(VALUES | changes, COLUMNS)
+
+
+def test_float_amounts_may_have_been_rounded() -> None:
+    rows = plain(rows_of_frame(VALUES | {"age": np.array([2**30, 2**24, -(2**31)], np.float32)}, COLUMNS))
+    assert rows["age"] == [2**30, 2**24, -(2**31)]
+
+
+@pytest.mark.parametrize("kind", [pa.uint64(), pa.int8()])
+def test_integers_of_string_columns_are_their_digits(kind: pa.DataType) -> None:
+    largest = 2**64 - 1 if kind == pa.uint64() else -128
+    frame = VALUES | {
+        "site": pa.array([largest, None, 7], kind),
+        "tags": pa.array([[largest, 3], None, []], pa.list_(kind)),
+    }
+    rows = plain(rows_of_frame(frame, COLUMNS))
+    assert rows["site"] == [str(largest).encode(), None, b"7"]
+    assert rows["tags"] == [[str(largest).encode(), b"3"], [], []]
+
+
 @pytest.mark.parametrize(
     ("name", "values", "message"),
     [
@@ -177,16 +212,21 @@ def test_decimals_keep_all_their_digits(digits: int) -> None:
         ("price", [1, float("inf"), float("nan")], "row 1 .*column price is inf; .* 2 rows have such errors"),
         ("price", [1, 2, 1e300], r"row 2 .*column price is 1e\+300; expected a number that fits"),
         ("price", ["a", "b", "c"], "the frame: column price: it holds string, but floats are needed"),
-        ("site", [1, 2, 3], "column site: it holds int64, but texts are needed: .*kind: integer"),
+        ("site", [1.0, 2, 3], "column site: it holds double, but texts or integers are needed: .*kind: integer"),
+        ("site", [True, False, True], "column site: it holds bool, but texts or integers are needed"),
         ("site", [b"a", b"\xff", None], r"row 1 .*column site is '\\xff'; expected text in UTF-8"),
         ("site", [["a"], [], []], "column site: it holds list<.*>, which needs bag or at_most"),
-        ("site", [{"a": 1}] * 3, r"column site: it holds struct<.*>, but texts are needed: convert it\.$"),
-        ("site", [[["a"]]] * 3, r"column site: it holds list<.*list<.*>, but texts are needed: convert it\.$"),
+        ("site", [{"a": 1}] * 3, r"column site: it holds struct<.*>, but texts or integers are needed: convert it\.$"),
+        (
+            "site",
+            [[["a"]]] * 3,
+            r"column site: it holds list<.*list<.*>, but texts or integers are needed: convert it\.$",
+        ),
         ("zone", [[["a"]]] * 3, r"column zone: it holds list<.*list<.*>, but integers are needed: convert it\.$"),
         (
             "tags",
             [[["a"]], [], []],
-            r"column tags: it holds list<.*list<.*>, but lists of texts are needed: convert it\.$",
+            r"column tags: it holds list<.*list<.*>, but lists of texts or integers are needed: convert it\.$",
         ),
         (
             "pair",

@@ -22,7 +22,6 @@ Value = TypeVar("Value")
 Numbers = tuple[npt.NDArray[np.generic], Bools | None]
 
 _INT64 = np.iinfo(np.int64)
-_EXACT = (1 << 53) - 1  # Beyond it, several integers may have been rounded to the same float.
 _INTEGER = re.compile(rb"[+-]?[0-9]+")
 _HEX = re.compile(rb"0[xX][0-9a-fA-F]{1,16}")
 _MOST_DIGITS = 4000  # Fewer than int() refuses to read.
@@ -31,16 +30,20 @@ _WHOLE = "an integer"
 _FINITE = "a finite number"
 
 
-def integers(array: pa.Array, field: Field, low: int, high: int) -> tuple[Integers, Bools | None]:
+def integers(
+    array: pa.Array, field: Field, low: int, high: int, *, may_be_rounded: bool = False
+) -> tuple[Integers, Bools | None]:
     """Return int64 values, and which are missing.
 
-    Whole floats are integers, since columns with missing values often become floats.
+    Whole floats are integers, since columns with missing values often become floats. If they are ids, they must be
+    small enough that no two integers are rounded to the same float of their type.
 
     Args:
         array: integers, booleans, floats, decimals or texts.
         field: the column; gets the values that are no integers or lie outside the bounds.
         low: smallest value.
         high: largest value.
+        may_be_rounded: whether floats of 16 or 32 bits may be of any size, since the values are amounts and not ids.
     """
     pa = arrow()
     if pa.types.is_null(array.type):
@@ -61,7 +64,7 @@ def integers(array: pa.Array, field: Field, low: int, high: int) -> tuple[Intege
         except pa.ArrowInvalid:
             return _one_by_one(given, given.to_pylist(), _of_decimal, field, low, high)
     elif pa.types.is_floating(array.type):
-        return _of_floats(given, array.cast(pa.float64()), field, low, high)
+        return _of_floats(given, array.cast(pa.float64()), field, low, high, may_be_rounded)
     elif pa.types.is_uint64(array.type):
         unsigned, missing = memory_of(array, np.uint64), missing_of(array)
         field.refuse(present(unsigned > _INT64.max, missing), "range", expected, given)
@@ -113,22 +116,34 @@ def floats(array: pa.Array, field: Field) -> tuple[npt.NDArray[np.float32], Bool
     return values, missing
 
 
-def _of_floats(given: pa.Array, array: pa.Array, field: Field, low: int, high: int) -> tuple[Integers, Bools | None]:
+def _of_floats(
+    given: pa.Array, array: pa.Array, field: Field, low: int, high: int, may_be_rounded: bool
+) -> tuple[Integers, Bools | None]:
     numbers, missing = memory_of(array, np.float64), missing_of(array)
     finite = np.isfinite(numbers)
     field.refuse(present(~finite, missing), "nan", _WHOLE, given)
+    bits = given.type.bit_width
+    exact = exact_integers(64 if may_be_rounded else bits)
+    expected = f"an integer from {max(low, -exact)} to {min(high, exact)}"
+    if exact < high:
+        expected += f", because {bits}-bit floats round larger ones: store them as integers, before they become floats"
+    low, high = max(low, -exact), min(high, exact)
     with np.errstate(invalid="ignore"):
         field.refuse(present(finite & (np.trunc(numbers) != numbers), missing), "integer", _WHOLE, given)
-        low, high = max(low, -_EXACT), min(high, _EXACT)
         outside = finite & ((numbers < low) | (numbers > high))
-    field.refuse(present(outside, missing), "range", f"an integer from {low} to {high}", given)
+    field.refuse(present(outside, missing), "range", expected, given)
     usable = finite & ~outside
     return np.where(usable, numbers, 0).astype(np.int64), missing
 
 
+def exact_integers(bits: int) -> int:
+    """Return the largest integer such that no other one is rounded to the same float of 16, 32 or 64 bits."""
+    return (1 << {16: 11, 32: 24, 64: 53}[bits]) - 1
+
+
 def _between(low: int, high: int) -> str:
     text = f"an integer from {low} to {high}"
-    return text if high < _INT64.max else f"{text}; larger ones can be texts, with kind: string"
+    return text if high < _INT64.max else f"{text}; larger ones need kind: string"
 
 
 def _has_x(array: pa.Array) -> pa.Array:

@@ -89,7 +89,7 @@ def _dense(array: pa.Array, column: DenseColumn, faults: Faults) -> RawDense:
     field = Field(column.name, faults)
     if column.type == "float":
         return RawDense(*floats(simple(array), field))
-    return RawDense(*integers(simple(array), field, _INT32.min, _INT32.max))
+    return RawDense(*integers(simple(array), field, _INT32.min, _INT32.max, may_be_rounded=True))
 
 
 def _sparse(array: pa.Array, column: SparseColumn, faults: Faults, truncate: bool) -> tuple[RawSparse, int]:

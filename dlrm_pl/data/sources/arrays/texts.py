@@ -30,10 +30,12 @@ def strings(array: pa.Array, field: Field) -> tuple[Strings, Bools | None]:
     """Return texts, and which are missing.
 
     Args:
-        array: texts, or bytes that should be texts.
+        array: texts, bytes that should be texts, or integers, which become their decimal digits as in a CSV file.
         field: the column; gets the values that are not UTF-8.
     """
     pa = arrow()
+    if pa.types.is_integer(array.type):
+        array = array.cast(pa.large_string())
     if pa.types.is_null(array.type):
         return Strings(np.zeros(len(array) + 1, np.int64), np.zeros(0, np.uint8)), np.ones(len(array), np.bool_)
     if not _is_utf8(array):

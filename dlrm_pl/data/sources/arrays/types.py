@@ -99,8 +99,9 @@ def misfit(column: DenseColumn | SparseColumn | None, type_: pa.DataType, *, is_
     whole = pa.types.is_integer(type_) or pa.types.is_boolean(type_)
     number = whole or pa.types.is_floating(type_) or pa.types.is_decimal(type_)
     if isinstance(column, SparseColumn) and column.kind == "string":
-        hint = ", or state kind: integer" if whole else ""
-        return "" if is_text(type_) else f"{holds}, but {kinds}texts are needed: convert it{hint}"
+        hint = ", or state kind: integer" if number else ""
+        fits = is_text(type_) or pa.types.is_integer(type_)
+        return "" if fits else f"{holds}, but {kinds}texts or integers are needed: convert it{hint}"
     if isinstance(column, SparseColumn) and column.kind == "hex":
         return "" if is_text(type_) or whole else f"{holds}, but {kinds}hexadecimal texts or integers are needed"
     if number:
