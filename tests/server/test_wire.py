@@ -63,6 +63,11 @@ SMUGGLING = {
     "unknown coding": post("Transfer-Encoding: gzip\r\n", BODY),
     "coding after chunks": post("Transfer-Encoding: chunked, identity\r\n", b"0\r\n\r\n"),
     "null in a header": post("X: a\0b\r\nContent-Length: 13\r\n"),
+    "no host": f"POST {PATH} HTTP/1.1\r\nContent-Length: 13\r\n\r\n".encode() + BODY,
+    "two hosts": post("Host: x\r\nContent-Length: 13\r\n"),
+    "list of hosts": post("Content-Length: 13\r\n").replace(b"Host: x", b"Host: x, y"),
+    "two hosts in HTTP/1.0": post("Host: y\r\nContent-Length: 13\r\n").replace(b"HTTP/1.1", b"HTTP/1.0"),
+    "chunks in HTTP/1.0": post("Transfer-Encoding: chunked\r\n", b"0\r\n\r\n").replace(b"HTTP/1.1", b"HTTP/1.0"),
     "no version": f"POST {PATH}\r\n\r\n".encode(),
     "another version": f"POST {PATH} HTTP/3.7\r\nHost: x\r\n\r\n".encode(),
     "another protocol": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200),
@@ -80,10 +85,21 @@ def test_what_is_no_request_gets_one_error_and_nothing_after_it(server: Running,
     assert "not valid HTTP" in found[0].error
 
 
-def test_error_behind_a_request_does_not_take_the_place_of_its_answer(server: Running) -> None:
-    found = answers(server, GOOD + SMUGGLING["two lengths"] + GOOD)
-    assert [answer.status for answer in found] == [200]
+@pytest.mark.parametrize("stop", [False, True])
+@pytest.mark.parametrize("before", [1, 3])
+@pytest.mark.parametrize("shape", ["two lengths", "no host", "chunk of no size", "another protocol"])
+def test_error_behind_requests_comes_after_their_answers(server: Running, shape: str, before: int, stop: bool) -> None:
+    found = answers(server, GOOD * before + SMUGGLING[shape] + GOOD, stop=stop)
+    assert [answer.status for answer in found] == [200] * before + [400]
     assert found[0].contents == {"live": True}
+    assert "not valid HTTP" in found[-1].error
+
+
+@pytest.mark.parametrize("codings", ["gzip, chunked", "identity, chunked", "gzip\r\nTransfer-Encoding: chunked"])
+def test_chunks_in_another_coding_are_not_read_as_plain_ones(server: Running, codings: str) -> None:
+    found = answers(server, post(f"Transfer-Encoding: {codings}\r\n", b"d\r\n" + BODY + b"\r\n0\r\n\r\n") + GOOD)
+    assert [answer.status for answer in found] == [501]
+    assert found[0].headers["connection"] == "close"
 
 
 @pytest.mark.parametrize("split", [False, True])
@@ -180,9 +196,15 @@ def test_large_body_is_refused_while_it_comes(server: Running, sent: bytes) -> N
     "head",
     [b"GET /" + b"a" * 9000, b"GET /v2 HTTP/1.1\r\nX: " + b"a" * 9000, b"GET /v2 HTTP/1.1\r\n" + b"A: b\r\n" * 2000],
 )
-def test_endless_head_is_refused(server: Running, head: bytes) -> None:
-    found = answers(server, head)
-    assert [answer.status for answer in found] == [431]
+@pytest.mark.parametrize(("before", "end"), [(0, b""), (0, b"\r\n\r\n"), (1, b"\r\n\r\n"), (0, b"\r\n\r\n" + GOOD)])
+def test_large_head_is_refused(server: Running, head: bytes, end: bytes, before: int) -> None:
+    if b"HTTP" not in head and end:
+        end = b" HTTP/1.1" + end
+    elif end:
+        head = head.removesuffix(b"\r\n") + b"\r\nHost: x"
+    found = answers(server, GOOD * before + head + end)
+    assert [answer.status for answer in found] == [200] * before + [431]
+    assert "more than 4,096 bytes" in found[-1].error
 
 
 @pytest.mark.parametrize(

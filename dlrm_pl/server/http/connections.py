@@ -14,6 +14,8 @@ from dlrm_pl.server.settings import Limits
 
 _LINGER_S = 1.0
 _MOST_PIPELINED = 64
+_INVALID = "The request is not valid HTTP/1.1{}. Nothing more will be read from this connection."
+_HOST = re.compile(rb"[^\s/?#@,]*")
 _UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 
 
@@ -27,8 +29,10 @@ class Connection(HttpToolsProtocol):
         """Accept a connection, or refuse it if the maximum number is reached."""
         super().connection_made(transport)
         self._head_bytes = 0
+        self._may_have_large_head = False
         self._is_body_open = False
         self._is_ended = False
+        self._last_response = b""
         self._arriving_since: float | None = None
         self._idle_since = self.loop.time()
         self._stuck: tuple[int, float] | None = None
@@ -48,6 +52,7 @@ class Connection(HttpToolsProtocol):
         if self._is_ended or self.transport.is_closing():
             return  # Read and discard the data, so that the client can finish sending and then read the answer.
         self._head_bytes += len(data)
+        self._may_have_large_head = self._head_bytes > self.limits.head_bytes
         if b"pgrade" in data and not self._is_body_open:
             data = _without_upgrade(data)
         super().data_received(data)
@@ -56,8 +61,7 @@ class Connection(HttpToolsProtocol):
         if self._is_body_open:
             self._head_bytes = 0
         elif self._head_bytes > self.limits.head_bytes:
-            most = self.limits.head_bytes
-            self._refuse(431, f"The request line and headers have more than {most:,} bytes.", "large head")
+            self._refuse_large_head()
         if not self._is_body_open and not self._head_bytes:
             self._arriving_since = None
         elif self._arriving_since is None:
@@ -67,8 +71,11 @@ class Connection(HttpToolsProtocol):
         """Begin to answer a request."""
         if self._is_ended:
             return
-        if self.parser.get_http_version() not in ("1.0", "1.1"):
-            self.send_400_response("")
+        # Counted only if so much was received: nearly all heads come in one packet with much less.
+        if self._may_have_large_head and self._size_of_head() > self.limits.head_bytes:
+            self._refuse_large_head()
+            return
+        if self._is_refused(self.parser.get_http_version()):
             return
         if len(self.pipeline) >= _MOST_PIPELINED:
             self._end_after_answers("pipelined")
@@ -76,6 +83,38 @@ class Connection(HttpToolsProtocol):
         self._is_body_open = True
         self._head_bytes = 0
         self._begin()
+
+    def _size_of_head(self) -> int:
+        """Size of the request line and headers in bytes, without optional spaces."""
+        return len(self.url) + sum(len(name) + len(value) + len(": \r\n") for name, value in self.headers)
+
+    def _refuse_large_head(self) -> None:
+        most = self.limits.head_bytes
+        self._refuse(431, f"The request line and headers have more than {most:,} bytes.", "large head")
+
+    def _is_refused(self, version: str) -> bool:
+        """Refuse a request with a head that the parser accepts although HTTP does not (RFC 9112, 3.2 and 6.1)."""
+        if version not in ("1.0", "1.1"):
+            self.send_400_response("")
+            return True
+        hosts, codings = [], []
+        for name, value in self.headers:
+            if name == b"host":
+                hosts.append(value)
+            elif name == b"transfer-encoding":
+                codings.append(value.strip().lower())
+        if len(hosts) != 1 and (hosts or version == "1.1"):
+            found = f"it has {len(hosts)} Host headers" if hosts else "it has no Host header"
+            self._refuse(400, _INVALID.format(f": {found}, but must have one"), "invalid")
+        elif hosts and not _HOST.fullmatch(hosts[0]):
+            self._refuse(400, _INVALID.format(": its Host header names no host"), "invalid")
+        elif codings and not codings[-1].endswith(b"chunked"):
+            self.send_400_response("")
+        elif codings and version == "1.0":
+            self._refuse(400, _INVALID.format(": HTTP/1.0 has no Transfer-Encoding"), "invalid")
+        elif codings and codings != [b"chunked"]:
+            self._refuse(501, "The only Transfer-Encoding that the server reads is chunked.", "invalid")
+        return self._is_ended
 
     def _begin(self) -> None:
         """Start the application for a request whose head has arrived, once earlier requests are answered.
@@ -129,9 +168,13 @@ class Connection(HttpToolsProtocol):
         self._idle_since = self.loop.time()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
+        elif self._last_response:
+            self._end_with(self._last_response)
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Answer the requests of a client that sends nothing more; incomplete ones will never arrive."""
+        if self._last_response:
+            return self._is_answering
         if not self._is_answering or self._is_body_open:
             return False
         self._is_ended = True
@@ -139,17 +182,14 @@ class Connection(HttpToolsProtocol):
         return True
 
     def send_400_response(self, msg: str) -> None:
-        """Answer invalid HTTP in the form of other errors, after the responses to earlier requests."""
-        if self._is_answering and not self._is_body_open:
-            self._end_after_answers("invalid")
-        else:
-            self._refuse(
-                400, "The request is not valid HTTP/1.1. Nothing more will be read from this connection.", "invalid"
-            )
+        """Answer invalid HTTP in the form of other errors."""
+        if not self._is_ended:
+            self._refuse(400, _INVALID.format(""), "invalid")
 
     def _unsupported_upgrade_warning(self) -> None:
         """Answer a request for another protocol in this one; the parser reads nothing after it."""
-        self._end_after_answers("upgrade")
+        if not self._is_ended:
+            self._end_after_answers("upgrade")
 
     def look(self, now: float, *, is_draining: bool = False, moment_s: float = 0.25) -> None:
         """Disconnect the client if it takes too long; called repeatedly.
@@ -174,25 +214,37 @@ class Connection(HttpToolsProtocol):
                 self.transport.close()
 
     def _refuse(self, status: int, message: str, reason: str, retry_after: str = "") -> None:
-        """Send an error and close the connection, after the client had time to read it."""
+        """Send an error, after the responses to earlier requests, and close the connection."""
         self.metrics.refused_connections[reason] += 1
-        if self._is_answering and (self.cycle.response_started or self.pipeline):
-            self.transport.abort()  # The client would take the error for part of another response.
-            return
         self._is_ended = True
         body = json.dumps({"error": message}).encode()
         head = [STATUS_LINE[status], b"content-type: application/json\r\n"]
         if retry_after:
             head.append(b"retry-after: " + retry_after.encode() + b"\r\n")
         head.append(b"content-length: " + str(len(body)).encode() + b"\r\nconnection: close\r\n\r\n")
-        self.transport.write(b"".join(head) + body)
+        response = b"".join(head) + body
+        if not self._is_answering:
+            self._end_with(response)
+        elif not self._is_body_open:
+            self._last_response = response
+        elif self.pipeline:
+            self.pipeline.popleft()  # The request whose body is wrong, which has not been started.
+            self._last_response = response
+        elif self.cycle.response_started:
+            self.transport.abort()  # The client would take the error for part of this response.
+        else:
+            self._end_with(response)
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+
+    def _end_with(self, response: bytes) -> None:
+        """Send a last response, and close the connection after the client had time to read it."""
+        self._last_response = b""
+        self.transport.write(response)
         self._unset_keepalive_if_required()
         # If closed at once while the client is still sending, the connection would be reset and the answer lost.
         self.transport.write_eof()
         self.loop.call_later(_LINGER_S, self.transport.abort)
-        if self._is_answering:
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
 
     def _end_after_answers(self, reason: str) -> None:
         """Read no more, and close when the requests that have arrived are answered."""
