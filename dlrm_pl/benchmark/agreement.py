@@ -21,10 +21,11 @@ def check_agreement(contender: Contender, expected: Tensor, found: Tensor) -> fl
     """Compare logits with those of fp32 eager.
 
     Returns:
-        Signal to noise in dB.
+        Signal-to-noise ratio in dB.
 
     Raises:
-        VerificationError: another shape, not finite, or further off than the contender's dtypes explain.
+        VerificationError: the logits have another shape, are not finite, or differ by more than the contender's dtypes
+            explain.
     """
     if found.shape != expected.shape or not bool(torch.isfinite(found).all()):
         raise VerificationError(
@@ -33,7 +34,7 @@ def check_agreement(contender: Contender, expected: Tensor, found: Tensor) -> fl
         )
     reference = expected.double()
     error = float((found.double() - reference).square().mean().sqrt())
-    # Logits may be far from 0 and close to each other; then rounding each of them hides their differences.
+    # If logits are far from 0 but close to each other, rounding each of them can hide their differences.
     spread = float(reference.std(correction=0)) * 10 ** (-contender.min_sqnr_db / 20)
     allowed = spread + contender.rounding * float(reference.square().mean().sqrt())
     if error > allowed:

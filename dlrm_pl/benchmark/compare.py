@@ -23,7 +23,7 @@ from dlrm_pl.errors import ConfigurationError, VerificationError
 log = logging.getLogger(__name__)
 
 BATCH_SIZES = (1, 32, 2048, 16384)
-# Number of samples on which logits are compared: fewer say little about their spread.
+# Number of samples on which logits are compared; fewer would not show their spread.
 _AGREEMENT_SAMPLES = 2048
 
 
@@ -40,18 +40,18 @@ def compare(
     """Check and time the contenders.
 
     Args:
-        contenders: what to time. The first is the baseline: fp32 eager, or the int8 model where there is no float one.
+        contenders: what to time. The first is the baseline: fp32 eager, or the int8 model if there is no float model.
         rows: source of batches, by batch size.
-        batch_sizes: samples of a batch, one size after the other.
-        threads: numbers of threads to set in torch, one after the other; the present one is restored.
+        batch_sizes: batch sizes, timed one after the other.
+        threads: numbers of threads to set in torch, one after the other; the current number is restored at the end.
         seconds: time for each contender in each cell.
         progress: called with a description of each step.
-        clock: clock in seconds. ``time.process_time`` leaves out what other programs take, and counts the seconds of
-            all threads.
+        clock: clock in seconds. ``time.process_time`` leaves out the time of other programs and adds up the time of all
+            threads.
 
     Raises:
-        VerificationError: a contender does not compute the model; it is not timed.
-        ConfigurationError: a batch size or thread count below 1.
+        VerificationError: a contender does not compute the same model, so it is not timed.
+        ConfigurationError: a batch size or thread count is below 1.
     """
     for name, numbers in (("batch_sizes", batch_sizes), ("threads", threads)):
         if not numbers or min(numbers) < 1:
@@ -72,7 +72,7 @@ def compare(
                     if baseline == BASELINE:
                         run.check(where, scorers, batches)
                     cells.append(Cell(count, size, run.time(where, scorers, batches, seconds)))
-                    del scorers  # Before others are loaded.
+                    del scorers  # Free them before others are loaded.
     return Comparison(
         labels={contender.name: contender.label for contender in contenders.available},
         unavailable=run.unavailable,
@@ -85,11 +85,11 @@ def compare(
 
 @dataclass
 class _Run:
-    """The contenders that are left, and what is known of them.
+    """The remaining contenders, and what is known about them.
 
     Attributes:
         present: contenders that have not failed; the first is the baseline.
-        unavailable: reason by label of those that have, and of those that never took part.
+        unavailable: reason by label of each contender that has failed or never took part.
         progress: see ``compare``.
         clock: see ``compare``.
         sqnr_db: lowest ratio to the fp32 logits, by name.
@@ -116,7 +116,7 @@ class _Run:
         """Compare the logits of all with those of the first, on the very callables that are timed.
 
         Raises:
-            VerificationError: one that may not differ does not compute the model.
+            VerificationError: a contender that may not differ does not compute the same model.
         """
         some = batches[: max(1, _AGREEMENT_SAMPLES // batches[0].num_samples)]
         first, *others = self.present
@@ -135,7 +135,7 @@ class _Run:
     def time(
         self, where: str, scorers: dict[str, Scorer], batches: Sequence[ClickBatch], seconds: float
     ) -> dict[str, Timing]:
-        """Time all in turn; again without the one that fails meanwhile."""
+        """Time all contenders in turn; if one fails, start again without it."""
         while True:
             self.progress(f"{where}: timing {len(scorers)} contenders")
             try:

@@ -21,7 +21,7 @@ COLOURS = {
     "eager_int8": "#d9bd7c",
     "int8": "#2f7d4f",
 }
-# The six of the program, and the exported models.
+# The program's own six contenders and three exported models.
 _MOST_DRAWN = 9
 _OTHER_COLOURS = ("#a05a8c", "#3b8ea5", "#8a6d3b")
 
@@ -48,7 +48,7 @@ class BestRival:
     Attributes:
         name: name of the contender.
         label: its label.
-        times: how many times as fast the artifact is, by the paired ratios of both to the baseline.
+        times: how many times as fast the artifact is, computed from both contenders' ratios to the baseline.
     """
 
     name: str
@@ -64,8 +64,8 @@ class Comparison:
         labels: label of each contender, by name.
         unavailable: reason by label of each contender that could not run here.
         baseline: name of the contender that ratios refer to.
-        sqnr_db: signal-to-noise ratio to the fp32 logits in dB, by name; empty where there is no float model.
-        cells: timings, by threads and then by batch size.
+        sqnr_db: signal-to-noise ratio to the fp32 logits in dB, by name; empty if there is no float model.
+        cells: timings, ordered by number of threads and then by batch size.
         rivals: names of the contenders that do not serve the artifact, whether they could run or not.
     """
 
@@ -88,8 +88,8 @@ class Comparison:
     def drawn(self) -> dict[str, str]:
         """Labels of the contenders that a figure of all cells shows, by name.
 
-        Where they are so many that their bars would have no room, these are the baseline, compiled bf16, the artifact,
-        and each rival that is the fastest in some cell.
+        If there are too many for their bars to fit, these are the baseline, compiled bf16, the artifact, what was
+        exported from it, and each rival that is the fastest in some cell.
         """
         if len(self.labels) <= _MOST_DRAWN:
             return self.labels

@@ -35,8 +35,9 @@ class Float(nn.Module):
 class FloatForCompiler(Float):
     """A float DLRM that computes the same logits in the form that Inductor compiles to the fastest code.
 
-    One stack of the dense vector and the embeddings instead of two, and the positions of the pairs as a constant:
-    measured 1.2 times (batch 2048) to 1.6 times (16384) as fast, compiled, as the model's own forward pass.
+    It stacks the dense vector and the embeddings once instead of twice, and has the positions of the pairs as a
+    constant. Compiled, it was measured 1.2 times (batch 2048) to 1.6 times (16384) as fast as the model's own forward
+    pass.
     """
 
     def __init__(self, model: DLRM) -> None:
@@ -67,14 +68,14 @@ def compile_for(model: nn.Module, batch: ClickBatch, *, max_autotune: bool = Fal
     """Compile a model for one batch size and the current number of threads, and run it once.
 
     Args:
-        model: its forward pass is compiled; its parameters are referenced.
-        batch: of the size to compile for.
+        model: model whose forward pass is compiled; its parameters are referenced.
+        batch: example batch of the size to compile for.
         max_autotune: see ``compile_module``.
 
     Raises:
-        CompilationError: no C++ compiler, or one that fails.
+        CompilationError: there is no C++ compiler, or it fails.
     """
-    # Bags are cut at numbers that only their offsets have.
+    # Bags are split at positions that are only known from the values of their offsets, which breaks the graph.
     return compile_module(model, batch, fullgraph=batch.offsets is None, max_autotune=max_autotune)
 
 
@@ -86,30 +87,30 @@ def compile_module(
     Call it in inference mode: only then are parameters frozen, that is, packed once for the kernels that read them.
 
     Args:
-        model: its forward pass is compiled; its parameters are referenced.
-        inputs: of the forward pass.
+        model: model whose forward pass is compiled; its parameters are referenced.
+        inputs: inputs of the forward pass.
         fullgraph: whether the forward pass can be compiled as a whole.
         max_autotune: let Inductor time several kernels for each Linear, which takes up to a minute.
 
     Raises:
-        CompilationError: no C++ compiler, or one that fails.
+        CompilationError: there is no C++ compiler, or it fails.
     """
     compiled: Callable[..., Any] = torch.compile(_own_forward(model), dynamic=False, fullgraph=fullgraph)
-    # Cuts are told for every table at each compilation.
+    # Otherwise, a graph break is logged for every table at each compilation.
     logging.getLogger("torch._dynamo").setLevel(logging.ERROR)
-    # Here, since they take seconds that only a compilation needs.
+    # Imported here, because they take seconds to load and only compilation needs them.
     from torch._dynamo.exc import TorchDynamoException
     from torch._inductor import config
 
     try:
-        # Settings must hold while the model is traced as well: those that torch.compile gets as `options` do not, and
-        # freezing then packs nothing.
+        # Settings must also be in effect while the model is traced. Those passed to torch.compile as `options` are not,
+        # and freezing then packs nothing.
         with warnings.catch_warnings(), config.patch(freezing=True, max_autotune=max_autotune):
-            # Inductor uses functions that torch deprecates; a user can do nothing about it.
+            # Inductor uses functions that torch deprecates; users can do nothing about it.
             warnings.simplefilter("ignore")
             compiled(*inputs)
     except TorchDynamoException as error:
-        # The first line only says which backend raised.
+        # The first line only names the backend that raised.
         lines = [line.strip() for line in str(error).splitlines() if line.strip() and "raised:" not in line]
         reason = lines[0] if lines else type(error).__name__
         raise CompilationError(f"torch.compile failed; it needs a working C++ compiler: {reason}") from error
@@ -119,8 +120,9 @@ def compile_module(
 def _own_forward(model: nn.Module) -> Callable[..., Any]:
     """Return the forward pass of a module as a method with a code object of its own.
 
-    What is compiled is kept with the code object, for all modules of a class: one would wait for the guards of the
-    others, and the eighth would run eagerly. torch._dynamo.reset() would discard what others still use.
+    torch.compile caches its results with the code object, which all modules of a class share: each module would have to
+    check the guards of the others, and the eighth would run eagerly. torch._dynamo.reset() would also discard results
+    that others still use.
     """
     forward = type(model).forward
     own = types.FunctionType(

@@ -37,19 +37,19 @@ class Contender:
         label: name in tables and plots.
         model: module that gives the logits of a batch.
         compiled: whether the model is compiled, for each batch size and number of threads.
-        min_sqnr_db: least ratio of the variance of the fp32 logits to the squared error; below it, the contender does
-            not compute the model.
+        min_sqnr_db: smallest allowed ratio, in dB, of the variance of the fp32 logits to the squared error; below it,
+            the contender does not compute the same model.
         rounding: relative error of a logit that its dtype alone explains.
-        is_own: whether it serves the artifact, or what was exported from it; all others are its rivals.
-        may_differ: whether it is left out, and the others are timed, if it does not compute the model.
+        is_own: whether it serves the artifact, or what was exported from it; all other contenders are rivals.
+        may_differ: whether it is merely left out if it does not compute the same model; otherwise, that is an error.
     """
 
     name: str
     label: str
     model: nn.Module
     compiled: bool = False
-    # 8 bits of uniform noise are 50 dB in one layer; eight layers, small tables and outliers take half of them.
-    # Models that have nothing to do with each other give -3 dB.
+    # Uniform 8-bit noise gives 50 dB in one layer; eight layers, small tables and outliers cost half of that. Unrelated
+    # models give -3 dB.
     min_sqnr_db: float = 10.0
     rounding: float = 0.0
     is_own: bool = False
@@ -121,7 +121,7 @@ class _Int8(Contender):
     """An int8 model, called as ``Predictor`` and ``serve`` call it."""
 
     def prepare(self, batch: ClickBatch) -> Scorer:
-        """Return the kernels' calls, prepared once; the model itself where it has other parts than int8 ones."""
+        """Return the kernels' calls, prepared once, or the model itself if ``DirectModel`` does not support it."""
         del batch
         assert isinstance(self.model, Int8DLRM)
         direct = DirectModel.of(self.model)

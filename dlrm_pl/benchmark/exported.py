@@ -25,7 +25,7 @@ class ExportedContender(Contender):
 
     Attributes:
         folder: folder that ``export`` wrote.
-        target: its format.
+        target: format of the model.
     """
 
     folder: Path = Path()
@@ -45,7 +45,8 @@ def exported_contenders(folders: Sequence[Path], artifact: Artifact) -> tuple[Co
         artifact: the artifact that they were made from.
 
     Raises:
-        ConfigurationError: a folder is none of these, or was made from another artifact; or a library is missing.
+        ConfigurationError: a folder is not an exported model or was made from another artifact, or a library is
+            missing.
     """
     contenders: dict[str, Contender] = {}
     for folder in folders:

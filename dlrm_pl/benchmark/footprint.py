@@ -25,7 +25,7 @@ def float_row_bytes(architecture: Architecture, bytes_per_value: int, lookups: S
     Args:
         architecture: shape of the model.
         bytes_per_value: size of a weight.
-        lookups: rows of each table that a sample reads; empty: one of each.
+        lookups: average number of rows that a sample reads from each table; empty: one from each.
     """
     rows = sum(lookups) if lookups else architecture.num_tables
     return round(rows * architecture.embedding_dim * bytes_per_value)

@@ -27,7 +27,7 @@ class InterleavedTimer:
 
     Args:
         model: float model; it is referenced, and its tables are copied once for bf16.
-        batches: batches of which the first is timed.
+        batches: batches, of which only the first is timed.
         batch_size: maximum number of samples in the timed batch.
         seconds: average time for each model in each trial.
     """
@@ -43,7 +43,7 @@ class InterleavedTimer:
         self._baselines: dict[str, Scorer] = {}
 
     def __call__(self, model: Int8DLRM) -> Latency:
-        """Time a model; the samples are those of the same batch each time."""
+        """Time a model, with the same samples each time."""
         with torch.inference_mode():
             if self._batch is None:
                 whole = next(iter(self._batches))
@@ -74,7 +74,7 @@ class InterleavedTimer:
 
 
 def _prepared(contender: Contender, batch: ClickBatch) -> Scorer | None:
-    """Prepare a contender; None, with a warning, where it cannot be compiled."""
+    """Prepare a contender; None, with a warning, if it is unavailable."""
     try:
         return contender.prepare(batch)
     except UnavailableError as error:

@@ -28,8 +28,8 @@ def render(comparison: Comparison, description: str) -> str:
     """Draw the comparison.
 
     Args:
-        comparison: bars are speed-ups over the baseline, or samples per second where there is a single contender.
-        description: machine and rows, one line.
+        comparison: its bars are speed-ups over the baseline, or samples per second if there is a single contender.
+        description: the machine and the rows, in one line.
     """
     threads = sorted({cell.threads for cell in comparison.cells})
     height = _TOP + _PANEL * len(threads)
@@ -67,7 +67,7 @@ def _panel(comparison: Comparison, cells: list[Cell], top: float, title: str) ->
         for cell in cells
     }
     shown = [bar for bars in values.values() for bar in bars.values()]
-    # On a busy machine an interval may be so long that the bars would shrink to nothing: it is cut and marked.
+    # On a busy machine, an interval may be so long that the bars would shrink to nothing; it is cut off and marked.
     highest = _MOST_OF_THE_BARS * max(value for value, _, _ in shown)
     step, ticks = _ticks(1.1 * min(highest, max(high for _, _, high in shown)))
     bottom = top + 36 + _PLOT
@@ -99,7 +99,7 @@ def _panel(comparison: Comparison, cells: list[Cell], top: float, title: str) ->
 
 
 def _ticks(largest: float) -> tuple[float, int]:
-    """A round step, and how many of them reach above the largest value: four to eight."""
+    """Return a round step, and how many of them exceed the largest value: five to ten."""
     power: float = 10.0 ** math.floor(math.log10(largest / 4))
     step = max(factor * power for factor in (1, 2, 5) if factor * power <= largest / 4)
     return step, math.floor(largest / step) + 1

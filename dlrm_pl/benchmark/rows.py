@@ -15,7 +15,7 @@ from dlrm_pl.model.architecture import Architecture
 Source = Callable[[int], Sequence[ClickBatch]]
 """Batch size -> batches of that size, to be iterated over repeatedly."""
 
-# So many samples look up more bytes than caches hold, whatever the batch size.
+# With this many samples, lookups read more bytes than caches hold, whatever the batch size.
 _SAMPLES = 2**18
 _MAX_BATCHES = 512
 
@@ -32,7 +32,8 @@ def random_batch(architecture: Architecture, size: int, seed: int, columns: Colu
         architecture: shape of the model.
         size: number of samples.
         seed: the same seed gives the same batch.
-        columns: columns of the model's rows, whose lists have their length, or any up to it; None: one-hot.
+        columns: columns of the model's rows; lists have the column's fixed length, or any length up to its maximum;
+            None: one-hot.
     """
     rng = torch.Generator().manual_seed(seed)
     dense, labels = torch.rand(size, architecture.bottom_mlp[0], generator=rng) * 4, torch.zeros(size)
@@ -59,7 +60,7 @@ def dataset_rows(dataset: ClickDataset) -> Source:
     """Return rows of a dataset in order, starting over if a batch size needs more than there are."""
 
     def batches(size: int) -> list[ClickBatch]:
-        # As many as the dataset fills once; a smaller one repeats rows inside a batch and needs no second.
+        # As many batches as the dataset fills once; if it is smaller than a batch, one batch repeats its rows.
         count = max(1, min(_count(size), len(dataset) // size))
         return [dataset[np.arange(start, start + size) % len(dataset)] for start in range(0, count * size, size)]
 

@@ -41,11 +41,11 @@ log = logging.getLogger(__name__)
 FORMAT = 1
 FILE_NAME = "benchmark.json"
 MLPERF_FILE_NAME = "mlperf.json"
-# What loadgen writes.
+# Files that loadgen writes.
 MLPERF_LOGS = tuple(f"mlperf_log_{name}" for name in ("summary.txt", "detail.txt", "trace.json", "accuracy.json"))
 PLOT_NAME = "benchmark.svg"
 PAGE_NAME = "benchmark.html"
-# The seed recipe is calibrated for its speed here, not for its accuracy.
+# ``eager_int8`` and the rivals are calibrated to time them; a benchmark does not need their best accuracy.
 _CALIBRATION_ROWS = 8192
 
 
@@ -57,11 +57,11 @@ class Report:
         artifact: folder of the artifact.
         rows: description of the rows that were scored.
         isa: instruction set of the int8 kernels; ``fallback`` is plain torch.
-        machine: processor, features, versions.
-        int8_ops: integer ops that one forward pass ran, counted.
-        row_bytes: table bytes that a sample reads on average, by dtype.
-        weight_bytes: all other bytes, which each batch reads once, by dtype.
-        comparison: the times.
+        machine: processor, its features, and versions of libraries.
+        int8_ops: counts of the integer ops that one forward pass ran.
+        row_bytes: average number of table bytes that a sample reads, by dtype.
+        weight_bytes: number of all other bytes, which each batch reads once, by dtype.
+        comparison: the timings.
     """
 
     artifact: str
@@ -81,8 +81,8 @@ class Report:
         """Write ``benchmark.json``, ``benchmark.svg`` and ``benchmark.html``, all or none of them.
 
         Args:
-            folder: to write.
-            planned: what was asked for, and which folders it may replace.
+            folder: folder to write.
+            planned: settings to record in the folder, and the folders that may be replaced.
 
         Raises:
             OutputError: the folder holds something else, or cannot be written.
@@ -140,8 +140,8 @@ def benchmark_artifact(
     Raises:
         CheckpointError: the checkpoint is unreadable, or the artifact was made from another one.
         DatasetError: the artifact was made for another dataset.
-        VerificationError: a contender does not compute the model.
-        ConfigurationError: rivals without a checkpoint.
+        VerificationError: a contender does not compute the same model.
+        ConfigurationError: rivals are requested without a checkpoint.
     """
     if rivals and ckpt_path is None:
         raise ConfigurationError("Rivals serve the float model. Give its checkpoint with --ckpt_path.")
@@ -197,7 +197,7 @@ def _expected(contenders: Contenders, cells: int, seconds: float) -> str:
 
 
 def _rows(artifact: Artifact, data: Path | None) -> tuple[Source, Iterable[ClickBatch], str]:
-    """Return the rows to score, the rows to calibrate the seed recipe with, and a description of the former."""
+    """Return the rows to score, the calibration batches, and a description of the rows to score."""
     if data is None:
         architecture = artifact.model.architecture
         calibration = [random_batch(architecture, _CALIBRATION_ROWS, -1, artifact.columns)]

@@ -18,11 +18,11 @@ from dlrm_pl.batch import ClickBatch
 
 Scorer = Callable[[ClickBatch], Any]
 
-# A slice is long enough for caches and branch predictors to belong to one contender, as they do when it serves alone,
-# and short enough that a change of the machine's speed meets all contenders.
+# A slice is long enough for caches and branch predictors to adapt to one contender, as they do when it serves alone,
+# and short enough that a change in the machine's speed affects all contenders.
 _SLICE_S = 0.05
 _MAX_CALLS_OF_A_SLICE = 500
-# From six values on, the smallest and the largest enclose the median with 95 % confidence.
+# With six values or more, the range from the smallest to the largest contains the median with 95 % confidence.
 _MIN_ROUNDS = 6
 
 
@@ -34,7 +34,7 @@ class Timing:
         samples_per_s: batch size over the median time.
         p50_ms: median time of a call.
         p90_ms: time that nine of ten calls do not exceed.
-        p99_ms: time that 99 of 100 calls do not exceed; the slowest call where there are fewer than 100.
+        p99_ms: time that 99 of 100 calls do not exceed; the slowest call if there are fewer than 100.
         interval_ms: 95 % interval of the median over rounds, from order statistics.
         ratio: speed-up over the baseline, the median over rounds.
         ratio_interval: 95 % interval of ``ratio``.
@@ -67,9 +67,9 @@ def time_in_turn(
         contenders: what to call, by name; the order changes from round to round.
         batches: batches of one size; each contender gets them in the same order.
         baseline: name of the contender that the ratios refer to, round by round.
-        seconds: average time for each contender, warm-up included. There are always six rounds or more, so slow calls
+        seconds: average time for each contender, including warm-up. There are always at least six rounds, so slow calls
             take longer.
-        clock: clock in seconds; tests give their own.
+        clock: clock in seconds; tests pass their own.
     """
     names = list(contenders)
     sources = {name: cycle(batches) for name in names}
@@ -77,7 +77,7 @@ def time_in_turn(
     rounds: dict[str, list[float]] = {name: [] for name in names}
     began, slice_s = clock(), min(_SLICE_S, seconds / (_MIN_ROUNDS + 2))
     with _no_garbage_collection():
-        # Twice: the first call may still compile, allocate or read tables from disk.
+        # Call twice, because the first call may still compile, allocate or read tables from disk.
         guesses = {name: [_time(contenders[name], sources[name], clock) for _ in range(2)][-1] for name in names}
         number = 0
         while number < _MIN_ROUNDS or clock() - began < seconds * len(names):
@@ -106,7 +106,7 @@ def median_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[
     """
     ordered, count = sorted(values), len(values)
     skipped, outside = 0, 0
-    # `skipped` values may be dropped at each end while both tails together keep below 1 - confidence.
+    # `skipped` values may be dropped at each end as long as both tails together stay below 1 - confidence.
     while (outside + math.comb(count, skipped)) * 2 <= (1 - confidence) * 2**count:
         outside += math.comb(count, skipped)
         skipped += 1
@@ -116,7 +116,7 @@ def median_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[
 
 def _timing(size: int, calls: Sequence[float], rounds: Sequence[float], ratios: Sequence[float]) -> Timing:
     median = statistics.median(calls)
-    # Times that were measured, never between two of them.
+    # "inverted_cdf" gives times that were measured, and never interpolates between two.
     p90, p99 = np.quantile(calls, (0.9, 0.99), method="inverted_cdf").tolist()
     low, high = median_interval(rounds)
     return Timing(
@@ -135,7 +135,7 @@ def _timing(size: int, calls: Sequence[float], rounds: Sequence[float], ratios: 
 def _slice(
     scorer: Scorer, source: Iterator[ClickBatch], guess: float, slice_s: float, clock: Callable[[], float]
 ) -> Iterator[float]:
-    """Time the calls of one slice; a call before it warms the caches, where that is cheap."""
+    """Time the calls of one slice, after a call that warms the caches if that is cheap."""
     if guess < slice_s:
         _time(scorer, source, clock)
     for _ in range(min(_MAX_CALLS_OF_A_SLICE, max(1, int(slice_s / max(guess, 1e-9))))):
@@ -151,7 +151,7 @@ def _time(scorer: Scorer, source: Iterator[ClickBatch], clock: Callable[[], floa
 
 @contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    """Stop garbage collection in the block: the time of a collection would be counted as that of a call."""
+    """Stop garbage collection in the block, so that no collection is timed as part of a call."""
     enabled = gc.isenabled()
     gc.disable()
     try:

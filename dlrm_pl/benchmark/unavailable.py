@@ -11,7 +11,7 @@ class UnavailableError(Exception):
 
     Args:
         reason: the message.
-        contender: name of the contender, where whoever catches it could not tell.
+        contender: name of the contender, for callers that could not tell which one it was.
     """
 
     def __init__(self, reason: str, contender: str = "") -> None:
@@ -23,7 +23,7 @@ def missing_memory(what: str, needed: int) -> str:
     """Return why something does not fit into the available memory; empty if it fits.
 
     Args:
-        what: what needs memory, as the beginning of a sentence.
+        what: what needs the memory, as the beginning of a sentence.
         needed: number of bytes.
     """
     missing = missing_bytes(needed)

@@ -15,26 +15,26 @@ from dlrm_pl.errors import VerificationError
 from dlrm_pl.metrics.ranking import exact_auroc
 
 FILE_NAME = "mlperf_log_accuracy.json"
-_LARGEST_LOG = 8 << 30  # 89 million pairs of MLPerf's rows take 1.5 GB.
+_LARGEST_LOG = 8 << 30  # The 89 million pairs of MLPerf's rows take 1.5 GB.
 
 
 @dataclass(frozen=True)
 class Accuracy:
     """AUROC of the logged responses.
 
-    They are float32 probabilities, as MLPerf's script reads them: rows whose logits are above 17 are alike in them,
-    which counts against the log, as it would there.
+    The responses are float32 probabilities, as MLPerf's script reads them. All logits above 17 give the same
+    probability, and such ties count against the log, as they would in MLPerf's script.
 
     Attributes:
-        auroc: of the log.
-        fp32_auroc: of the float model on the same pairs.
-        share: the one over the other.
+        auroc: AUROC of the log.
+        fp32_auroc: AUROC of the float model on the same pairs.
+        share: ``auroc`` divided by ``fp32_auroc``.
         passed: whether the share is at least 99.9 %.
-        samples: in the log.
-        pairs: in the log.
-        mlperf_auroc: AUROC that the rules ask of MLPerf's own model on its rows; another model or other rows need not
-            have it.
-        reaches_mlperf: whether the log has it.
+        samples: number of samples in the log.
+        pairs: number of pairs in the log.
+        mlperf_auroc: AUROC that the rules require from MLPerf's own model on its rows; another model or other rows need
+            not reach it.
+        reaches_mlperf: whether the log reaches ``mlperf_auroc``.
     """
 
     auroc: float
@@ -57,7 +57,7 @@ def read_answers(path: Path) -> dict[int, npt.NDArray[np.float32]]:
     Source: mlcommons/inference, recommendation/dlrm/pytorch/tools/accuracy-dlrm.py.
 
     Raises:
-        VerificationError: an answer is not pairs of two floats.
+        VerificationError: a response does not consist of pairs of two floats.
     """
     answers: dict[int, npt.NDArray[np.float32]] = {}
     for entry in read_json(path, VerificationError, "Run it again.", max_bytes=_LARGEST_LOG):
@@ -75,11 +75,11 @@ def check_accuracy(path: Path, *, samples: int, pairs: int, fp32_auroc: float, r
     """Compare a log with the float model.
 
     Args:
-        path: of the log.
-        samples: that must be in it, all of them.
-        pairs: of all samples.
-        fp32_auroc: of the float model on the same pairs.
-        rules: of the model.
+        path: path of the log.
+        samples: number of samples that must be in the log.
+        pairs: number of pairs of all samples.
+        fp32_auroc: AUROC of the float model on the same pairs.
+        rules: rules for the model.
 
     Raises:
         VerificationError: the log is incomplete.
@@ -93,7 +93,7 @@ def check_accuracy(path: Path, *, samples: int, pairs: int, fp32_auroc: float, r
         )
     joined = np.concatenate([answers[number] for number in sorted(answers)])
     auroc = exact_auroc(joined[:, 0], joined[:, 1])
-    share = auroc / fp32_auroc if fp32_auroc else 1.0  # Of a model that orders all wrong nothing can be lost.
+    share = auroc / fp32_auroc if fp32_auroc else 1.0  # A float model that orders all pairs wrong has nothing to lose.
     return Accuracy(
         auroc=auroc,
         fp32_auroc=fp32_auroc,

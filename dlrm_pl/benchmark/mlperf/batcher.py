@@ -27,13 +27,13 @@ def chunks(items: Iterable[Item], size_of: Callable[[Item], int], max_size: int)
 class Batcher(Generic[Item]):
     """A worker that scores waiting requests, oldest first, in batches up to a maximum size.
 
-    It never waits for more requests: the next batch gathers while it scores one, and an idle processor would only add
-    latency. The largest batch bounds the latency, since all requests in it and behind it wait for it.
+    It never waits for more requests: the next batch gathers while one is scored, and leaving the processor idle would
+    only add latency. The maximum size bounds the latency, because the requests in a batch and behind it wait for it.
 
     Args:
-        handle: scores a batch and answers it.
-        size_of: returns the number of pairs of a request.
-        max_size: largest number of pairs of a batch.
+        handle: scores a batch and sends the responses.
+        size_of: returns the number of pairs in a request.
+        max_size: maximum number of pairs in a batch.
     """
 
     def __init__(self, handle: Callable[[list[Item]], None], size_of: Callable[[Item], int], max_size: int) -> None:
@@ -68,4 +68,4 @@ class Batcher(Generic[Item]):
                 self._handle(batch)
                 item = self._waiting.get()
             else:
-                self._handle(batch)  # `item` did not fit, or marks the end: the loop goes on with it.
+                self._handle(batch)  # `item` did not fit, or marks the end; the loop continues with it.

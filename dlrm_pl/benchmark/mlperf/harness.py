@@ -34,12 +34,13 @@ class Run:
     """Settings of a run.
 
     Attributes:
-        scenario: all samples at once; at random times, to be answered within a bound; or one after the other.
+        scenario: offline: all samples at once; server: at random times, to be answered within a latency bound;
+            singlestream: one after the other.
         target_qps: samples per second that are expected (offline, singlestream) or sent (server).
-        duration_s: least duration.
-        max_pairs: largest number of user-item pairs of a batch.
-        accuracy: score every sample once and log the answers, instead of measuring.
-        latency_s: the server's bound.
+        duration_s: minimum duration in seconds.
+        max_pairs: maximum number of user-item pairs in a batch.
+        accuracy: score every sample once and log the responses, instead of measuring.
+        latency_s: latency bound of the server scenario.
     """
 
     scenario: Scenario
@@ -56,11 +57,11 @@ class Result:
 
     Attributes:
         run: settings of the run.
-        valid: whether it keeps MLPerf's rules, with the duration of the settings in place of MLPerf's.
-        reason: why it is not valid; empty if it is.
+        valid: whether the run meets MLPerf's rules, with the duration in the settings instead of MLPerf's.
+        reason: why the run is not valid; empty if it is.
         samples_per_s: completed samples per second.
-        pairs_per_s: user-item pairs a second; a pair is what other benchmarks call a sample.
-        latency_ms: latency by p50, p90, p97, p99 and mean.
+        pairs_per_s: user-item pairs per second; a pair is what other benchmarks call a sample.
+        latency_ms: latency in milliseconds: p50, p90, p97, p99 and mean.
     """
 
     run: Run
@@ -94,11 +95,11 @@ def execute(run: Run, model: nn.Module, library: SampleLibrary, logs: Path) -> R
     Args:
         run: settings of the run.
         model: returns the logits of a batch of pairs.
-        library: samples that loadgen asks for by number.
+        library: samples that loadgen requests by number.
         logs: existing folder for loadgen's files.
 
     Returns:
-        None for a run in accuracy mode, whose result is ``mlperf_log_accuracy.json``.
+        The result; None in accuracy mode, whose result is ``mlperf_log_accuracy.json``.
 
     Raises:
         ConfigurationError: loadgen is not installed.
@@ -115,7 +116,7 @@ def execute(run: Run, model: nn.Module, library: SampleLibrary, logs: Path) -> R
         samples = loadgen.ConstructQSL(len(library), library.loaded_at_a_time, system.load, library.unload)
         stack.callback(loadgen.DestroyQSL, samples)
         settings, logging = _settings(loadgen, run), _logging(loadgen, logs)
-        # In another thread: an exception in loadgen's own loop, such as that of Ctrl-C, would abort the process.
+        # Run in another thread: an exception in loadgen's own loop, such as KeyboardInterrupt, would abort the process.
         pool = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="loadgen"))
         test = pool.submit(loadgen.StartTestWithLogSettings, sut, samples, settings, logging)
         try:
@@ -167,10 +168,10 @@ class _System:
         if not self._stopped:
             try:
                 answers = self._score(samples)
-            except Exception as error:  # Loadgen would wait for this answer forever; raised at the end.
+            except Exception as error:  # Loadgen would wait forever for this response; raise the error at the end.
                 self.error = error
                 self.stop()
-        # The arrays live until loadgen has copied them, which it does in this call.
+        # Loadgen copies the arrays in this call, so they need not live longer.
         self._loadgen.QuerySamplesComplete(
             [
                 self._loadgen.QuerySampleResponse(sample.id, answer.ctypes.data, answer.nbytes)
@@ -180,7 +181,7 @@ class _System:
 
     def _score(self, samples: Sequence[Any]) -> list[npt.NDArray[np.float32]]:
         batch = self._library.batch([sample.index for sample in samples])
-        with torch.inference_mode():  # Each thread must enter it for itself.
+        with torch.inference_mode():  # Inference mode is set per thread.
             probabilities = torch.sigmoid(self._model(batch)).float()
         answer = probabilities
         if self._run.accuracy:
@@ -202,7 +203,7 @@ def _settings(loadgen: Any, run: Run) -> Any:
     settings.server_target_qps = run.target_qps
     settings.server_target_latency_ns = int(1e9 * run.latency_s)
     settings.server_target_latency_percentile = SERVER_PERCENTILE
-    # Half of the expected latency: loadgen computes from it how many queries fill the duration.
+    # Half of the expected latency, because loadgen computes from it how many queries fill the duration.
     settings.single_stream_expected_latency_ns = int(0.5e9 / run.target_qps)
     return settings
 

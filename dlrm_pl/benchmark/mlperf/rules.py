@@ -17,9 +17,9 @@ class Rules:
     """Numbers in the rules for a model.
 
     Attributes:
-        version: of the model.
-        server_latency_s: latency that 99 % of the server's answers must keep.
-        fp32_auroc: of MLPerf's own model on its rows.
+        version: version of the model.
+        server_latency_s: latency bound that 99 % of the server's responses must meet.
+        fp32_auroc: AUROC of MLPerf's own model on its rows.
 
     Source: mlcommons/inference, mlperf.conf and its submission checker.
     """

@@ -41,13 +41,13 @@ class Options:
         data: dataset folder whose rows are the samples; None: random rows.
         ckpt_path: float checkpoint whose AUROC the accuracy is compared with; None: the AUROC in the certificate.
         target_qps: samples per second; None: search for the highest valid rate.
-        duration_s: least duration of a run. MLPerf's rules ask for 600.
+        duration_s: minimum duration of a run in seconds. MLPerf's rules require 600.
         accuracy: whether to score all samples after the run and check their AUROC.
-        seed: seed of the lengths of the samples.
-        version: whose rules hold, those of MLPerf's DLRM v1 or v2; None: by the model.
-        split: rows of the dataset. MLPerf's rows of v2 are val of a folder in TorchRec's format; its own are test
-            elsewhere.
-        loaded_samples: number of samples in memory at a time; MLPerf's rules ask for 204,800.
+        seed: seed for the lengths of the samples.
+        version: rules that apply, those of MLPerf's DLRM v1 or v2; None: those for the model.
+        split: rows of the dataset. MLPerf's rows for v2 are val of a folder in TorchRec's format; in other folders,
+            they are test.
+        loaded_samples: number of samples in memory at a time; MLPerf's rules require 204,800.
     """
 
     scenario: Scenario
@@ -65,7 +65,7 @@ class Options:
         """Check the settings before anything is read.
 
         Raises:
-            ConfigurationError: a number is not positive, accuracy lacks labels, or loadgen is not installed.
+            ConfigurationError: a number is not positive, ``accuracy`` lacks labels, or loadgen is not installed.
         """
         require_loadgen()
         for name in ("duration_s", "target_qps", "loaded_samples"):
@@ -107,8 +107,8 @@ def run_mlperf(
     Args:
         artifact: as ``load_artifact`` returns it.
         options: settings.
-        output: folder to write, completely or not at all; it is written for an invalid run too.
-        planned: settings to record in the folder, and the folders that it may replace.
+        output: folder to write, completely or not at all; it is also written for an invalid run.
+        planned: settings to record in the folder, and the folders that may be replaced.
         progress: called with a description of each step.
 
     Raises:
@@ -162,11 +162,11 @@ def _perform(
     folder: Path,
     progress: Callable[[str], None],
 ) -> Result:
-    """Run the scenario, with the batch chosen by measuring and the rate searched unless it is given."""
+    """Run the scenario with the batch size that measures best, and search for the rate unless it is given."""
     progress("choosing the batch size")
     speeds = measure_speeds(artifact.model, library)
     max_pairs = choose_batch(speeds, options.scenario, rules.server_latency_s)
-    # A single stream waits for each answer, and its samples have the mean length on average.
+    # In singlestream, loadgen waits for each response, and samples have the mean length on average.
     fastest = speeds[min(speeds)] if options.scenario == "singlestream" else speeds[max_pairs]
     run = Run(
         scenario=options.scenario,
@@ -198,7 +198,7 @@ def _check_accuracy(
 ) -> Accuracy:
     """Log the answers to all samples next to the logs of the measured run, and compare their AUROC."""
     progress("accuracy: scoring all samples")
-    # Offline, whatever was measured: the model and its answers are the same, and nobody waits for random arrivals.
+    # Offline, whatever scenario was measured: the responses are the same, and there is no wait for random arrivals.
     scored = Run("offline", run.target_qps, run.duration_s, run.max_pairs, accuracy=True)
     with TemporaryDirectory(dir=folder) as logs:
         execute(scored, artifact.model, library, Path(logs))

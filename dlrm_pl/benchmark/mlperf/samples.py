@@ -15,7 +15,7 @@ from dlrm_pl.data.loading.dataset import ClickDataset
 from dlrm_pl.memory import require_memory
 from dlrm_pl.model.architecture import Architecture
 
-# Lengths at 20 quantiles, mean 270, as MLPerf's implementation has them in its quantile file for both models.
+# Lengths at 20 quantiles, with mean 270, from the quantile file that MLPerf's implementation has for both models.
 # Source: mlcommons/inference, recommendation/dlrm_v2/pytorch/python/multihot_criteo.py.
 LENGTHS = (*(100,) * 2, *(200,) * 12, *(300,) * 2, 400, 500, 600, 700)
 MEAN_PAIRS = 270
@@ -37,7 +37,7 @@ def draw_lengths(count: int, seed: int = SEED) -> npt.NDArray[np.int64]:
 def cut(rows: int, seed: int = SEED) -> npt.NDArray[np.int64]:
     """Divide rows into samples; return the start of each, and the end. The last sample gets the remaining rows.
 
-    With MLPerf's seed and number of rows these are the samples of its published trace.
+    With MLPerf's seed and number of rows, the result equals the samples of its published trace.
     """
     stops = np.minimum(np.cumsum(draw_lengths(rows // LENGTHS[0] + 1, seed)), rows)
     return np.concatenate([[0], stops[: int(np.searchsorted(stops, rows)) + 1]])
@@ -47,9 +47,9 @@ class SampleLibrary:
     """Numbered samples, some of which are in memory.
 
     Args:
-        lengths: number of pairs of each sample.
-        read: returns the pairs of a sample by its number.
-        most_loaded: largest number of samples to have in memory at a time.
+        lengths: number of pairs in each sample.
+        read: returns the pairs of a sample, given its number.
+        most_loaded: maximum number of samples in memory at a time.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class SampleLibrary:
         """Check that the samples that are loaded at a time fit into memory.
 
         Raises:
-            ConfigurationError: they do not.
+            ConfigurationError: the samples do not fit.
         """
         pair_bytes = _bytes_of(_stored(self._read(0))) / self.lengths[0]
         count = self.loaded_at_a_time
@@ -117,7 +117,7 @@ class SampleLibrary:
 
 
 def _stored(batch: ClickBatch) -> ClickBatch:
-    """Return a batch with ids and offsets of 32 bits, which take most of the memory; as it is if an id needs more."""
+    """Convert ids and offsets, which take most of the memory, to 32 bits, unless an id needs more."""
     indices, offsets = batch.indices, batch.offsets
     if indices.numel() and int(indices.max()) > _LARGEST:
         return batch
@@ -135,7 +135,7 @@ def joined(parts: Sequence[ClickBatch]) -> ClickBatch:
     starts = [part.offsets for part in parts if part.offsets is not None]
     if not starts:
         return ClickBatch(dense, torch.cat([part.indices for part in parts], dim=1), None, labels)
-    # Table by table the lookups of all parts, and the lengths of their bags.
+    # For each table in turn, join the lookups of all parts and the lengths of their bags.
     tables = (starts[0].numel() - 1) // parts[0].num_samples
     of_parts = [bags_of_tables(part.indices, bounds, tables) for part, bounds in zip(parts, starts, strict=True)]
     lengths = torch.cat([bounds.diff() for of_table in zip(*of_parts, strict=True) for _, bounds in of_table])

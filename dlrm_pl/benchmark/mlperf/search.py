@@ -12,7 +12,7 @@ from torch import nn
 from dlrm_pl.benchmark.mlperf.harness import Result, Run, Scenario
 from dlrm_pl.benchmark.mlperf.samples import LENGTHS, SampleLibrary
 
-# A request waits for the batch before its own and for its own; the rest of the bound is for the queue.
+# A request waits for the previous batch and for its own; the rest of the bound is left for queueing.
 _SHARE_OF_THE_BOUND = 0.25
 _BATCH_PAIRS = (700, 1400, 2800, 5600, 11200)
 _TRIAL_S = 5.0
@@ -23,7 +23,7 @@ def choose_batch(speeds: dict[int, float], scenario: Scenario, latency_s: float)
     """Return the fastest batch size; for the server, among those that take at most a quarter of its latency bound.
 
     Args:
-        speeds: pairs a second, by the number of pairs of a batch.
+        speeds: pairs per second, by the number of pairs in a batch.
         scenario: MLPerf's scenario; singlestream scores one sample at a time.
         latency_s: the server's latency bound.
     """
@@ -31,7 +31,7 @@ def choose_batch(speeds: dict[int, float], scenario: Scenario, latency_s: float)
         return LENGTHS[-1]
     bound_s = _SHARE_OF_THE_BOUND * latency_s if scenario == "server" else float("inf")
     allowed = {pairs: speed for pairs, speed in speeds.items() if pairs / speed <= bound_s}
-    # If all sizes are too slow, the smallest is the best that can be done.
+    # If all sizes are too slow, use the smallest.
     return max(allowed, key=lambda pairs: allowed[pairs], default=min(speeds))
 
 
@@ -64,7 +64,7 @@ def find_valid(
     """Run at the highest rate found for which the run is valid.
 
     Args:
-        run: settings, with a rate that the machine may narrowly miss.
+        run: settings, with a rate that may be slightly too high for the machine.
         execute: runs a scenario and returns its result.
         progress: called with a description of each try.
 
@@ -72,7 +72,7 @@ def find_valid(
         The last run of the full duration, valid or not.
     """
     if run.scenario == "server":
-        # Short trials find the rate, since a full run at a rate that fails is wasted.
+        # Find the rate with short trials, because a full run at a rate that fails is wasted.
         for _ in range(_TRIALS):
             trial = replace(run, duration_s=min(run.duration_s, max(_TRIAL_S, 600 / run.target_qps)))
             progress(f"server, trial at {trial.target_qps:,.0f} samples/s")
@@ -84,7 +84,7 @@ def find_valid(
         result = execute(run)
         if result.valid:
             break
-        # The rate was too high for the server; elsewhere it was so low that the queries ended early.
+        # For the server, the rate was too high; in other scenarios, it was so low that the queries ended early.
         factor = 0.9 if run.scenario == "server" else 1.3
         run = replace(run, target_qps=factor * (run.target_qps if run.scenario == "server" else result.samples_per_s))
     return result

@@ -27,10 +27,10 @@ def with_rivals(
     """Add rivals to the float contenders.
 
     Args:
-        floats: what ``float_contenders`` made of the model.
+        floats: result of ``float_contenders`` for the model.
         model: float32, in evaluation mode; it is referenced.
         calibration: re-iterable batches, as for ``eager_int8``.
-        names: programs whose rivals are wanted.
+        names: programs whose rivals to add.
     """
     example = next(iter(calibration))
     available = list(floats.available)
@@ -47,7 +47,7 @@ def with_rivals(
 def _rivals(
     name: RivalName, floats: Contenders, model: DLRM, calibration: Iterable[ClickBatch], example: ClickBatch
 ) -> tuple[tuple[Rival, ...], str]:
-    """Return the rivals of one program, and why none of them can take part; empty if they can."""
+    """Return the rivals of one program, and the reason why none of them can take part; empty if they can."""
     bags = "" if example.offsets is None else _BAGS
     match name:
         case "onnxruntime":

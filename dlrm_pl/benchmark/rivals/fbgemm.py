@@ -22,7 +22,7 @@ def rivals(model: DLRM) -> tuple[Rival, ...]:
     values = sum(table.numel() for table in model.embedding_bags.parameters())
 
     def rival(bits: int) -> Rival:
-        # The tables of FBGEMM, and one table on its way there.
+        # FBGEMM's tables, and the quantized copy of one table, which is at most as large as all of them.
         memory = 2 * values * bits // 8
         name, label = f"fbgemm_int{bits}", f"FBGEMM int{bits}"
 

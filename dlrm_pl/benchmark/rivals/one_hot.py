@@ -55,8 +55,9 @@ class DensePart(nn.Module):
 class OneHotModel(DensePart):
     """A float DLRM that looks up one row per bag.
 
-    A lookup of ``[B, 1]`` indices gives ``[B, 1, D]``, which one concatenation makes the vectors of the interaction:
-    half as many ops as lookups of ``[B]`` and a stack of them, measured 1.1 times as fast in ONNX Runtime at batch 1.
+    Each lookup takes indices ``[B, 1]`` and gives ``[B, 1, D]``, so that one concatenation makes the vectors of the
+    interaction. This needs half as many ops as lookups of ``[B]`` followed by a stack, and was measured 1.1 times as
+    fast in ONNX Runtime at batch 1.
 
     Args:
         model: float model; everything in it is referenced.
@@ -73,7 +74,7 @@ class OneHotModel(DensePart):
         Args:
             dense: float32 ``[B, N]``.
             indices: int64 ``[T, B]``.
-            tables: float32 ``[rows, D]`` each; None where they are parameters.
+            tables: float32 ``[rows, D]`` each; None if they are parameters.
 
         Returns:
             Logits ``[B]``.

@@ -25,7 +25,7 @@ class OnnxGraph:
 
     Args:
         model: float model.
-        calibration: re-iterable batches, the first of which is also the example of the exporter.
+        calibration: re-iterable batches; the first is also the exporter's example input.
     """
 
     def __init__(self, model: DLRM, calibration: Iterable[ClickBatch]) -> None:
@@ -72,11 +72,11 @@ def with_external_tables(path: Path, tables: dict[str, Tensor]) -> bytes:
     """Read a model, and turn the inputs that are its tables into initializers.
 
     Args:
-        path: model that was exported, or quantized afterwards.
+        path: file of the exported model, which may have been quantized afterwards.
         tables: tables by name.
 
     Returns:
-        The model, whose tables are external: whoever runs it must provide them.
+        The serialized model. Its tables are external initializers, which the program that runs it must provide.
     """
     model = onnx().load(path)
     others = [value for value in model.graph.input if value.name not in tables]

@@ -27,7 +27,7 @@ Write = Callable[[OnnxGraph, Path, Path], None]
 def rivals(model: DLRM, calibration: Iterable[ClickBatch]) -> tuple[Rival, ...]:
     """Make the rivals: fp32, dynamic int8 (MLPs, fp32 tables), and static int8 (QDQ; MLPs, interaction and tables)."""
     graph = OnnxGraph(model, calibration)
-    weights = sum(weight.numel() for weight in model.parameters())  # A session copies its tables, 4 bytes for each.
+    weights = sum(weight.numel() for weight in model.parameters())  # A session copies its tables, 4 bytes per weight.
 
     def rival(name: str, label: str, write: Write, memory: int, min_sqnr_db: float) -> Rival:
         def build() -> Load:

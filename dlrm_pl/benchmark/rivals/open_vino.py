@@ -21,7 +21,7 @@ from dlrm_pl.export.openvino.target import openvino
 from dlrm_pl.model.dlrm import DLRM
 
 PACKAGES = {"onnx": "onnx", "onnxscript": "onnxscript", "openvino": "openvino", "nncf": "nncf"}
-# The variable that keeps NNCF from sending what it is used for over the network, which is its default.
+# If this variable is set, NNCF does not send usage data over the network, which it does by default.
 _NO_TELEMETRY = "NNCF_CI"
 _TRIES = 10
 
@@ -42,7 +42,7 @@ def rivals(model: DLRM, calibration: Iterable[ClickBatch]) -> tuple[Rival, ...]:
             name, label, nn.Identity(), min_sqnr_db=min_sqnr_db, rounding=BF16_ROUNDING, build=build, memory=memory
         )
 
-    least, either = Rival.min_sqnr_db, ["bf16", "f32"]  # Of what is not int8. The second is faster for small batches.
+    least, either = Rival.min_sqnr_db, ["bf16", "f32"]  # For ops that are not int8; f32 is faster for small batches.
 
     def everything() -> Any:
         return _quantized(graph, linears_alone=False)
@@ -52,14 +52,14 @@ def rivals(model: DLRM, calibration: Iterable[ClickBatch]) -> tuple[Rival, ...]:
 
     return (
         rival("openvino_bf16", "OpenVINO bf16", lambda: _model(graph), 0, 20.0, ["bf16"]),
-        # The int8 tables of NNCF, and those that the loaded model has of its own; fp32 tables are read where they lie.
+        # NNCF's int8 tables, and the loaded model's own copy of them; fp32 tables are read in place.
         rival("openvino_int8", "OpenVINO int8", everything, 2 * weights, least, either),
         rival("openvino_int8_linears", "OpenVINO MLPs", linears, 0, least, either),
     )
 
 
 def _model(graph: OnnxGraph) -> Any:
-    """Read the exported model; its tables become constants that lie where they are."""
+    """Read the exported model; its tables become constants that share the float model's memory."""
     library = openvino()
     model = library.Core().read_model(graph.proto.SerializeToString())
     for parameter in model.get_parameters():
@@ -83,13 +83,13 @@ def _quantized(graph: OnnxGraph, *, linears_alone: bool) -> Any:
 
 
 def _is_interaction(op: Any) -> bool:
-    """Tell the product of two activations from the Linears, one of whose factors is a constant."""
+    """Tell whether an op multiplies two activations, unlike a Linear, one of whose factors is a constant."""
     factors = [factor.get_source_output().get_node().get_type_name() for factor in op.inputs()]
     return op.get_type_name() == "MatMul" and "Constant" not in factors
 
 
 def _fastest(scorers: Sequence[Scorer], batch: ClickBatch) -> Scorer:
-    """Return the one of some scorers that takes least time for a batch."""
+    """Return the scorer that takes the least time for a batch."""
 
     def best_time(scorer: Scorer) -> float:
         times = []

@@ -23,7 +23,7 @@ Load = Callable[[ClickBatch], Scorer]
 """Loads a built model for batches of one size, given an example batch, and the current number of threads."""
 
 EXTRA = "rivals"
-# The reason is a line of a table, and compilers write pages.
+# The reason goes into one line of a table, but compilers print whole pages.
 _REASON_LENGTH = 300
 
 
@@ -36,8 +36,8 @@ class Rival(Contender):
     """A contender that another program serves.
 
     Attributes:
-        build: exports, quantizes and converts the float model, once.
-        memory: number of bytes that the built and loaded model needs beside the float model.
+        build: exports, quantizes and converts the float model; called once.
+        memory: number of bytes that the built and loaded model needs in addition to the float model.
     """
 
     build: Callable[[], Load] = _nothing
@@ -45,10 +45,10 @@ class Rival(Contender):
     may_differ: bool = True
 
     def prepare(self, batch: ClickBatch) -> Scorer:
-        """Build the model, unless that was done before, and load it for batches of this size.
+        """Build the model, unless it is already built, and load it for batches of this size.
 
         Raises:
-            UnavailableError: the program failed, or there is not enough memory; so does the returned callable.
+            UnavailableError: the program failed, or there is not enough memory. The returned callable raises it too.
         """
         with self._failures(), quiet():
             score = self._load(batch)
@@ -68,7 +68,7 @@ class Rival(Contender):
 
     @contextlib.contextmanager
     def _failures(self) -> Iterator[None]:
-        """Turn whatever another program raises into the reason why it is not timed."""
+        """Turn any exception of another program into the reason why it is not timed."""
         try:
             yield
         except Exception as error:
@@ -86,7 +86,7 @@ def missing_packages(modules: dict[str, str]) -> str:
     """Return which packages are not installed, and how to install them; empty if all are.
 
     Args:
-        modules: name of each package by that of a module in it.
+        modules: package names by the names of modules in them.
     """
     missing = [package for module, package in modules.items() if importlib.util.find_spec(module) is None]
     if not missing:
