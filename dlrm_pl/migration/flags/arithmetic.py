@@ -51,7 +51,7 @@ def with_numbers(text: str) -> tuple[str, set[str]]:
 
 
 def _end(text: str, begin: int) -> int | None:
-    """Where the arithmetic ends that begins here; None where its parentheses are never closed."""
+    """Return where the arithmetic that begins here ends; None if its parentheses are never closed."""
     depth = 0
     for position in range(begin + 1, len(text)):
         depth += {"(": 1, ")": -1}.get(text[position], 0)
@@ -61,7 +61,7 @@ def _end(text: str, begin: int) -> int | None:
 
 
 def _value(expression: str, numbers: Mapping[str, int]) -> int | None:
-    """Compute it; None for anything but whole numbers, known names, parentheses and + - * / %."""
+    """Compute an expression; None if it has anything but whole numbers, known names, parentheses and + - * / %."""
     plain = re.sub(r"\$\{?(\w+)\}?", r"\1", expression).strip()
     try:
         tree = ast.parse(plain, mode="eval")

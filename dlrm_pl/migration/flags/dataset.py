@@ -9,7 +9,7 @@ from dlrm_pl.migration.flags.pasted import variables_of
 from dlrm_pl.migration.flags.plan import Plan
 from dlrm_pl.program import program_name
 
-# What upstream calls its output beside the raw logs, where it is given no name.
+# Names of upstream's output, which is written next to the raw logs, if no name is given.
 _DEFAULT_STEM = {"kaggle": "kaggleAdDisplayChallenge_processed", "terabyte": "terabyte_processed"}
 _OF_LOGS = ("--raw-data-file", "--data-set", "--data-randomize", "--data-sub-sample-rate", "--max-ind-range")
 _BIN, _MAP, _LOGGING = "--mlperf-bin-loader", "--memory-map", "--mlperf-logging"
@@ -21,7 +21,7 @@ def reads_binary_files(values: Values) -> bool:
 
 
 def _streams_days(values: Values) -> bool:
-    """Whether upstream uses one of its two loaders for Terabyte, which read with no worker and in order."""
+    """Whether upstream uses one of its two loaders for Terabyte, which have no workers and read in order."""
     terabyte = values.text("--data-set") == "terabyte"
     return terabyte and values.on(_MAP) and (values.on(_LOGGING) or values.program == "ipex")
 
@@ -50,7 +50,7 @@ def dataset_folder(values: Values) -> str:
         return directory + slash + _DEFAULT_STEM.get(layout, "dataset")
     directory, slash, name = processed.rpartition("/")
     stem = name.split(".")[0] or name
-    # Of a variable nobody knows whether it has an ending: the folder must not have the name of the file.
+    # A variable's value may have no file extension, and the folder must not have the same name as the file.
     return directory + slash + stem + ("_dataset" if "$" in name else "")
 
 
@@ -162,7 +162,7 @@ def _preprocess(plan: Plan, folder: str) -> None:
 
 
 def _others(values: Values) -> str:
-    """Where upstream's own files can be taken instead."""
+    """Say where upstream's own files can be used instead."""
     raw, processed = values.text("--raw-data-file"), values.text("--processed-data-file")
     if reads_binary_files(values) and processed:
         return f"If upstream's .bin files exist: --raw {processed.rpartition('/')[0] or '.'} links them."

@@ -98,7 +98,7 @@ def _schedule(plan: Plan) -> None:
     values = plan.values
     warmup, start, decay = (values.integer(name) for name in _SCHEDULE)
     if values.program == "tune" and not values.given & set(_SCHEDULE):
-        return  # It has no schedule, as our default.
+        return  # That variant has no schedule, and neither does our default.
     for name, value in zip(_SCHEDULE, (warmup, start, decay), strict=True):
         plan.set("model." + name[2:].replace("-", "_"), value, name)
         if value < 0:

@@ -18,13 +18,13 @@ class Values:
     """Contents of a command line.
 
     Attributes:
-        program: whose flags they are.
+        program: program that the flags belong to.
         flags: every flag of the script and its variants, by name.
-        by_name: the value of every flag; upstream's default where it was not given.
-        given: names of those that were.
-        abbreviations: as typed, and the flag that upstream takes it for.
-        unread: variables that stand for words, which nobody sees here.
-        mixed: no single program knows all of them.
+        by_name: value of every flag; upstream's default if it was not given.
+        given: names of the flags that were given.
+        abbreviations: abbreviations as typed, and the flags that upstream reads them as.
+        unread: shell variables used as arguments, whose values are not known here.
+        mixed: whether no single program knows all of the flags.
     """
 
     program: Program
@@ -75,12 +75,12 @@ def parse(arguments: Sequence[str], script: str = "") -> Values:
     """Parse the arguments like the first program that knows all of them.
 
     Args:
-        arguments: without the script.
-        script: its file name, which tells the variants apart where their flags do not; empty: unknown.
+        arguments: arguments of the script.
+        script: file name of the script, which identifies the variant if the flags do not; empty if unknown.
 
     Raises:
-        ConfigurationError: another program's script; flags that none knows (all are named, with those that are
-            spelled nearly so), that could be several, or whose value cannot be read.
+        ConfigurationError: the script is another program's; or flags are unknown (all are named, with flags of similar
+            names), ambiguous, or have a value that cannot be read.
     """
     if script and not script.startswith("dlrm_s_pytorch"):
         raise ConfigurationError(
@@ -91,7 +91,7 @@ def parse(arguments: Sequence[str], script: str = "") -> Values:
 
 
 def unknown_flags(arguments: Sequence[str], flags: Mapping[str, Flag]) -> int:
-    """Count the words that look like flags but are none of these."""
+    """Count the words that look like flags but are not among these."""
     return len(_resolve(arguments, flags).unknown)
 
 
@@ -99,9 +99,9 @@ def read_values(arguments: Sequence[str], every_flag: Mapping[str, Flag], order:
     """Parse a script's arguments like the first of its variants that knows all of them.
 
     Args:
-        arguments: without the script.
+        arguments: arguments of the script.
         every_flag: flags of all variants, by name.
-        order: the variants.
+        order: variants in order of preference.
 
     Raises:
         ConfigurationError: see ``parse``.
@@ -137,7 +137,7 @@ class _Resolved:
 
 
 def _resolve(arguments: Sequence[str], flags: Mapping[str, Flag]) -> _Resolved:
-    """Spell abbreviated flags out: argparse takes every beginning that fits one flag alone."""
+    """Expand abbreviated flags: argparse accepts every prefix that matches only one flag."""
     resolved = _Resolved([], {}, [], {})
     shorts = tuple(flag.short for flag in flags.values() if flag.short)
     for word in arguments:
@@ -179,16 +179,16 @@ def _unknown_message(word: str, flags: Mapping[str, Flag]) -> str:
 
 class _Parser(ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """Raise, where argparse would exit."""
+        """Raise an error instead of exiting, as argparse would."""
         raise ConfigurationError(f"Upstream would not accept this command line: {message}.")
 
 
 def _read(arguments: Sequence[str], flags: Mapping[str, Flag]) -> tuple[dict[str, Value], list[str]]:
-    """Let argparse read the values, only those that were given; and the words that belong to no flag."""
+    """Let argparse read the values that were given; return them with the words that belong to no flag."""
     parser = _Parser(add_help=False, allow_abbrev=False)
     for flag in flags.values():
         names = [flag.name, *([flag.short] if flag.short else [])]
-        # Suppressed: a flag that was not given leaves nothing.
+        # SUPPRESS: a flag that was not given gets no attribute.
         if flag.kind == "switch":
             parser.add_argument(*names, dest=flag.name, action="store_true", default=SUPPRESS)
         else:

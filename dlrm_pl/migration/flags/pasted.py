@@ -13,14 +13,14 @@ from dlrm_pl.migration.flags.arithmetic import with_numbers
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 _OPERATORS = re.compile(r"[|&;<>]+")
-# A backslash, then blanks: no continuation for a shell, which ends the command there, but meant as one.
+# A backslash followed by blanks is meant as a continuation, although a shell would end the command there.
 _CONTINUATION = re.compile(r"\\([ \t]*)\r?\n")
 _PROGRAM = re.compile(r"(^|\s)\S*\.py\b|(^|\s)--?\w")
 _PROCESSES = re.compile(r"(?:--nproc[_-]per[_-]node|--num_trainers)(?:=(.*))?|-np?|--np")
-# Of torchx: machines, "x", processes on each.
+# torchx: the number of machines, "x", the number of processes on each.
 _MACHINES = re.compile(r"-j=?(.+)?")
 _OF_BOTH = re.compile(r"(?:0*([1-9][0-9]{0,4})x)?0*([1-9][0-9]{0,4})")
-# A component of torchx, which is a function in a file: that of the program on TorchRec runs its script.
+# A torchx component, which is a function in a file; that of the TorchRec program runs its script.
 _COMPONENT = re.compile(r"(?:\S*/)?aws_component\.py:\w+")
 _COUNT = re.compile(r"0*[1-9][0-9]{0,8}")
 _PLAIN_PREFIX = re.compile(r"(\S*/)?python[\d.]*|-u|-m|export|env|time|nohup|\$\S+")
@@ -32,13 +32,13 @@ class Pasted:
 
     Attributes:
         program: file name of the script; empty where the flags stand alone.
-        arguments: of the script.
-        environment: assignments in front of it, in order, but for those that were put into its arguments.
-        processes: that a launcher in front of it starts on each machine; None without one.
-        machines: on which it starts them.
-        ignored: what is no part of the run: in front of it, such as ``cd``, and behind it, such as a pipe.
-        computed: names of variables whose numbers were put into arithmetic.
-        broken_line: a line was continued by a backslash that has a blank behind it.
+        arguments: arguments of the script.
+        environment: assignments before the script, in order, except those that were substituted in its arguments.
+        processes: number of processes that a launcher starts on each machine; None without a launcher.
+        machines: number of machines.
+        ignored: words that are not part of the run: before it, such as ``cd``, and after it, such as a pipe.
+        computed: names of variables whose values were used in arithmetic.
+        broken_line: whether a line ends with a backslash followed by blanks, which was read as a continuation.
     """
 
     program: str = ""
@@ -55,7 +55,7 @@ def read_pasted(words: Sequence[str]) -> Pasted:
     """Read a command line: the words that a shell made of it, or one word with its whole text.
 
     Raises:
-        ConfigurationError: a quote is not closed, the end was lost in a shell, or there is no command.
+        ConfigurationError: a quote is not closed, a shell lost the end of the command, or there is no command.
     """
     pasted = Pasted()
     if not any(word.strip() for word in words):
@@ -64,7 +64,7 @@ def read_pasted(words: Sequence[str]) -> Pasted:
         words = _words_of_text(words[0], pasted)
     elif any(not word.strip() for word in words):
         if not words[-1].strip():
-            # What a shell makes of a backslash, a blank and the end of the line; the rest of the command is lost.
+            # A shell turns a backslash and a blank at the end of a line into a blank word, and the rest is lost.
             raise ConfigurationError(
                 f"The command line ends after {''.join(words[-2:-1])!r}, at a backslash followed by a space, after "
                 "which a shell does not continue on the next line. Remove the trailing space, or give the whole text "
@@ -81,10 +81,10 @@ def read_pasted(words: Sequence[str]) -> Pasted:
 
 
 def _words_of_text(text: str, pasted: Pasted) -> list[str]:
-    """Do what the shell would have done: join lines, take quotes away, stop at a pipe."""
+    """Do what the shell would have done: join lines, remove quotes, stop at a pipe."""
     pasted.broken_line = any(match[1] for match in _CONTINUATION.finditer(text))
     text, pasted.computed = with_numbers(_CONTINUATION.sub(" ", text))
-    # A next line of flags was meant to belong to it, whether a backslash survived the copying or not.
+    # A further line of flags belongs to the command, even if its backslash was lost when it was copied.
     lines = re.sub(r"\r?\n\s*(?=-)", " ", text.strip()).splitlines()
     chosen = next((number for number, line in enumerate(lines) if _PROGRAM.search(line)), 0)
     words = []
@@ -98,7 +98,7 @@ def _words_of_text(text: str, pasted: Pasted) -> list[str]:
         if number < chosen:
             words += [word for word in found if not _OPERATORS.fullmatch(word)]
         else:
-            # `VARIABLE=x; python ...` goes on behind the semicolon, `python ... | tee log` does not.
+            # `VARIABLE=x; python ...` continues after the semicolon, but `python ... | tee log` ends at the pipe.
             end = next((at for at, word in enumerate(found) if at and _ends(found, at)), len(found))
             words += [word for word in found[:end] if not _OPERATORS.fullmatch(word)]
             behind = [*found[end:], *lines[chosen + 1 :]]
@@ -107,22 +107,22 @@ def _words_of_text(text: str, pasted: Pasted) -> list[str]:
 
 
 def _ends(words: list[str], at: int) -> bool:
-    """Whether the command ends before this word: at an operator or a comment behind its flags."""
+    """Whether the command ends before this word: at an operator or a comment after its flags."""
     before = words[:at]
     reached = any(word.endswith(".py") for word in before) or any(word.startswith("--") for word in before)
-    # The 2 of `2>&1` is a word of its own.
+    # The 2 in `2>&1` is a separate word.
     redirects = words[at].isdecimal() and at + 1 < len(words) and words[at + 1].startswith(">")
     return reached and (redirects or words[at].startswith("#") or bool(_OPERATORS.fullmatch(words[at])))
 
 
 def _read_prefix(words: Sequence[str], pasted: Pasted) -> int:
-    """Take what stands before the flags; returns where they begin."""
+    """Read what comes before the flags, and return where they begin."""
     programs = [at for at, word in enumerate(words) if word.endswith(".py") or _COMPONENT.fullmatch(word)]
     flags = [at for at, word in enumerate(words) if word.startswith("-")]
-    # Flags before the script are a launcher's; without a script, all are its own.
+    # Flags before the script belong to a launcher; without a script, all flags are the program's.
     end = programs[0] if programs else flags[0] if flags else len(words)
     script = words[end] if programs else ""
-    if is_component := _COMPONENT.fullmatch(script) is not None:  # Its own flags end at a double dash.
+    if is_component := _COMPONENT.fullmatch(script) is not None:  # torchx's own flags end at a double dash.
         end = next((at for at in range(end, len(words)) if words[at] == "--"), len(words))
     at, before = 0, []
     while at < end:
@@ -153,13 +153,13 @@ def _read_prefix(words: Sequence[str], pasted: Pasted) -> int:
     if not programs:
         return end
     pasted.program = "dlrm_main.py" if is_component else script.rsplit("/", 1)[-1]
-    # A launcher may end its own flags by a double dash, here or in front of the script.
+    # A launcher may end its own flags with a double dash, here or before the script.
     is_ended = end + 1 < len(words) and words[end + 1] == "--"
     return end + 1 + (is_ended and not is_component)
 
 
 def _substituted(word: str, environment: dict[str, str]) -> str:
-    """Variables that the command line itself sets; others stay, for they are the user's."""
+    """Substitute variables that the command line itself sets; others are the user's, and are kept."""
     return _VARIABLE.sub(lambda match: environment.get(match[1] or match[2], match[0]), word)
 
 

@@ -17,7 +17,7 @@ class Setting:
     comment: str = ""
 
 
-# Mappings and lists of settings, as deep as the YAML.
+# Mappings and lists of settings, nested like the YAML.
 Tree = dict[str, Any]
 
 
@@ -26,8 +26,8 @@ class Command:
     """One command to run.
 
     Attributes:
-        words: behind the name of the program.
-        comment: why, for a line before it.
+        words: words after the program's name.
+        comment: the reason for the command, for the line before it.
     """
 
     words: tuple[str, ...]
@@ -39,15 +39,15 @@ class Plan:
     """A translation in progress.
 
     Attributes:
-        values: what the command line says.
+        values: contents of the command line.
         config: file name of the YAML, for the commands.
-        processes: that a launcher starts on each machine; None without one.
-        machines: on which it starts them.
-        environment: assignments in front of the commands.
-        settings: the YAML.
-        commands: to run, in order.
-        notes: flag and what is said about it, where no value says it.
-        refusals: flag and reason; with any, there is no translation.
+        processes: number of processes that a launcher starts on each machine; None without a launcher.
+        machines: number of machines.
+        environment: variable assignments to put before the commands.
+        settings: contents of the YAML.
+        commands: commands to run, in order.
+        notes: pairs of a flag and a note on what no value in the YAML expresses.
+        refusals: pairs of a flag and the reason for refusing it; with any refusal, there is no translation.
     """
 
     values: Values

@@ -28,7 +28,7 @@ def render_yaml(plan: Plan) -> str:
 
 
 def _lines(node: Any, indent: str) -> Iterator[tuple[str, str]]:
-    """Lines of a node and their comments."""
+    """Yield the lines of a node with their comments."""
     for key, value in node.items():
         if isinstance(value, Setting):
             yield f"{indent}{key}: {_scalar(value.value)}", value.comment

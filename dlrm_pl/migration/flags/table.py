@@ -1,6 +1,6 @@
 """Every flag of upstream (facebookresearch/dlrm) and its two quantizing variants, as data.
 
-For each flag: its type, its default, and what becomes of it.
+Each flag has its type, its default, and what it is translated to.
 
 Sources: facebookresearch/dlrm at 090956e, ``dlrm_s_pytorch.py``; Intel LPOT 1.6, the eager example's
 ``dlrm_s_pytorch_tune.py``; Intel Neural Compressor 2.6, the IPEX example's ``dlrm_s_pytorch.py``.
@@ -34,17 +34,18 @@ class Flag:
     """One flag.
 
     Attributes:
-        name: with its dashes.
-        kind: of its value. ``bool`` is upstream's ``type=bool``, where every non-empty word is True, "False" as
-            well; ``switch`` takes no value; ``ints`` and ``floats`` are separated by dashes and stay text, ``commas``
-            are whole numbers separated by commas.
-        default: of upstream.
-        programs: that know it.
-        fate: ``mapped``: to values or commands here (which may still refuse some of its values); ``refused``: nothing
-            here does it; ``no effect``: the result does not depend on it.
-        text: mapped: to what; refused: why, and what to use instead; no effect: why.
-        short: another spelling.
-        choices: the only values that upstream takes.
+        name: name of the flag, with its dashes.
+        kind: type of its value. ``bool`` is upstream's ``type=bool``, which reads every non-empty word as True, even
+            "False"; ``switch`` takes no value; ``ints`` and ``floats`` are numbers separated by dashes, kept as text;
+            ``commas`` are whole numbers separated by commas.
+        default: upstream's default.
+        programs: programs that have the flag.
+        fate: ``mapped``: translated to values or commands here (some values may still be refused); ``refused``: there
+            is no equivalent here; ``no effect``: the result does not depend on it.
+        text: if mapped, what the flag is translated to; if refused, why, and what to use instead; if without effect,
+            why.
+        short: alternative spelling.
+        choices: the only values that upstream accepts.
     """
 
     name: str

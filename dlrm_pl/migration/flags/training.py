@@ -23,14 +23,14 @@ def model_path(plan: Plan) -> tuple[str, str]:
 
 
 def _names_checkpoint(plan: Plan) -> bool:
-    """Whether ``--save-model`` is a checkpoint; in the IPEX variant it may be the folder of the int8 model."""
+    """Whether ``--save-model`` names a checkpoint; in the IPEX variant, it may be the folder of the int8 model."""
     values = plan.values
     int8 = values.program == "ipex" and (values.on("--tune") or values.on("--int8"))
     return bool(values.text("--save-model")) and not int8
 
 
 def tests_while_training(plan: Plan) -> bool:
-    """Return whether upstream would test, and therefore save, at all."""
+    """Return whether upstream would test, and therefore save, while it trains."""
     values = plan.values
     if values.program == "ipex":
         return values.on("--should-test") and (values.integer("--test-freq") > 0 or _ipex_twentieth(plan))
@@ -45,9 +45,9 @@ def translate_training(plan: Plan, trains: bool) -> None:
     """Set all of ``trainer`` except quantization.
 
     Args:
-        plan: to be extended.
-        trains: the command line trains. Otherwise the settings of a training stand there as well, but nothing is said
-            about how they differ.
+        plan: plan to extend.
+        trains: whether the command line trains. If not, training settings are still set, but differences from upstream
+            are not noted.
     """
     values = plan.values
     _devices(plan)
@@ -221,7 +221,7 @@ def _threshold(plan: Plan, trains: bool) -> None:
         plan.note(name, _DIFFERENCE[values.program])
 
 
-# Where its code does not do what the flag is for.
+# How each variant's code differs from what the flag is meant to do.
 _DIFFERENCE = {
     "main": "here training stops at it; upstream (090956e) forgets the best AUROC after each test and never stops, "
     "and for the same reason saves on every test",

@@ -27,12 +27,12 @@ def translate(words: Sequence[str], config: str) -> Plan:
     """Translate a command line of either program of upstream (facebookresearch/dlrm).
 
     Args:
-        words: as a shell made them, or one with all of the text.
+        words: words as split by a shell, or a single word with the whole text.
         config: file name of the YAML, for the commands.
 
     Raises:
-        ConfigurationError: upstream would not take it; or something in it cannot be done here, then all of that
-            is named, with reasons.
+        ConfigurationError: upstream would not accept the command line; or parts of it cannot be translated, and the
+            message names all of them, with reasons.
     """
     pasted = read_pasted(words)
     plan = translate_torchrec(pasted, config) if is_of_torchrec(pasted) else _translate_original(pasted, config)
@@ -45,7 +45,7 @@ def translate(words: Sequence[str], config: str) -> Plan:
 
 
 def _translate_original(pasted: Pasted, config: str) -> Plan:
-    """Make the plan of a command line of ``dlrm_s_pytorch.py``; what it refuses is in it."""
+    """Make the plan for a command line of ``dlrm_s_pytorch.py``, including its refusals."""
     values = parse(pasted.arguments, pasted.program)
     plan = Plan(values, config, pasted.processes, pasted.machines, pasted.environment)
     task = task_of(values)
@@ -111,7 +111,7 @@ def _commands(plan: Plan, task: Task) -> None:
 
 
 def _not_in_the_file(plan: Plan) -> list[str]:
-    """What upstream does not save; the imported checkpoint wins over the YAML, so it has to be told."""
+    """Return import options for what upstream does not save; a checkpoint takes precedence over the YAML."""
     model = {name: setting.value for name, setting in plan.settings["model"].items()}
     told = [] if model["interaction"] == "dot" else ["--interaction", model["interaction"]]
     told += ["--self_interaction", "true"] if model["self_interaction"] else []
@@ -126,14 +126,14 @@ def _note_flags_without_effect(plan: Plan) -> None:
 
 
 def _note_variables(plan: Plan) -> None:
-    """A YAML has no variables: the commands hand over the folder of the data, what else has one is said."""
+    """Handle shell variables, which YAML lacks: commands pass the dataset folder, and notes name all others."""
     folder = plan.settings["data"]["folder"].value
     if variables_of(folder):
         plan.commands = [
             replace(command, words=(*command.words, "--data.folder", folder)) if "-c" in command.words else command
             for command in plan.commands
         ]
-    # `quantize` has an option for its output as well.
+    # The artifact folder is also an option of `quantize`, where the shell expands variables.
     trainer = str(plan.settings["trainer"])
     if "--tuned_checkpoint" in plan.values.flags:
         trainer = trainer.replace(artifact_folder(plan)[0], "")

@@ -28,14 +28,14 @@ def apply_lpot_conf(
 
     Args:
         path: conf.yaml; it is not written to.
-        config: configuration to start from. A score in it wins over the metric of the file.
+        config: configuration to start from. If it has a score, that takes precedence over the file's metric.
         architecture: shape of the model.
-        calibration_rows: number of calibration rows of the data module; unless it is the default, it wins over the
-            file's ``sampling_size``.
-        has_logger: whether there is a logger for the scalars of the search, which ``tensorboard: true`` asks for.
+        calibration_rows: number of calibration rows of the data module; unless it is the default, it takes precedence
+            over the file's ``sampling_size``.
+        has_logger: whether there is a logger for the scalars of the search, which ``tensorboard: true`` requests.
 
     Returns:
-        The configuration with what the file asks for; ``config`` itself is unchanged.
+        The configuration with the settings of the file; ``config`` itself is unchanged.
 
     Raises:
         ConfigurationError: see ``read_lpot_conf``.

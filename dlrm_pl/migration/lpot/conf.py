@@ -24,7 +24,7 @@ from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.quantization.search.settings import TuningSettings
 
 _TAGS = ("!Pruner",)
-"""YAML tags of LPOT; the settings behind them are read as plain mappings."""
+"""YAML tags of LPOT; the settings that they mark are read as plain mappings."""
 _REFUSED = {
     "pruning": "pruning is not supported, only quantization. Remove the section.",
     "distillation": "distillation is not supported. Remove the section.",
@@ -66,10 +66,10 @@ class LpotConf:
         recipe: values for fields of ``RecipeStart``.
         space: values for fields of ``SpaceSettings``.
         metric: metric that scores trials; None for AUROC.
-        calibration_rows: number of rows that calibrate; None if the file does not say.
-        output: folder of the artifact; None if the file does not say.
-        tensorboard: whether the file asks for scalars of the search.
-        notes: what is ignored or means something else here, one line each.
+        calibration_rows: number of calibration rows; None if the file does not state it.
+        output: folder of the artifact; None if the file does not state it.
+        tensorboard: whether the file requests scalars of the search.
+        notes: settings that are ignored or mean something else here, one line each.
     """
 
     name: str
@@ -103,7 +103,7 @@ def read_lpot_conf(path: Path, architecture: Architecture) -> LpotConf:
     """Read a conf.yaml.
 
     Raises:
-        ConfigurationError: the file cannot be read, or see ``translate``.
+        ConfigurationError: the file cannot be read, or has a key or value that ``translate`` refuses.
     """
     values = read_yaml(path, ConfigurationError, "Give a conf.yaml of LPOT.", tags=_TAGS)
     if not isinstance(values, dict):
@@ -120,7 +120,7 @@ def translate(values: dict[str, Any], file: str, architecture: Architecture) -> 
         architecture: shape of the model, whose ops ``op_wise`` may name.
 
     Raises:
-        ConfigurationError: an unknown key or value (the message names the closest), or an unsupported one.
+        ConfigurationError: a key or value is unknown (the message names the closest one) or unsupported.
     """
     conf = Section(file, "", values)
     conf.check(
@@ -266,7 +266,7 @@ def _criterion(section: Section) -> dict[str, Any]:
             raise section.wrong("relative", "a share below 1 such as 0.01, or a percentage such as '1%'")
         changes = {"relative": None, "absolute": None, given[0]: share}
     if "higher_is_better" in section.values:
-        # Otherwise unchanged: LPOT's default is also that of the criterion, and an eval_func may be a loss.
+        # If missing, it is left unchanged: LPOT's default equals the criterion's, and an eval_func may be a loss.
         changes["higher_is_better"] = section.flag("higher_is_better", True)
     return changes
 

@@ -23,7 +23,7 @@ _METRICS: dict[str, str | None] = {
 
 
 _MAKERS: dict[str, Callable[[], Metric]] = {
-    # The more probable of two classes is right if the probability is on the right side of one half.
+    # With two classes, the top one is correct if the probability is on the correct side of one half.
     "topk": BinaryAccuracy,
     "Accuracy": BinaryAccuracy,
     "F1": BinaryF1Score,

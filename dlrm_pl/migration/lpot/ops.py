@@ -39,10 +39,10 @@ def read_model_wise(section: Section) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read the section ``model_wise``, which applies to all ops.
 
     Returns:
-        Values for fields of ``SpaceSettings``, and values for fields of ``RecipeStart``, which are the first choices.
+        Values for fields of ``SpaceSettings``, and the first choices as values for fields of ``RecipeStart``.
 
     Raises:
-        ConfigurationError: an unknown value, or dtypes that exclude each other.
+        ConfigurationError: a value is unknown, or dtypes exclude each other.
     """
     section.check(("weight", "activation"))
     weight, activation = section.section("weight"), section.section("activation")
@@ -83,7 +83,7 @@ def read_op_wise(section: Section, architecture: Architecture) -> dict[str, list
         Dtypes by the name of the op in this package, for ``SpaceSettings.ops``.
 
     Raises:
-        ConfigurationError: no op matches; the message names the closest.
+        ConfigurationError: no op matches; the message names the closest one.
     """
     dtypes_by_op: dict[str, list[str]] = {}
     for pattern, op_section in section.sections():

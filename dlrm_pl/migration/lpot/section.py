@@ -46,11 +46,11 @@ class Section:
 
         Args:
             known: keys that are read.
-            ignored: keys without a meaning here; the reasons are noted.
-            refused: keys that ask for an unsupported feature, with the reasons.
+            ignored: keys without a meaning here, with the reasons, which are noted.
+            refused: keys that request an unsupported feature, with the reasons.
 
         Raises:
-            ConfigurationError: a refused key, or an unknown one; the message names the closest.
+            ConfigurationError: a key is refused or unknown; for an unknown one, the message names the closest one.
         """
         ignored, refused = ignored or {}, refused or {}
         for key, value in self.values.items():
@@ -89,11 +89,11 @@ class Section:
 
         Args:
             key: key of the value.
-            choices: words that are allowed, each with the reason if it is refused.
-            default: value of a missing key.
+            choices: known words, each with the reason if it is refused.
+            default: value if the key is missing.
 
         Raises:
-            ConfigurationError: the word is refused or unknown; the message names the closest.
+            ConfigurationError: the word is refused or unknown; for an unknown one, the message names the closest one.
         """
         value = self.values.get(key, default)
         if value is None:

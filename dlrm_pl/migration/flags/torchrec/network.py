@@ -45,7 +45,7 @@ def _layers(plan: Plan) -> None:
     if not crossed:
         for flag in set(_OF_DCN.values()) & values.given:
             plan.note(flag, "only has an effect with --interaction_type=dcn")
-    columns = Columns.criteo()  # It reads no other logs.
+    columns = Columns.criteo()  # The program reads no other logs.
     try:
         Architecture(
             table_sizes=(1,) * columns.num_sparse,

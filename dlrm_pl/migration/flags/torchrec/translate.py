@@ -12,7 +12,7 @@ from dlrm_pl.migration.flags.torchrec.table import FLAGS
 from dlrm_pl.migration.flags.torchrec.training import translate_training
 
 SCRIPT = "dlrm_main.py"
-_SEED = 123  # As the published runs of the other program.
+_SEED = 123  # As in the published runs of the other program.
 
 
 def is_of_torchrec(pasted: Pasted) -> bool:
@@ -30,7 +30,7 @@ def translate_torchrec(pasted: Pasted, config: str) -> Plan:
         config: file name of the YAML, for the commands.
 
     Raises:
-        ConfigurationError: the program would not take the command line.
+        ConfigurationError: the program would not accept the command line.
     """
     values = read_values(pasted.arguments, FLAGS, ("torchrec", "mlperf_v2"))
     plan = Plan(values, config, pasted.processes, pasted.machines, pasted.environment)
