@@ -19,7 +19,7 @@ LIGHT = {
     "fifth": "#a33a6b",
     "sixth": "#6d7781",
 }
-"""Colours on white. Text has a contrast of at least 4.5 with ``paper``, and lines have 3; ``grid`` and ``soft`` are
+"""Colours on white. Text has a contrast of at least 4.5 with ``paper``, and lines at least 3; ``grid`` and ``soft`` are
 used for neither."""
 
 DARK = {

@@ -15,13 +15,13 @@ from dlrm_pl.pages.terms import Terms
 def render_page(package: str, template: str, *, terms: Terms, **values: Any) -> str:
     """Render a page.
 
-    Text of any origin is escaped by the template; only drawings, which this program makes, are markup.
+    The template escapes all text; only drawings, which this program makes, are inserted as markup.
 
     Args:
-        package: name of the Python package that has the template in its folder ``templates``.
+        package: name of the Python package with the template in its folder ``templates``.
         template: name of the template, which extends ``page.html.jinja``.
-        terms: the terms of the page, of which those that were used are explained at its end.
-        values: what the template shows.
+        terms: the page's terms; those that it uses are explained at its end.
+        values: variables of the template.
 
     Returns:
         The page as HTML.

@@ -21,10 +21,10 @@ class Table:
     """A table whose first column names its rows.
 
     Attributes:
-        caption: what the table shows; "" where the heading above it says so.
+        caption: what the table shows; "" if the heading above it says so.
         columns: headings; a table whose headings are all "" is drawn without any.
-        rows: cells, as many in each as there are columns.
-        of_facts: each row is another fact: long cells may wrap, and numbers are aligned left as well.
+        rows: cells of each row, one for each column.
+        of_facts: whether each row states a different fact: then long cells may wrap, and numbers are aligned left too.
     """
 
     caption: str
@@ -46,8 +46,8 @@ class Table:
     def column_kinds(self) -> list[str]:
         """CSS class of each heading: "number" above a column of numbers, which are aligned right; else "".
 
-        All cells of a column are aligned alike. Words without a digit, as "unknown", may stand between numbers; with
-        any other text among its cells, a column is not one of numbers.
+        All cells of a column have the same alignment. Words without a digit, such as "unknown", may occur among
+        numbers; a column with any other text is not a column of numbers.
         """
         columns = [[str(row[place]) for row in self.rows] for place in range(1, len(self.columns))]
         return ["", *("number" if not self.of_facts and _are_numbers(cells) else "" for cells in columns)]

@@ -18,12 +18,12 @@ _LINK = Markup(
 class Term:
     """A word or the name of a number, with its explanation.
 
-    In a template it is a link to the explanation at the end of the page, which hovering and focus show as well.
+    In a template, it is a link to the explanation at the end of the page, which is also shown on hover and on focus.
 
     Attributes:
-        name: as it is written in a text or a table.
+        name: name as written in a text or a table.
         words: explanation in one or two sentences.
-        place: end of the explanation's id, the same for names of the same thing.
+        place: suffix of the explanation's HTML id; other names for the same term share it.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Terms:
     """Terms of a page; remembers those that were used, so that the page can list them.
 
     Args:
-        explanations: explanation by name.
+        explanations: explanations by name.
 
     Example:
         >>> terms = Terms({"log loss": "Mean negative log likelihood."})
@@ -59,7 +59,7 @@ class Terms:
         """Return a term by its name.
 
         Raises:
-            KeyError: it has no explanation.
+            KeyError: the term has no explanation.
         """
         if name not in self._used:
             self._used[name] = Term(name, self._explanations[name], place_of(name))
@@ -80,7 +80,7 @@ class Terms:
 
         Args:
             text: any text; it is escaped.
-            names: names of terms, or parts of the text as they stand there; a name that the text lacks is ignored.
+            names: names of terms, as they occur in the text; names that do not occur are ignored.
         """
         pattern = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
         found, seen, end = Markup(), set[str](), 0

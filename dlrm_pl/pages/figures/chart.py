@@ -51,11 +51,11 @@ class Chart:
     Args:
         x: horizontal scale.
         y: vertical scale.
-        height: of the area between the axes, in units.
+        height: height of the plot area, in units.
         x_label: name of the horizontal axis, below it.
         y_label: name of the vertical axis, above it.
         grid_x: draw a line at each horizontal tick.
-        left: least room for the labels of the vertical axis, so that charts above each other have the same.
+        left: minimum room for the labels of the vertical axis, so that charts above each other can be aligned.
 
     Example:
         >>> chart = Chart(Scale.linear([0, 100]), Scale.linear([0.1, 0.5]), x_label="step", y_label="log loss")
@@ -109,8 +109,8 @@ class Chart:
             points: pairs of values.
             colour: name of a colour.
             name: name in the legend; "" for none.
-            words: shown while the pointer is over the line; "" for its name.
-            width: of the line.
+            words: text shown while the pointer is over the line; "" for its name.
+            width: width of the line.
             dashed: whether it is dashed.
         """
         parts: list[list[tuple[float, float]]] = [[]]
@@ -151,16 +151,16 @@ class Chart:
         """Draw a point, with whiskers for its ranges.
 
         Args:
-            x: its value on the horizontal axis.
-            y: its value on the vertical axis.
+            x: value on the horizontal axis.
+            y: value on the vertical axis.
             colour: name of a colour.
-            shape: of the marker.
-            hollow: draw an outline.
-            size: half of the width.
+            shape: shape of the marker.
+            hollow: draw only an outline.
+            size: half of the marker's width.
             x_range: ends of a horizontal whisker.
             y_range: ends of a vertical whisker.
             name: name in the legend; "" for none.
-            words: shown while the pointer is over the point.
+            words: text shown while the pointer is over the point.
         """
         drawn = []
         if x_range is not None:
@@ -188,14 +188,14 @@ class Chart:
         """Draw a vertical bar from zero.
 
         Args:
-            x: value of its middle on the horizontal axis.
-            width: on the same axis.
-            value: its height.
+            x: value at the bar's middle on the horizontal axis.
+            width: width of the bar, in values of the same axis.
+            value: value at the bar's end on the vertical axis.
             colour: name of a colour.
-            hollow: draw an outline.
+            hollow: draw only an outline.
             y_range: ends of a whisker.
             name: name in the legend; "" for none.
-            words: shown while the pointer is over the bar.
+            words: text shown while the pointer is over the bar.
         """
         (left, base), (right, end) = self.place(x - width / 2, 0.0), self.place(x + width / 2, value)
         drawn = [marks.box(left, min(base, end), right - left, abs(base - end), colour, hollow=hollow)]
@@ -264,9 +264,9 @@ def figure(description: str, charts: Sequence[Chart], *, legend: Legend | None =
     """Return charts, one above the other, as an ``<svg>`` element.
 
     Args:
-        description: what they show, for screen readers.
-        charts: charts.
-        legend: names of the marks, above the first chart; None: that of the first chart.
+        description: what the charts show, for screen readers.
+        charts: the charts, from the top.
+        legend: names of the marks, above the first chart; None: the first chart's own legend.
     """
     named = charts[0].legend if legend is None else legend
     return drawing(description, [named.draw(), *(chart.draw() for chart in charts)])
@@ -276,8 +276,8 @@ def drawing(description: str, parts: Iterable[tuple[Sequence[str], float]]) -> s
     """Return parts of a drawing, one above the other, as an ``<svg>`` element.
 
     Args:
-        description: what it shows, for screen readers.
-        parts: the marks and the height of each.
+        description: what the drawing shows, for screen readers.
+        parts: marks and height of each part, from the top.
     """
     body, height = "", 0.0
     for drawn, part_height in parts:

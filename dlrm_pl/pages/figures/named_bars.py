@@ -18,10 +18,10 @@ class Bar:
     """A bar from zero.
 
     Attributes:
-        value: its end.
+        value: value at the bar's end.
         colour: name of a colour.
-        whisker: ends of a line across its end.
-        opacity: of the colour, above 0.
+        whisker: ends of a line across the bar's end.
+        opacity: opacity of the colour, above 0.
     """
 
     value: float
@@ -35,11 +35,12 @@ class NamedBars:
     """The bars of one name.
 
     Attributes:
-        name: at the left; long names are cut.
-        bars: one above the other.
-        text: at the right end of the longest bar.
-        words: shown while the pointer is over them.
-        stacked: the bars stand in one line, each from the end of the one before; their ends grow.
+        name: text on the left; long names are truncated.
+        bars: the bars, one above the other.
+        text: text at the right end of the longest bar.
+        words: text shown while the pointer is over the bars; "" for the name.
+        stacked: whether the bars are in one line, each beginning at the end of the previous one; their values must
+            ascend.
     """
 
     name: str
@@ -62,13 +63,13 @@ def named_bars(
     """Draw bars on a scale that includes zero, as an ``<svg>`` element.
 
     Args:
-        description: what they show, for screen readers.
+        description: what the bars show, for screen readers.
         rows: names with their bars, from the top.
         scale: scale of the values.
         label: name of the axis, below it.
         legend: names of the colours.
-        thickness: of a bar.
-        beside: rows of figures on the same scale, whose bars are to have the same lengths as here.
+        thickness: thickness of a bar.
+        beside: rows of other figures with the same scale, so that equal values have bars of equal length in all.
     """
     names = [marks.shortened(row.name, _MOST_OF_A_NAME) for row in rows]
     left, right = _ends([*rows, *beside], scale)

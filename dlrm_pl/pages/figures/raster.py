@@ -23,7 +23,7 @@ _SCALE = 2.25
 
 _MARGIN, _GAP = 12.0, 26.0
 _TITLE, _NOTE = 15.0, 9.0
-_DPI = 72.0  # A point is a pixel.
+_DPI = 72.0  # One point is one pixel.
 _SVG = "{http://www.w3.org/2000/svg}"
 _STEP = re.compile(r"([MLHVZmlhvz])([^MLHVZmlhvz]*)")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
@@ -34,10 +34,10 @@ def write_png(path: Path, figures: Sequence[str], *, title: str = "", note: str 
 
     Args:
         path: file to write.
-        figures: ``<svg>`` elements of this folder.
-        title: above them.
-        note: below the title, small; may have several lines.
-        columns: figures beside each other; each goes to the column that is the shortest so far.
+        figures: ``<svg>`` elements made with this folder.
+        title: title above the figures.
+        note: small text below the title; may have several lines.
+        columns: number of columns; each figure goes to the column that is the shortest so far.
 
     Raises:
         OutputError: the file cannot be written.
@@ -76,8 +76,8 @@ def _height(svg: ElementTree.Element) -> float:
 
 
 def _draw(axes: Axes, element: ElementTree.Element, left: float, top: float) -> None:
-    """Draw what is in an element, moved to the right and down."""
-    # By add_artist, as add_patch also fits the limits of the axes, which stand: a quarter of the time of a picture.
+    """Draw the contents of an element, shifted to the right and down."""
+    # add_patch would also update the axes' limits, which are fixed; that takes a quarter of a picture's time.
     for child in element:
         kind = child.tag.removeprefix(_SVG)
         value = child.attrib.get
@@ -107,10 +107,10 @@ def _draw(axes: Axes, element: ElementTree.Element, left: float, top: float) -> 
 
 
 def _look(element: ElementTree.Element) -> dict[str, Any]:
-    """Return how a shape is filled and lined, as matplotlib's patches take it."""
+    """Return the fill and stroke of a shape as arguments of matplotlib's patches."""
     value = element.attrib.get
     line = value("stroke")
-    # A line that was given no filling would be filled black in SVG, but has no area.
+    # SVG's default fill is black, but elements without a fill are lines, which have no area.
     filling = value("fill", "none")
     return {
         "facecolor": (*_rgb(filling), float(value("fill-opacity", "1"))) if filling != "none" else "none",
@@ -162,7 +162,7 @@ def _rgb(value: str) -> tuple[float, float, float]:
 def _write(
     axes: Axes, x: float, y: float, words: str, size: float, *, colour: str, align: str = "left", bold: bool = False
 ) -> None:
-    # Not as mathematics, which dollars in a name of a column would begin.
+    # Do not parse mathematics, which a dollar sign in a column name would begin.
     look: dict[str, Any] = {
         "ha": align,
         "va": "baseline",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from dlrm_pl.files.sizes import format_bytes
 
 Form = Callable[[float], str]
-"""Writes the value of a tick."""
+"""Formats the value of a tick."""
 
 
 _LEAST = 1e-200
@@ -20,11 +20,11 @@ class Scale:
     """The range of an axis and its ticks.
 
     Attributes:
-        low: value at the beginning, left or bottom.
+        low: value at the beginning, which is on the left or at the bottom.
         high: value at the end.
-        ticks: values that are named, within the range.
+        ticks: labelled values, within the range.
         labels: text of each tick.
-        logarithmic: equal distances are equal ratios.
+        logarithmic: whether equal distances are equal ratios.
     """
 
     low: float
@@ -60,19 +60,19 @@ class Scale:
         """Return a linear scale that includes all finite values.
 
         Args:
-            values: what is drawn.
-            zero: bars start at zero: the axis begins there, or ends there if all values are negative.
-            room: share of the range that is left free at each end, but not at a zero.
-            count: about as many ticks.
+            values: values to draw.
+            zero: include zero, where bars start: the axis begins there, or ends there if all values are negative.
+            room: share of the range that is left free at each end, except at zero if ``zero`` is set.
+            count: approximate number of ticks.
             whole: ticks are whole numbers.
-            form: writes the ticks; None: as many decimals as their distance has, with k and M.
+            form: formats the ticks; None: with as many decimals as their distance has, and with k and M.
         """
         known = [value for value in values if math.isfinite(value)] or [0.0]
         low, high = min(known), max(known)
         if zero:
             low, high = min(low, 0.0), max(high, 0.0)
         largest = max(abs(low), abs(high))
-        if high - low <= max(1e-9 * largest, _LEAST):  # Floats have too few digits for ticks between such values.
+        if high - low <= max(1e-9 * largest, _LEAST):  # Floats have too few digits for ticks between values this close.
             spread = largest / 2 if largest > _LEAST else 1.0
             low, high = (0.0 if zero and low == 0 else low - spread), high + spread
         margin = room * (high - low)
@@ -89,9 +89,9 @@ class Scale:
         """Return a logarithmic scale that includes all positive values; its ticks are powers of ten, or 1, 2 and 5.
 
         Args:
-            values: what is drawn.
+            values: values to draw.
             room: share of the range that is left free at each end.
-            form: writes the ticks; None: with k and M.
+            form: formats the ticks; None: with k and M.
         """
         known = [value for value in values if 0 < value < math.inf] or [1.0]
         low, high = min(known), max(known)
@@ -110,8 +110,8 @@ class Scale:
         """Return a linear scale of bytes from zero, with ticks in whole binary units.
 
         Args:
-            largest: the longest bar.
-            room: share of it that is left free for texts at the end.
+            largest: value of the longest bar.
+            room: share of this value that is left free for text at the end.
         """
         largest = max(largest, 4.0)
         step = 2.0 ** math.ceil(math.log2(largest / 4))
