@@ -8,11 +8,11 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[2] / "dlrm_pl"
 
-# Criteo's numbers of columns, and its record's numbers of values and bytes. Code follows the ``Columns`` of its
-# data instead; only configs/columns/criteo.yaml states these numbers.
+# Criteo's numbers of columns, and the numbers of values and bytes in its records. Code must follow the ``Columns`` of
+# its data instead; only configs/columns/criteo.yaml states these numbers.
 COLUMN_COUNTS = "13|26|39|40|160"
 
-# Text of lines that contain one of these numbers for another reason. A shift is never a number of columns.
+# Text of lines that contain one of these numbers for another reason. Numbers in shifts never count columns.
 OTHER_NUMBERS = {
     "benchmark/plot.py": {"40 + 7.3 * len(text)": "units of the picture"},
     "cli/garbage.py": {"saves 13 to 18 %": "a measurement"},

@@ -44,7 +44,7 @@ def write_config(folder: Path, data: Path, **callback: object) -> Path:
         "model": {"embedding_dim": 8, "bottom_mlp": [13, 16, 8], "top_mlp": [16, 1], "learning_rate": 0.5},
         "data": {"folder": str(data), "batch_size": 64, "eval_batch_size": 512},
         "trainer": {
-            "default_root_dir": str(folder / "run"),  # Where the resolved configuration is saved.
+            "default_root_dir": str(folder / "run"),  # The resolved configuration is saved here.
             "accelerator": "cpu",
             "devices": 1,
             "max_epochs": 1,

@@ -1,4 +1,4 @@
-"""Avoids work of the machine that tests do not need."""
+"""Avoids work that the tests do not need."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from functools import cache
 def spare() -> None:
     """Look up the installed packages only once, and never wait for the disk.
 
-    Every Trainer reads the entry points of all installed packages, which no test changes. Synchronizing files only
-    protects them against a power failure, which no test has; a killed process leaves the same files without it.
+    Every Trainer reads the entry points of all installed packages, which no test changes. Synchronizing files to disk
+    only protects them against a power failure, which no test covers. A killed process leaves the same files without it.
     """
     importlib.metadata.entry_points = cache(importlib.metadata.entry_points)  # type: ignore[assignment]
     os.fsync = lambda descriptor: None  # type: ignore[assignment]

@@ -14,7 +14,7 @@ def refuse_addresses(names: Iterable[str]) -> None:
     """Refuse names that contain the memory address of an object.
 
     Raises:
-        pytest.UsageError: lists them.
+        pytest.UsageError: there are such names; lists them.
     """
     if found := [name for name in names if _ADDRESS.search(name)]:
         raise pytest.UsageError(

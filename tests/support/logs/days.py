@@ -49,7 +49,7 @@ def write_days(
         np.save(folder / f"day_{day}_dense.npy", written.dense[-1])
         np.save(folder / f"day_{day}_labels.npy", written.labels[-1])
         if bags is None:
-            # TorchRec's scripts leave the last day as int64.
+            # TorchRec's scripts write the last day as int64.
             kind = np.int64 if day == len(rows) - 1 else np.int32
             written.ids.append(rng.integers(0, 10 * max(sizes), (count, len(sizes))).astype(kind))
             np.save(folder / f"day_{day}_sparse.npy", written.ids[-1])

@@ -16,7 +16,7 @@ from dlrm_pl.data.preprocessing.options import PreprocessOptions
 
 GOOD = b"1\t" + b"\t".join([b"5"] * 13) + b"\t" + b"\t".join([b"0a1b2c3d"] * 26)
 
-# Many chunks, checkpoints and buckets from little data.
+# Make many chunks, checkpoints and buckets from little data.
 MANY = PreprocessOptions(memory_bytes=16 << 20, checkpoint_bytes=150_000, workers=16)
 
 _dense = st.one_of(st.just(b""), st.integers(-3, 2**31 - 1).map(lambda value: str(value).encode()))

@@ -39,7 +39,7 @@ class ClusterHere:
     ) -> int:
         handle = len(self.names)
         self.names.append(name)
-        # In the form that the tasks of a cluster get them.
+        # Pass arguments as the tasks of a real cluster receive them.
         self._started[handle] = name, pickle.dumps((function, arguments))
         return handle
 

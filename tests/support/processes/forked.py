@@ -1,8 +1,8 @@
 """Programs that start with torch, Lightning and the package already imported.
 
-Importing them takes about six seconds of processor time, twice as long as what most of these programs are tested for.
-Here one process imports them once for all tests of a run, and each program is a fork of it: a separate process, with
-its own signals, environment, folder and output. Tests of a program's start or its memory use ``subprocess`` instead.
+Importing them takes about six seconds of processor time, twice as long as most of these programs need for what they
+test. Here, one process imports them once for all tests of a run, and each program is a fork of it: a separate process
+with its own signals, environment, folder and output. Tests of a program's start or memory use ``subprocess`` instead.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def _server() -> socket.socket:
                 listening.listen()
                 started = _start(listening.fileno())
         here = socket.socket(socket.AF_UNIX)
-        with suppress(ConnectionError):  # It is not listening yet, or has just ended with the last other process.
+        with suppress(ConnectionError):  # It is not listening yet, or ended when its last client did.
             here.connect(name)
             if here.recv(1):
                 break

@@ -207,7 +207,7 @@ def check(training: Training, data: Path, folder: Path, seed: int) -> int:
         wait_for_writers(broken)
         for path in broken.glob("*.ckpt"):
             read_checkpoint(path, whole=True)
-        if status == 0:  # It ended before that moment: begin again.
+        if status == 0:  # The training ended before it was killed: begin again.
             for path in broken.iterdir():
                 path.unlink()
     losses = [Losses(broken / "losses.txt")] if training.hooks else []

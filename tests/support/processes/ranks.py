@@ -11,7 +11,7 @@ def run_ranks(script: str, folder: Path, count: int = 2) -> None:
     """Run ``script`` in ``count`` processes that have joined one group; ``rank`` is defined in it.
 
     Raises:
-        AssertionError: a rank failed, with what it printed.
+        AssertionError: a rank failed; contains what it printed.
     """
     source = (
         "import sys, warnings, torch, torch.distributed as dist\n"

@@ -58,7 +58,7 @@ def run_sharded(script: str, folder: Path, count: int = 2) -> None:
     """Run a script on ``count`` processes; ``folder``, ``torch`` and ``dlrm_pl`` are defined in it.
 
     Raises:
-        AssertionError: a process failed, with what it printed.
+        AssertionError: a process failed; contains what it printed.
     """
     failed = [error for status, error in end_sharded(start_sharded(script, folder, count)) if status]
     assert not failed, "\n\n".join(failed)

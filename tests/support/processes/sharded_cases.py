@@ -19,7 +19,7 @@ COLUMNS = {
     "sparse": [
         {"name": "campaign", "kind": "hex", "ids": "hash", "rows": 50},
         {"name": "shop", "kind": "integer", "ids": "hash", "rows": 7},
-        # On four processes, two have no row of a table with two rows, whether other tables follow or not.
+        # On four processes, two of them have no row of a table with two rows, with and without tables after it.
         {"name": "country", "kind": "integer", "ids": "hash", "rows": 2},
         {"name": "sizes", "kind": "integer", "ids": "hash", "rows": 40, "bag": 3},
         {"name": "viewed", "kind": "integer", "ids": "hash", "rows": 300, "at_most": 10},

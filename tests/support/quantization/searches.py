@@ -73,7 +73,7 @@ Rule = Callable[[dict[str, str]], float | None]
 def follow(strategy: Strategy, context: SearchContext, rule: Rule, limit: int = 10_000) -> list[Trial]:
     """Return a search's trials as the tuning loop runs it, judged by a rule; trials in the log are not judged again.
 
-    A strategy that keeps repeating earlier proposals is stopped by an error.
+    If a strategy keeps repeating earlier proposals, an error stops it.
     """
     tried: dict[Recipe, Trial] = {}
     proposals = strategy(context)

@@ -56,7 +56,7 @@ def running(
         loading=loading or LoadSettings(poll_s=0),
     )
     sock = listen(settings.host, settings.port)
-    # The system's minimum, rather than loopback's default of megabytes, before a server has to wait.
+    # The system's minimum instead of loopback's megabytes, so that a server soon has to wait.
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     port = sock.getsockname()[1]
     metrics = Metrics()

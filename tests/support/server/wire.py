@@ -28,7 +28,7 @@ def answers(server: Running, sent: bytes, *, stop: bool = False) -> list[Answer]
     """Return all answers to some bytes until the server closes the connection; ``stop``: the client sends no more."""
     found = []
     with server.connect() as sock:
-        # It may be closed meanwhile, which is a valid end after an answer.
+        # The server may have closed it in the meantime, which is valid after a response.
         with contextlib.suppress(ConnectionResetError, BrokenPipeError):
             sock.sendall(sent)
         if stop:
