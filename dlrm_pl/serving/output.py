@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any, Literal, cast
 
@@ -28,6 +29,9 @@ _GROUP_ROWS = 1 << 17
 """Number of rows in a Parquet row group."""
 
 _NPY_HEADER_BYTES = 128
+
+_SMALLEST_EXPONENT = -6
+"""Power of ten below which Arrow writes numbers with an exponent."""
 
 _Format = Literal["csv", "npy", "parquet"]
 
@@ -82,10 +86,10 @@ class PredictionsFile:
         self._take = take
         self._tables = take is not None or format == "parquet"
         self._writer = TableWriter(handle, cast(TableFormat, format), group_rows=_GROUP_ROWS) if self._tables else None
+        # A pipe gets a header only with the first rows, so that nothing is written if the rows are refused.
+        self._header = f"{NAME}\n"
         if format == "npy":
             handle.write(bytes(_NPY_HEADER_BYTES))
-        elif self._writer is None:
-            handle.write(f"{NAME}\n")
 
     def write(self, probabilities: Probabilities) -> None:
         """Append the probabilities of the next rows, and their kept columns."""
@@ -97,14 +101,16 @@ class PredictionsFile:
         elif self._format == "npy":
             self._handle.write(values.data)
         else:
-            # Nine digits identify every float32 exactly.
-            self._handle.write(("%.9g\n" * len(values)) % tuple(values.tolist()))
+            self._handle.write(self._header + _csv_text(values))
+            self._header = ""
 
     def _write_table(self, writer: TableWriter, values: Probabilities) -> None:
         if self._take is None:
             writer.write(arrow().table({NAME: values}))
         elif len(values):
-            writer.write(text_columns(self._take(len(values))).append_column(NAME, arrow().array(values)))
+            # In 64 bits, Arrow writes the digits that identify 32-bit floats, and no others.
+            exact = np.array(_digits(values).split(), np.float64) if self._format == "csv" else values
+            writer.write(text_columns(self._take(len(values))).append_column(NAME, arrow().array(exact)))
 
     def finish(self) -> None:
         """Write what is known only at the end."""
@@ -112,6 +118,8 @@ class PredictionsFile:
             if not self.rows and self._take is None:
                 self._writer.write(arrow().table({NAME: np.empty(0, np.float32)}))
             self._writer.close()
+        elif self._format == "csv":
+            self._handle.write(self._header)
         elif self._format == "npy":
             # np.save is not used, since it needs all values, and its error on a full disk does not say that it is full.
             shape = {"descr": "<f4", "fortran_order": False, "shape": (self.rows,)}
@@ -120,6 +128,28 @@ class PredictionsFile:
             self._handle.write(np.lib.format.magic(1, 0))
             room = _NPY_HEADER_BYTES - self._handle.tell() - 2
             self._handle.write(room.to_bytes(2, "little") + text.ljust(room - 1) + b"\n")
+
+
+def _csv_text(values: Probabilities) -> str:
+    """Return a line for each probability, which reads back exactly.
+
+    Numbers have the form in which Arrow writes them, so that a CSV file with kept columns has the same texts:
+    9.1e-5 is 0.000091, and exponents, which begin below 1e-6, have no leading zeros.
+    """
+    text = _digits(values)
+    if "e" in text:
+        text = "".join(_without_padding(line) if "e" in line else f"{line}\n" for line in text.split())
+    return text
+
+
+def _digits(values: Probabilities) -> str:
+    # Nine digits identify every float32 exactly.
+    return ("%.9g\n" * len(values)) % tuple(values.tolist())
+
+
+def _without_padding(number: str) -> str:
+    digits, _, exponent = number.partition("e")
+    return f"{Decimal(number):f}\n" if int(exponent) >= _SMALLEST_EXPONENT else f"{digits}e{int(exponent)}\n"
 
 
 @contextmanager

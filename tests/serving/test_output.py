@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -87,6 +88,36 @@ def test_kept_columns_stand_beside_the_probabilities_whatever_the_batches(tmp_pa
     assert found.column("id").to_pylist() == list(range(len(VALUES)))
     assert [name or None for name in found.column("name").to_pylist()] == names
     np.testing.assert_array_equal(found.column("probability").to_numpy().astype(np.float32), VALUES)
+
+
+def test_probabilities_have_the_same_text_with_and_without_kept_columns(tmp_path: Path) -> None:
+    powers = np.random.default_rng(1).integers(-45, 1, 5000)
+    values = np.concatenate([VALUES, VALUES * 10.0**powers, 10.0 ** np.arange(-45, 1), [0]]).astype(np.float32)
+    kept = KeptColumns(["id"])
+    kept.add(pa.table({"id": np.arange(len(values))}))
+    write_predictions(tmp_path / "kept.csv", [values], kept)
+    write_predictions(tmp_path / "alone.csv", [values])
+    beside = [line.partition(",")[2] for line in (tmp_path / "kept.csv").read_text().splitlines()[1:]]
+    assert beside == (tmp_path / "alone.csv").read_text().splitlines()[1:]
+    np.testing.assert_array_equal(np.array(beside, np.float64).astype(np.float32), values)
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+def test_a_pipe_gets_nothing_before_rows_are_scored(tmp_path: Path, keeps: bool) -> None:
+    def refused() -> Iterator[np.ndarray]:
+        raise DataFormatError("bad rows")
+        yield VALUES
+
+    reader, writer = os.pipe()
+    try:
+        with pytest.raises(DataFormatError, match="bad rows"):
+            write_predictions(Path(f"/dev/fd/{writer}"), refused(), KeptColumns(["id"]) if keeps else None)
+        if not keeps:
+            assert write_predictions(Path(f"/dev/fd/{writer}"), iter([])) == 0
+        os.close(writer)
+        assert os.read(reader, 100) == (b"" if keeps else b"probability\n")
+    finally:
+        os.close(reader)
 
 
 def test_lists_are_kept_in_parquet_alone(tmp_path: Path) -> None:
