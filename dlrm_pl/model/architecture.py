@@ -15,7 +15,7 @@ from dlrm_pl.documents.fields import make, shown
 from dlrm_pl.errors import ConfigurationError
 
 Interaction = Literal["dot", "cat", "dcn"]
-# Far beyond any model, and small enough for the bytes of a table or of a layer to fit into 64 bits.
+# Far beyond any model, but small enough that the byte count of a table or layer fits into 64 bits.
 MAX_ROWS = 1 << 40
 MAX_WIDTH = 1 << 20
 MAX_PARTS = 10_000
@@ -25,20 +25,21 @@ MAX_PARTS = 10_000
 class Architecture:
     """Architecture of a DLRM, as plain numbers that are checked and immutable.
 
-    Lists are accepted as well as tuples, and become tuples.
+    Lists are accepted in place of tuples, and become tuples.
 
     Attributes:
-        table_sizes: rows of each embedding table.
+        table_sizes: number of rows of each embedding table.
         embedding_dim: width D of an embedding.
-        bottom_mlp: widths of the bottom MLP, its input included, such as 4-512-256-128; the last one is D.
+        bottom_mlp: widths of the bottom MLP, including its input, such as 4-512-256-128; the last one is D.
         top_mlp: widths of the top MLP without its input, such as 1024-1024-512-256-1; the last one is 1.
         interaction: how the vectors interact: ``dot`` for all pairwise dot products, ``cat`` for concatenation, ``dcn``
             for the cross network of DLRM v2 on their concatenation (``dlrm_pl.model.cross_net``).
         self_interaction: include the dot product of each vector with itself.
         loss_threshold: t clamps the probability to [t, 1 - t], as upstream (facebookresearch/dlrm) does; 0 is off.
-        pooling: how each table's rows of a bag become one vector, ``sum`` or ``mean``; empty: ``sum`` for all.
-        cross_layers: with ``dcn``, number of layers of the cross network; else 0.
-        cross_rank: with ``dcn``, rank of their weights, at most the width of the concatenation; else 0.
+        pooling: how the rows in a bag of each table become one vector, ``sum`` or ``mean``; empty: ``sum`` for all
+            tables.
+        cross_layers: with ``dcn``, number of layers of the cross network; otherwise 0.
+        cross_rank: with ``dcn``, rank of the layers' weights, at most the width of the concatenation; otherwise 0.
 
     Raises:
         ConfigurationError: the numbers do not form a network; the message names the wrong one.
@@ -93,7 +94,7 @@ class Architecture:
                 "each table, or none to sum all of them."
             )
         self._check_cross_net()
-        if "mean" not in self.pooling:  # Said in one way only, so that equal models are equal.
+        if "mean" not in self.pooling:  # One form only, so that equal models compare equal.
             object.__setattr__(self, "pooling", ())
 
     def _check_cross_net(self) -> None:
@@ -137,7 +138,7 @@ class Architecture:
 
     @property
     def linear_shapes(self) -> dict[str, tuple[int, int]]:
-        """Inputs and outputs of each Linear by the name of its op, in the order of computation.
+        """Numbers of inputs and outputs of each Linear by the name of its op, in the order of computation.
 
         ``bottom_mlp.0``, ..., ``cross_net.0.v``, ``cross_net.0.w``, ``cross_net.1.v``, ..., ``top_mlp.0``, ...
         """
@@ -152,7 +153,7 @@ class Architecture:
 
     @property
     def dense_parameters(self) -> int:
-        """Number of weights and biases outside the tables; the ``v`` of a cross layer has no bias."""
+        """Number of weights and biases outside the tables; a cross layer's ``v`` has no bias."""
         shapes = self.linear_shapes
         return sum(inputs * outputs + (0 if op.endswith(".v") else outputs) for op, (inputs, outputs) in shapes.items())
 
@@ -161,8 +162,8 @@ class Architecture:
 
         Args:
             columns: columns of the rows.
-            may_have_fewer_ids: whether a column that states its number of ids may have fewer than its table has rows,
-                in which case every id can be looked up, although it may stand for another category.
+            may_have_fewer_ids: whether a column that states its number of ids may have fewer than its table has rows.
+                Every id can then be looked up, although it may stand for another category.
         """
         if columns.num_dense != self.bottom_mlp[0]:
             return (

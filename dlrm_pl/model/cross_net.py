@@ -12,18 +12,18 @@ class CrossLayer(nn.Module):
     """One layer of the cross network: ``x0 * (W (V x) + b) + x``.
 
     Args:
-        width: number of values W of the vectors that it reads and returns.
+        width: width W of the vectors that it reads and returns.
         rank: rank R of its weights, ``v`` ``[R, W]`` without a bias and ``w`` ``[W, R]``.
 
-    Source: Wang et al. 2021, "DCN V2", arXiv:2008.13535, equation 2; the weights begin as in TorchRec's
-    ``LowRankCrossNet``: Xavier's normal distribution, and zeros for the bias.
+    Source: Wang et al. 2021, "DCN V2", arXiv:2008.13535, equation 2. Weights are initialized as in TorchRec's
+    ``LowRankCrossNet``: by Xavier's normal distribution, with zeros for the bias.
     """
 
     def __init__(self, width: int, rank: int) -> None:
         super().__init__()
         self.v = nn.Linear(width, rank, bias=False)
         self.w = nn.Linear(rank, width)
-        # TorchRec draws W before V.
+        # TorchRec initializes W before V.
         if not self.w.weight.is_meta:  # As in ``build_mlp``.
             nn.init.xavier_normal_(self.w.weight)
             nn.init.xavier_normal_(self.v.weight)
@@ -34,7 +34,7 @@ class CrossLayer(nn.Module):
 
         Args:
             first: input ``x0`` of the first layer, float ``[B, W]``.
-            x: output of the layer before this one, float ``[B, W]``.
+            x: output of the previous layer, float ``[B, W]``.
 
         Returns:
             float ``[B, W]``.
@@ -47,7 +47,7 @@ class CrossNet(nn.Sequential):
     """The cross network: layers that each read the vectors and the output of the previous layer.
 
     Args:
-        layers: the layers in order; each is called as a ``CrossLayer`` is.
+        layers: the layers in order; each is called like a ``CrossLayer``.
 
     Example:
         >>> import torch

@@ -27,11 +27,11 @@ _NO_FILE = Watch()
 class DLRM(nn.Module):
     """Deep learning recommendation model (DLRM): a batch of clicks in, logits out.
 
-    Dense features go through ``bottom_mlp``, sparse ones through ``embedding_bags``; their interaction, with ``dcn``
-    after the ``cross_net``, goes through ``top_mlp``, whose output is the logit.
+    Dense features go through ``bottom_mlp``, and sparse ones through ``embedding_bags``. Their interaction (with
+    ``dcn``, the output of the ``cross_net``) goes through ``top_mlp``, whose output is the logit.
 
     Args:
-        architecture: the shape of the model. Weights are initialised as upstream (facebookresearch/dlrm) does.
+        architecture: shape of the model. Weights are initialized as in upstream (facebookresearch/dlrm).
 
     Raises:
         ConfigurationError: ``architecture`` is not an ``Architecture``.
@@ -59,8 +59,9 @@ class DLRM(nn.Module):
         self.weights_file: WeightsFile | None = None
         """The file that the weights are memory-mapped from; None if they are in memory."""
         self.trained_quantization: Mapping[str, Any] | None = None
-        """Recipe and ranges that the model was trained with, in plain types; None if it was trained in floats."""
-        # Upstream initialises in this order: tables, bottom, top; TorchRec the cross network before the top.
+        """Recipe and ranges that the model was trained with, as plain types; None if it was trained in floats."""
+        # Upstream initializes tables, bottom and top MLP in this order; TorchRec initializes the cross network before
+        # the top MLP.
         self.embedding_bags: nn.Module = EmbeddingBags(
             architecture.table_sizes, architecture.embedding_dim, architecture.is_mean
         )
@@ -109,7 +110,7 @@ class DLRM(nn.Module):
         """Score a batch.
 
         Returns:
-            Logits ``[B]``: float32, or float64 if the model is.
+            Logits ``[B]``: float32, or float64 if the model is float64.
 
         Raises:
             ShapeError: the batch has another number of dense features or tables than the model.
@@ -123,7 +124,7 @@ class DLRM(nn.Module):
         sparse = self.embedding_bags(batch.indices, batch.offsets)
         logits: Tensor = self.top_mlp(self.combine(dense, sparse)).squeeze(1)
         if logits.dtype in (torch.bfloat16, torch.float16):
-            # In half precision many samples would get the same probability, and ties lower the AUROC.
+            # In half precision, many samples would get the same probability, and ties lower the AUROC.
             logits = logits.float()
         return clamp_logits(logits, self.architecture.loss_threshold)
 
@@ -150,21 +151,21 @@ class DLRM(nn.Module):
 
         Args:
             rows: rows to score.
-            batch_size: rows of arrays, frames and datasets that are scored at a time.
+            batch_size: number of rows of arrays, frames and datasets that are scored at a time.
             raw: whether frames hold raw values.
-            columns: columns of the rows; None where they are not known.
+            columns: columns of the rows; None if they are not known.
         """
         num_dense, num_tables = self.architecture.bottom_mlp[0], self.architecture.num_tables
         scorer = Scorer(self._logits, num_dense, num_tables, self.watch, columns)
         return scorer.predict(rows, batch_size=batch_size, raw=raw)
 
     def _logits(self, batch: ClickBatch) -> Tensor:
-        """Score a batch that may lie on another device, and name an index outside its table."""
+        """Score a batch that may be on another device; an error names the index that is outside its table."""
         device = next(self.top_mlp.parameters()).device
         offsets = None if batch.offsets is None else batch.offsets.to(device)
         try:
             logits: Tensor = self(ClickBatch(batch.dense.to(device), batch.indices.to(device), offsets))
-        except (IndexError, RuntimeError) as error:  # An embedding and an embedding bag refuse an index differently.
+        except (IndexError, RuntimeError) as error:  # From an embedding or an embedding bag, respectively.
             if wrong := self.outside(batch):
                 raise LookupIndexError(wrong) from error
             raise
@@ -187,8 +188,8 @@ class DLRM(nn.Module):
 def clamp_logits(logits: Tensor, threshold: float) -> Tensor:
     """Clamp logits so that the probability stays within ``threshold`` and ``1 - threshold``; 0 changes nothing.
 
-    Upstream clamps the probability. The sigmoid is monotone, so clamping the logit at the same bounds gives the same
-    probability, and there is no gradient outside them either way.
+    Upstream clamps the probability. The sigmoid is monotone, so clamping the logit at the corresponding bounds gives
+    the same probability, and in both cases there is no gradient beyond them.
     """
     if threshold <= 0:
         return logits

@@ -22,19 +22,19 @@ TABLE_KEY = "embedding_bags.tables.{}.weight"
 class EmbeddingBags(nn.Module):
     """Embedding tables that sum or average the rows of a bag, with sparse gradients.
 
-    The state dict has ``tables.0.weight``, ``tables.1.weight``, ...: float32 ``[rows, D]`` each. They are initialised
-    as upstream (facebookresearch/dlrm) does, uniformly between -sqrt(1 / rows) and sqrt(1 / rows).
+    The state dict has ``tables.0.weight``, ``tables.1.weight``, ...: float32 ``[rows, D]`` each. They are initialized
+    as in upstream (facebookresearch/dlrm), uniformly between -sqrt(1 / rows) and sqrt(1 / rows).
 
     Args:
-        table_sizes: rows of each table.
+        table_sizes: number of rows of each table.
         embedding_dim: width D of an embedding.
         is_mean: whether each table averages the rows of a bag; empty: all of them sum.
 
     Attributes:
-        nonfinite_as_zero: read NaN and infinity in a table as 0, for tables with a few damaged rows.
-        trains_upper_halves: in training, read only the upper 16 bits of each value, which is a bfloat16, as split SGD
-            does; updates change all 32 bits. Otherwise whole values are read.
-        fused: the storage of all tables, while a training on a GPU keeps them in one; None otherwise.
+        nonfinite_as_zero: read NaN and infinity in a table as 0; meant for tables with a few damaged rows.
+        trains_upper_halves: in training, read only the upper 16 bits of each value, which form a bfloat16, as split SGD
+            does; updates change all 32 bits. False: read whole values.
+        fused: common storage of all tables while training on a GPU keeps them in one; otherwise None.
     """
 
     nonfinite_as_zero = False
@@ -44,7 +44,8 @@ class EmbeddingBags(nn.Module):
     def __init__(self, table_sizes: Sequence[int], embedding_dim: int, is_mean: Sequence[bool] = ()) -> None:
         super().__init__()
         modes = ["mean" if mean else "sum" for mean in is_mean] or ["sum"] * len(table_sizes)
-        # Modules rather than bare parameters: DistributedDataParallel expects sparse gradients by the module's class.
+        # Modules rather than bare parameters: DistributedDataParallel recognizes sparse gradients by the module's
+        # class.
         self.tables = nn.ModuleList()
         for rows, mode in zip(table_sizes, modes, strict=True):
             table = on_large_pages(torch.empty(rows, embedding_dim))
@@ -53,7 +54,7 @@ class EmbeddingBags(nn.Module):
             self.tables.append(nn.EmbeddingBag(rows, embedding_dim, mode=mode, sparse=True, _weight=table))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Move the tables to a device, or convert them; with a storage of their own all of them together."""
+        """Move the tables to a device, or convert them; tables in a common storage are moved together."""
         if self.fused is None:
             super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
             return self
@@ -72,7 +73,7 @@ class EmbeddingBags(nn.Module):
         """Sum or average the rows of each bag; an empty bag gives zeros.
 
         Args:
-            indices: as in ``ClickBatch``: int64 ``[T, B]`` one-hot, or ``[L]`` with ``offsets``.
+            indices: as in ``ClickBatch``: one-hot int64 ``[T, B]``, or ``[L]`` with ``offsets``.
             offsets: None, or int64 ``[T * B + 1]``.
 
         Returns:
@@ -105,7 +106,7 @@ class EmbeddingBags(nn.Module):
 
     @property
     def _reads_upper_halves(self) -> bool:
-        # Models that score are often in training mode, but record no gradients.
+        # Models that only score are often in training mode, but do not record gradients.
         return self.trains_upper_halves and self.training and torch.is_grad_enabled()
 
     def _modules_of_tables(self) -> list[nn.EmbeddingBag]:
@@ -114,7 +115,7 @@ class EmbeddingBags(nn.Module):
     def _rows(self, indices: Tensor, table: Tensor) -> Tensor:
         rows = F.embedding(indices, table, sparse=True)
         if self._reads_upper_halves:
-            rows = rows - (rows - _upper_halves(rows)).detach()  # Both differences are exact; the gradient is whole.
+            rows = rows - (rows - _upper_halves(rows)).detach()  # Both differences are exact; the gradient stays.
         return torch.nan_to_num(rows, nan=0.0, posinf=0.0, neginf=0.0) if self.nonfinite_as_zero else rows
 
 

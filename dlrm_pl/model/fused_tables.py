@@ -1,8 +1,8 @@
 """All embedding tables in one storage, looked up in one call, and updated in the backward pass.
 
-On a GPU a step over many tables is mostly the start of small kernels: a lookup, a sparse gradient and an update for
-each. Here there is one lookup, and its backward pass changes the looked-up rows in place, so that no gradient tensor is
-made. The tables remain parameters with their names; each is a view of the storage.
+On a GPU, a step with many tables mostly consists of launching small kernels: a lookup, a sparse gradient and an update
+for each table. Here there is one lookup for all tables, and its backward pass changes the looked-up rows in place,
+without a gradient tensor. The tables remain parameters with their own names; each is a view of the storage.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ class FusedTables:
     """Common storage of a model's tables.
 
     Args:
-        owner: module whose parameters are the tables, float ``[rows, D]`` each, on one device. They become views of
-            the storage when it is filled: by ``move``, as the model goes to its device, or by ``fill`` where they are.
+        owner: module whose parameters are the tables, float ``[rows, D]`` each, on one device. They become views of the
+            storage when it is filled: by ``move``, when the model goes to its device, or by ``fill``, where they are.
         is_mean: whether each table averages the rows of a bag; empty: all of them sum.
         on_host: whether the tables stay on the host while the rest of the model is on a device.
 
     Attributes:
-        tables: the parameters; empty before the storage is filled, since loading a checkpoint may replace them.
-        rows: the storage, ``[all rows, D]``; None before it is filled.
-        update_rows: changes rows in the backward pass of ``lookup``; None outside of a training, in which case tables
-            get sparse gradients as ever.
+        tables: the parameters; empty until the storage is filled, since loading a checkpoint may replace them.
+        rows: the storage, ``[all rows, D]``; None until it is filled.
+        update_rows: changes rows in the backward pass of ``lookup``; None outside of training, in which case tables get
+            sparse gradients as usual.
     """
 
     def __init__(self, owner: nn.Module, is_mean: Sequence[bool] = (), *, on_host: bool = False) -> None:
@@ -47,15 +47,15 @@ class FusedTables:
 
     @property
     def serves(self) -> bool:
-        """Whether ``lookup`` does what is needed now; without ``update_rows`` it gives tables no gradients."""
+        """Whether ``lookup`` can be used now; without ``update_rows``, it gives tables no gradients."""
         return self.rows is not None and (self.update_rows is not None or not torch.is_grad_enabled())
 
     @torch.no_grad()
     def fill(self, device: torch.device | None = None) -> None:
-        """Copy the tables into the storage one after the other, so that no device holds all of them twice.
+        """Copy the tables into the storage one by one, so that no device ever holds all of them twice.
 
         Args:
-            device: of the storage; None: that of the tables.
+            device: device of the storage; None: the tables' device.
         """
         self.tables = list(self._owner.parameters())
         device = self.tables[0].device if device is None else device
@@ -66,7 +66,7 @@ class FusedTables:
         """Apply ``nn.Module._apply`` to the tables: move them to a device, or convert them.
 
         Raises:
-            TypeError: the function changes their dtype, which a training with one storage does not.
+            TypeError: the function changes their dtype, which training with a common storage does not support.
         """
         first = next(self._owner.parameters())
         probe = function(first.data[:0])
@@ -81,14 +81,15 @@ class FusedTables:
         """Sum or average the rows of each bag; an empty bag gives zeros.
 
         Args:
-            indices: as in ``ClickBatch``: int64 ``[T, B]`` one-hot, or ``[L]`` with ``offsets``.
+            indices: as in ``ClickBatch``: one-hot int64 ``[T, B]``, or ``[L]`` with ``offsets``.
             offsets: None, or int64 ``[T * B + 1]``.
 
         Returns:
             ``[B, T, D]`` on the device of ``indices``.
 
         Raises:
-            RuntimeError: an index outside its table; on a GPU at a later call, as torch's own lookups do.
+            RuntimeError: an index is outside its table; on a GPU, a later call raises this, as with torch's own
+                lookups.
         """
         assert self.rows is not None
         home = indices.to(self.rows.device)
@@ -104,13 +105,13 @@ class FusedTables:
             places = self._places(home, first, sizes)
         if self.update_rows is None:
             return self._pooled(self.rows[places], bags).to(indices.device)
-        # Autograd calls a backward pass only where an input asks for a gradient, which the rows do not.
+        # Autograd calls a backward pass only if an input requires a gradient, and the rows do not.
         asks = torch.empty(0, device=self.rows.device, requires_grad=True)
         rows: Tensor = _Rows.apply(asks, self, places)  # type: ignore[no-untyped-call]
         return self._pooled(rows, bags).to(indices.device)
 
     def _places(self, indices: Tensor, first: Tensor, sizes: Tensor) -> Tensor:
-        """Rows of the storage. Unchecked, an index beyond its table would be a row of the next one."""
+        """Return rows of the storage. Without the check, an index beyond its table would be a row of the next table."""
         inside = ((indices >= 0) & (indices < sizes)).all()
         torch._assert_async(inside, "an index is outside its table")
         return indices + first
@@ -143,10 +144,10 @@ class _Rows(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None, None]:
         fused: FusedTables = ctx.fused
-        if fused.update_rows is not None:  # Else the training has ended meanwhile.
+        if fused.update_rows is not None:  # None if training has ended meanwhile.
             values = gradients[0].reshape(-1, gradients[0].shape[-1])
             fused.update_rows(ctx.places.reshape(-1), values)
-            # Checkpoints tell by the versions of parameters which of them have changed.
+            # Checkpoints use the versions of parameters to tell which of them have changed.
             torch.autograd.graph.increment_version(fused.tables)
         return None, None, None
 
@@ -155,9 +156,9 @@ def joined(parts: Sequence[Tensor], device: torch.device, attach: Callable[[int,
     """Copy tensors of equal width into one, freeing each as soon as it is copied.
 
     Args:
-        parts: tensors ``[rows, ...]``. Where they are on the device already, they go by way of the host.
-        device: of the result.
-        attach: called with the number of a part and the view that takes its place.
+        parts: tensors ``[rows, ...]``. If they are already on the device, they are copied by way of the host.
+        device: device of the result.
+        attach: called with the number of a part and the view that replaces it.
     """
     if device.type != "cpu" and parts[0].device == device:
         for index, part in enumerate(parts):

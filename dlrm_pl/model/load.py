@@ -31,23 +31,23 @@ if TYPE_CHECKING:
 def read_checkpoint(path: Path, mmap: bool = True, *, whole: bool = False) -> dict[str, Any]:
     """Read the entries of a checkpoint that ``fit`` wrote, of any size.
 
-    Nothing is unpickled but tensors and plain types, so a hostile file cannot run code.
+    Only tensors and plain types are unpickled, so a hostile file cannot run code.
 
     Args:
         path: a checkpoint file.
-        mmap: memory-map the tensors, so that they are read when they are used. Writing to one takes memory and does
-            not change the file. False: read all of them into memory.
+        mmap: memory-map the tensors, so that they are read when they are used. Writing to one takes memory and does not
+            change the file. False: read all of them into memory.
         whole: compare every byte with the checksums in the file, see ``open_checkpoint``.
 
     Raises:
-        CheckpointError: the file is missing or corrupt, is not a checkpoint of this package, or holds other than plain
-            types.
+        CheckpointError: the file is missing or corrupt, is not a checkpoint of this package, or holds something other
+            than plain types.
     """
     return _loaded(open_checkpoint(path, whole=whole), mmap)
 
 
 def _loaded(checkpoint: dict[str, Any], mmap: bool = True) -> dict[str, Any]:
-    """Replace the tensors of an opened checkpoint, which are descriptions, by tensors of torch."""
+    """Replace the tensor descriptions in an opened checkpoint by torch tensors."""
 
     def load(tensor: FileTensor) -> torch.Tensor:
         return tensor.map() if mmap else tensor.read()
@@ -62,11 +62,11 @@ def load_into(module: DLRMModule, path: Path) -> str:
     The module can be trained: weights that are written to take memory, and the file does not change.
 
     Args:
-        module: module to load into; on the meta device no weights are initialised in vain.
-        path: a checkpoint file, which must not be changed as long as the module is used.
+        module: module to load into; on the meta device, it has no initial weights to compute in vain.
+        path: a checkpoint file, which must not be changed while the module is used.
 
     Returns:
-        A description of what was not compared with the checksums in the file; empty when all was.
+        A description of what was not compared with the checksums in the file; empty if everything was.
 
     Raises:
         CheckpointError: the file is unreadable, or has another architecture or dataset than the module.
@@ -85,8 +85,8 @@ def load_into(module: DLRMModule, path: Path) -> str:
 def load_checkpoint(path: str | os.PathLike[str]) -> DLRMModule:
     """Make the module of a checkpoint, ready to validate, quantize and predict.
 
-    Its hyperparameters are those in the file, and its weights are memory-mapped: loading takes no time and no memory,
-    whatever the size of the tables. The file must not be changed as long as the module is used.
+    Its hyperparameters come from the file, and its weights are memory-mapped: loading takes no time and no memory,
+    however large the tables are. The file must not be changed while the module is used.
 
     Args:
         path: a checkpoint that ``fit`` or ``import-checkpoint`` wrote.
@@ -108,7 +108,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> DLRMModule:
         >>> module.predict(([[0.0] * 13], [[4, 2]])).shape
         (1,)
     """
-    # Here, since Lightning takes seconds that nothing else in this file needs.
+    # Imported here, since Lightning takes seconds to import and nothing else in this file needs it.
     from dlrm_pl.model.training.lightning_module import DLRMModule
 
     path = Path(path).expanduser()
@@ -135,7 +135,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> DLRMModule:
 def load_dlrm(path: Path) -> DLRM:
     """Make only the model of a checkpoint, with memory-mapped tensors, without module and hyperparameters.
 
-    Weights of rows are multiplied into the tables, which then take memory.
+    Row weights are multiplied into the tables, which then take memory.
 
     Raises:
         CheckpointError: the file is unreadable, or its parts do not fit together.
@@ -144,10 +144,10 @@ def load_dlrm(path: Path) -> DLRM:
 
 
 def checkpoint_model(opened: dict[str, Any], path: Path) -> CheckpointModel:
-    """Make from a checkpoint what quantization needs, as ``load_into`` would, without Lightning.
+    """Make the model that quantization needs from a checkpoint, like ``load_into`` but without Lightning.
 
     Args:
-        opened: what ``open_checkpoint`` returned.
+        opened: dict that ``open_checkpoint`` returned.
         path: the file.
 
     Raises:
@@ -160,7 +160,7 @@ def checkpoint_model(opened: dict[str, Any], path: Path) -> CheckpointModel:
 
 
 def _dlrm(opened: dict[str, Any], path: Path) -> DLRM:
-    """Return the model of a checkpoint, with weights of rows apart."""
+    """Return the model of a checkpoint, with separate row weights."""
     checkpoint = _loaded(opened)
     with torch.device("meta"):
         model = DLRM(CheckpointContract.read(checkpoint).architecture)
@@ -183,10 +183,10 @@ def _weights_file(opened: dict[str, Any], path: Path) -> WeightsFile:
 
 
 def _assign(module: nn.Module, state: dict[str, Any], path: Path) -> None:
-    """Make these tensors the parameters of a module, without copying them."""
+    """Make the given tensors the parameters of a module, without copying them."""
     try:
         module.load_state_dict(state, assign=True)
-    except (RuntimeError, TypeError, AttributeError) as error:  # Other keys, shapes or types than the file states.
+    except (RuntimeError, TypeError, AttributeError) as error:  # Keys, shapes or types differ.
         raise CheckpointError(
             f"{path}: is corrupt: the weights do not fit the architecture that it states ({error})."
         ) from error

@@ -10,20 +10,20 @@ from torch import nn
 
 
 def build_mlp(widths: Sequence[int], *, final_relu: bool) -> nn.Sequential:
-    """Build a stack of Linears with a ReLU between each two.
+    """Build a stack of Linears with a ReLU between every two.
 
     Args:
         widths: widths of the input and of each layer; at least two numbers.
-        final_relu: whether a ReLU follows the last Linear too, as in the bottom MLP, or not, as before the logit.
+        final_relu: whether a ReLU also follows the last Linear: true for the bottom MLP, false before the logit.
 
     Returns:
-        Linear, ReLU, Linear, ..., initialised as upstream (facebookresearch/dlrm) does: weights
-        N(0, sqrt(2 / (in + out))), biases N(0, sqrt(1 / out)).
+        Linear, ReLU, Linear, ..., initialized as in upstream (facebookresearch/dlrm): weights N(0, sqrt(2 / (in +
+        out))), biases N(0, sqrt(1 / out)).
     """
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(widths):
         linear = nn.Linear(inputs, outputs)
-        # On the meta device torch would import its compiler, for seconds, to draw nothing.
+        # On the meta device, torch would import its compiler, which takes seconds, to draw nothing.
         if not linear.weight.is_meta:
             nn.init.normal_(linear.weight, std=math.sqrt(2 / (inputs + outputs)))
             nn.init.normal_(linear.bias, std=math.sqrt(1 / outputs))

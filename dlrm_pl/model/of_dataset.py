@@ -15,7 +15,7 @@ class OfDataset:
 
     Attributes:
         model: the model.
-        dataset_fingerprint: fingerprint of the dataset that numbered the categories.
+        dataset_fingerprint: fingerprint of the dataset whose dictionaries assigned the category ids.
         allow_other_dataset: let the model score rows of a dataset that it was not made for.
     """
 
@@ -45,17 +45,17 @@ class OfDataset:
         """Check that a dataset is the one that this model was made for.
 
         Args:
-            table_sizes: rows of each table of the dataset.
-            dataset_fingerprint: fingerprint of the dataset; empty when it has none.
-            columns: columns of the dataset; None when they are not known. A module that was made without columns takes
-                them for its own.
+            table_sizes: number of rows of each table of the dataset.
+            dataset_fingerprint: fingerprint of the dataset; empty if it has none.
+            columns: columns of the dataset; None if they are not known. A module that was made without columns adopts
+                them.
 
         Returns:
-            A description of the difference where ``allow_other_dataset`` permits it; else "".
+            A description of the difference if ``allow_other_dataset`` permits it; otherwise "".
 
         Raises:
-            DatasetError: it is another dataset; names the first column or table that differs, or both fingerprints.
-                With ``allow_other_dataset``: a table of the dataset is larger than the model's.
+            DatasetError: it is another dataset; the message names the first column or table that differs, or both
+                fingerprints. With ``allow_other_dataset``: a table of the dataset is larger than the model's.
         """
         if self._columns is None and columns is not None and not self.architecture.misfit(columns):
             self._columns = columns
@@ -70,7 +70,7 @@ class CheckpointModel(OfDataset):
 
     Args:
         model: the model.
-        contract: what the checkpoint states.
+        contract: architecture, dataset and columns that the checkpoint states.
     """
 
     def __init__(self, model: DLRM, contract: CheckpointContract) -> None:

@@ -10,8 +10,8 @@ upstream                  ours                                  shape
 ``top_l.{2i}.bias``       ``top_mlp.{2i}.bias``                 ``[out]``
 ========================  ====================================  ==============
 
-Weights of rows (``--weighted-pooling``) are ``v_W_l.{k}``: ``[rows]``; an import multiplies them into the tables. Odd
-layers are activations and have no parameters.
+Row weights (``--weighted-pooling``) are ``v_W_l.{k}``: ``[rows]``; an import multiplies them into the tables. The
+layers with odd numbers are activations and have no parameters.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _UPSTREAM_LAYER = re.compile(rf"(bot_l|top_l)\.({_EVEN})\.(weight|bias)")
 _OUR_TABLE = re.compile(rf"embedding_bags\.tables\.({_NUMBER})\.weight")
 _OUR_LAYER = re.compile(rf"(bottom_mlp|top_mlp)\.({_EVEN})\.(weight|bias)")
 
-# Names that other modes of upstream write, and the options that make it write them.
+# Names that upstream writes in other modes, and the options that make it do so.
 _OTHER_MODES = (
     (re.compile(r"emb_l\.\d+\.weight_[qr]"), "quotient-remainder tables (--qr-flag)"),
     (re.compile(r"emb_l\.\d+\.(embs|proj)\."), "mixed-dimension tables (--md-flag)"),
@@ -56,7 +56,7 @@ class HasShape(Protocol):
 
 
 def is_upstream_checkpoint(checkpoint: Mapping[Any, Any]) -> bool:
-    """Tell whether a file's contents are a checkpoint of upstream: a dict with its state dict, or that alone."""
+    """Tell whether a file's contents are an upstream checkpoint: a dict with its state dict, or only the latter."""
     state = checkpoint.get("state_dict", checkpoint)
     if not isinstance(state, Mapping):
         return False
@@ -75,7 +75,7 @@ def row_weights_of(state_dict: Mapping[str, HasShape]) -> dict[str, str]:
         state_dict: state dict with upstream's names.
 
     Raises:
-        CheckpointError: some tables have weights of rows and others not, or there are weights without a table.
+        CheckpointError: only some tables have row weights, or there are row weights without a table.
     """
     weights = {f"emb_l.{name.removeprefix('v_W_l.')}.weight": name for name in state_dict if name.startswith("v_W_l.")}
     tables = {name for name in state_dict if _UPSTREAM_TABLE.fullmatch(name)}
@@ -96,12 +96,12 @@ def own_row_weights_of(state_dict: Mapping[str, Any]) -> dict[str, str]:
 
 
 def upstream_ops(architecture: Architecture, *, stubbed: bool = False) -> dict[str, str]:
-    """Map upstream's modules that compute something to our ops: ``bot_l.2``, the second Linear, to ``bottom_mlp.1``.
+    """Map upstream's modules with weights to our ops: ``bot_l.2``, the second Linear, to ``bottom_mlp.1``.
 
     Args:
         architecture: shape of the model.
-        stubbed: use the names that modules have after a QuantStub was inserted before each MLP, which shifts them by
-            one.
+        stubbed: use the names that modules have after a QuantStub was inserted before each MLP, which shifts their
+            numbers by one.
     """
     linears = {"bottom_mlp": len(architecture.bottom_mlp) - 1, "top_mlp": len(architecture.top_mlp)}
     return {
@@ -118,7 +118,8 @@ def to_our_name(name: str) -> str:
     """Translate upstream's name of a parameter to ours.
 
     Raises:
-        CheckpointError: the name is not one of a plain DLRM; says which mode of upstream makes it, if one does.
+        CheckpointError: the name is not one of a plain DLRM; the message says which mode of upstream writes it, if one
+            does.
     """
     if match := _UPSTREAM_TABLE.fullmatch(name):
         return f"embedding_bags.tables.{match[1]}.weight"
@@ -165,14 +166,14 @@ def architecture_of(
 
     Args:
         state_dict: state dict with upstream's names; only shapes are read.
-        interaction: kind of interaction; needed only where the width of the top MLP fits more than one.
-        self_interaction: whether vectors interact with themselves; needed only where the width fits both.
+        interaction: kind of interaction; needed only if the width of the top MLP fits more than one.
+        self_interaction: whether vectors interact with themselves; needed only if the width fits both cases.
 
     Returns:
         The architecture, with ``loss_threshold`` 0, since weights do not reveal it.
 
     Raises:
-        CheckpointError: a key is missing or unknown, or its shape does not fit; or the interaction is ambiguous.
+        CheckpointError: a key is missing or unknown, its shape does not fit, or the interaction is ambiguous.
     """
     shapes = {to_our_name(name): tuple(tensor.shape) for name, tensor in state_dict.items()}
     tables = _tables(shapes)
@@ -223,7 +224,7 @@ def _tables(shapes: Mapping[str, tuple[int, ...]]) -> list[tuple[int, int]]:
 
 
 def _widths(shapes: Mapping[str, tuple[int, ...]], mlp: str) -> tuple[int, ...]:
-    """Return the widths of an MLP, its input included."""
+    """Return the widths of an MLP, including its input."""
     count = sum(name.startswith(f"{mlp}.") and name.endswith(".weight") for name in shapes)
     widths: list[int] = []
     for layer in range(0, 2 * max(count, 1), 2):

@@ -12,8 +12,8 @@ TorchRec                                                        ours            
 ``over_arch.model.1``                                           ``top_mlp.{2n}``, the last            ``[1, in]``
 ==============================================================  ====================================  ==============
 
-Tables have names of their own, ``t_cat_{k}`` in the programs of facebookresearch/dlrm and MLPerf. The first layer of
-the top MLP of a model with ``dot`` also has another order of its inputs, see ``pair_order``.
+Tables have names of their own, ``t_cat_{k}`` in the programs of facebookresearch/dlrm and MLPerf. With ``dot``, the
+first layer of the top MLP also has its inputs in another order, see ``pair_order``.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ _OUR_TABLE = re.compile(rf"embedding_bags\.tables\.({_NUMBER})\.weight")
 _OUR_LAYER = re.compile(r"(bottom_mlp|top_mlp)\.(0|\d*[02468])\.(weight|bias)")
 _OUR_CROSS = re.compile(rf"cross_net\.({_NUMBER})\.(v\.weight|w\.weight|w\.bias)")
 
-# What DistributedDataParallel, torch.compile, DistributedModelParallel and DLRMTrain put around a model or a part.
+# Wrappers that DistributedDataParallel, torch.compile, DistributedModelParallel and DLRMTrain put around a model or a
+# part.
 _WRAPPERS = {"module", "_orig_mod", "_dmp_wrapped_module"}
 _ARCHES = {"sparse_arch", "dense_arch", "inter_arch", "over_arch"}
 
@@ -68,7 +69,7 @@ def is_torchrec_checkpoint(contents: Mapping[Any, Any]) -> bool:
 
 
 def state_of(contents: Mapping[Any, Any]) -> Mapping[Any, Any]:
-    """Return the state dict in a file's contents, which is those contents or an entry of them."""
+    """Return the state dict in a file's contents: the contents themselves, or an entry of them."""
     inner = [value for value in contents.values() if isinstance(value, Mapping) and any(map(is_torchrec_name, value))]
     models = [state for state in inner if any(_is_known(str(name)) for name in state)]
     if any(map(is_torchrec_name, contents)) or not models:
@@ -93,13 +94,13 @@ def split_wrappers(name: str) -> tuple[str, str] | None:
 
 
 def select_model(names: Iterable[str]) -> dict[str, str]:
-    """Map the names in a model, without wrappers, to those in the file, leaving out the state of an optimizer.
+    """Map the names in a model, without wrappers, to those in the file; an optimizer's state is left out.
 
     Args:
         names: all names of a file.
 
     Raises:
-        CheckpointError: there is no model, or there are two, or a parameter occurs twice.
+        CheckpointError: there is no model, there are two, or a parameter occurs twice.
     """
     models: dict[str, dict[str, str]] = {}
     for name in names:
@@ -141,7 +142,7 @@ def table_order(tables: Sequence[str]) -> tuple[list[str], bool]:
 
 
 def table_of(name: str) -> str | None:
-    """Return the name of the table whose weight a parameter is; None if it is another parameter."""
+    """Return the name of the table that a parameter is the weight of; None for other parameters."""
     match = _TABLE.fullmatch(name)
     return match[1] if match else None
 
@@ -160,7 +161,8 @@ def to_our_name(name: str, tables: Mapping[str, int], layers: int) -> str:
         layers: number of layers of the top MLP.
 
     Raises:
-        CheckpointError: the name is not one of TorchRec's DLRM or DLRM_DCN; says which other model has it, if one does.
+        CheckpointError: the name is not one of TorchRec's DLRM or DLRM_DCN; the message says which other model has it,
+            if any.
     """
     if match := _TABLE.fullmatch(name):
         return f"embedding_bags.tables.{tables[match[1]]}.weight"
@@ -205,8 +207,8 @@ def to_torchrec_name(name: str, tables: Sequence[str], layers: int) -> str:
 def pair_order(num_tables: int) -> list[int]:
     """Return the position of each of our dot products in TorchRec's order.
 
-    TorchRec takes the pairs of vectors in the order (0, 1), (0, 2), ..., (1, 2), ...; upstream and this package in the
-    order (1, 0), (2, 0), (2, 1), ...
+    TorchRec orders the pairs of vectors as (0, 1), (0, 2), ..., (1, 2), ...; upstream and this package order them as
+    (1, 0), (2, 0), (2, 1), ...
 
     Example:
         >>> from dlrm_pl.model.torchrec_names import pair_order

@@ -24,12 +24,12 @@ _BLOCK_BYTES = 8 << 20
 class WeightedBags(EmbeddingBags):
     """Embedding tables that sum or average the weighted rows of a bag, with sparse gradients.
 
-    A weight belongs to its row and not to a sample, so that the products of the rows with their weights, see ``fold``,
-    are tables that pool the same vectors without weights. The state dict has ``row_weights.0.weight``, ... beside the
-    tables: ``[rows, 1]`` each.
+    A weight belongs to a row and not to a sample, so the products of the rows and their weights, see ``fold``, are
+    tables that give the same pooled vectors without weights. Besides the tables, the state dict has
+    ``row_weights.0.weight``, ...: ``[rows, 1]`` each.
 
     Args:
-        bags: tables without weights, which are taken over.
+        bags: tables without weights, which become part of this module.
     """
 
     def __init__(self, bags: EmbeddingBags) -> None:
@@ -72,7 +72,7 @@ class WeightedBags(EmbeddingBags):
     def fold(self) -> EmbeddingBags:
         """Multiply the rows in place by their weights, which become 1, and return the tables without weights.
 
-        Pages of a memory-mapped file that are multiplied take memory; the file does not change.
+        The multiplied pages of a memory-mapped file take memory; the file does not change.
         """
         for table, weights in zip(self._modules_of_tables(), self._modules_of_weights(), strict=True):
             block = max(1, _BLOCK_BYTES // (4 * table.embedding_dim))
@@ -105,7 +105,7 @@ def without_row_weights(model: DLRM) -> DLRM:
     if file is not None:
         for name, tensor in file.tensors.items():
             if name.startswith("embedding_bags."):
-                tensor.check(name)  # Afterwards they are no longer those of the file.
+                tensor.check(name)  # Afterwards, they differ from the file.
         others = {name: tensor for name, tensor in file.tensors.items() if not name.startswith("embedding_bags.")}
         file = replace(file, tensors=others, digests={})
     plain = DLRM.from_parts(model.architecture, model.bottom_mlp, bags.fold(), model.top_mlp, model.cross_net)
@@ -116,14 +116,14 @@ def without_row_weights(model: DLRM) -> DLRM:
 def fit_row_weights(checkpoint: Mapping[str, Any], bags: nn.Module) -> None:
     """Check that a checkpoint has row weights if the module's tables have them.
 
-    An imported checkpoint has none, since an import multiplies them into the tables; it is given weights of 1.
+    An imported checkpoint has none, since an import multiplies them into the tables; it gets weights of 1.
 
     Args:
         checkpoint: entries of the checkpoint.
         bags: tables of the module's model.
 
     Raises:
-        CheckpointError: the checkpoint has row weights, and the tables have none, or the reverse.
+        CheckpointError: the checkpoint has row weights and the tables have none, or vice versa.
     """
     state, expected = checkpoint["state_dict"], isinstance(bags, WeightedBags)
     found = f"model.{WEIGHT_KEY.format(0)}" in state

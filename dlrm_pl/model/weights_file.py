@@ -18,9 +18,9 @@ class WeightsFile:
 
     Attributes:
         path: path of the checkpoint.
-        tensors: its tensors, by the name of the model's parameter.
-        digests: digests that the file states of the rows of tables, by the name of the parameter, where these were not
-            changed in memory since.
+        tensors: its tensors, by the names of the model's parameters.
+        digests: digests that the file states for the rows of tables, by the names of their parameters, except for
+            tables that were changed in memory since.
     """
 
     path: Path
@@ -29,7 +29,7 @@ class WeightsFile:
 
     @cached_property
     def watch(self) -> Watch:
-        """Watch the file, which must not be changed in place: pages that were not written to would show the change."""
+        """Watch the file, which must not be changed in place: mapped pages not yet written to would change too."""
         return Watch({id(file): file for tensor in self.tensors.values() for file in tensor.files}.values())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> WeightsFile:
@@ -37,7 +37,7 @@ class WeightsFile:
         return self
 
     def __reduce__(self) -> tuple[Any, tuple[()]]:
-        """Pickle as None: a model that is sent to another process takes its weights along, but no file."""
+        """Pickle as None: a model that is sent to another process takes its weights along, but not the file."""
         return _no_file, ()
 
 

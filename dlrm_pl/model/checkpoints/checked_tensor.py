@@ -18,13 +18,14 @@ class CheckedTensor:
     """Float32 blocks of a stored tensor; a source for ``write_torch_file``.
 
     Args:
-        name: name of the parameter, for messages.
+        name: name of the parameter, for error messages.
         stored: tensor of float32, or of float16, bfloat16 or float64, which are converted.
-        factors: a number for each row, of any shape, that the row is multiplied with; None: none.
-        columns: for each column the one of the tensor that takes its place; None: they stay where they are.
+        factors: one number for each row, of any shape, that the row is multiplied by; None: no multiplication.
+        columns: for each column, the index of the tensor's column that is moved there; None: columns stay where they
+            are.
 
     Raises:
-        CheckpointError: the tensor has another type, or there is another number of factors than of rows.
+        CheckpointError: the tensor has another type, or the number of factors is not the number of rows.
     """
 
     dtype = torch.float32
@@ -44,7 +45,7 @@ class CheckedTensor:
         self.converted_from = None if stored.dtype is self.dtype else stored.dtype
         is_same = self.converted_from is None and factors is None and columns is None
         self.crc32 = stored.crc32 if is_same else None
-        self.nonfinite_rows = 0  # Complete when all blocks were taken.
+        self.nonfinite_rows = 0  # Complete once all blocks were taken.
         self._stored, self._factors, self._columns = stored, factors, columns
 
     @property
@@ -56,7 +57,7 @@ class CheckedTensor:
         """Yield rows as float32, in order; a block must be used before the next is requested.
 
         Raises:
-            CheckpointError: the file is corrupt. Where the writer of the blocks cannot check that, it is checked before
+            CheckpointError: the file is corrupt. If the writer of the blocks cannot check that, it is checked before
                 the first block.
         """
         self.nonfinite_rows = 0
@@ -74,7 +75,8 @@ class CheckedTensor:
                 done += len(values)
             if self._columns is not None:
                 values = values[:, self._columns]
-            # A sum reveals NaN and infinity at the speed of memory. Large finite values may overflow too: count.
+            # A sum reveals NaN and infinity at memory speed. Large finite values may overflow too, so rows are then
+            # counted.
             if not math.isfinite(values.sum().item()):
                 self.nonfinite_rows += int((~torch.isfinite(values.reshape(len(values), -1))).any(dim=1).sum())
             yield values

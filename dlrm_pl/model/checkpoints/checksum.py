@@ -1,8 +1,8 @@
 """One checksum over all weights of a model, computed while they are read for another purpose.
 
-It is the SHA-256 of the name, the shape and the block digests of each parameter, in the order of the names. A block is
+The checksum is the SHA-256 of the name, the shape and the block digests of each parameter, ordered by name. A block is
 8 KiB of rows as float32, and its digest is BLAKE3, see ``dlrm_pl.kernels.hashing``. So the checksum does not depend on
-the file that the weights are in, and the digests tell which rows another model of the same shape has in common.
+the file that holds the weights, and the digests tell which rows another model of the same shape has in common.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from dlrm_pl.torch_file.file_tensor import FileTensor
 PREFIX = "blake3:"
 
 _SEGMENT_BYTES = 8 << 20
-"""Size of the segment of rows that is read at a time, and also packed. Measured with rows in memory, one file of 256 MB
-and threads that wait without spinning: 2.4 GB/s with 1 MiB, 3.6 with 4, 4.1 with 8, 1.4 to 4.1 with 32."""
+"""Size of a segment of rows that is read, and packed, at a time. Measured with rows in memory, one file of 256 MB and
+threads that wait without spinning: 2.4 GB/s with 1 MiB, 3.6 with 4, 4.1 with 8, 1.4 to 4.1 with 32."""
 
 
 def segment_rows(row_elements: int) -> int:
-    """Return the number of rows in a segment, which has a whole number of blocks."""
+    """Return the number of rows in a segment, which is a whole number of blocks."""
     rows = rows_of_block(4 * row_elements)
     return max(1, _SEGMENT_BYTES // (4 * row_elements * rows)) * rows
 
@@ -38,13 +38,13 @@ def segment_rows(row_elements: int) -> int:
 class ParameterChecksum:
     """Digests of one parameter's blocks, and a check against its checksum in the file.
 
-    They are computed by threads while the caller continues.
+    Threads compute the digests while the caller continues.
 
     Args:
         name: name of the parameter.
         shape: shape of the parameter.
-        stored: the parameter in its file, if it lies in one.
-        stated: the digests that the file states, if it does and the parameter was not changed in memory.
+        stored: the parameter in its file, if it is in one.
+        stated: digests that the file states, if it states any and the parameter was not changed in memory.
     """
 
     def __init__(
@@ -74,10 +74,10 @@ class ParameterChecksum:
         return self._stated is not None
 
     def read_stated(self) -> Bytes | None:
-        """Read the digests that the file states, uint8 ``[blocks, 16]``; None where it states none.
+        """Read the digests that the file states, uint8 ``[blocks, 16]``; None if it states none.
 
         Raises:
-            CheckpointError: they are damaged.
+            CheckpointError: the digests are damaged.
         """
         if self._stated is None:
             return None
@@ -85,7 +85,7 @@ class ParameterChecksum:
         return digests
 
     def take_stated(self, digests: Bytes) -> None:
-        """Use the digests that the file states as those of the parameter, if it is not read completely."""
+        """Use the digests that the file states for the parameter, if it is not read completely."""
         self.digests = digests
 
     def check_blocks(self, numbers: npt.NDArray[np.int64], blocks: Tensor) -> None:
@@ -93,7 +93,7 @@ class ParameterChecksum:
 
         Args:
             numbers: numbers of the blocks, in ascending order.
-            blocks: their rows, one after the other.
+            blocks: rows of these blocks, one block after the other.
 
         Raises:
             CheckpointError: the file is corrupt.
@@ -120,12 +120,12 @@ class ParameterChecksum:
         """Add the next segment of ``segment_rows`` rows, or of the rest. It must not change until ``finish``.
 
         Returns:
-            The digests of its blocks and its CRC-32, which a thread computes.
+            The digests of its blocks and its CRC-32, computed by a thread.
         """
         data = segment.detach().contiguous().numpy().reshape(-1).view(np.uint8)
         future = self._hashing.submit(block_digests, data, self._block_bytes)
         self._pending.append((future, data.size))
-        while len(self._pending) > 2 * self._threads:  # Otherwise the whole file would be in memory.
+        while len(self._pending) > 2 * self._threads:  # Otherwise, the whole file would end up in memory.
             self._take()
         return future
 
@@ -145,7 +145,7 @@ class ParameterChecksum:
                 for storage in self._stored.storages:
                     storage.checked = True
             else:
-                self._stored.check(self._name)  # This passes if the weights were changed in memory only.
+                self._stored.check(self._name)  # This passes if only the weights in memory were changed.
         self.digests = np.concatenate(self._found) if self._found else np.empty((0, DIGEST_BYTES), np.uint8)
 
     def stop(self) -> None:
@@ -189,8 +189,8 @@ def parameter_checksums(
 
     Args:
         model: float model.
-        stored: the parameters that lie in a file, by name.
-        stated: digests that the file states of parameters that were not changed in memory, by name.
+        stored: the parameters that are in a file, by name.
+        stated: digests that the file states for parameters that were not changed in memory, by name.
     """
     return {
         name: ParameterChecksum(name, tuple(parameter.shape), stored.get(name), (stated or {}).get(name))

@@ -1,7 +1,7 @@
 """Architecture, columns and dataset that a checkpoint states, and whether they fit a model.
 
-They are an entry ``dlrm_pl`` in Lightning's file: the format, the architecture, the fingerprint of the dataset, and its
-columns where they are known.
+Lightning's file holds them in an entry ``dlrm_pl``: the format, the architecture, the dataset's fingerprint, and its
+columns if they are known.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ QUANTIZATION_KEY = "dlrm_pl_quantization"
 
 @dataclass(frozen=True)
 class _Entry:
-    """The entry of the file before it was checked."""
+    """The file's entry, before it is checked."""
 
     format: int
     architecture: dict[str, Any]
@@ -38,9 +38,9 @@ class CheckpointContract:
 
     Attributes:
         architecture: shape of the model in the checkpoint.
-        dataset_fingerprint: fingerprint of the dataset that it was trained on; empty when it was not known.
-        columns: columns of the dataset; None if they are not known. A model of the shape of Criteo's logs has theirs
-            unless others are given.
+        dataset_fingerprint: fingerprint of the dataset that the model was trained on; empty if it was not known.
+        columns: columns of the dataset; None if they are not known. A model with the numbers of columns of Criteo's
+            logs gets Criteo's columns unless others are given.
 
     Example:
         >>> from dlrm_pl import DLRMModule
@@ -54,7 +54,7 @@ class CheckpointContract:
     columns: Columns | None = None
 
     def __post_init__(self) -> None:
-        """Take the columns of a model of Criteo's shape for Criteo's."""
+        """If no columns are given, take those of a model of Criteo's shape to be Criteo's."""
         if self.columns is None and not self.architecture.misfit(Columns.criteo()):
             object.__setattr__(self, "columns", Columns.criteo())
 
@@ -108,12 +108,12 @@ class CheckpointContract:
 
         Args:
             architecture: shape of the model; its table sizes are those of the dataset.
-            dataset_fingerprint: fingerprint of the dataset; empty when it is not known.
-            columns: columns of the dataset; None when they are not known.
+            dataset_fingerprint: fingerprint of the dataset; empty if it is not known.
+            columns: columns of the dataset; None if they are not known.
 
         Raises:
-            CheckpointError: the checkpoint has another architecture, dataset or columns; names the first difference and
-                both values.
+            CheckpointError: the checkpoint has another architecture, dataset or columns; the message names the first
+                difference and both values.
         """
         saved = self.architecture
         if self.columns is not None and columns is not None:
@@ -143,12 +143,13 @@ class CheckpointContract:
         """Check that a dataset is the one that the model was made for.
 
         Args:
-            table_sizes: rows of each table of the dataset.
-            dataset_fingerprint: fingerprint of the dataset; empty when it has none.
-            columns: columns of the dataset; None when they are not known.
+            table_sizes: number of rows of each table of the dataset.
+            dataset_fingerprint: fingerprint of the dataset; empty if it has none.
+            columns: columns of the dataset; None if they are not known.
 
         Raises:
-            DatasetError: it is another dataset; names the first column or table that differs, or both fingerprints.
+            DatasetError: it is another dataset; the message names the first column or table that differs, or both
+                fingerprints.
         """
         self._check_numbers(columns)
         if other := self._other_dataset(table_sizes, dataset_fingerprint, columns):
@@ -158,16 +159,16 @@ class CheckpointContract:
         """Check that the model can look up a dataset's rows, whether or not it was made for that dataset.
 
         Args:
-            table_sizes: rows of each table of the dataset.
-            dataset_fingerprint: fingerprint of the dataset; empty when it has none.
-            columns: columns of the dataset; None when they are not known.
+            table_sizes: number of rows of each table of the dataset.
+            dataset_fingerprint: fingerprint of the dataset; empty if it has none.
+            columns: columns of the dataset; None if they are not known.
 
         Returns:
-            A description of how the dataset differs from the model's own; "" when it does not.
+            A description of how the dataset differs from the model's own; "" if it does not.
 
         Raises:
-            DatasetError: the dataset has another number of columns, or a table that is larger than the model's; names
-                both numbers.
+            DatasetError: the dataset has another number of columns, or a table that is larger than the model's; the
+                message names both numbers.
         """
         self._check_numbers(columns, "The model cannot score the dataset's rows, not even with --force.")
         own = self.architecture.table_sizes
@@ -182,7 +183,7 @@ class CheckpointContract:
         return self._other_dataset(table_sizes, dataset_fingerprint, columns)
 
     def _check_numbers(self, columns: Columns | None, advice: str = "") -> None:
-        """Refuse a dataset with other numbers of columns than a model whose own columns are not known, or forced."""
+        """If the model's columns are not known, or with --force, refuse a dataset with other numbers of columns."""
         if columns is None or (self.columns is not None and not advice):
             return
         if misfit := self.architecture.misfit(columns, may_have_fewer_ids=bool(advice)):
@@ -190,7 +191,7 @@ class CheckpointContract:
             raise DatasetError(f"The dataset does not fit the model: {misfit}. {advice}")
 
     def _other_dataset(self, table_sizes: Sequence[int], dataset_fingerprint: str, columns: Columns | None) -> str:
-        """Describe how a dataset differs from the model's own; "" when it does not."""
+        """Describe how a dataset differs from the model's own; "" if it does not."""
         if self.columns is not None and columns is not None:
             other = difference("the dataset", columns, "the model", self.columns)
             if other:
@@ -219,7 +220,7 @@ def overruled(saved: Mapping[str, Any], given: Mapping[str, Any]) -> str:
 
 
 def _differs(name: str, saved: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
-    """Whether two values of a hyperparameter differ; a width of 0 stands for the number of dense columns."""
+    """Whether two values of a hyperparameter differ; a width of 0 means the number of dense columns."""
     one, other = _plain(saved[name]), _plain(given[name])
     if name == "bottom_mlp" and one and other and 0 in (one[0], other[0]):
         return bool(one[1:] != other[1:])
@@ -227,12 +228,12 @@ def _differs(name: str, saved: Mapping[str, Any], given: Mapping[str, Any]) -> b
 
 
 def _capital(clause: str) -> str:
-    """Return a clause as the beginning of a sentence."""
+    """Capitalize a clause, to begin a sentence with it."""
     return clause[0].upper() + clause[1:]
 
 
 def _plain(value: Any) -> Any:
-    """Turn a tuple into a list, as files hold it."""
+    """Turn a tuple into a list, as in files."""
     return list(value) if isinstance(value, tuple) else value
 
 

@@ -10,7 +10,7 @@ _BLOCK_BYTES = 8 << 20
 
 
 def earlier_checksum(model: nn.Module) -> str:
-    """Return the SHA-256 of the name, the shape and the SHA-256 of each 8 MiB of rows of all parameters."""
+    """Return the SHA-256 over each parameter's name, its shape and the SHA-256 of each 8 MiB of its rows."""
     whole = hashlib.sha256()
     for name, parameter in sorted(model.named_parameters()):
         digest = hashlib.sha256(f"{name} {list(parameter.shape)}".encode())

@@ -35,7 +35,7 @@ class _Origin:
 
 @dataclass(frozen=True)
 class _Checkpoint(Partial):
-    """The entries that this package reads; Lightning reads others, and checks them itself."""
+    """The entries that this package reads; Lightning reads the others, and checks them itself."""
 
     state_dict: dict[str, Any]
     epoch: Count | None = None
@@ -47,16 +47,16 @@ class _Checkpoint(Partial):
 def open_checkpoint(path: Path, *, whole: bool = False) -> dict[str, Any]:
     """Open a checkpoint that ``fit`` wrote, of any size; its tensors are ``FileTensor``.
 
-    Nothing is unpickled but tensors and plain types, so a hostile file cannot run code. Everything is compared with the
-    checksums in the file except for large tables and large tensors of an optimizer.
+    Only tensors and plain types are unpickled, so a hostile file cannot run code. Everything is compared with the
+    checksums in the file, except large tables and an optimizer's large tensors.
 
     Args:
         path: a checkpoint file, or the folder of a sharded checkpoint.
-        whole: compare large tensors too; measured, 4 GB/s for each processor where the file is in memory.
+        whole: compare large tensors too; this reads 4 GB/s per processor (measured with the file in memory).
 
     Raises:
-        CheckpointError: the file is missing or corrupt, is not a checkpoint of this package, or holds other than plain
-            types.
+        CheckpointError: the file is missing or corrupt, is not a checkpoint of this package, or holds something other
+            than plain types.
     """
     if is_sharded(path):
         checkpoint: Any = open_sharded(path)

@@ -1,8 +1,8 @@
 """Digests of table rows in a checkpoint, computed while it is written.
 
-A refresh finds by them which rows have changed since an earlier artifact, and reads no others. They are the entry
-``dlrm_pl_digests``: for each table of float32 rows, by the name of its parameter, the digests of its blocks, see
-``dlrm_pl.kernels.hashing``. Checkpoints without them are read as well.
+A refresh uses them to find which rows have changed since an earlier artifact, and reads only those. They are in the
+entry ``dlrm_pl_digests``: for each table of float32 rows, by the name of its parameter, the digests of its blocks, see
+``dlrm_pl.kernels.hashing``. Checkpoints without them can be read too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dlrm_pl.torch_file.file_tensor import FileTensor
 DIGESTS_KEY = "dlrm_pl_digests"
 
 LARGEST_BLOCK_BYTES = 128 << 10
-"""Largest block of a table that is digested as one: native code reads a block while it is in the cache."""
+"""Maximum size of a table's block that has one digest: native code hashes a block while it is in the cache."""
 
 _TABLES = "embedding_bags.tables."
 _PREFIX = "model."
@@ -34,7 +34,7 @@ def block_bytes_of(table: Tensor | FileTensor) -> int:
 def room_for_digests(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
     """Allocate tensors for the digests of the tables in a state dict, by the name of the table's parameter.
 
-    Empty without native code, which fills them while the tables are written.
+    The result is empty without the native code that fills them while the tables are written.
     """
     if native_digest() is None:
         return {}

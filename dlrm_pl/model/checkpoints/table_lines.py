@@ -28,7 +28,7 @@ def table_lines(
 ) -> list[str]:
     """Return a line for each table, with the name of its column if that is known.
 
-    Norms and peaks are those of a sample of the table's rows, see ``table_statistics``.
+    Norms and peaks are computed from a sample of the table's rows, see ``table_statistics``.
     """
     lines = [
         f"{'table':<6}{'rows':>13}{'dim':>5}  {'dtype':<9}{'bytes':>16}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# Sampled rows lie in runs, since each run is one read from the disk that holds the table.
+# Rows are sampled in runs, since a run takes only one read from a disk.
 _RUNS = 16
 _RUN_ROWS = 32
 
@@ -20,8 +20,8 @@ class TableStatistics:
         rows: number of sampled rows.
         mean_norm: mean Euclidean norm of a row.
         max_norm: largest Euclidean norm of a row.
-        peak: median over rows of the ratio of the largest magnitude to the root mean square. It is 1 where all values
-            are equally large; the larger it is, the more of a row's 8 bits are spent on a single value.
+        peak: median over rows of the ratio of the largest magnitude to the root mean square. It is 1 if all values are
+            equally large; the larger it is, the more of a row's 8 bits are spent on a single value.
         max_peak: largest such ratio.
         nonfinite_rows: number of rows that hold NaN or infinity; the other statistics leave them out.
     """

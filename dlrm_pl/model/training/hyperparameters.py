@@ -27,7 +27,7 @@ def pooling_of(columns: Columns | None, num_tables: int) -> tuple[Pooling, ...]:
 
 
 def plain_list(values: Any) -> Any:
-    """Return an array, tensor or sequence as a list of Python numbers; other values unchanged, to be refused."""
+    """Return an array, tensor or sequence as a list of Python numbers, and other values unchanged, to be refused."""
     if isinstance(values, np.ndarray | Tensor):
         values = values.tolist()
     return [plain_number(value) for value in values] if isinstance(values, list | tuple) else values

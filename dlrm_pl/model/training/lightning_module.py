@@ -34,8 +34,8 @@ from dlrm_pl.scoring import ROWS_AT_A_TIME, Probabilities
 class DLRMModule(StoredModule):
     """DLRM with loss, metrics, optimizer and learning-rate schedule, for Lightning's Trainer.
 
-    Logs ``train_loss``, and in validation ``val_auroc``, ``val_log_loss``, ``val_normalized_entropy`` and
-    ``val_calibration_ratio`` (in testing ``test_auroc`` and so on).
+    The module logs ``train_loss``, and in validation ``val_auroc``, ``val_log_loss``, ``val_normalized_entropy`` and
+    ``val_calibration_ratio`` (in testing, ``test_auroc`` and so on).
 
     Args:
         table_sizes: rows of each embedding table; the command line reads them from the dataset.
@@ -92,7 +92,8 @@ class DLRMModule(StoredModule):
             checkpoint's.
         resumed_at: step of the checkpoint that training continues from; None if it starts from the beginning.
         rounded_forward: model that ``QuantizationAwareTraining`` trains and validates in place of the float model.
-        random_state: state of torch's random number generator for drawing the weights, if a strategy does that.
+        random_state: state of torch's random number generator with which the weights are drawn, if a strategy draws
+            them.
 
     Raises:
         ConfigurationError: the values do not form a valid network, loss or schedule; the message names the wrong one.
@@ -140,7 +141,7 @@ class DLRMModule(StoredModule):
         table_format: Literal["fp32", "split"] = "fp32",
     ) -> None:
         super().__init__()
-        # Plain lists, since hyperparameters are written to YAML.
+        # Plain lists, since hyperparameters are written to YAML files.
         table_sizes, bottom_mlp = plain_list(table_sizes), plain_list(bottom_mlp)
         top_mlp, loss_weights, dense_betas = plain_list(top_mlp), plain_list(loss_weights), plain_list(dense_betas)
         check_rules(optimizer, dense_optimizer)
@@ -198,11 +199,11 @@ class DLRMModule(StoredModule):
     def setup(self, stage: str) -> None:
         """Let the strategy shard the tables, if it shards tables.
 
-        This does not use Lightning's hook for it, ``configure_model``, which is also called without a trainer, and
-        whose mere presence makes callbacks warn about sharding.
+        This does not use ``configure_model``, Lightning's hook for this purpose: it is also called without a trainer,
+        and its mere presence makes callbacks warn about sharding.
 
         Raises:
-            ConfigurationError: the module was made for such a strategy, but this is another one.
+            ConfigurationError: the module was made for a strategy that shards tables, but this one does not.
         """
         super().setup(stage)
         strategy = self.trainer.strategy

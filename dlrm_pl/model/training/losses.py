@@ -17,12 +17,12 @@ def click_loss(logits: Tensor, labels: Tensor, loss: Loss, weights: tuple[float,
     Args:
         logits: float ``[B]``.
         labels: 0 or 1, ``[B]``.
-        loss: ``bce``: binary cross-entropy; ``wbce``: the same with a weight for each class; ``mse``: squared error
-            of the probability.
+        loss: ``bce``: binary cross-entropy; ``wbce``: the same with a weight for each class; ``mse``: squared error of
+            the probability.
         weights: weights of a non-click and of a click, for ``wbce``.
 
     Returns:
-        Scalar. Cross-entropy is computed from logits, which equals upstream's ``BCELoss`` of the sigmoid except for
+        Scalar. Cross-entropy is computed from logits. This equals upstream's ``BCELoss`` of the sigmoid, except for
         logits beyond +-17, where a float32 sigmoid rounds to 0 or 1 and ``BCELoss`` jumps to 100 with no gradient.
         ``wbce`` divides by B, as upstream does, not by the sum of the weights.
     """

@@ -22,7 +22,7 @@ METRICS: Mapping[str, Literal["max", "min", ""]] = {
     "auroc": "max",
     "log_loss": "min",
     "normalized_entropy": "min",
-    "calibration_ratio": "",  # Best at 1.
+    "calibration_ratio": "",  # Its best value is 1.
 }
 """Metrics that validation and testing log with the prefix ``val_`` or ``test_``, and which direction is better."""
 
@@ -40,10 +40,10 @@ class ScoredModule(pl.LightningModule):
     model: DLRM
 
     def _add_metrics(self) -> None:
-        """Make the metrics, behind the model, as Lightning's summary lists them."""
+        """Make the metrics, which Lightning's summary lists after the model."""
         self._no_skill: tuple[SkillWarning, ...] = ()
         self.warned_of: set[str] = set()
-        with torch.device("cpu"):  # Not on meta, where the model may be until its weights are loaded.
+        with torch.device("cpu"):  # Not on meta, where an unloaded model may be.
             self.auroc = ExactAUROC()
             self.calibration = ClickCalibration()
 
@@ -91,7 +91,7 @@ class ScoredModule(pl.LightningModule):
 
     def _log_metrics(self, stage: str) -> None:
         self.model.watch.check()
-        # The metrics cover all ranks already; sync_dist keeps Lightning from warning that they may not.
+        # The metrics already cover all ranks; sync_dist keeps Lightning from warning that they may not.
         options: dict[str, Any] = {"sync_dist": True, "batch_size": 1}
         values = {"auroc": self.auroc.compute()} | self.calibration.compute()
         for name in ("auroc", "log_loss", "normalized_entropy", "calibration_ratio"):

@@ -17,7 +17,7 @@ from dlrm_pl.model.training.optimizers.settings import OptimizerSettings
 class ShardedBags(nn.Module, ABC):
     """Sharded tables, in place of a model's ``embedding_bags``.
 
-    They are no parameters of the module, so that nobody averages, copies or saves them as a whole.
+    The tables are not parameters of the module, so that nothing averages, copies or saves them as a whole.
     """
 
     @abstractmethod
@@ -26,7 +26,7 @@ class ShardedBags(nn.Module, ABC):
 
         Args:
             dense: parameters of the MLPs.
-            settings: which optimizers, and their numbers.
+            settings: optimizers and their hyperparameters.
         """
 
     @abstractmethod
@@ -42,7 +42,7 @@ class ShardedBags(nn.Module, ABC):
         """Raise on all processes an error that one of them found; all of them call this at the same point.
 
         Args:
-            error: what this process found; None where nothing is wrong.
+            error: error that this process found; None if nothing is wrong.
         """
 
 
@@ -58,9 +58,9 @@ class ShardsTables(Protocol):
         """Give the first process the trained module with whole tables, which are in files and take no memory.
 
         Args:
-            path: where the weights are kept meanwhile, on a file system that all processes share.
+            path: file for the weights meanwhile, on a file system that all processes share.
 
         Returns:
-            A context with the module; with None on the other processes, which wait at its end.
+            A context manager that yields the module; on the other processes, which wait at its end, it yields None.
         """
         ...

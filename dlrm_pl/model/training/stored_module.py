@@ -27,10 +27,11 @@ class StoredModule(OfDataset, GPUModule):
     """The part of ``DLRMModule`` that belongs to a dataset, and is saved and loaded.
 
     Attributes:
-        dataset_fingerprint: fingerprint of the dataset that numbered the categories.
+        dataset_fingerprint: fingerprint of the dataset whose dictionaries assigned the category ids.
         allow_other_dataset: let the model score rows of a dataset that it was not made for.
-        allow_other_settings: let a training go on with another batch size, order or precision than its checkpoint's.
-        resumed_at: step of the checkpoint that training continues from; None where it starts from the beginning.
+        allow_other_settings: let training continue with a batch size, order or precision that differs from the
+            checkpoint's.
+        resumed_at: step of the checkpoint that training continues from; None if it starts from the beginning.
     """
 
     allow_other_settings: bool
@@ -65,9 +66,9 @@ class StoredModule(OfDataset, GPUModule):
         """Check that a checkpoint fits this module.
 
         Raises:
-            CheckpointError: the checkpoint is not one of this package, or has another architecture, dataset or
-                columns; names the difference.
-            ConfigurationError: the training has other settings than the checkpoint's; names them.
+            CheckpointError: the checkpoint is not one of this package, or has another architecture, dataset or columns;
+                the message names the difference.
+            ConfigurationError: the training has other settings than the checkpoint; the message names them.
         """
         saved = CheckpointContract.read(checkpoint)
         saved.check_fits(self.architecture, self.dataset_fingerprint, self._columns)
@@ -86,7 +87,7 @@ class StoredModule(OfDataset, GPUModule):
         """Check that the engine, which is known by now, is the same as in the checkpoint.
 
         Raises:
-            ConfigurationError: it is another one.
+            ConfigurationError: the engine is another one.
         """
         super().on_fit_start()
         if self._resumed is not None:
@@ -96,7 +97,7 @@ class StoredModule(OfDataset, GPUModule):
         """Give the restored optimizer this module's hyperparameters, where they override those of the checkpoint."""
         super().on_train_start()
         if self._resumed is not None and (scheduler := accumulation_scheduler(self.trainer)) is not None:
-            # Lightning asks it when an epoch starts, and not where training goes on within one.
+            # Lightning calls the scheduler when an epoch starts, but not when training resumes within one.
             self.trainer.accumulate_grad_batches = scheduler.get_accumulate_grad_batches(self.trainer.current_epoch)
         if self._resumed is not None and len(self._record.overridden) > len(self._resumed.overridden):
             schedulers = [config.scheduler for config in self.trainer.lr_scheduler_configs]
@@ -114,9 +115,9 @@ class StoredModule(OfDataset, GPUModule):
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Load a state dict like torch; a module without initial weights takes the tensors without copying them."""
         assign = assign or any(parameter.is_meta for parameter in self.parameters())
-        # The tensors are those of a file, which every rank reads.
+        # The tensors come from a file, which every rank reads.
         self._same_on_all_ranks = assign
-        # A copy of the dict, since torch notes `assign` in its metadata, which would affect the next load.
+        # The dict is copied, since torch records `assign` in its metadata, which would affect the next load.
         return super().load_state_dict(dict(state_dict) if assign else state_dict, strict=strict, assign=assign)
 
     def cpu(self) -> Self:

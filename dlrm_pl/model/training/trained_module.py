@@ -42,11 +42,11 @@ _SCHEDULE = {
     "lr_decay_power": "power",
     "lr_end_factor": "end_factor",
 }
-# What checkpoints of earlier versions do not state, since it was not possible to choose another.
+# Settings that checkpoints of earlier versions do not state, since there was no choice then.
 _ALWAYS_BEFORE = {
     field.name: field.default for field in fields(OptimizerSettings) if field.name not in ("optimizer", "learning_rate")
 } | {"lr_schedule": "upstream", "lr_decay_power": 2.0, "lr_end_factor": 0.0, "table_format": "fp32"}
-# Hyperparameters that say how a model is trained; the others say what it is.
+# Hyperparameters that say how a model is trained; the others say what the model is.
 _TRAINING = ("loss", "loss_weights", "optimizer", *_SCHEDULE, *_ALWAYS_BEFORE)
 
 
@@ -54,18 +54,18 @@ class TrainedModule(ScoredModule):
     """The part of ``DLRMModule`` that trains.
 
     Attributes:
-        engine: the code that is asked to train: auto, native or torch.
-        optimizers_chosen: which optimizers train the model, and their numbers.
-        rounded_forward: what ``QuantizationAwareTraining`` trains and validates in place of the float model.
-        loss_listener: called with the mean losses of consecutive batches, and the optimizer steps, from 1, that the
-            first and the last of them belong to.
+        engine: the requested training code: auto, native or torch.
+        optimizers_chosen: optimizers that train the model, and their hyperparameters.
+        rounded_forward: model that ``QuantizationAwareTraining`` trains and validates in place of the float model.
+        loss_listener: called with the mean losses of consecutive batches, and with the optimizer steps, counted from 1,
+            that the first and the last batch belong to.
     """
 
     rounded_forward: Callable[[ClickBatch], Tensor] | None
     loss_listener: Callable[[list[float], int, int], None] | None = None
 
     def _add_training(self, engine: Engine) -> None:
-        """Take over the hyperparameters, which have been saved, and the engine, which is none of them."""
+        """Take over the saved hyperparameters, and the engine, which is not one of them."""
         self.engine = engine
         self._same_on_all_ranks = False
         self._choice: Choice | None = None
@@ -77,7 +77,7 @@ class TrainedModule(ScoredModule):
         """Compute the loss of a batch; with the native engine, do the whole step including the update.
 
         Raises:
-            NonFiniteError: the loss is NaN, infinite, or so large that the training has diverged.
+            NonFiniteError: the loss is NaN, infinite, or so large that training has diverged.
             LookupIndexError: an index is outside its table.
             ShapeError: the batch has no samples, or does not fit the model.
         """
@@ -95,11 +95,11 @@ class TrainedModule(ScoredModule):
     def _loss_of(self, batch: ClickBatch) -> Tensor:
         labels = batch.known_labels
         is_sharded = isinstance(self.model.embedding_bags, ShardedBags)
-        if not len(labels) and not is_sharded:  # There it is found by all processes, which would wait for this one.
+        if not len(labels) and not is_sharded:  # Sharded tables report it on all processes.
             raise empty_batch(self.trainer)
         try:
             logits = self(batch)
-        except (IndexError, RuntimeError) as error:  # An embedding and an embedding bag refuse an index differently.
+        except (IndexError, RuntimeError) as error:  # From an embedding or an embedding bag, respectively.
             if is_sharded and isinstance(error, LookupIndexError):
                 raise LookupIndexError(
                     f"In {place(self.trainer)}, {error} Nothing of this batch was trained on."
@@ -111,13 +111,13 @@ class TrainedModule(ScoredModule):
 
     def has_diverged(self, loss: float) -> bool:
         """Return whether the mean loss of a batch is NaN, infinite, or so large that training has diverged."""
-        return not loss <= largest_loss(self._loss, self._loss_weights)  # NaN is not <= anything.
+        return not loss <= largest_loss(self._loss, self._loss_weights)  # True for NaN, which is not <= anything.
 
     def check_loss(self, loss: float, batch: ClickBatch) -> None:
         """Pass the mean loss of a batch to the listener, and check it.
 
         Raises:
-            NonFiniteError: it is NaN, infinite, or so large that the training has diverged.
+            NonFiniteError: the loss is NaN, infinite, or so large that training has diverged.
         """
         error = None
         if self.loss_listener is not None:
@@ -140,12 +140,12 @@ class TrainedModule(ScoredModule):
         optimizers = self.trainer.optimizers if self._trainer is not None else []
         if len(optimizers) != 1 or self.trainer.fit_loop._skip_backward:
             return None
-        if self._chosen_for is not optimizers[0]:  # In a module whose on_fit_start is overridden.
+        if self._chosen_for is not optimizers[0]:  # If a subclass overrides on_fit_start.
             self._choose_engine()
         return self._engine
 
     def _choose_engine(self) -> None:
-        """Choose the code that trains, once there is an optimizer, and log which and why."""
+        """Choose the code that trains, once there is an optimizer, and log the choice and the reason."""
         trainer = self.trainer
         self._engine = None
         self._chosen_for = trainer.optimizers[0]
@@ -163,9 +163,9 @@ class TrainedModule(ScoredModule):
     def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
         """Names of weights that Lightning and DistributedDataParallel do not synchronize between ranks.
 
-        In training these are the tables: gradients/data_parallel.py does it. Otherwise the first rank's weights
-        would be sent to the others; that is skipped where every rank has them already, since it would copy each page of
-        a memory-mapped file.
+        In training, these are the tables, since gradients/data_parallel.py synchronizes them. Otherwise, the first
+        rank's weights would be sent to the others. That is skipped if every rank already has them, since it would copy
+        each page of a memory-mapped file.
         """
         names = [name for name, _ in self.named_parameters()]
         if self._trainer is not None and self._trainer.state.fn != TrainerFn.FITTING:
@@ -224,7 +224,7 @@ class TrainedModule(ScoredModule):
         else:
             optimizer = make_optimizer(self.model, self.optimizers_chosen)
         self._numbers = numbers_of(optimizer)
-        # A lambda is left out of checkpoints, where a method would add an entry.
+        # Lambdas are left out of checkpoints, while a method would add an entry.
         scheduler = StepSchedule(
             optimizer,
             lambda steps_done: self._schedule.factor(steps_done),
@@ -233,8 +233,8 @@ class TrainedModule(ScoredModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _training_hyperparameters(self, saved: Mapping[str, Any]) -> dict[str, Any]:
-        """Return those hyperparameters of a checkpoint, or of a module, that say how it is trained, as plain values."""
-        if "optimizer" in saved:  # Written by `fit`, and not imported.
+        """Return the hyperparameters of a checkpoint or module that say how it is trained, as plain values."""
+        if "optimizer" in saved:  # Written by `fit`, not imported.
             saved = _ALWAYS_BEFORE | dict(saved)
         values = {name: saved[name] for name in _TRAINING if name in saved}
         return {f"model.{name}": list(value) if isinstance(value, tuple) else value for name, value in values.items()}
@@ -250,7 +250,7 @@ class TrainedModule(ScoredModule):
         self._schedule = WarmupDecay(**{name: hparams[key] for key, name in _SCHEDULE.items()})
 
     def _tables(self) -> list[list[torch.nn.Parameter]]:
-        """The parameters with sparse gradients, those of equal width together: tables, and row weights if any."""
+        """The parameters with sparse gradients (tables, and row weights if any), grouped by width."""
         by_width: dict[int, list[torch.nn.Parameter]] = {}
         for parameter in self.model.embedding_bags.parameters():
             by_width.setdefault(parameter.shape[1], []).append(parameter)

@@ -14,7 +14,7 @@ _weights_on_shards: ContextVar[bool] = ContextVar("weights_on_shards", default=F
 def skip_weight_init() -> Iterator[None]:
     """Make modules without initial weights inside a ``with`` block, for checkpoints of 100 GB that are loaded next.
 
-    Until then the model lies on the meta device, and takes no memory and no time.
+    Until then, the model is on the meta device, and takes no memory and no time.
     """
     token = _skip_weight_init.set(True)
     try:
@@ -32,7 +32,7 @@ def skips_weight_init() -> bool:
 def weights_on_shards() -> Iterator[None]:
     """Make modules without weights inside a ``with`` block, for ``ShardedStrategy``, which draws them.
 
-    Each process then draws the same weights as one process would have had, and keeps its part of the tables.
+    Each process then draws the same weights that a single process would have drawn, and keeps its part of the tables.
 
     Example:
         >>> from dlrm_pl import DLRMModule

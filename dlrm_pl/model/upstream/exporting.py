@@ -22,16 +22,16 @@ _UPSTREAM_RATE = 0.01  # Upstream's default of --learning-rate.
 def export_upstream(source: Path, target: Path, progress: Callable[[int], None] | None = None) -> None:
     """Write a checkpoint as upstream does: a ``state_dict`` with upstream's names, and all that its loader reads.
 
-    Numbers of the training that are not known, such as ``test_acc``, are NaN.
+    Unknown numbers about the training, such as ``test_acc``, are NaN.
 
     Args:
         source: a checkpoint that ``fit`` or an import wrote.
         target: file to write; it appears whole or not at all.
-        progress: called with the number of bytes that were added.
+        progress: called with the number of bytes written since the last call.
 
     Raises:
         CheckpointError: the source is corrupt, or not a checkpoint of this package.
-        ConfigurationError: upstream has no such model.
+        ConfigurationError: upstream does not support such a model.
         OutputError: the target cannot be written, or the disk has too little space.
     """
     checkpoint = open_checkpoint(source)
@@ -83,7 +83,7 @@ def _fields(checkpoint: dict[str, Any], num_parameters: int) -> dict[str, Any]:
 
 
 def _optimizer_state(checkpoint: dict[str, Any], num_parameters: int) -> Any:
-    """Return the state of the optimizer if upstream has it; else that of SGD, which consists of its settings."""
+    """Return the optimizer's state if upstream has that optimizer; else SGD's, which is only its settings."""
     states = checkpoint.get("optimizer_states")
     if states and len(states[0]["param_groups"]) == 1 and len(states[0]["param_groups"][0]["params"]) == num_parameters:
         return states[0]

@@ -28,10 +28,10 @@ class KnownDataset:
     """What is known about the dataset that a checkpoint was trained on.
 
     Attributes:
-        path: the file or folder that states it.
-        table_sizes: rows of each table.
-        fingerprint: fingerprint of the dataset; empty when only its table sizes are known.
-        columns: columns of the dataset; None when they are not known.
+        path: file or folder that states it.
+        table_sizes: number of rows of each table.
+        fingerprint: fingerprint of the dataset; empty if only its table sizes are known.
+        columns: columns of the dataset; None if they are not known.
     """
 
     path: Path
@@ -46,12 +46,12 @@ class ForeignCheckpoint:
 
     Attributes:
         path: the file or folder.
-        format: its format: ``zip`` or ``legacy`` of torch's files, ``dcp`` or ``snapshot`` of folders.
-        architecture: of the model.
-        tensors: the weights by our names of the parameters; they carry the names of the other program.
-        metadata: entries of plain values that it holds besides the weights.
+        format: ``zip`` or ``legacy`` for torch's files, ``dcp`` or ``snapshot`` for folders.
+        architecture: architecture of the model.
+        tensors: the weights, by our names of the parameters; each carries its name in the other program.
+        metadata: plain values that the checkpoint holds besides the weights.
         left_out: names of entries that are not kept.
-        remarks: lines that are logged when it is written.
+        remarks: lines to log when the checkpoint is written.
     """
 
     path: Path
@@ -68,7 +68,7 @@ class ForeignCheckpoint:
         return sum(tensor.nbytes for tensor in self.tensors.values())
 
     def nonfinite_rows(self) -> dict[str, int]:
-        """Count rows with NaN or infinity, by the other program's names; known after all tensors were copied."""
+        """Count rows with NaN or infinity, by the other program's names; complete after all tensors were copied."""
         return {tensor.name: tensor.nonfinite_rows for tensor in self.tensors.values() if tensor.nonfinite_rows}
 
     def write(
@@ -76,15 +76,17 @@ class ForeignCheckpoint:
     ) -> None:
         """Write a checkpoint of this package.
 
-        ``fit --ckpt_path`` starts a new training from its weights, with the optimizer and schedule of its options.
+        ``fit --ckpt_path`` starts a new training from its weights, with the optimizer and schedule from its own
+        options.
 
         Args:
             target: file to write; it appears whole or not at all.
             dataset: the dataset that the model was trained on, if it is known.
-            progress: called with the number of bytes that were added.
+            progress: called with the number of bytes written since the last call.
 
         Raises:
-            DatasetError: the dataset has other table sizes; names the first table that differs, and both sizes.
+            DatasetError: the dataset has other table sizes; the message names the first table that differs, and both
+                sizes.
             CheckpointError: the file is corrupt or was changed.
             OutputError: the target cannot be written, or the disk has too little space.
         """
@@ -161,7 +163,7 @@ def parameter_names(architecture: Architecture) -> list[str]:
     names = [f"embedding_bags.tables.{table}.weight" for table in range(architecture.num_tables)]
     for op in architecture.linear_shapes:
         part, layer, *rest = op.split(".")
-        if rest:  # A layer of the cross network; its v has no bias.
+        if rest:  # A layer of the cross network, whose v has no bias.
             names += [f"{op}.weight", *([] if rest == ["v"] else [f"{op}.bias"])]
         else:
             names += [f"{part}.{2 * int(layer)}.{kind}" for kind in ("weight", "bias")]

@@ -1,6 +1,6 @@
 """Import a checkpoint of upstream (facebookresearch/dlrm), table by table, whatever its size.
 
-Upstream saves a dict with ``state_dict`` and, depending on its version, numbers of its training such as ``epoch``,
+Upstream saves a dict with ``state_dict`` and, depending on its version, numbers about the training such as ``epoch``,
 ``iter``, ``test_acc`` and ``test_auc``, any of which may be missing.
 """
 
@@ -37,13 +37,13 @@ class UpstreamCheckpoint(ForeignCheckpoint):
 
     Args:
         path: the file, in either of torch's formats.
-        interaction: kind of interaction; needed only where the width of the top MLP fits more than one.
-        self_interaction: whether vectors interact with themselves; needed only where the width fits both.
+        interaction: kind of interaction; needed only if the width of the top MLP fits more than one.
+        self_interaction: whether vectors interact with themselves; needed only if the width fits both cases.
         loss_threshold: value of upstream's ``--loss-threshold``, which it does not save.
 
     Raises:
-        CheckpointError: the file is unreadable or incomplete, is not a checkpoint of upstream, or of a mode that is not
-            supported.
+        CheckpointError: the file is unreadable or incomplete, is not an upstream checkpoint, or was written in a mode
+            that is not supported.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class UpstreamCheckpoint(ForeignCheckpoint):
 
 
 def _parts(contents: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Split a file's contents into the state dict, without the names of wrappers, and the other entries."""
+    """Split a file's contents into the state dict, without the prefixes of wrappers, and the other entries."""
     if not isinstance(contents, dict):
         raise CheckpointError(f"holds a {type(contents).__name__}, not a checkpoint of facebookresearch/dlrm.")
     if KEY in contents:
@@ -108,7 +108,7 @@ def _parts(contents: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _plain_entries(entries: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Split entries into those of plain values, and the names of the others."""
+    """Split entries into those with plain values, and the names of the others."""
     kept: dict[str, Any] = {}
     left_out: list[str] = []
     for name, value in entries.items():

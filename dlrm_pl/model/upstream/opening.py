@@ -23,14 +23,15 @@ def open_foreign(
     """Open a checkpoint of ``dlrm_s_pytorch.py``, or of TorchRec's DLRM.
 
     Args:
-        path: file of ``torch.save``; of TorchRec also a folder of ``torch.distributed.checkpoint`` or torchsnapshot.
+        path: a ``torch.save`` file; for TorchRec, also a folder of ``torch.distributed.checkpoint`` or torchsnapshot.
         interaction: see ``UpstreamCheckpoint``.
         self_interaction: see ``UpstreamCheckpoint``.
         loss_threshold: see ``UpstreamCheckpoint``.
 
     Raises:
-        CheckpointError: it is unreadable or incomplete, or of another model.
-        ConfigurationError: it is TorchRec's, and something is stated that its names state already, or that it has not.
+        CheckpointError: the checkpoint is unreadable or incomplete, or holds another model.
+        ConfigurationError: it is TorchRec's, and an argument states what its names already say, or what it does not
+            have.
     """
     if not _is_torchrec(path):
         return UpstreamCheckpoint(
@@ -47,11 +48,11 @@ def open_foreign(
 
 
 def _is_torchrec(path: Path) -> bool:
-    """Tell whether a path is a folder, as only TorchRec's checkpoints are, or a file with names of TorchRec."""
+    """Tell whether a path is a folder, which only TorchRec's checkpoints are, or a file with TorchRec's names."""
     if path.is_dir():
         return True
     try:
         contents = TorchFile.open(path).contents
     except CheckpointError:
-        return False  # Opening it again says what is wrong, and what to do.
+        return False  # The caller opens it again, and so reports what is wrong.
     return isinstance(contents, dict) and is_torchrec_checkpoint(contents)

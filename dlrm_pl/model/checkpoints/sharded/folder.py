@@ -27,7 +27,7 @@ TABLE_NAME = "model.embedding_bags.tables.{}.weight"
 
 @dataclass(frozen=True)
 class _Marker:
-    """What ``complete.json`` states, before it was checked."""
+    """What ``complete.json`` states, before it is checked."""
 
     format: int
     identity: str
@@ -38,7 +38,7 @@ class _Marker:
 
 @dataclass(frozen=True)
 class _Part(Partial):
-    """What the file of a process states."""
+    """What a process's file states."""
 
     identity: str
     pieces: list[Any]
@@ -63,7 +63,7 @@ def open_sharded(folder: Path) -> dict[str, Any]:
         folder: folder that ``fit`` wrote with ``trainer.strategy=sharded``.
 
     Raises:
-        CheckpointError: it is not whole, or corrupt.
+        CheckpointError: the folder is incomplete or corrupt.
     """
     marker = _marker(folder)
     opened_dense = _open(folder / DENSE_NAME, marker.files[DENSE_NAME])

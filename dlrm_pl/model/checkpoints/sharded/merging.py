@@ -22,8 +22,8 @@ class Merge:
         nbytes: number of bytes of its tensors.
 
     Raises:
-        ConfigurationError: the source is no folder of a sharded checkpoint.
-        CheckpointError: the checkpoint is not whole, or corrupt.
+        ConfigurationError: the source is not a folder with a sharded checkpoint.
+        CheckpointError: the checkpoint is incomplete or corrupt.
     """
 
     def __init__(self, source: Path) -> None:
@@ -37,13 +37,13 @@ class Merge:
         self.nbytes = sum(tensor.nbytes for tensor, _ in stored_tensors(self._contents))
 
     def write(self, output: Path, progress: Callable[[int], None] | None = None) -> None:
-        """Write the file, which appears whole or not at all, in the memory of a few blocks of a table.
+        """Write the file, which appears whole or not at all, with memory for a few blocks of a table.
 
         Every byte is compared with the checksums of the source.
 
         Args:
             output: file to write; an earlier one is replaced at the end.
-            progress: called with the number of bytes that were added.
+            progress: called with the number of bytes written since the last call.
 
         Raises:
             CheckpointError: the source is corrupt.

@@ -1,8 +1,8 @@
 """Files of a sharded checkpoint, and the names of their contents.
 
-A folder holds ``dense.pt``, an ordinary checkpoint without tables; for each process ``part-N.pt`` with its parts of the
-tables and of the optimizer's state; and ``complete.json``, which is written last: without it, the others are not a
-checkpoint. All of them state the same random identity, so that files of two checkpoints are not mixed.
+A folder holds ``dense.pt``, an ordinary checkpoint without tables; for each process, ``part-N.pt`` with its parts of
+the tables and of the optimizer's state; and ``complete.json``, which is written last. Without that, the other files are
+not a checkpoint. All files contain the same random identity, so that files of two checkpoints are not mixed.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ PART_NAME = "part-{}.pt"
 KEY = "dlrm_pl_sharded"
 """Entry of ``dense.pt``: the identity, and the index of each table among the optimizer's parameters."""
 WEIGHT = "weight"
-"""Content of a piece: a table's weights,"""
+"""Kind of a piece: a table's weights,"""
 SUM = "sum"
-"""or what Adagrad has accumulated for them: a number for each value, or for each row."""
+"""or what Adagrad has accumulated for them: one number for each value, or for each row."""
 
 
 class SavedPiece(TypedDict):
@@ -31,11 +31,11 @@ class SavedPiece(TypedDict):
     Attributes:
         table: number of the table.
         name: ``WEIGHT`` or ``SUM``.
-        start: first row and first column of the table that it is of.
-        columns: number of columns of the table that it is of.
-        padding: bytes that mean nothing, in front of the values, so that those of whole rows begin in their page of the
-            file where they begin in a page of the whole table, and all pieces of it can be mapped as one.
-        values: ``[rows, columns]``, or ``[rows]`` with one number for all these columns.
+        start: first row and first column of the piece in its table.
+        columns: number of columns of that table.
+        padding: meaningless bytes before the values. They make whole rows begin at the same position within a page of
+            the file as within a page of the whole table, so that all pieces of the table can be mapped as one tensor.
+        values: ``[rows, columns]``, or ``[rows]`` with one number for all of these columns.
     """
 
     table: int

@@ -25,16 +25,16 @@ class ColumnRange(NamedTuple):
 class RowSums(FileTensor):
     """Row-wise Adagrad's sums ``[rows]``: the mean squares of each row's gradients.
 
-    Where a table is divided by columns, each process has the means over its own columns. The mean over all columns is
-    the average of those, weighted by their numbers of columns.
+    If a table is divided by columns, each process has the means over its own columns. The mean over all columns is the
+    average of these, weighted by the numbers of columns.
 
     Args:
         rows: number of rows of the table.
         columns: number of columns of the table.
-        ranges: the numbers by ranges of columns, which together are all columns.
+        ranges: the numbers by range of columns; together, the ranges cover all columns.
 
     Raises:
-        CheckpointError: a column is in no range, or in two.
+        CheckpointError: a column is in no range, or in two of them.
     """
 
     def __init__(self, rows: int, columns: int, ranges: Sequence[ColumnRange]) -> None:
@@ -60,7 +60,7 @@ class RowSums(FileTensor):
 
     @property
     def crc32(self) -> int | None:
-        """Checksum of the bytes in order; None if they are means of others."""
+        """Checksum of the bytes in order; None if the numbers are computed from others."""
         return self._ranges[0].sums.crc32 if len(self._ranges) == 1 else None
 
     def check(self, name: str = "a tensor") -> None:
@@ -85,7 +85,7 @@ class RowSums(FileTensor):
         """Read the numbers of the rows from ``row`` on, for a range of columns.
 
         Args:
-            target: where they are put, ``[rows]``.
+            target: tensor to fill, ``[rows]``.
             row: first row.
             column: first column of the range.
             columns: number of columns of the range.
@@ -98,7 +98,7 @@ class RowSums(FileTensor):
             common = min(column + columns, one.column + one.columns) - max(column, one.column)
             if common > 0:
                 shares.append((common, one.sums))
-        if len(shares) == 1:  # Exactly what was saved.
+        if len(shares) == 1:  # Exactly the saved numbers.
             shares[0][1].fill(target, (row,))
             return
         total = torch.zeros(target.shape, dtype=torch.float64)

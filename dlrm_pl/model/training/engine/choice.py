@@ -25,7 +25,7 @@ class Choice:
 
     Attributes:
         engine: ``native`` or ``torch``.
-        reason: clause that says why.
+        reason: clause that gives the reason.
     """
 
     engine: Literal["native", "torch"]
@@ -40,13 +40,13 @@ def choose(asked: Engine, module: pl.LightningModule, model: nn.Module, trainer:
     """Choose the engine for training, once its optimizer has been made.
 
     Args:
-        asked: what ``model.engine`` says.
-        module: module that is trained.
-        model: its network.
-        trainer: Trainer that trains it.
+        asked: value of the setting ``model.engine``.
+        module: module to train.
+        model: the module's network.
+        trainer: Trainer that trains the module.
 
     Raises:
-        ConfigurationError: native code was asked for, and cannot do this training.
+        ConfigurationError: native code was requested, but cannot do this training.
     """
     if asked == "torch":
         return Choice("torch", "as model.engine requests")

@@ -8,8 +8,8 @@ from torch import nn
 class LiveParameters:
     """Parameters of parts of a model, in the order of ``parameters()``, even after one was replaced.
 
-    ``parameters()`` of a DLRM takes a tenth of a millisecond, as long as several Linears. Here the dicts that hold a
-    module's parts and parameters are known, and read each time.
+    ``parameters()`` of a DLRM takes a tenth of a millisecond, as long as several Linears. Here the dicts that hold the
+    parts and parameters of modules are found once, and only read each time.
 
     Args:
         model: the model.

@@ -31,10 +31,10 @@ class NativeEngine:
     """Trains a model batch by batch in native code, as its Trainer requests.
 
     Args:
-        model: network that is trained.
+        model: network to train.
         loss: loss of a batch.
         loss_weights: weights of a non-click and of a click.
-        trainer: Trainer, for whose optimizer, precision and model there is no obstacle.
+        trainer: Trainer whose optimizer, precision and model native code supports.
     """
 
     def __init__(
@@ -52,35 +52,35 @@ class NativeEngine:
         self._rules, self._precision = rules, precision
         self._loss, self._loss_weights = loss, loss_weights
         self._largest_loss = largest_loss(loss, loss_weights)
-        self._counts_steps = rules.dense in ("adam", "lamb")  # Their numbers are others in each step.
+        self._counts_steps = rules.dense in ("adam", "lamb")  # Their step numbers matter.
         parts = [name for name in ("bottom_mlp", "cross_net", "top_mlp") if getattr(model, name) is not None]
         self._tables_now = LiveParameters(model, "embedding_bags")
         self._dense_now = LiveParameters(model, *parts)
-        # Hooks of the user's run around each batch, and may change weights.
+        # User hooks run around each batch, and may change weights.
         self._users_hooks = any(
             is_of_the_user(type(callback)) and overridden(callback, BATCH_HOOKS)
             for callback in trainer.callbacks  # type: ignore[attr-defined]
         ) or any(is_of_the_user(getattr(trainer.lightning_module, name)) for name in BATCH_HOOKS)
         self._native: NativeStep | None = None
         self._places: list[int] = []  # Addresses of the weights and of the optimizer's state.
-        self._versions: list[int] = []  # Of the MLPs' weights, which native code keeps in another order.
-        self._seen = (-1, -1)  # Epochs and batches of validation before the last step.
+        self._versions: list[int] = []  # Versions of the MLPs' weights, which native code keeps reordered.
+        self._seen = (-1, -1)  # Epochs and validation batches before the last step.
         self._accumulated = False
         self._uncounted = 0
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
-        """Be None in copies of the module, which have other weights."""
+        """Become None in copies of the module, which have other weights."""
         return type(None), ()
 
     def step(self, batch: ClickBatch, batch_idx: int) -> float:
-        """Train on a batch between two hooks that may have changed the weights; return the mean loss.
+        """Train on a batch between hooks, which may have changed the weights; return the mean loss.
 
         Args:
             batch: batch with labels.
-            batch_idx: number of the batch in its epoch.
+            batch_idx: index of the batch in its epoch.
 
         Returns:
-            Mean loss; if it is not finite, nothing was trained.
+            Mean loss; if it is not finite, the batch was not trained on.
 
         Raises:
             LookupIndexError: an index is outside its table.
@@ -113,14 +113,14 @@ class NativeEngine:
 
         Args:
             batches: batches with labels.
-            batch_idx: number of the first in its epoch; the Trainer has it too, and errors name it.
-            learning_rates: rates of each optimizer step by group of parameters; None: those of now.
-            ends: whether the weights are updated after the last batch however many are to be accumulated.
+            batch_idx: index of the first batch in its epoch; the Trainer has it too, and errors name it.
+            learning_rates: learning rates of each optimizer step by parameter group; None: the current ones.
+            ends: whether to update the weights after the last batch, even if fewer batches were accumulated than set.
 
         Returns:
-            Mean losses of the batches up to the last one, or up to one that fails: a call that begins with that batch
-            says why. If the last loss is not finite, its batch was not trained on; if it shows that the training has
-            diverged, those after it were not.
+            Mean losses of the batches, up to the last one or up to one that fails; a later call that begins with the
+            failed batch says why. If the last loss is not finite, its batch was not trained on; if it shows that
+            training has diverged, the batches after it were not.
 
         Raises:
             LookupIndexError: an index of the first batch is outside its table.
@@ -131,7 +131,7 @@ class NativeEngine:
         count = len(batches) if isinstance(tensors, BatchGroup) else len(packed)
         options, updates = self._options(count, batch_idx, learning_rates, ends)
         losses, failure = self._native.steps(packed, options, largest_loss=self._largest_loss)
-        del tensors  # Their addresses were in use.
+        del tensors  # Native code used their addresses until here.
         if losses:
             self._accumulated = not updates[len(losses) - 1]
             self._uncounted += sum(updates[: len(losses)])
@@ -142,7 +142,7 @@ class NativeEngine:
         return losses
 
     def _packed(self, batches: Sequence[ClickBatch]) -> tuple[list[bytes], Sequence[Any]]:
-        """Batches as native code takes them, up to one that it cannot take, with the tensors that must outlive them."""
+        """Batches in native form, up to the first that native code cannot take, and tensors to keep alive meanwhile."""
         assert self._native is not None
         if isinstance(batches, BatchGroup) and (together := self._native.packed_group(batches)) is not None:
             return [together], batches
@@ -161,7 +161,7 @@ class NativeEngine:
     def _inputs(self, batch: ClickBatch) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
         dense, indices, offsets, labels = batch
         if labels is None:
-            labels = batch.known_labels  # Raises.
+            labels = batch.known_labels  # Raises an error.
         if not labels.numel():
             raise empty_batch(self._trainer)
         return (
@@ -174,12 +174,12 @@ class NativeEngine:
     def _options(
         self, count: int, batch_idx: int, learning_rates: Sequence[Sequence[float]] | None, ends: bool
     ) -> tuple[list[bytes], list[bool]]:
-        """What the steps of batches do, and which of them update the weights."""
+        """The options of the batches' steps, and which steps update the weights."""
         trainer = self._trainer
         batches, limit = trainer.accumulate_grad_batches, trainer.gradient_clip_val or 0.0
         by_value = trainer.gradient_clip_algorithm == "value"
         if batches == 1 and not self._accumulated and not self._counts_steps:
-            # Nothing but the learning rates differs between the steps.
+            # Only the learning rates differ between the steps.
             rates = rates_of(self.optimizer, 0, None if learning_rates is None else learning_rates[0])
             limits = (0.0, limit) if by_value else (limit, 0.0)
             one = StepOptions(*rates, 1.0, True, True, *limits).packed()
@@ -191,7 +191,7 @@ class NativeEngine:
             first = number % batches == 0 or not (updates or self._accumulated)
             last = (number + 1) % batches == 0 or (ends and number == batch_idx + count - 1)
             of_step = None if learning_rates is None else learning_rates[min(done, len(learning_rates) - 1)]
-            # Most often it is the step before once more.
+            # Most often, the options are those of the previous step.
             if known != (same := (first, last, of_step)) or self._counts_steps:
                 rates = rates_of(self.optimizer, self._uncounted + done, of_step)
                 limits = (0.0, limit) if by_value else (limit, 0.0)
@@ -208,7 +208,7 @@ class NativeEngine:
             self._uncounted = 0
 
     def _find(self) -> tuple[list[int], list[int]]:
-        """Addresses of all weights and states, and versions of the weights that native code has copies of."""
+        """Addresses of all weights and states, and versions of the weights that native code holds copies of."""
         dense, tables = self._dense_now.now(), self._tables_now.now()
         tensors: list[Tensor] = [*tables, *dense]
         for parameters, rule in ((tables, self._rules.tables), (dense, self._rules.dense)):
@@ -270,7 +270,7 @@ class NativeEngine:
         return state_of(self.optimizer, parameter, self._rules.dense)
 
     def _torchs_loss(self, batch: ClickBatch) -> float:
-        """Say whether a loss that is not finite is infinite or NaN, which native code does not."""
+        """Compute with torch whether a non-finite loss is infinite or NaN, which native code does not tell."""
         with torch.no_grad():
             loss = float(click_loss(self._model(batch), batch.known_labels, self._loss, self._loss_weights))
         return math.nan if math.isfinite(loss) else loss
@@ -287,6 +287,6 @@ class NativeEngine:
 
 
 def _int64(numbers: Tensor) -> Tensor:
-    """Return numbers as native code reads them, which other loaders than ours may give in another form."""
+    """Return numbers in the form that native code reads; other loaders than ours may give another form."""
     numbers = numbers if numbers.dtype == torch.int64 else numbers.long()
     return numbers if numbers.dim() == 0 or numbers.shape[-1] < 2 or numbers.stride(-1) == 1 else numbers.contiguous()

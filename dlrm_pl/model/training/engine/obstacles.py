@@ -21,7 +21,7 @@ from dlrm_pl.model.training.engine.hooks import is_of_the_user, overridden
 from dlrm_pl.model.training.optimizers.native import rules_of
 from dlrm_pl.model.weighted_bags import WeightedBags
 
-# Methods of a module whose work the native step does, or that read or change gradients, which it does not leave.
+# Methods of a module whose work the native step does, or that read or change gradients, which it does not keep.
 _MODULE_HOOKS = (
     "training_step",
     "forward",
@@ -41,9 +41,9 @@ def obstacle(module: pl.LightningModule, model: nn.Module, trainer: pl.Trainer) 
     """Return why training cannot use the native step, as a clause; "" if it can.
 
     Args:
-        module: module that is trained.
-        model: its network.
-        trainer: Trainer that trains it, whose optimizer was made.
+        module: module to train.
+        model: the module's network.
+        trainer: Trainer that trains the module; its optimizer exists by now.
     """
     return next(_obstacles(module, model, trainer), "")
 

@@ -25,8 +25,8 @@ class FusedStep:
         model: the model, before it is moved to the device.
         rule: optimizer of the tables.
         on_host: keep the tables on the host.
-        capture: records the dense part of the step; None: it is not recorded.
-        autocast: dtype that products are computed in; None: that of the weights.
+        capture: function that records the dense part of the step; None: it is not recorded.
+        autocast: dtype that matrix products are computed in; None: the dtype of the weights.
     """
 
     def __init__(
@@ -45,10 +45,10 @@ class FusedStep:
         self._fused = bags.fused = FusedTables(bags.tables, model.architecture.is_mean, on_host=on_host)
 
     def start(self, optimizer: torch.optim.Optimizer) -> GraphedForward | None:
-        """Take over updating the tables, once the optimizer has its state.
+        """Take over the table updates, once the optimizer has its state.
 
         Returns:
-            The forward pass with a recorded dense part; None where none is recorded.
+            The forward pass with a recorded dense part; None if no dense part is recorded.
         """
         if self._fused.rows is None:
             self._fused.fill()
@@ -80,7 +80,7 @@ class FusedStep:
 
 
 def _joined_sums(states: list[dict[str, Any]], device: torch.device) -> Tensor:
-    """Join the sums of Adagrad; each table's own becomes a view."""
+    """Join Adagrad's sums in one tensor; each table's sums become a view of it."""
 
     def attach(index: int, rows: Tensor) -> None:
         states[index]["sum"] = rows
@@ -123,7 +123,7 @@ def check_room(model: DLRM, rule: TableRule, device: torch.device) -> None:
     """Check that the tables and their optimizer's state fit on a GPU.
 
     Raises:
-        ConfigurationError: they do not; gives both sizes, and says what to do.
+        ConfigurationError: they do not fit; the message states both sizes, and what to do.
     """
     architecture = model.architecture
     values = sum(architecture.table_sizes) * architecture.embedding_dim

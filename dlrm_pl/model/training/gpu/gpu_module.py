@@ -26,7 +26,7 @@ class GPUModule(TrainedModule):
     """The part of ``DLRMModule`` that trains on a GPU; on a CPU it does nothing.
 
     Attributes:
-        graphed_forward: forward pass of a training whose dense part is a CUDA graph; None without one.
+        graphed_forward: forward pass for training with the dense part as a CUDA graph; None without one.
     """
 
     graphed_forward: Callable[[ClickBatch], Tensor] | None = None
@@ -36,7 +36,7 @@ class GPUModule(TrainedModule):
         """Prepare the tables before Lightning moves the model to a GPU.
 
         Raises:
-            ConfigurationError: the tables do not fit on the GPU; or they are to stay on the host, and this training
+            ConfigurationError: the tables do not fit on the GPU; or they are set to stay on the host, but this training
                 needs them on the device.
         """
         self._stop()
@@ -70,13 +70,13 @@ class GPUModule(TrainedModule):
         )
 
     def on_train_start(self) -> None:
-        """Take over updating the tables, now that the optimizer has its state."""
+        """Take over the table updates, now that the optimizer has its state."""
         super().on_train_start()
         if self._step is not None:
             self.graphed_forward = self._step.start(self.trainer.optimizers[0])
 
     def on_train_end(self) -> None:
-        """Give the tables back."""
+        """Turn the tables back into ordinary parameters."""
         super().on_train_end()
         self._stop()
 

@@ -19,16 +19,16 @@ Capture = Callable[["DensePart", Tensor, Tensor], Dense]
 
 
 class DensePart(nn.Module):
-    """Both MLPs and the interaction of a model, whose weights are shared.
+    """Both MLPs and the interaction of a model, with which it shares the weights.
 
     Args:
         model: the model.
-        autocast: dtype that products are computed in; None: that of the weights.
+        autocast: dtype that matrix products are computed in; None: the dtype of the weights.
     """
 
     def __init__(self, model: DLRM, autocast: torch.dtype | None) -> None:
         super().__init__()
-        # Without tables, which are no part of the graph.
+        # The tables are left out: they are not part of the graph.
         self._dense = DLRM.from_parts(
             model.architecture, model.bottom_mlp, nn.Identity(), model.top_mlp, model.cross_net
         )
@@ -36,7 +36,7 @@ class DensePart(nn.Module):
 
     def forward(self, dense: Tensor, sparse: Tensor) -> Tensor:
         """Compute the logits ``[B]``, float32."""
-        # Cached conversions of weights would stay those of the weights at the time of the capture.
+        # The cache must be off: cached conversions of weights would stay as they were at the time of the capture.
         with torch.autocast(
             dense.device.type, dtype=self._autocast, enabled=self._autocast is not None, cache_enabled=False
         ):
@@ -54,15 +54,15 @@ def cuda_graph(part: DensePart, dense: Tensor, sparse: Tensor) -> Dense:
 
 
 class GraphedForward:
-    """Forward pass in training, whose dense part is replayed for batches of the first batch's shape.
+    """Forward pass for training; its dense part is replayed for batches with the first batch's shape.
 
-    Batches of another shape, such as the last one of an epoch, and those without gradients, go through the same code
+    Batches of another shape, such as the last one of an epoch, and batches without gradients go through the same code
     without a graph.
 
     Args:
         model: the model; its weights must stay where they are.
-        autocast: dtype that products are computed in; None: that of the weights.
-        capture: records the graph.
+        autocast: dtype that matrix products are computed in; None: the dtype of the weights.
+        capture: function that records the graph.
     """
 
     def __init__(self, model: DLRM, autocast: torch.dtype | None, capture: Capture = cuda_graph) -> None:
@@ -81,7 +81,7 @@ class GraphedForward:
         shapes = batch.dense.shape, sparse.shape
         if self._graph is None:
             samples = torch.zeros_like(batch.dense), torch.zeros_like(sparse).requires_grad_()
-            # Of a part of its own: the capture changes the forward pass of the module that it is given.
+            # The capture changes the forward pass of the module that it is given, so it gets one of its own.
             self._graph = self._capture(DensePart(self._model, self._autocast), *samples)
             self._shapes = shapes
         if shapes == self._shapes:

@@ -30,7 +30,7 @@ def clip_gradients(parameters: Iterable[nn.Parameter], limit: float, by: Literal
 
 
 def _values(parameter: nn.Parameter) -> Tensor:
-    """Return a dense gradient itself, or the values of a sparse one after entries of the same row were added up."""
+    """Return a dense gradient itself, or the values of a sparse one after adding up entries of the same row."""
     assert parameter.grad is not None
     if not parameter.grad.is_sparse:
         return parameter.grad

@@ -1,8 +1,8 @@
 """Data-parallel training of embedding tables: sparse gradients are averaged over ranks.
 
-DistributedDataParallel would use gloo's sparse all-reduce, one table at a time, which corrupts memory when ranks touch
-different numbers of rows (seen with torch 2.13: "malloc(): unaligned tcache chunk"). Here the row numbers of all tables
-travel in one dense all-gather, and their gradients in another.
+DistributedDataParallel would use gloo's sparse all-reduce, one table at a time, which corrupts memory when ranks look
+up different numbers of rows (seen with torch 2.13: "malloc(): unaligned tcache chunk"). Here the row numbers of all
+tables are exchanged in one dense all-gather, and their gradients in another.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ def average(tables: Sequence[nn.Parameter]) -> None:
     """Replace each table's sparse gradient by its mean over all ranks, bit-identical on all of them.
 
     Args:
-        tables: ``[rows, D]`` each, all with the same D and dtype, the same on all ranks, each with a sparse gradient.
+        tables: ``[rows, D]`` each, all with the same D and dtype, each with a sparse gradient; the same tables on all
+            ranks.
     """
     gradients = [_gradient(table).coalesce() for table in tables]
     counts = torch.tensor([gradient._nnz() for gradient in gradients], device=tables[0].device)
@@ -54,11 +55,11 @@ def average(tables: Sequence[nn.Parameter]) -> None:
 def average_dense(parameters: Sequence[nn.Parameter]) -> None:
     """Replace the gradients of parameters by their means over all ranks, bit-identical on all of them.
 
-    Each rank adds up a part of all gradients, in the order of the ranks, so that the sum is that of one process which
-    accumulates the ranks' batches one after the other.
+    Each rank adds up one part of all gradients, in the order of the ranks, so the sum equals that of a single process
+    which accumulates the ranks' batches one after the other.
 
     Args:
-        parameters: the same on all ranks; all have a dense gradient.
+        parameters: the same parameters on all ranks; all have a dense gradient.
     """
     ranks = dist.get_world_size() if is_distributed() else 1
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -80,7 +81,7 @@ def average_dense(parameters: Sequence[nn.Parameter]) -> None:
 
 
 def _gradient(table: nn.Parameter) -> Tensor:
-    """Return the gradient of a table, or an empty one after a step whose loss did not reach the table."""
+    """Return the gradient of a table, or an empty one after a step whose loss did not depend on the table."""
     if table.grad is not None:
         return table.grad
     empty = torch.empty(1, 0, dtype=torch.int64, device=table.device)

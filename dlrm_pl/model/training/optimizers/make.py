@@ -15,16 +15,16 @@ def make_optimizer(model: DLRM, settings: OptimizerSettings) -> torch.optim.Opti
 
     Args:
         model: the model.
-        settings: which optimizers, and their numbers.
+        settings: optimizers and their hyperparameters.
 
     Returns:
-        One of torch's optimizers with one group of all parameters where the MLPs have no optimizer of their own, else a
+        A torch optimizer with all parameters in one group if the MLPs have no optimizer of their own; otherwise a
         ``DLRMOptimizer``.
     """
     for table in model.embedding_bags.parameters():
         collapse(table)
     if not torch.sparse.check_sparse_tensor_invariants.is_enabled():  # type: ignore[no-untyped-call]
-        # This states the default explicitly. Without it torch's Adagrad warns about it, which users cannot change.
+        # This sets the default explicitly; otherwise torch's Adagrad warns about it, which users cannot change.
         torch.sparse.check_sparse_tensor_invariants.disable()  # type: ignore[no-untyped-call]
     if settings.is_plain:
         if settings.optimizer == "sgd":

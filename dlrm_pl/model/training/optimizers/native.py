@@ -18,8 +18,8 @@ class Rules(NamedTuple):
     """Update rules that make up an optimizer.
 
     Attributes:
-        dense: of the MLPs.
-        tables: of the tables.
+        dense: rule for the MLPs.
+        tables: rule for the tables.
     """
 
     dense: DenseRule
@@ -30,8 +30,8 @@ class StepRates(NamedTuple):
     """Numbers for one step.
 
     Attributes:
-        dense: of the MLPs' optimizer.
-        tables: of the tables' optimizer.
+        dense: numbers for the MLPs' optimizer.
+        tables: numbers for the tables' optimizer.
     """
 
     dense: Rates
@@ -62,8 +62,8 @@ def rates_of(
 
     Args:
         optimizer: an optimizer whose rules are known, see ``rules_of``.
-        steps_ahead: number of steps that were taken since they were counted last, see ``count_steps``.
-        learning_rates: rate of each group of parameters; None: those that the groups have.
+        steps_ahead: number of steps taken since they were last counted, see ``count_steps``.
+        learning_rates: learning rate of each parameter group; None: the groups' current rates.
     """
     groups = optimizer.param_groups
     rates = [group["lr"] for group in groups] if learning_rates is None else learning_rates

@@ -18,7 +18,7 @@ class DLRMOptimizer(torch.optim.Optimizer):
     Args:
         dense: parameters of the MLPs.
         tables: embedding tables, whose gradients may be sparse.
-        settings: which optimizers, and their numbers.
+        settings: optimizers and their hyperparameters.
     """
 
     def __init__(
@@ -51,10 +51,10 @@ class DLRMOptimizer(torch.optim.Optimizer):
         """Take a step with both optimizers.
 
         Args:
-            closure: computes the gradients, and returns the loss.
+            closure: function that computes the gradients and returns the loss.
 
         Returns:
-            What the closure returned.
+            The value that the closure returned.
         """
         loss = None
         if closure is not None:

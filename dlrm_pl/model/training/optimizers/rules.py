@@ -46,11 +46,11 @@ def take_step(
     """Update parameters and their states with one step of an optimizer.
 
     Args:
-        rule: the optimizer.
+        rule: name of the optimizer.
         parameters: parameters that have a gradient.
-        gradients: their gradients, of which those of tables may be sparse.
-        states: their states, see ``new_state``.
-        group: ``lr``, and ``eps``, ``betas`` and ``weight_decay`` as the optimizer has them.
+        gradients: gradients of the parameters; those of tables may be sparse.
+        states: states of the parameters, see ``new_state``.
+        group: ``lr``, and those of ``eps``, ``betas`` and ``weight_decay`` that the optimizer has.
     """
     kept = [[state[name] for state in states] for name in STATES[rule]]
     steps = [state["step"] for state in states] if kept else []
@@ -112,7 +112,7 @@ def _rowwise_adagrad(
     rate: float,
     epsilon: float,
 ) -> None:
-    """Row-wise Adagrad: the sum of a row is that of the mean squares of its gradients.
+    """Row-wise Adagrad: a row's sum adds up the mean squares of its gradients.
 
     Source: facebookresearch/dlrm, ``optim/rwsadagrad.py``.
     """
@@ -122,7 +122,7 @@ def _rowwise_adagrad(
             total += gradient.square().mean(dim=1)
             table.addcdiv_(gradient, (total.sqrt() + epsilon)[:, None].expand_as(table), value=-rate)
             continue
-        gradient = gradient.coalesce()  # Rows that a batch looks up several times have one gradient, their sum.
+        gradient = gradient.coalesce()  # A row looked up several times gets one gradient, the sum.
         rows, values = gradient.indices()[0], gradient.values()
         sums_of_rows = total[rows] + values.square().mean(dim=1)
         total[rows] = sums_of_rows
@@ -139,7 +139,7 @@ def _lamb(
 ) -> None:
     """LAMB: a step of Adam for each tensor, scaled by the ratio of the norms of the tensor and of the step.
 
-    Source: You et al. 2020, arXiv:1904.00962, algorithm 2, with the identity for its function phi.
+    Source: You et al. 2020, arXiv:1904.00962, algorithm 2, with the identity as its function phi.
     """
     beta1, beta2 = group["betas"]
     for weight, gradient, average, square, step in zip(parameters, gradients, averages, squares, steps, strict=True):

@@ -19,23 +19,23 @@ _HARDLY_ANY = 1e-3
 class WarmupDecay:
     """Linear warm-up, plateau and decay of the learning rate.
 
-    ``upstream`` decays quadratically, with the quirks of its ``LRPolicyScheduler``, since published runs have them:
-    with a decay, the plateau is the last rate of the warm-up of W steps, ``base * (W - 1) / W``, and after the decay
-    the rate stays at its last value. The other schedules reach ``base`` at the end of the warm-up, stay there until the
-    decay starts, and end at ``end_factor * base``.
+    ``upstream`` decays quadratically, with the quirks of upstream's ``LRPolicyScheduler``, since published runs have
+    them: with a decay, the plateau is the last rate of the warm-up of W steps, ``base * (W - 1) / W``, and after the
+    decay, the rate stays at its last value. The other schedules reach ``base`` at the end of the warm-up, stay there
+    until the decay starts, and end at ``end_factor * base``.
 
     Attributes:
         base: learning rate, above 0.
-        warmup_steps: number of steps of the warm-up, W; 0 is off.
+        warmup_steps: number of warm-up steps, W; 0 is off.
         decay_start_step: step at which the decay starts.
-        decay_steps: number of steps of the decay; 0: the rate stays at ``base`` after the warm-up.
-        kind: ``upstream``; ``polynomial``: what is left of the decay, from 1 to 0, to the ``power``; ``cosine``: half a
-            wave; ``constant``: no decay.
-        power: of ``polynomial``; upstream's is 2.
-        end_factor: share of ``base`` that ``polynomial`` and ``cosine`` end at.
+        decay_steps: number of decay steps; 0: the rate stays at ``base`` after the warm-up.
+        kind: ``upstream``; ``polynomial``: the remaining fraction of the decay, from 1 to 0, to the ``power``;
+            ``cosine``: half a wave; ``constant``: no decay.
+        power: power of ``polynomial``; upstream's is 2.
+        end_factor: fraction of ``base`` at which ``polynomial`` and ``cosine`` end.
 
     Raises:
-        ConfigurationError: a number is negative, the decay starts inside the warm-up, or a number has no meaning in
+        ConfigurationError: a number is negative, the decay starts during the warm-up, or a number has no meaning for
             this kind of schedule.
 
     Source: facebookresearch/dlrm, ``LRPolicyScheduler``.
@@ -110,7 +110,7 @@ class WarmupDecay:
 
     @property
     def end(self) -> int | None:
-        """The step from which on the rate is less than a thousandth of ``base``; None where there is none."""
+        """The step from which the rate stays below a thousandth of ``base``; None if there is none."""
         end = self.decay_start_step + self.decay_steps
         return end if self.decay_steps and self.rate(end) < _HARDLY_ANY * self.base else None
 
@@ -128,7 +128,7 @@ class WarmupDecay:
 
     def _upstream(self, step: int) -> float:
         if step < self.decay_start_step:
-            # Upstream keeps the last rate of the warm-up here. Without a warm-up there is none, and upstream fails.
+            # Upstream keeps the last rate of the warm-up here. Without a warm-up, it has no such rate, and fails.
             return self.base * (self.warmup_steps - 1) / self.warmup_steps if self.warmup_steps > 1 else self.base
         last = self.decay_start_step + self.decay_steps - 1
         left = (self.decay_steps - (min(step, last) - self.decay_start_step)) / self.decay_steps

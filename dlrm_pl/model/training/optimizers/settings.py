@@ -15,7 +15,7 @@ DenseRule = Literal["sgd", "adagrad", "adam", "lamb"]
 """Optimizer of the MLPs."""
 
 _ADAPTIVE = ("adam", "lamb")
-_EPSILON = {"sgd": 0.0, "adagrad": 1e-10, "rwsadagrad": 1e-10, "adam": 1e-8, "lamb": 1e-6}  # Torch's and upstream's.
+_EPSILON = {"sgd": 0.0, "adagrad": 1e-10, "rwsadagrad": 1e-10, "adam": 1e-8, "lamb": 1e-6}  # As in torch and upstream.
 
 
 @dataclass(frozen=True)
@@ -23,18 +23,18 @@ class OptimizerSettings:
     """Optimizers of the tables and of the MLPs. The names are those of ``DLRMModule``'s arguments.
 
     Attributes:
-        optimizer: optimizer of the tables, and of the MLPs where they have no other.
+        optimizer: optimizer of the tables, and of the MLPs if they have no other.
         learning_rate: learning rate before the schedule, above 0.
-        epsilon: what Adagrad adds to the root of its sum, for the tables and for an MLP part without an optimizer of
-            its own; None: 1e-10, as torch and upstream (facebookresearch/dlrm).
-        dense_optimizer: optimizer of the MLPs; None: ``optimizer``, and Adagrad beside row-wise Adagrad, as upstream.
+        epsilon: value that Adagrad adds to the root of its sums, for the tables, and for the MLPs if they have no
+            optimizer of their own; None: 1e-10, as in torch and upstream (facebookresearch/dlrm).
+        dense_optimizer: optimizer of the MLPs; None: ``optimizer``, or Adagrad with row-wise Adagrad, as in upstream.
         dense_learning_rate: learning rate of the MLPs before the schedule; None: ``learning_rate``.
-        dense_epsilon: epsilon of the MLPs' optimizer; None: the usual one of the optimizer.
-        dense_betas: shares of the averages of gradients and of their squares that a step of Adam or LAMB keeps.
-        dense_weight_decay: decoupled weight decay of Adam (then AdamW) and of LAMB.
+        dense_epsilon: epsilon of the MLPs' optimizer; None: the optimizer's usual one.
+        dense_betas: decay rates of the averages of gradients and of their squares in Adam and LAMB.
+        dense_weight_decay: decoupled weight decay of Adam (then AdamW) and LAMB.
 
     Raises:
-        ConfigurationError: a number is out of range, or an optimizer does not have it.
+        ConfigurationError: a number is out of range, or the optimizer does not use it.
     """
 
     optimizer: TableRule = "sgd"
@@ -132,7 +132,8 @@ def check_rules(optimizer: object, dense_optimizer: object) -> None:
     """Refuse optimizers for parts that they cannot train, before their names are checked.
 
     Raises:
-        ConfigurationError: an optimizer of MLPs for the tables, or the reverse; says what to give instead.
+        ConfigurationError: an optimizer for MLPs is given for the tables, or vice versa; the message says what to give
+            instead.
     """
     if optimizer in _ADAPTIVE:
         raise ConfigurationError(

@@ -13,9 +13,10 @@ class StepSchedule(LambdaLR):
     """torch's ``LambdaLR``, for runs of steps that are trained in one call.
 
     Args:
-        optimizer: optimizer whose rates it sets.
-        factor: factor of the base rates after a number of steps.
-        is_steady: whether the rates of all steps from one to another, counted from 1, are equal; None: not known.
+        optimizer: optimizer whose learning rates it sets.
+        factor: returns the factor for the base rates after a number of steps.
+        is_steady: returns whether the rates of all steps from one to another, counted from 1, are equal; None: not
+            known.
     """
 
     def __init__(

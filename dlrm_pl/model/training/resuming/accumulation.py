@@ -9,12 +9,12 @@ from typing import Any
 def rewind_to_last_step(checkpoint: Mapping[str, Any], accumulated: int) -> None:
     """Make a checkpoint resume at the batch after its last optimizer step, if it was saved later.
 
-    The gradients of the batches since then are not saved. A training that is resumed computes them again, from the
-    same weights, so it takes the same steps as one that was never interrupted.
+    The gradients of the batches since then are not saved. A resumed training computes them again, from the same
+    weights, so it takes the same steps as an uninterrupted one.
 
     Args:
-        checkpoint: contents as Lightning collected them; their progress and the states of the loaders are changed.
-        accumulated: number of batches of an optimizer step.
+        checkpoint: contents that Lightning collected; their progress and the states of the loaders are changed.
+        accumulated: number of batches in an optimizer step.
     """
     loop = checkpoint.get("loops", {}).get("fit_loop", {})
     batches = loop.get("epoch_loop.batch_progress")

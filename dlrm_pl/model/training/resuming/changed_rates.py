@@ -20,9 +20,9 @@ def give_numbers(optimizer: Optimizer, schedulers: Iterable[LambdaLR], numbers: 
     """Give a restored optimizer hyperparameters other than its checkpoint's, and its schedule their learning rates.
 
     Args:
-        optimizer: optimizer whose state is that of a checkpoint.
-        schedulers: schedules of it, at the step of the checkpoint.
-        numbers: see ``numbers_of``, of the optimizer before it was restored and before a schedule changed it.
+        optimizer: optimizer with the state of a checkpoint.
+        schedulers: its schedules, at the step of the checkpoint.
+        numbers: result of ``numbers_of`` for the optimizer before it was restored and before a schedule changed it.
     """
     for group, wanted in zip(optimizer.param_groups, numbers, strict=True):
         group.update(wanted)

@@ -1,7 +1,7 @@
 """Settings that determine how training continues; a checkpoint keeps them, and a resumed run must have them too.
 
-A training that is resumed with another batch size, order or precision would go on without an error, but some rows would
-be read twice and others never, or its weights would not be those of a training that was never interrupted.
+With another batch size, order or precision, a resumed training would continue without an error, but some rows would be
+read twice and others never, or the weights would differ from those of an uninterrupted training.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Override:
     """An occasion on which training continued with other settings.
 
     Attributes:
-        step: optimizer step of the checkpoint that it went on from.
+        step: optimizer step of the checkpoint that training continued from.
         changes: the changes, in words.
     """
 
@@ -46,7 +46,7 @@ class Override:
 
 @dataclass(frozen=True)
 class _Entry(Partial):
-    """The entry of the file before it was checked."""
+    """The file's entry, before it is checked."""
 
     settings: dict[str, Any]
     overridden: list[Override] = field(default_factory=list)
@@ -58,9 +58,9 @@ class RunRecord:
     """What a checkpoint states about the run that saved it.
 
     Attributes:
-        settings: settings that must stay, by name, as plain values.
-        overridden: the times that they were changed on purpose.
-        nonfinite_tables: names of tables that were imported with values which are not finite, and may have some.
+        settings: settings that must not change, by name, as plain values.
+        overridden: occasions on which they were changed on purpose.
+        nonfinite_tables: names of tables that were imported with non-finite values, and may still have some.
     """
 
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -84,7 +84,7 @@ class RunRecord:
         """Read the record in a checkpoint; without one, as in earlier versions, return an empty record.
 
         Raises:
-            CheckpointError: it is corrupt.
+            CheckpointError: the record is corrupt.
         """
         imported = checkpoint.get("reference")
         upstreams = imported.get("nonfinite_rows", {}) if isinstance(imported, Mapping) else {}
@@ -98,15 +98,15 @@ class RunRecord:
     def resumed(self, now: Mapping[str, Any], *, step: int, override: bool) -> Self:
         """Return the record of a run that resumes from a checkpoint with this one.
 
-        Another number of processes may go on where their batches together have as many rows as those of the checkpoint.
+        Another number of processes may continue if their batches together have as many rows as those of the checkpoint.
 
         Args:
-            now: settings of the training.
+            now: settings of the resumed run.
             step: optimizer step of the checkpoint.
             override: whether settings may differ.
 
         Raises:
-            ConfigurationError: they differ, and may not, or cannot; the message names them.
+            ConfigurationError: settings differ, and may not or cannot; the message names them.
         """
         changes = {
             name: f"{name} is {_text(now[name])}, but {_text(before)} in the checkpoint"
@@ -141,7 +141,7 @@ class RunRecord:
 
 
 def _rows_of_step(settings: Mapping[str, Any]) -> int | None:
-    """Return the rows that all processes together take at a time; None where it is not known."""
+    """Return the number of rows that all processes together take at a time; None if it is not known."""
     sizes = [settings.get(name) for name in ("data.batch_size", "trainer.devices")]
     return sizes[0] * sizes[1] if isinstance(sizes[0], int) and isinstance(sizes[1], int) else None
 

@@ -17,8 +17,8 @@ def run_settings(trainer: Any, engine: str | None = None) -> dict[str, Any]:
     """Collect the settings that a resumed run must share with the previous one, as plain values.
 
     Args:
-        trainer: Lightning's Trainer; its data module may state ``training_settings`` by name.
-        engine: engine that computes the steps; None before it is chosen.
+        trainer: Lightning's Trainer; its data module may have a dict ``training_settings``.
+        engine: engine that computes the steps; None until it is chosen.
     """
     scheduler = accumulation_scheduler(trainer)
     data = getattr(trainer.datamodule, "training_settings", {})

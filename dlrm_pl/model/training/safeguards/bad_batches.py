@@ -26,10 +26,10 @@ def index_outside(trainer: pl.Trainer, model: DLRM, batch: ClickBatch) -> Lookup
 
     Args:
         trainer: Trainer that trains on the batch.
-        model: network.
+        model: the network.
         batch: the batch.
     """
-    # After a failed lookup on a GPU, nothing can be read there any more.
+    # After a failed lookup, nothing can be read from a GPU any more.
     wrong = model.outside(batch) if batch.indices.device.type == "cpu" else ""
     if not wrong:
         return None

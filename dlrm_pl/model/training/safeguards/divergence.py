@@ -16,8 +16,8 @@ from dlrm_pl.model.training.sharding import ShardedBags
 LARGEST_LOSS = 1e4
 """Mean loss, in nats and for a class weight of 1, beyond which training has diverged.
 
-An untrained model has a loss of 0.7 or less. With dense features in the thousands, which columns without a transform
-may have, the first steps can have losses in the hundreds, and the model still learns.
+An untrained model has a loss of 0.7 or less. With dense features in the thousands, as columns without a transform may
+have, the first steps can have losses in the hundreds, and the model still learns.
 """
 
 
@@ -30,10 +30,10 @@ def divergence(model: nn.Module, batch: ClickBatch, loss: float, *, step: int, r
     """Make the error for a loss that is NaN, infinite or far too large.
 
     Args:
-        model: network with the weights that gave the loss.
+        model: network with the weights that produced the loss.
         batch: batch with that loss.
         loss: mean loss of the batch.
-        step: number of optimizer steps before it.
+        step: number of optimizer steps before this batch.
         rate: learning rate.
     """
     text = "infinite" if math.isinf(loss) else "NaN" if math.isnan(loss) else f"{loss:.4g}, too large to recover from,"
@@ -46,7 +46,7 @@ def divergence(model: nn.Module, batch: ClickBatch, loss: float, *, step: int, r
 
 @torch.no_grad()
 def _cause(model: nn.Module, batch: ClickBatch) -> str:
-    """Name the first tensor, in the order of the computation, that is not finite, or has the largest values."""
+    """Name the first tensor in the order of computation that is not finite, or the one with the largest values."""
     if (bad := _bad(batch.dense)) is not None:
         sample, feature = divmod(bad, batch.dense.shape[1])
         value = batch.dense[sample, feature].item()
@@ -65,7 +65,7 @@ def _cause(model: nn.Module, batch: ClickBatch) -> str:
 
 
 def _weights(model: nn.Module, batch: ClickBatch) -> list[tuple[str, Tensor, Tensor | None]]:
-    """List weights in the order of the computation, and of tables the rows that a batch looks up."""
+    """List weights in the order of computation, with the rows that a batch looks up in each table."""
     named = dict(model.named_parameters())
     tables = [name for name in named if name.startswith("embedding_bags.")]
     rows: dict[str, Tensor] = {}

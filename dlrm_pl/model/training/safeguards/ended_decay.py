@@ -1,4 +1,4 @@
-"""Warn of steps that train hardly anything, since the decay of the learning rate ends before them."""
+"""Warn of steps that hardly change the model because they come after the learning rate's decay."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from dlrm_pl.model.training.optimizers.schedule import WarmupDecay
 log = logging.getLogger(__name__)
 
 _SHARE = 0.01
-"""Of the steps of a run. A decay that is stated in rows, or for whole batches, may end a few steps early."""
+"""Share of a run's steps. A decay that is stated in rows, or for whole batches, may end a few steps early."""
 
 
 def warn_of_ended_decay(schedule: WarmupDecay, first: int, steps: float) -> None:
     """Warn if the decay of the learning rate ends long before the run does.
 
     Args:
-        schedule: learning rate of each step.
-        first: steps that are done already.
-        steps: step at which the run ends; infinite where that is not known.
+        schedule: schedule of the learning rate.
+        first: number of steps already done.
+        steps: step at which the run ends; infinite if that is not known.
     """
     end = schedule.end
     if end is None or (math.isfinite(steps) and steps - max(end, first) <= _SHARE * (steps - first)):

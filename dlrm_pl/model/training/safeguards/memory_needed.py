@@ -9,9 +9,9 @@ from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.training.optimizers.rules import STATES
 from dlrm_pl.model.training.optimizers.settings import OptimizerSettings
 
-_PAGE = 2 << 20  # Of the memory of large tables.
+_PAGE = 2 << 20  # Page size for the memory of large tables.
 _FLOAT = 4
-_READ_AHEAD = 3  # Batches that are read, moved and computed at a time.
+_READ_AHEAD = 3  # Batches in memory at a time: read, moved and computed.
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,9 @@ class TrainingMemory:
 
     Attributes:
         tables: weights of the tables.
-        state: optimizer's state of the tables.
-        mlps: weights of the MLPs, their gradients, packed copies and optimizer's state.
-        batch: activations and gradients of a batch, accumulated gradients, and the batches that are read ahead.
+        state: optimizer state of the tables.
+        mlps: weights of the MLPs, and their gradients, packed copies and optimizer state.
+        batch: activations and gradients of a batch, accumulated gradients, and batches that are read ahead.
     """
 
     tables: int
@@ -44,18 +44,18 @@ class TrainingMemory:
         Args:
             architecture: shape of the model.
             optimizers: optimizers of the tables and of the MLPs.
-            batch_size: rows of a batch; 0 if it is not known.
-            accumulated: batches whose gradients are accumulated for a step.
+            batch_size: number of rows in a batch; 0 if it is not known.
+            accumulated: number of batches whose gradients are accumulated for a step.
         """
         dim, sizes = architecture.embedding_dim, architecture.table_sizes
         widths = [architecture.bottom_mlp, (architecture.interaction_width, *architecture.top_mlp)]
-        # Of each cross layer, its input and output, and the values between its two products.
+        # For each cross layer: its input and output, and the values between its two products.
         widths += [(architecture.interaction_width, architecture.cross_rank)] * architecture.cross_layers
         weights = architecture.dense_parameters
-        copies = 4 + len(STATES[optimizers.dense_rule])  # Weight, gradient and two packed ones.
+        copies = 4 + len(STATES[optimizers.dense_rule])  # Weight, gradient and two packed copies.
         activations = 2 * (sum(map(sum, widths)) + (architecture.num_tables + 1) * dim) + architecture.num_tables * dim
         inputs = architecture.bottom_mlp[0] * _FLOAT + architecture.num_tables * 8 + _FLOAT
-        # Of each accumulated batch but the last, the gradients of all vectors that were looked up, and their rows.
+        # For each accumulated batch but the last: the gradients of all looked-up vectors, and their row numbers.
         kept = architecture.num_tables * (dim * _FLOAT + 8)
         return cls(
             tables=sum(_on_pages(rows * dim * _FLOAT) for rows in sizes),

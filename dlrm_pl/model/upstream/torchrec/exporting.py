@@ -31,11 +31,11 @@ def export_torchrec(source: Path, target: Path, progress: Callable[[int], None] 
     Args:
         source: a checkpoint that ``fit`` or an import wrote.
         target: file to write; it appears whole or not at all.
-        progress: called with the number of bytes that were added.
+        progress: called with the number of bytes written since the last call.
 
     Raises:
         CheckpointError: the source is corrupt, or not a checkpoint of this package.
-        ConfigurationError: TorchRec has no such model.
+        ConfigurationError: TorchRec does not support such a model.
         OutputError: the target cannot be written, or the disk has too little space.
     """
     checkpoint = open_checkpoint(source)

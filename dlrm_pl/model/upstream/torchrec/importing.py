@@ -1,7 +1,7 @@
 """Import a checkpoint of TorchRec's DLRM (version 1) or DLRM_DCN (version 2), table by table, whatever its size.
 
-It is a state dict in a file of ``torch.save``, by itself or as an entry of a dict, or a folder of
-``torch.distributed.checkpoint`` or torchsnapshot, whose tables may be sharded by tables, rows or columns.
+The checkpoint is a state dict in a ``torch.save`` file, by itself or as an entry of a dict; or it is a folder of
+``torch.distributed.checkpoint`` or torchsnapshot, whose tables may be sharded by table, row or column.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ class TorchRecCheckpoint(ForeignCheckpoint):
     """An opened checkpoint of TorchRec's DLRM.
 
     Args:
-        path: a file of ``torch.save``, or a folder of ``torch.distributed.checkpoint`` or torchsnapshot.
+        path: a ``torch.save`` file, or a folder of ``torch.distributed.checkpoint`` or torchsnapshot.
 
     Raises:
-        CheckpointError: it is unreadable or incomplete, or holds another model.
+        CheckpointError: the checkpoint is unreadable or incomplete, or holds another model.
     """
 
     def __init__(self, path: Path) -> None:

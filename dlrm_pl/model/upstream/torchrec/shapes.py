@@ -13,15 +13,15 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def architecture_of(tensors: Mapping[str, HasShape], tables: Sequence[str], layers: int) -> Architecture:
-    """Derive the architecture from shapes; with a cross network it is ``dcn``, else ``dot``.
+    """Derive the architecture from shapes; the interaction is ``dcn`` with a cross network, else ``dot``.
 
     Args:
-        tensors: shapes by our names.
-        tables: TorchRec's names of the tables, in order; for messages.
+        tensors: tensors or their descriptions by our names; only shapes are read.
+        tables: TorchRec's names of the tables, in order; for error messages.
         layers: number of layers of the top MLP.
 
     Raises:
-        CheckpointError: a parameter is missing, or its shape does not fit; names it as TorchRec does.
+        CheckpointError: a parameter is missing, or its shape does not fit; the message has its TorchRec name.
     """
     found = _Found({name: tuple(tensor.shape) for name, tensor in tensors.items()}, tables, layers)
     sizes = [found.shape(f"embedding_bags.tables.{table}.weight", 2) for table in range(len(tables))]
@@ -65,7 +65,7 @@ def architecture_of(tensors: Mapping[str, HasShape], tables: Sequence[str], laye
 
 
 class _Found:
-    """Shapes by our names, and errors by TorchRec's."""
+    """Shapes by our names, and errors with TorchRec's names."""
 
     def __init__(self, shapes: Shapes, tables: Sequence[str], layers: int) -> None:
         self._shapes, self._tables, self._layers = shapes, tables, layers
@@ -85,7 +85,7 @@ class _Found:
         return self._shapes[name]
 
     def widths(self, mlp: str) -> tuple[int, ...]:
-        """Return the widths of an MLP, its input included."""
+        """Return the widths of an MLP, including its input."""
         count = 1 + max((int(name.split(".")[1]) // 2 for name in self._shapes if name.startswith(mlp)), default=0)
         widths: list[int] = []
         for layer in range(0, 2 * count, 2):
@@ -102,7 +102,7 @@ class _Found:
         return tuple(widths)
 
     def cross_net(self) -> tuple[int, int]:
-        """Return number and rank of the layers of the cross network; 0 where there is none."""
+        """Return number and rank of the layers of the cross network; 0 if there is none."""
         layers = [int(name.split(".")[1]) for name in self._shapes if name.startswith("cross_net.")]
         if not layers:
             return 0, 0
