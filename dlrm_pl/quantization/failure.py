@@ -16,7 +16,7 @@ def describe_failure(error: BaseException) -> str:
     if isinstance(error, DLRMError):
         return str(error)
     trace = error.__traceback__
-    assert trace is not None  # It was raised.
+    assert trace is not None  # The error was raised, so it has a traceback.
     while trace.tb_next is not None:
         trace = trace.tb_next
     file = trace.tb_frame.f_code.co_filename

@@ -29,9 +29,10 @@ class RecipeStart:
     Attributes:
         linears: dtype of every Linear of both MLPs; a Linear with more than 65,792 inputs stays fp32 instead of int8.
         tables: dtype of every embedding table; int8 and int4 are row-wise, with a scale for each row.
-        interaction: dtype of the dot products. int8: of int8 vectors, in one pass with the lookups; bf16 or fp32: of
-            floats. None: int8 if the kernels support it, that is for dot products of up to 64 int8 or int4 tables with
-            up to 32,768 values per row, otherwise fp32. With a cross network, whose products are Linears, it is fp32.
+        interaction: dtype of the dot products. int8: products of int8 vectors, in one pass with the lookups; bf16 or
+            fp32: products of floats. None: int8 if the kernels support it, that is for dot products of up to 64 int8 or
+            int4 tables with up to 32,768 values per row, otherwise fp32. With a cross network, whose products are
+            Linears, it is fp32.
         observer: how the range of an activation is chosen: its minimum and maximum (minmax); or from a histogram, the
             range with the least squared error (histogram), the range without one value in a million at either end
             (percentile), or the range whose quantized values have the least KL divergence (kl).
@@ -101,7 +102,7 @@ class Recipe:
         """Check the values.
 
         Raises:
-            ConfigurationError: an unknown dtype or method, or a cross layer of one Linear.
+            ConfigurationError: an unknown dtype or method, or a cross layer with a single Linear.
         """
         check_fields(self)
         if len(self.cross_net) % 2:
@@ -137,7 +138,7 @@ class Recipe:
         cls, architecture: Architecture, linears: LinearDtype = "fp32", tables: TableDtype = "fp32"
     ) -> Recipe:
         """Return an unquantized recipe: fp32, or half precision with ``linears="bf16"`` and ``tables="fp16"``."""
-        half = linears == "bf16" and architecture.interaction != "dcn"  # A cross network adds to floats.
+        half = linears == "bf16" and architecture.interaction != "dcn"  # A cross network adds its products to floats.
         start = RecipeStart(linears=linears, tables=tables, interaction="bf16" if half else "fp32")
         return cls.starting_from(start, architecture)
 
@@ -145,7 +146,7 @@ class Recipe:
     def ops(self) -> dict[str, str]:
         """Dtypes by op, as they run: ``bottom_mlp.0`` ..., ``tables.0`` ..., ``interaction``, ``top_mlp.0`` ...
 
-        Those of a cross network, ``cross_net.0.v``, ``cross_net.0.w``, ``cross_net.1.v`` and so on, follow the
+        Those of a cross network, such as ``cross_net.0.v``, ``cross_net.0.w`` and ``cross_net.1.v``, follow the
         interaction.
         """
 
@@ -181,7 +182,7 @@ class Recipe:
         """Return a copy of the recipe in which one op has another dtype.
 
         Raises:
-            ConfigurationError: there is no such op, or it does not come in that dtype.
+            ConfigurationError: there is no such op, or it is not available in that dtype.
         """
         if op not in self.ops:
             raise ConfigurationError(f"There is no op {op!r}. The ops are {', '.join(self.ops)}.")
@@ -201,7 +202,7 @@ class Recipe:
         """Return the recipe with one op in a dtype and all others in fp32; observers and other settings stay.
 
         Raises:
-            ConfigurationError: there is no such op, or it does not come in that dtype.
+            ConfigurationError: there is no such op, or it is not available in that dtype.
         """
         fp32: Literal["fp32"] = "fp32"
         in_fp32 = replace(
@@ -222,7 +223,7 @@ class Recipe:
             ops = {op: dtype for op, dtype in self.ops.items() if op.startswith(prefixes)}
             counts = Counter(ops.values()).most_common()
             few = [[op for op, other in ops.items() if other == dtype] for dtype, _ in counts[1:]]
-            # Which ones, where they are few: else the trials that fall back one op each would read the same.
+            # Name the ops if they are few: otherwise, trials that each fall back one op would look the same.
             named = ["", *(f" ({', '.join(found)})" if len(found) <= _NAMED_OPS else "" for found in few)]
             words.append(
                 f"{name} " + " + ".join(f"{n} {dtype}{who}" for (dtype, n), who in zip(counts, named, strict=True))

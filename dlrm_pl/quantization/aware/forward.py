@@ -26,16 +26,16 @@ from dlrm_pl.quantization.ptq.trained import TrainedQuantization
 class RoundedForward:
     """Computes what a model's ``Int8DLRM`` computes, in floats and with straight-through gradients.
 
-    Logits differ from the int8 model's by the rounding of float32 sums only, which now and then moves an activation to
+    Logits differ from the int8 model's only by the rounding of float32 sums, which occasionally moves an activation to
     the next of its 256 values.
 
     Args:
-        model: float model; its own weights are read in each call.
-        trained: recipe, and ranges of the activations.
+        model: float model; its current weights are read in each call.
+        trained: recipe and activation ranges.
 
     Raises:
         CalibrationError: a range is not finite.
-        ConfigurationError: the recipe has another number of Linears than the model.
+        ConfigurationError: the recipe has a different number of Linears than the model.
     """
 
     def __init__(self, model: DLRM, trained: TrainedQuantization) -> None:
@@ -59,14 +59,14 @@ class RoundedForward:
         """Score a batch: logits ``[B]``, in the dtype of the model.
 
         Raises:
-            ShapeError: the batch has another number of dense features or tables than the model.
+            ShapeError: the batch has a different number of dense features or tables than the model.
         """
         inputs = self._model.architecture.bottom_mlp[0]
         if batch.dense.dim() != 2 or batch.dense.shape[1] != inputs:
             raise ShapeError(
                 f"The bottom MLP takes {inputs} dense features, shape [B, {inputs}], but got {list(batch.dense.shape)}."
             )
-        # Autocast would compute in a coarser format what the int8 model computes exactly.
+        # Autocast would use a coarser format for what the int8 model computes exactly.
         with torch.autocast(batch.dense.device.type, enabled=False):
             dense = self._mlp("bottom_mlp", batch.dense)
             first = vectors = self._interact(dense, *self._vectors(batch))

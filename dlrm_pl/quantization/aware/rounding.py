@@ -1,8 +1,8 @@
 """Round values to those of the int8 model, with straight-through gradients.
 
-Each function computes in floats the numbers that the kernels compute in integers (``dlrm_pl/kernels/int8``), on any
-device. Rounding has no useful derivative, so gradients pass as if it were not there (Bengio et al. 2013,
-arXiv:1308.3432); only where a value lies outside the range of an activation are they 0.
+Each function computes in floats, on any device, the numbers that the kernels compute in integers
+(``dlrm_pl/kernels/int8``). Rounding has no useful derivative, so gradients pass through it unchanged (Bengio et al.
+2013, arXiv:1308.3432). They are 0 only where a value lies outside the range of an activation.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dlrm_pl.quantization.ptq.quantize_linear import ByteGrid, quantize_weight
 from dlrm_pl.quantization.recipe import WeightGranularity
 from dlrm_pl.runtime.tables import TableDtype
 
-_TINY = 1e-30  # As in the kernels: rows of smaller values are zeros.
+_TINY = 1e-30  # As in the kernels: rows without a larger magnitude become zeros.
 
 
 class _StraightThrough(torch.autograd.Function):
@@ -38,7 +38,7 @@ def straight_through(value: Tensor, rounded: Tensor, passes: Tensor | None = Non
 
     Args:
         value: the float values.
-        rounded: the same, rounded; of the same shape and dtype.
+        rounded: the rounded values, of the same shape and dtype.
         passes: where gradients pass; None: everywhere.
     """
     result: Tensor = _StraightThrough.apply(value, rounded, passes)  # type: ignore[no-untyped-call]
@@ -48,7 +48,7 @@ def straight_through(value: Tensor, rounded: Tensor, passes: Tensor | None = Non
 def round_activation(x: Tensor, grid: ByteGrid) -> Tensor:
     """Round an activation to the 256 values of its grid; beyond the grid, gradients are 0."""
     with torch.no_grad():
-        # By the rounded reciprocal, then clamped and rounded, in the order of the kernels.
+        # Multiply by the rounded reciprocal, then clamp and round, in the same order as the kernels.
         steps = x * torch.tensor(1.0 / grid.scale, dtype=x.dtype) + float(grid.zero_point)
         passes = (steps >= -0.5) & (steps <= 255.5)
         rounded = (steps.clamp_(0.0, 255.0).round_() - grid.zero_point) * grid.scale

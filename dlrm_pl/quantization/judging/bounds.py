@@ -13,9 +13,9 @@ class Bounds:
     """Error probabilities of the one-sided bounds at one look.
 
     Attributes:
-        alpha: probability with which one bound may be wrong; 0.5 leaves the estimate itself.
-        num_comparisons: slices that share ``alpha`` where the failure of any of them decides (Bonferroni).
-        last: no more rows will come, so that the estimates decide what the bounds leave open.
+        alpha: allowed probability that one bound is wrong; with 0.5, the bound is the estimate itself.
+        num_comparisons: number of slices that share ``alpha`` when the failure of any one of them decides (Bonferroni).
+        last: whether no more rows will come, so that the estimates decide what the bounds leave open.
     """
 
     alpha: float

@@ -33,9 +33,11 @@ class ModelScores:
     Attributes:
         auroc: exact.
         log_loss: mean, in nats.
-        normalized_entropy: log loss over the entropy of the label rate; below 1 is better than knowing only that.
+        normalized_entropy: log loss divided by the entropy of the label rate; below 1, it is better than knowing only
+            that rate.
         calibration_ratio: sum of predictions over sum of labels.
-        samples_per_s: of the forward passes: samples of a batch over the median time of the full batches.
+        samples_per_s: speed of the forward passes: the number of samples in a full batch divided by the median time of
+            full batches.
     """
 
     auroc: float
@@ -82,7 +84,7 @@ class Certification:
             confidence: confidence of each bound.
             judged_by: whether bounds or estimates decide.
             log_loss: tolerated relative increase of the log loss, and so of normalized entropy, which is the log loss
-                over a number that the labels alone decide; None: only measured.
+                divided by a number that depends only on the labels; None: only measured.
             calibration_ratio: tolerated relative shift of sum(predictions) / sum(labels); None: only measured.
         """
         kinds: tuple[tuple[GuardName, PairedSums, float | None], ...] = (
@@ -118,7 +120,8 @@ def certify(
 ) -> Certification:
     """Score both models batch by batch, in turn, so that a slow moment of the machine affects both.
 
-    Memory: 10 bytes a row, for the exact AUROCs and their difference, and one more for its slice; the rest is sums.
+    Memory: 10 bytes per row for the exact AUROCs and their difference, and one more for the row's slice; the rest is
+    sums.
 
     Args:
         fp32_model: the float model.
@@ -127,7 +130,7 @@ def certify(
         rule: how to judge the worst slice; None if there is no such guard.
 
     Raises:
-        ConfigurationError: a row has several values of the column of the slices, or none.
+        ConfigurationError: a row has several values in the column of the slices, or none.
         MetricError: all labels are the same.
         NonFiniteError: a model returned NaN.
     """

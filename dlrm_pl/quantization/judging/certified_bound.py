@@ -49,15 +49,16 @@ class CertifiedBound:
 def bound_of_auroc(difference: PairedDifference, confidence: float) -> tuple[CertifiedBound, BoundMethod]:
     """Return the one-sided bounds of an AUROC drop, each at the confidence level, and how they were computed.
 
-    Simulated coverage is in ``benchmarks/simulation.py``: it holds from 10 clicks on, with ties, and where a few
-    rows in ten thousand are far off.
+    ``benchmarks/simulation.py`` simulates their coverage: it holds from 10 clicks on, with ties, and where a few rows
+    in ten thousand are far off.
     """
     rows = difference.num_positives + difference.num_negatives
     margin, method = difference.margin(1 - confidence), "student_t"
     if math.isinf(margin):
         method = "none"
     elif not difference.standard_error:
-        # If a larger share of rows were ordered differently, the sample would contain one. It may be either of a pair.
+        # If the models ordered a larger share of rows differently, the sample would contain such a row. It may be
+        # either row of a pair.
         margin, method = -2 * math.log(1 - confidence) / rows, "rule_of_three"
     estimate = difference.difference
     return CertifiedBound(estimate, estimate - margin, estimate + margin, rows), method  # type: ignore[return-value]

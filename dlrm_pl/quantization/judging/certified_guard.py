@@ -20,14 +20,14 @@ class CertifiedGuard:
         name: ``log_loss``, ``normalized_entropy`` or ``calibration_ratio``.
         before: value for the fp32 model.
         after: value for the quantized model.
-        change: relative, ``after / before - 1``; None where it is a change from zero.
-        standard_error: of the change, paired; None where it is unknown.
-        tolerance: for the change, or for its absolute value in the case of the calibration ratio; None: the guard is
-            disabled, and the change is only measured.
-        passed: the change is within the tolerance; None: too few rows to decide.
+        change: relative change, ``after / before - 1``; None where it is a change from zero.
+        standard_error: paired standard error of the change; None where it is unknown.
+        tolerance: tolerance for the change, or for its absolute value in the case of the calibration ratio; None: the
+            guard is disabled, and the change is only measured.
+        passed: whether the change is within the tolerance; None: too few rows to decide.
         at_least: one-sided lower bound of ``deviation`` at the certificate's confidence; None where it is unknown, and
             in certificates of format 2.
-        at_most: the upper bound, likewise.
+        at_most: one-sided upper bound of ``deviation``; None in the same cases.
 
     Example:
         >>> from dlrm_pl import load_artifact

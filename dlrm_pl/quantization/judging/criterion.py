@@ -23,7 +23,7 @@ class Criterion:
     The AUROC drop is judged by the paired difference on the same rows (DeLong et al. 1988). A trial reads rows in
     growing blocks until the confidence interval of its drop is on one side of the tolerance; the interval is valid at
     every look, see ``dlrm_pl.metrics.sequential``. Each single verdict is wrong with a probability of at most ``1 -
-    confidence``; the best of many trials is favoured by chance, which is why the final model is certified on rows that
+    confidence``. The best of many trials is favoured by chance, which is why the final model is certified on rows that
     no trial has seen. Any other score (``eval_func``, a metric) has no paired test: it is computed on all rows, the
     drop itself is compared, and the verdict says so.
 
@@ -143,8 +143,8 @@ class Criterion:
         Args:
             baseline: scores of the fp32 model.
             trial: scores of the quantized model on the same rows.
-            look: number of this look at the rows, from 1 on.
-            last: no more rows will come; before that a verdict may be open.
+            look: number of this look at the rows, from 1.
+            last: whether no more rows will come; before the last look, a verdict may be open.
             slices: slices of the same rows; needed by ``worst_slice``.
 
         Raises:
@@ -213,7 +213,7 @@ class Criterion:
     def _describe(self, seen: Look, failed: list[GuardReading]) -> str:
         """Explain a verdict."""
         failures = [reading.describe_failure() for reading in failed]
-        # A guard that failed decides alone, unless the drop decides as well.
+        # A failed guard is reason enough, unless the AUROC drop decides as well.
         if failures and (seen.decision == "within" or (seen.decision == "open" and not seen.last)):
             return "; ".join(failures)
         return "; ".join([self._describe_drop(seen), *failures])
@@ -283,7 +283,7 @@ class Verdict:
     """Outcome of a trial, or of one look at its rows.
 
     Attributes:
-        accepted: the drop is within the tolerance, and all guards passed.
+        accepted: whether the drop is within the tolerance and all guards passed.
         drop: drop of the score; negative where the trial is better.
         bound: upper bound of the drop, which is compared with the tolerance.
         tolerance: tolerated drop in units of the score.
@@ -291,7 +291,7 @@ class Verdict:
         baseline: score of the fp32 model on the same rows.
         score: score of the trial.
         low: lower bound of the drop; equal to ``bound`` where the scores are not paired.
-        decided: no more rows are needed, or there are none.
+        decided: whether no more rows are needed, or none are left.
         looks: number of looks at the rows so far.
         rows: number of rows scored; 0 where unknown.
         guards: readings of the guards on these rows.

@@ -39,11 +39,11 @@ class Scores:
 
     Attributes:
         value: the score.
-        seconds: time of the model's forward passes, without reading the data; of the whole call for a user's
-            ``eval_func``.
+        seconds: time of the model's forward passes, without reading the data; for a user's ``eval_func``, the time of
+            the whole call.
         logits: logits of all rows, float32 ``[rows]``; None for a user's ``eval_func``.
         labels: labels of the same rows, uint8 ``[rows]``; None likewise.
-        paired: the value is the AUROC of these logits, whose drop has a paired test.
+        paired: whether the value is the AUROC of these logits, the only score with a paired test.
 
     Example:
         >>> from dlrm_pl.quantization import Scores
@@ -72,7 +72,7 @@ class AUROCEvaluation:
             logits, the only score with a paired test.
 
     Raises:
-        ConfigurationError: an argument is of another type.
+        ConfigurationError: an argument has the wrong type.
 
     Example:
         >>> import torch
@@ -105,7 +105,7 @@ class AUROCEvaluation:
         """Score all rows, or the first ``max_rows``.
 
         Raises:
-            NonFiniteError: the model returned NaN or infinity; names the row.
+            NonFiniteError: the model returned NaN or infinity; the message names the row.
             MetricError: all labels are the same, or one is neither 0 nor 1.
         """
         logits: list[npt.NDArray[np.float32]] = []
@@ -131,7 +131,7 @@ class AUROCEvaluation:
         if self.metric is None:
             return Scores(exact_auroc(logits, labels), seconds, logits, labels)
         self.metric.reset()
-        # Labels as integers, which is what torchmetrics' own metrics take; float64 tells apart what logits do.
+        # torchmetrics' own metrics take integer labels; float64 probabilities keep all differences between the logits.
         self.metric.update(torch.from_numpy(click_probabilities(logits)), torch.from_numpy(labels).int())
         value = float(self.metric.compute())
         if not math.isfinite(value):
@@ -144,8 +144,8 @@ def score_with(eval_func: EvalFunc, model: nn.Module, max_rows: int | None = Non
 
     Raises:
         NonFiniteError: the score is NaN or infinite.
-        EvaluationError: ``eval_func`` raised an error, which the message names with its place, or returned something
-            other than a number.
+        EvaluationError: ``eval_func`` raised an error (the message says which and where), or returned something other
+            than a number.
     """
     if isinstance(eval_func, AUROCEvaluation):
         return eval_func.score(model, max_rows)
@@ -154,7 +154,7 @@ def score_with(eval_func: EvalFunc, model: nn.Module, max_rows: int | None = Non
         returned = eval_func(model)
     except DLRMError:
         raise
-    except Exception as error:  # Code of the user's: whatever it raises fails this trial, and not the search.
+    except Exception as error:  # User code: whatever it raises fails only this trial, not the search.
         where = traceback.extract_tb(error.__traceback__)[-1]
         raise EvaluationError(
             f"eval_func {name_of(eval_func)} raised {type(error).__name__}: {error} ({where.filename}:{where.lineno})"
@@ -170,7 +170,7 @@ def check_eval_func(eval_func: object) -> None:
     """Raise unless the search can score models with this function.
 
     Raises:
-        ConfigurationError: a metric without rows, or something that cannot be called.
+        ConfigurationError: it is a metric without rows, or something that cannot be called.
     """
     if isinstance(eval_func, Metric):
         raise ConfigurationError(
@@ -206,7 +206,7 @@ def score_batch(model: nn.Module, batch: ClickBatch, first_row: int = 0) -> tupl
     """Return the logits of a batch, float32 ``[B]``, and the seconds of the forward pass.
 
     Raises:
-        NonFiniteError: the model returned NaN or Inf; names the row, counted from ``first_row``.
+        NonFiniteError: the model returned NaN or Inf; the message names the row, counted from ``first_row``.
     """
     with torch.inference_mode():
         began = time.perf_counter()
@@ -228,7 +228,7 @@ def check_predicts(logits: npt.NDArray[np.float32]) -> None:
     """Raise if all float32 probabilities of a model that is to be quantized are 0.
 
     Raises:
-        MetricError: states the range of the logits.
+        MetricError: all are 0; the message states the range of the logits.
     """
     if len(logits) and torch.sigmoid(torch.tensor(float(logits.max()))) == 0:
         raise MetricError(
@@ -242,7 +242,7 @@ def labels_of(batch: ClickBatch, first_row: int) -> npt.NDArray[np.uint8]:
     """Return the labels of a batch, uint8 ``[B]``.
 
     Raises:
-        MetricError: a label is neither 0 nor 1; names the row, counted from ``first_row``.
+        MetricError: a label is neither 0 nor 1; the message names the row, counted from ``first_row``.
     """
     labels = batch.known_labels.numpy()
     return clicks(labels, first_row).view(np.uint8)

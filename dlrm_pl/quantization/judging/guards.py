@@ -26,18 +26,19 @@ class Guard(Protocol):
 class GuardReading:
     """One guard as measured on the rows read.
 
-    On few rows a guard is as uncertain as the drop, so it is paired as well: both models saw the same labels, and the
-    change from one to the other is far more certain than either value. Before the last look a guard is ``within`` or
-    ``beyond`` only when its whole interval is, else more rows are read; at the last look its estimate decides.
+    On few rows a guard is as uncertain as the drop, so it is paired as well: both models score rows with the same
+    labels, and the change from one to the other is far more certain than either value. Before the last look, a guard is
+    ``within`` or ``beyond`` only if its whole interval is; otherwise more rows are read. At the last look, its estimate
+    decides.
 
     Attributes:
         name: ``log_loss``, ``calibration_ratio`` or ``worst_slice``.
         before: value for the fp32 model.
         after: value for the trial.
-        change: relative, ``after / before - 1``; infinite where ``before`` is 0 and ``after`` is not.
-        standard_error: of the change; None where it is unknown, or the change is infinite.
-        tolerance: for the change, or for its absolute value where both directions are bad.
-        two_sided: a fall is as bad as a rise.
+        change: relative change, ``after / before - 1``; infinite where ``before`` is 0 and ``after`` is not.
+        standard_error: standard error of the change; None where it is unknown, or the change is infinite.
+        tolerance: tolerance for the change, or for its absolute value where both directions are bad.
+        two_sided: whether a fall is as bad as a rise.
     """
 
     name: str
@@ -82,7 +83,7 @@ class LogLossGuard:
 
     Attributes:
         tolerance: tolerated relative increase; normalized entropy increases by the same share, since the two differ by
-            a factor that the labels alone decide.
+            a factor that depends only on the labels.
     """
 
     tolerance: float

@@ -44,18 +44,19 @@ class Judgement:
 class Judge:
     """Judges trials: keeps the baseline, and scores each trial on the same rows.
 
-    With AUROC and a confidence it reads rows in growing blocks (``rows`` keeps what fp32 scored on them). Any other
-    score is computed on all rows.
+    With AUROC and a confidence, it reads rows in growing blocks (``rows`` keeps fp32's scores on them). Any other score
+    is computed on all rows.
 
     Args:
         model: the fp32 model.
         eval_func: score of the search.
         criterion: acceptance rule of the search.
-        columns: columns of the rows; None where they are not known.
+        columns: columns of the rows; None if unknown.
 
     Raises:
-        ConfigurationError: ``eval_func`` cannot score models; the criterion contradicts AUROC; or it guards the worst
-            slice of a column that the model does not have, or with an ``eval_func`` that returns no probabilities.
+        ConfigurationError: ``eval_func`` cannot score models; the criterion contradicts AUROC; or the criterion guards
+            the worst slice by a column that the model does not have, or with an ``eval_func`` that returns no
+            probabilities.
     """
 
     def __init__(self, model: DLRM, eval_func: EvalFunc, criterion: Criterion, columns: Columns | None = None) -> None:
@@ -135,7 +136,7 @@ class Judge:
 
         Raises:
             MetricError: the score is undefined, such as the AUROC if all labels are the same.
-            NonFiniteError: the model or the score is not finite.
+            NonFiniteError: an output of the model, or the score, is not finite.
         """
         if not self.sequential:
             scores = score_with(self._eval_func, model, self._criterion.max_rows)
@@ -149,10 +150,10 @@ class Judge:
             rows = reading.read_to(next_look(rows, self._criterion.first_block))
             labels = reading.labels
             if not reading.exhausted and not _has_both_classes(labels):
-                continue  # With a single class there is no AUROC yet: read on.
+                continue  # With a single class there is no AUROC yet: read more rows.
             looks += 1
             verdict = self._criterion.judge(
-                # The values are not used: both AUROCs come with their difference.
+                # The values 0.0 are not used: both AUROCs are computed together with their difference.
                 Scores(0.0, 0.0, reading.fp32, labels),
                 Scores(0.0, 0.0, reading.logits, labels),
                 look=looks,

@@ -47,7 +47,7 @@ class PairedScores:
         Raises:
             MetricError: all rows have the same label.
         """
-        # fp32 is right about how probable a click is, as far as anybody knows.
+        # The fp32 logits are the best available estimate of how probable a click is.
         return paired_auroc_difference(self.before, self.after, self.labels, click_logits=self.before)
 
     def log_losses(self) -> tuple[Floats, Floats]:

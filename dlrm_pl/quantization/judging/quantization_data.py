@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 class QuantizationData(Protocol):
     """Three sets of rows that calibrate, tune and certify a quantized model, from a data module of any class.
 
-    ``DLRMDataModule`` is one. Of another LightningDataModule these four methods are enough. No row may be in two sets:
-    a drop that is measured on rows which were used before proves nothing. The loaders give ``ClickBatch`` on the CPU,
-    with labels, and the same rows in the same order whenever they are iterated over.
+    ``DLRMDataModule`` is one. Any other LightningDataModule only needs these four methods. No row may be in two sets: a
+    drop measured on rows that were used before proves nothing. The loaders give ``ClickBatch`` on the CPU, with labels,
+    and the same rows in the same order on every iteration.
 
     If the object also has the following, as ``DLRMDataModule`` does, they are used:
 
     * ``table_sizes``, ``dataset_fingerprint`` and ``columns``: compared with the model's, and stated in the artifact.
-    * ``row_ranges`` with ``row_identities()`` and ``certification_checksum()``: which rows they are. Without them, all
-      rows are read once more to count them and to compute checksums.
+    * ``row_ranges`` with ``row_identities()`` and ``certification_checksum()``: which rows are in the sets. Without
+      them, all rows are read once more to count them and to compute checksums.
     * ``best_possible_auroc(split)``: stated in the certificate.
-    * ``require_quantizable(tuning=..., max_rows=...)``: called before a training, to check the rows early.
+    * ``require_quantizable(tuning=..., max_rows=...)``: called before training, to check the rows early.
 
     Example:
         >>> import pytorch_lightning as pl
@@ -67,7 +67,7 @@ def check_data(data: object) -> None:
     """Check that an object has the methods of ``QuantizationData``.
 
     Raises:
-        ConfigurationError: it lacks one; names all that are missing.
+        ConfigurationError: it lacks one; the message names all that are missing.
     """
     missing = [name for name in ("setup", *LOADERS) if not callable(getattr(data, name, None))]
     if missing:
@@ -84,7 +84,7 @@ class RowsRead:
 
     Attributes:
         rows: number of rows.
-        batch_size: number of rows of the largest batch.
+        batch_size: number of rows in the largest batch.
         checksum: SHA-256 of their values, 16 hex digits; it depends on how the rows are divided into batches.
     """
 
@@ -101,7 +101,7 @@ def read_rows(name: str, batches: Iterable[ClickBatch]) -> RowsRead:
         batches: batches that can be iterated over again.
 
     Raises:
-        ConfigurationError: they can be read only once, or are no ``ClickBatch`` with labels.
+        ConfigurationError: they can be read only once, or are not ``ClickBatch`` with labels.
         DatasetError: there are no rows; or all have the same label, except in calibration.
     """
     rows, largest, clicks = 0, 0, 0

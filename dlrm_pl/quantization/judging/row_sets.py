@@ -24,14 +24,14 @@ class RowSets:
         certification: batches that only the final model is scored on, once.
         row_ranges: split, first and last row of each set.
         dataset_fingerprint: fingerprint of the dataset.
-        batch_size: rows of a batch of tuning and certification.
+        batch_size: rows per batch of tuning and certification.
         best_possible_auroc: AUROC of the true probabilities on the certification rows of synthetic data; None for real
             logs.
         other_dataset: how the dataset differs from the model's own, where that was forced; else empty.
         row_identities: identity of the rows of each set, see ``row_identity``; an interrupted search continues only
             with the same rows.
-        certification_checksum: checksum of the certification rows; empty where it is unknown.
-        columns: columns of the rows; None where they are not known.
+        certification_checksum: checksum of the certification rows; empty if unknown.
+        columns: columns of the rows; None if unknown.
 
     Example:
         >>> from dlrm_pl import DLRMDataModule, RowSets
@@ -61,7 +61,7 @@ class RowSets:
         """Check that no row is in two sets.
 
         Raises:
-            CalibrationError: two ranges overlap; names both.
+            CalibrationError: two ranges overlap; the message names both.
         """
         for (first, first_range), (second, second_range) in combinations(self.row_ranges.items(), 2):
             if first_range.overlaps(second_range):
@@ -75,12 +75,12 @@ class RowSets:
         """Return the row sets of a data module that is set up for testing.
 
         Args:
-            datamodule: after ``setup("test")``. One that does not say which rows it gives has them read once more, and
-                they count as the first rows of val and of test.
+            datamodule: data module after ``setup("test")``. If it does not say which rows it gives, they are read once
+                more, and are taken to be the first rows of val and of test.
             other_dataset: how the dataset differs from the model's own, where that was forced; else empty.
 
         Raises:
-            ConfigurationError: a loader gives something else than batches that can be read again.
+            ConfigurationError: a loader gives something other than batches that can be read again.
             DatasetError: there are no rows, or all have one label.
             CalibrationError: the tuning rows are the certification rows.
         """

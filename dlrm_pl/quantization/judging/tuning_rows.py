@@ -17,10 +17,10 @@ from dlrm_pl.quantization.judging.evaluation import labels_of, score_batch
 class TuningRows:
     """Labels and fp32 logits of the tuning rows, computed when they are first read, and kept for all trials.
 
-    Memory: 5 bytes for each row that was ever read, whatever the model.
+    Memory: 5 bytes for each row read so far, regardless of the model.
 
     Args:
-        batches: re-iterable batches; always the same rows in the same order.
+        batches: re-iterable batches that always give the same rows in the same order.
         fp32_model: model that trials are compared with.
         max_rows: maximum number of rows to read.
     """
@@ -63,7 +63,8 @@ class TuningRows:
         """Compute labels and fp32 logits of the batch that begins at ``first_row``, unless they are known.
 
         Raises:
-            BaselineError: a label is neither 0 nor 1, or the fp32 model returned NaN or infinity; names the row.
+            BaselineError: a label is neither 0 nor 1, or the fp32 model returned NaN or infinity; the message names the
+                row.
         """
         if first_row < self.rows_read:
             return
@@ -108,7 +109,7 @@ class Reading:
         self._model = model
         self._batches = source.batches()
         self._logits = _Growing(np.float32)
-        # One batch ahead: whether a look is the last one must be known when it is taken.
+        # Read one batch ahead, because each look must know whether it is the last.
         self._next = next(self._batches, None)
         self.seconds = 0.0
 
@@ -126,7 +127,7 @@ class Reading:
         """Score whole batches until there are at least ``rows`` rows, or none are left; return the rows scored so far.
 
         Raises:
-            NonFiniteError: the model returned NaN or infinity; names the row.
+            NonFiniteError: the model returned NaN or infinity; the message names the row.
             BaselineError: see ``TuningRows.score_fp32``.
         """
         while self.rows < rows and self._next is not None:

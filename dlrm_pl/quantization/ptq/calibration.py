@@ -16,7 +16,8 @@ from dlrm_pl.quantization.ptq.quantize_linear import Range
 from dlrm_pl.quantization.ptq.trained import TrainedQuantization
 from dlrm_pl.quantization.recipe import Observer, Recipe
 
-# Rows on which the sums of probabilities are compared. The differences are small, so a few thousand give their mean.
+# Rows on which the sums of probabilities are compared. The differences are small, so their mean is known from a few
+# thousand rows.
 _SAMPLE_ROWS = 8192
 
 
@@ -28,13 +29,13 @@ def calibrate(
     Args:
         prepared: model as ``prepare`` returns it; its observers are updated.
         batches: calibration rows.
-        seen: called with each batch and the logits of the model for it.
+        seen: called with each batch and the model's logits for it.
 
     Returns:
         Number of rows.
 
     Raises:
-        CalibrationError: the batches hold no row, or an observer needs finite values and sees others.
+        CalibrationError: the batches hold no rows, or an observer that needs finite values gets others.
     """
     rows = 0
     with torch.no_grad():  # Not inference_mode: observers keep what they saw as buffers.
@@ -58,11 +59,11 @@ def no_rows() -> CalibrationError:
 class ActivationRanges:
     """Activation ranges of a float model on the calibration rows, found once for each kind of observer.
 
-    A model computes in floats while it is calibrated, whatever its Linears become, so all recipes of a search share the
-    ranges. They are found with float tables as well: rounding the rows to 8 bits moves a range by less than a step.
+    A model computes in floats while it is calibrated, whatever dtypes its Linears will have, so all recipes of a search
+    share the ranges. The tables are floats as well: rounding the rows to 8 bits moves a range by less than a step.
 
-    A model that was trained with a quantization keeps the ranges that it was trained with; only other observers look at
-    the calibration rows.
+    A model trained with a quantization keeps its ranges from training; only observers other than the one it was trained
+    with read the calibration rows.
 
     Args:
         model: float model; not changed.
@@ -70,7 +71,7 @@ class ActivationRanges:
 
     Raises:
         CheckpointError: the model's trained quantization does not fit it.
-        ConfigurationError: torch has no torch.ao; here, before a search begins.
+        ConfigurationError: torch has no torch.ao; raised here, before a search begins.
     """
 
     def __init__(self, model: DLRM, batches: Iterable[ClickBatch]) -> None:
@@ -97,7 +98,7 @@ class ActivationRanges:
             device = next(self._model.parameters()).device
             chains = prepared_chains(prepared)
             for chain in chains.values():
-                chain.to(device)  # The observer of a segment's input begins on the CPU.
+                chain.to(device)  # The observer of a segment's input is created on the CPU.
             calibrate(prepared, self._batches, self._seen)
             self._ranges[observer] = {part: self._observed_ranges(chain[0]) for part, chain in chains.items()}
         return self._ranges[observer]

@@ -17,18 +17,18 @@ def eager_int8_model(model: DLRM, recipe: Recipe, tables: nn.Module, batches: It
     """Insert stubs, fuse, calibrate and convert.
 
     Args:
-        model: float; not changed.
+        model: float model; not changed.
         recipe: dtypes of the Linears, observer, scheme and granularity.
-        tables: what takes the place of the embedding bags.
+        tables: module that replaces the embedding bags.
         batches: calibration rows.
 
     Returns:
-        A DLRM whose int8 Linears are modules of ``torch.ao.nn.quantized``. It scores more slowly than ``Int8DLRM``,
-        with its last layer rounded to one of 256 logits; the benchmark compares with it.
+        A DLRM whose int8 Linears are modules of ``torch.ao.nn.quantized``. It is slower than ``Int8DLRM``, and its last
+        layer rounds to one of 256 logits; the benchmark compares with it.
 
     Raises:
-        CalibrationError: there was no row, or a range that is not finite.
-        ConfigurationError: the recipe has another number of Linears than the model, or torch has no torch.ao.
+        CalibrationError: there are no rows, or a range is not finite.
+        ConfigurationError: the recipe has a different number of Linears than the model, or torch has no torch.ao.
     """
     from dlrm_pl.quantization.ptq import torch_ao
 

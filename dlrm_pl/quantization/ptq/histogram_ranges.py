@@ -15,7 +15,7 @@ TAIL = 1e-6
 in the tails: for a trained model, AUROC dropped by 0.079 % with 1e-4, 0.007 % with 1e-5, 0.001 % with 1e-6, and 0.003 %
 with nothing left out."""
 
-# Candidates of the search for the least divergence, evenly spread.
+# Number of evenly spaced candidates in the search for the least divergence.
 _CANDIDATES = 128
 _SMALLEST = 1e-12
 
@@ -27,7 +27,7 @@ def percentile_range(counts: npt.NDArray[Any], low: float, high: float, tail: fl
         counts: counts of equal bins from ``low`` to ``high``.
         low: lower edge of the first bin.
         high: upper edge of the last bin.
-        tail: share of the values left out at either end. Values count as evenly spread inside a bin.
+        tail: share of the values left out at either end. Values are taken to be evenly spread within a bin.
     """
     mass = np.concatenate([[0.0], np.cumsum(counts, dtype=np.float64)])
     edges = np.linspace(low, high, len(counts) + 1)
@@ -50,9 +50,10 @@ def _quantile(mass: Floats, edges: Floats, share: float) -> float:
 def kl_range(counts: npt.NDArray[Any], low: float, high: float) -> tuple[float, float]:
     """Return the clipping range that minimizes the KL divergence of a histogram's quantization to 256 levels.
 
-    The upper end is searched with the lower one fixed, then the lower end; the range after a ReLU keeps its 0. Zeros,
-    half of all values after a ReLU, are exact in every range and carry no information about it. If they were counted,
-    they would attract the range (an AUROC drop of 2.9 % instead of 0.35 to 0.73 %, measured on a trained model).
+    The upper end is searched first with the lower one fixed, then the lower end; the range after a ReLU keeps its 0.
+    Zeros, half of all values after a ReLU, are exact in every range and carry no information about it. If they were
+    counted, they would attract the range (an AUROC drop of 2.9 % instead of 0.35 to 0.73 %, measured on a trained
+    model).
 
     Args:
         counts: counts of equal bins from ``low`` to ``high``; more than 256 bins.
@@ -85,15 +86,15 @@ def _best_end(counts: Floats) -> int:
     """Number of bins to keep, counted from the first."""
     ends = np.unique(np.linspace(min(LEVELS, len(counts)), len(counts), _CANDIDATES).astype(int))
     divergences = [divergence(counts, int(end)) for end in ends]
-    # The widest of equal ones, which cuts nothing off.
+    # Of candidates with equal divergence, take the widest, which cuts nothing off.
     return int(ends[len(ends) - 1 - int(np.argmin(divergences[::-1]))])
 
 
 def divergence(counts: npt.NDArray[Any], end: int) -> float:
     """Return the KL divergence in nats from a histogram clipped to ``end`` bins to its quantization to 256 levels.
 
-    Values beyond are clamped into the last bin of the clipped histogram and missing from the levels: the cost of
-    clipping.
+    Values beyond are clamped into the last bin of the clipped histogram, but are missing from the levels; this is the
+    cost of clipping.
     """
     reference = _clipped(np.asarray(counts, dtype=np.float64), 0, end)
     kept = np.asarray(counts[:end], dtype=np.float64)
@@ -101,7 +102,7 @@ def divergence(counts: npt.NDArray[Any], end: int) -> float:
     present = kept > 0
     sums = np.bincount(level, weights=kept, minlength=LEVELS)
     bins = np.bincount(level, weights=present, minlength=LEVELS)
-    # The mass of a level goes back in equal parts to those of its bins that had any.
+    # The mass of a level is divided equally among those of its bins that had any.
     levels = np.where(present, (sums / np.maximum(bins, 1))[level], 0.0)
     if not levels.sum():
         return float("inf")

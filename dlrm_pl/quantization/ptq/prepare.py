@@ -23,13 +23,13 @@ def prepare(model: DLRM, recipe: Recipe, tables: nn.Module) -> DLRM:
     Args:
         model: float model; not changed.
         recipe: recipe that says which Linears become int8.
-        tables: module that takes the place of the embedding bags.
+        tables: module that replaces the embedding bags.
 
     Returns:
         A DLRM whose int8 layers, Linear and ReLU fused, are between a QuantStub and a DeQuantStub, with observers.
 
     Raises:
-        ConfigurationError: the recipe has another number of Linears than the model.
+        ConfigurationError: the recipe has a different number of Linears than the model.
     """
     prepared = {name: _prepare_chain(chain, recipe, name) for name, chain in float_chains(model).items()}
     bottom_mlp, *cross_layers, top_mlp = prepared.values()
@@ -43,7 +43,7 @@ class PreparedCrossLayer(nn.Module):
     """A cross layer whose V and W are ready for calibration.
 
     Args:
-        linears: both, one after the other.
+        linears: V and W, one after the other.
     """
 
     def __init__(self, linears: nn.Sequential) -> None:
@@ -68,7 +68,7 @@ def prepared_chains(prepared: DLRM) -> dict[str, nn.Sequential]:
     chains = {}
     for name, chain in float_chains(prepared).items():
         linears = chain.linears if isinstance(chain, PreparedCrossLayer) else chain
-        assert isinstance(linears, nn.Sequential)  # As prepare made it.
+        assert isinstance(linears, nn.Sequential)  # prepare() made it one.
         chains[name] = linears
     return chains
 
@@ -98,7 +98,7 @@ def checked_linears(mlp: nn.Module, dtypes: Sequence[LinearDtype], name: str) ->
     """Return the Linears of an MLP, each with the ReLU after it or None, after checking their number.
 
     Raises:
-        ConfigurationError: the recipe has another number of Linears than the model.
+        ConfigurationError: the recipe has a different number of Linears than the model.
     """
     layers = list(linear_layers(mlp))
     if len(layers) != len(dtypes):

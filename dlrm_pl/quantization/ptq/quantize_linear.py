@@ -18,8 +18,8 @@ class Range(NamedTuple):
     """Range of the values of an activation, as an observer found it on the calibration rows.
 
     Attributes:
-        low: the least value that is to be told apart.
-        high: the largest.
+        low: smallest value to represent.
+        high: largest value to represent.
     """
 
     low: float
@@ -43,11 +43,11 @@ def byte_grid(observed: Range, scheme: ActivationScheme, place: str) -> ByteGrid
 
     Args:
         observed: the range.
-        scheme: affine: from the least to the largest value; symmetric: 0 is in the middle.
-        place: names the activation in an error.
+        scheme: affine: from the smallest to the largest value; symmetric: with 0 in the middle.
+        place: name of the activation, for errors.
 
     Raises:
-        CalibrationError: the range is not finite or wider than float32.
+        CalibrationError: the range is not finite, or is wider than float32 can hold.
     """
     low, high = torch.tensor(observed, dtype=torch.float32)
     if not bool(torch.isfinite(high - low)):
@@ -76,7 +76,8 @@ def quantize_weight(weight: Tensor, granularity: WeightGranularity) -> tuple[Ten
     weight = weight.detach().float()
     magnitudes = weight.abs().amax(dim=1) if granularity == "per_channel" else weight.abs().amax().reshape(1)
     scale = (magnitudes / 127.5).clamp_min(_LEAST_SCALE)
-    # By the rounded reciprocal, as FBGEMM and oneDNN do: a quotient rounds to the other side in one of some 10^7 cases.
+    # Multiply by the rounded reciprocal, as FBGEMM and oneDNN do: a quotient would round differently in about one of
+    # 10^7 cases.
     return (weight * scale.reciprocal()[:, None]).round_().clamp_(-128, 127).to(torch.int8), scale
 
 
@@ -93,11 +94,11 @@ def quantize_linear(
 
     Args:
         linear: the float layer; not changed.
-        input_grid: bytes of its input.
-        output_grid: bytes of its output; None: the output stays float.
-        granularity: of the scales of its weights.
-        relu: a ReLU follows, and becomes a part of the layer.
-        quantizes_input: the input arrives as float.
+        input_grid: byte grid of its input.
+        output_grid: byte grid of its output; None: the output stays float.
+        granularity: granularity of its weights' scales.
+        relu: whether a ReLU follows, which becomes a part of the layer.
+        quantizes_input: whether the input arrives as floats.
     """
     weight, weight_scale = quantize_weight(linear.weight, granularity)
     bias = torch.zeros(len(weight)) if linear.bias is None else linear.bias.detach().float().clone()

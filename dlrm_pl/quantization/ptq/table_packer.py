@@ -22,15 +22,15 @@ from dlrm_pl.runtime.tables import TableDtype, row_bytes
 class TablePacker:
     """Packs one model's tables on demand, and keeps the results for all trials.
 
-    With a folder, each packed table is written to a file there and mapped: memory does not grow with the tables.
-    Without one, packed tables are kept in memory, on large pages.
+    With a folder, each packed table is written to a file there and memory-mapped, so memory does not grow with the
+    tables. Without one, packed tables are kept in memory, on large pages.
 
     Args:
-        tables: float32 ``[rows, D]`` tables, referenced. As maps of a file they may be larger than the memory.
+        tables: float32 ``[rows, D]`` tables, not copied. If memory-mapped, they may be larger than the memory.
         folder: folder for files of packed tables.
         allow_nonfinite: read NaN and infinity as 0 instead of refusing the table.
         progress: called with the number of bytes of float rows that were read.
-        row_checksums: checksums of the tables, filled when a table is first read.
+        row_checksums: checksums of the tables, filled in when a table is first read.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class TablePacker:
             sha256 by name of the file.
 
         Raises:
-            NonFiniteError, OSError: as ``packed``.
+            NonFiniteError, OSError: see ``packed``.
         """
         assert self._folder is not None
         wanted = set(enumerate(dtypes))
@@ -204,7 +204,7 @@ def pack_into(block: Tensor, dtype: TableDtype, out: Tensor) -> int | None:
         return pack_rows_into(block, dtype, out)
     out.copy_(block)
     if dtype == "fp32" and bool(torch.isfinite(block.sum())):
-        return None  # A finite sum has finite terms, and is cheaper than looking at each.
+        return None  # A finite sum has finite terms, and is cheaper than checking each.
     bad = rows_not_finite(out)
     return int(bad.nonzero()[0]) if bad.any() else None
 

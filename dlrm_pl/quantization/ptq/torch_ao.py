@@ -1,9 +1,9 @@
 """The only file that touches ``torch.ao.quantization``: stubs, fusion, observers and conversion.
 
-torch.ao's eager mode is deprecated and will go. What a search needs of it are the observed ranges of the activations;
-its conversion makes the model that the benchmark compares with.
+torch.ao's eager mode is deprecated and will be removed. A search only needs the observed ranges of the activations from
+it; its conversion makes the model that the benchmark compares with.
 
-Imported where it is used and not before, so that all but quantization works with a torch that has no torch.ao.
+This module is imported only where it is used, so that everything but quantization works with a torch without torch.ao.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-# torch.ao has no type annotations, and gets no more: mypy cannot check the calls of this file.
+# torch.ao has no type annotations and will not get any, so mypy cannot check the calls in this file.
 # mypy: disable-error-code="no-untyped-call,attr-defined,operator,arg-type"
 import torch
 from torch import Tensor, nn
@@ -124,7 +124,8 @@ def convert(prepared: nn.Module) -> nn.Module:
     """Replace calibrated segments by int8 modules, in place.
 
     Raises:
-        CalibrationError: an observer saw no data, or its range is not finite or exceeds float32; names the observer.
+        CalibrationError: an observer saw no data, or its range is not finite or exceeds float32; the message names the
+            observer.
     """
     for name, module in prepared.named_modules():
         if not isinstance(module, ao.ObserverBase) or not hasattr(module, "min_val"):

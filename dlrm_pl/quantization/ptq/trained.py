@@ -29,8 +29,8 @@ class TrainedQuantization:
 
     Attributes:
         recipe: dtypes of all ops, observer, scheme and granularity.
-        ranges: ranges of the activations by name of ``Recipe.chains``, as ``ActivationRanges`` gives them: at its
-            input, then behind each of its Linears. Empty where the recipe has no int8 Linear.
+        ranges: activation ranges by name in ``Recipe.chains``, as ``ActivationRanges`` gives them: at the chain's
+            input, then after each of its Linears. Empty if the recipe has no int8 Linear.
     """
 
     recipe: Recipe
@@ -46,7 +46,7 @@ class TrainedQuantization:
         """Read the quantization that a model was trained with; None for a model that was trained in floats.
 
         Raises:
-            CheckpointError: the statement does not fit the model; names what is wrong.
+            CheckpointError: the stored quantization does not fit the model; the message says what is wrong.
         """
         if model.trained_quantization is None:
             return None

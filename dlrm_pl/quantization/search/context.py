@@ -37,24 +37,24 @@ log = logging.getLogger(__name__)
 class SearchContext:
     """Everything that a strategy may base decisions on, besides the trials that it is sent.
 
-    A strategy must not decide by the clock: then a resumed search, whose finished trials are sent from the log, tries
-    the same recipes again.
+    A strategy must not depend on the clock, so that a resumed search, which sends it the finished trials from the log,
+    tries the same recipes again.
 
     Attributes:
         start: recipe of the settings, which most strategies try first.
         space: dtypes that each op may have, and the variants of observers.
-        model: float model; not to be changed.
+        model: float model; must not be changed.
         calibration: re-iterable batches for the observers.
         ranges: ranges of the activations on those batches, read once for all recipes.
         packer: packer of the model's tables.
-        criterion: what is accepted.
-        tolerance: tolerated drop in units of the score, from the baseline.
+        criterion: acceptance rule.
+        tolerance: tolerated drop from the baseline, in units of the score.
         objective: what to minimize.
-        rows: tuning rows with the fp32 logits; None if an ``eval_func`` of the user's reads its own rows.
+        rows: tuning rows with the fp32 logits; None if a user's ``eval_func`` reads its own rows.
         seed: random seed of the search.
         max_trials: maximum number of recipes to try.
         drop_of: function that measures how much worse than fp32 a model scores on all rows, if the score is a metric or
-            an ``eval_func`` of the user's; None for AUROC, whose drops ``sensitivities`` measures in one pass.
+            a user's ``eval_func``; None for AUROC, whose drops ``sensitivities`` measures in one pass.
         log: log that keeps the measurements, see ``cached``.
     """
 
@@ -81,7 +81,7 @@ class SearchContext:
         """Measure the AUROC drop of each change alone, in one pass over the first rows; kept for a resumed search.
 
         Raises:
-            ConfigurationError: the search has an ``eval_func`` of the user's, which reads its own rows.
+            ConfigurationError: the search has a user's ``eval_func``, which reads its own rows.
         """
         rows = self.rows
         if rows is None:
@@ -132,7 +132,7 @@ class SearchContext:
                 measured = "failed" if drop is None else f"{drop:+.6g}"
                 log.info("%d of %d: %s: %s", number, len(names), name, measured)
         self.cached(
-            f"drops of the score by {len(changes)} changes",  # All in one note, for the report.
+            f"drops of the score by {len(changes)} changes",  # All drops in one note, for the report.
             lambda: [
                 {"op": op, "dtype": dtype, "drop": drop} for (op, dtype), drop in drops.items() if math.isfinite(drop)
             ],

@@ -32,17 +32,17 @@ def keep_recipe(
 ) -> TuningResult:
     """Quantize a model with a recipe, as a trial of ``tune`` does, and leave the verdict to the certification.
 
-    A search needs the tuning rows to choose among recipes: the best of many looks better than it is on the rows that
-    chose it. Where there is one recipe, the certification alone decides, by bounds that hold at its confidence because
+    A search chooses among recipes on the tuning rows, and the best of many looks better than it is on the rows by which
+    it was chosen. With a single recipe, the certification alone decides. Its bounds hold at its confidence because
     neither the training nor a choice has seen its rows.
 
     Args:
         model: float model in evaluation mode; not changed.
         calibration: re-iterable batches for the observers.
-        settings: the seed, the criterion and the objective are used.
+        settings: settings, of which the seed, the criterion and the objective are used.
         recipe: the recipe.
         packer: packer of the model's tables.
-        because: why the recipe was not scored, in words.
+        because: the reason why the recipe was not scored.
 
     Returns:
         The model, with a single trial that has no verdict.

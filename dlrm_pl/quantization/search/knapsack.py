@@ -37,7 +37,8 @@ def allocate(choices: Mapping[str, Sequence[Choice]], tolerance: float) -> dict[
 
     Returns:
         Dtype by op: the cheapest combination within the tolerance, except that each drop is rounded up to a multiple of
-        1/4000 of the tolerance. If no combination is, the dtype of the smallest drop, then of the lowest cost.
+        1/4000 of the tolerance. If there is no such combination, each op gets the dtype with the smallest drop, then
+        the lowest cost.
     """
     least = {
         op: min(options, key=lambda choice: (max(0.0, choice.drop), choice.cost)) for op, options in choices.items()

@@ -31,7 +31,7 @@ class TuningListener:
         """Handle the score of the fp32 model, which comes first.
 
         Args:
-            baseline: scores on the first block of rows, or on all rows if nothing is tested in blocks.
+            baseline: scores on the first block of rows, or on all rows if rows are not tested in blocks.
             tolerance: tolerated drop in units of the score.
         """
 
@@ -46,7 +46,7 @@ class TuningListener:
 
         Args:
             trial: finished trial.
-            resumed: whether it comes from the log of an earlier run; then there was no start and no interim verdict.
+            resumed: whether it comes from the log of an earlier run; then it had no start and no interim verdict.
         """
 
     def on_stop(self, best: Trial | None, reason: str) -> None:

@@ -26,7 +26,7 @@ class Objective:
             serve faster.
 
     Raises:
-        ConfigurationError: a weight that is negative or not a number, or no weight above 0.
+        ConfigurationError: a weight is negative or not a number, or no weight is above 0.
 
     Example:
         >>> from dlrm_pl import Objective

@@ -33,10 +33,10 @@ def plot_trade_offs(
         trials: trials with a verdict, in order.
         pareto: numbers of the trials that no other trial dominates.
         best: number of the trial that was chosen.
-        colours: None for matplotlib's own.
+        colours: colours to use; None: matplotlib's own.
 
     Returns:
-        One panel for the size, and another for the speed where that of a trial is known.
+        One panel for the size, and another for the speed if that of any trial is known.
     """
     colours = colours or Colours()
     labels = ["model size, MiB"]

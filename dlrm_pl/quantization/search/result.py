@@ -90,7 +90,7 @@ def pareto_front(trials: Iterable[Trial]) -> tuple[Trial, ...]:
     """Return the trials that are not dominated, smallest model first.
 
     A trial is dominated if another is at least as good in drop, bytes and samples/s, and better in one of them. Failed
-    trials are left out. The drops of trials that read different rows compare only within their intervals.
+    trials are left out. Drops of trials that read different rows are comparable only within their intervals.
     """
     scored = [trial for trial in trials if trial.verdict is not None]
     marks = {trial.number: (trial.drop, trial.model_bytes, -trial.samples_per_s) for trial in scored}

@@ -68,7 +68,7 @@ class TuningSettings:
         """Check the values."""
         check_fields(self)
         strategy_named(self.strategy)
-        if not self.timeout_s >= 0:  # NaN as well, which no clock reaches.
+        if not self.timeout_s >= 0:  # This also refuses NaN, which no clock reaches.
             raise ConfigurationError(
                 f"timeout_s={self.timeout_s} must be 0 (stop at the first accepted recipe) or a number of seconds."
             )

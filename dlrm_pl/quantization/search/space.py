@@ -70,15 +70,15 @@ class SearchSpace:
 
     Args:
         settings: space as written in a configuration.
-        architecture: shape of the model, which says what ops there are.
+        architecture: shape of the model, which determines the ops.
 
     Attributes:
         settings: the settings.
         dtypes: dtypes that each op may have, by op in the order of ``Recipe.ops``.
 
     Raises:
-        ConfigurationError: an op that does not exist, a dtype that an op does not come in, or int8 for an op that the
-            kernels cannot do in int8. The message lists what exists.
+        ConfigurationError: an op does not exist, is not available in a dtype, or is to be int8 where the kernels cannot
+            compute it in int8. The message lists what exists.
     """
 
     def __init__(self, settings: SpaceSettings, architecture: Architecture) -> None:

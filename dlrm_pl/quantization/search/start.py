@@ -17,8 +17,8 @@ def first_recipe(model: DLRM, settings: TuningSettings) -> Recipe:
     """Return the recipe that a search begins with, adjusted to its space.
 
     Args:
-        model: float model. One of quantization-aware training begins with the recipe that it was trained with, unless
-            the settings have a recipe other than the default.
+        model: float model. For one from quantization-aware training, the search begins with the recipe that it was
+            trained with, unless the settings have a recipe other than the default.
         settings: settings of the search.
 
     Raises:

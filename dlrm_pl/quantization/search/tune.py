@@ -60,7 +60,8 @@ def tune(
 ) -> TuningResult:
     """Search for an int8 model within tolerance, without writing an artifact.
 
-    Ctrl-C ends the search, and what was found so far is returned; before the first finished trial it is raised.
+    Ctrl-C ends the search, which returns what was found so far; before the first finished trial, KeyboardInterrupt is
+    raised.
 
     Args:
         model: float model in evaluation mode; not changed.
@@ -68,17 +69,17 @@ def tune(
         eval_func: function that scores a model, on other rows than the calibration rows. With an ``AUROCEvaluation``
             trials stop as soon as their rows decide.
         settings: how to search.
-        start: recipe to begin with, if the caller has made it; else the one of ``first_recipe``.
+        start: recipe to begin with, if the caller has made it; otherwise that of ``first_recipe``.
         packer: packer of the model's tables; without one, packed tables are kept in memory.
         trial_log: log with the finished trials of an earlier run, which are not repeated; without one, trials are kept
             in memory only.
         timer: measures the speed of accepted models; needed if the objective counts latency.
-        listeners: objects that are told of each event of the search.
-        columns: columns of the rows, by whose names ``worst_slice`` finds its own; None: not known.
+        listeners: objects that are notified of each event of the search.
+        columns: columns of the rows, among which ``worst_slice`` finds its own by name; None if unknown.
 
     Returns:
-        The best model, accepted or not, and all trials. The best accepted trial is the one of the lowest cost, then of
-        the smallest drop; if none is accepted, the best trial is the one of the smallest drop.
+        The best model, accepted or not, and all trials. The best accepted trial is the one with the lowest cost, then
+        the smallest drop; if none is accepted, the best trial is the one with the smallest drop.
 
     Raises:
         ConfigurationError: the objective counts latency without a timer, or the space names ops of another model.
@@ -106,7 +107,7 @@ def tune(
     space = SearchSpace(settings.space, model.architecture)
 
     def drop_of(quantized: nn.Module) -> float:
-        seed_everything(settings.seed)  # As it is done before a trial.
+        seed_everything(settings.seed)  # As before each trial.
         return judge.drop(quantized)
 
     context = SearchContext(
@@ -192,7 +193,7 @@ class _Search:
             while True:
                 try:
                     recipe = next(proposals) if last is None else proposals.send(last)
-                except SLIPS as error:  # From what the strategy itself measures; trials handle their own errors.
+                except SLIPS as error:  # From the strategy's own measurements; trials handle their own errors.
                     reason = f"the strategy {name} could not continue: {describe_failure(error)}"
                     if last is None:
                         raise DLRMError(f"No recipe was tried, because {reason}") from error
@@ -227,7 +228,7 @@ class _Search:
             trial = replace(trial, elapsed_s=self._elapsed_s + time.perf_counter() - self._elapsed_at)
         self._elapsed_s = trial.elapsed_s
         self._elapsed_at = time.perf_counter()
-        # Before it is written, so that ctrl-C while writing does not lose a trial that is in the log.
+        # Set before the trial is logged, so that ctrl-C during the write does not lose a trial that is in the log.
         self._tried[recipe] = trial
         if trial.verdict is not None and (self._best is None or _rank(trial) > _rank(self._best[0])):
             self._best = (trial, candidate)
@@ -242,7 +243,7 @@ class _Search:
         """Try a recipe; an error of the package, of arithmetic, or of the user's score fails this trial only.
 
         Raises:
-            BaselineError: the float model failed, to which every other trial would be compared as well.
+            BaselineError: the float model failed, and every other trial would be compared with it as well.
         """
 
         def on_look(verdict: Verdict) -> None:
@@ -288,7 +289,7 @@ class _Search:
             return "a recipe was accepted"
         if trial.verdict is not None and math.isinf(trial.verdict.bound):
             return "there are too few clicks to bound the AUROC drop; set confidence: null to compare point estimates"
-        # By the trial's own clock, so that a resumed search stops after the same trial as before.
+        # Use the trial's own clock, so that a resumed search stops after the same trial as before.
         if settings.timeout_s and trial.elapsed_s >= settings.timeout_s:
             return f"timeout_s={settings.timeout_s:g} seconds have passed"
         if len(self._tried) >= settings.max_trials:

@@ -23,8 +23,8 @@ def activation_errors(
 ) -> dict[str, float]:
     """Measure the squared error of each quantized op's output as a share of the squared output.
 
-    Both are taken about their means over the samples: an error that all samples share changes no ranking, and a large
-    constant output would hide the noise on the part that varies. An op with a constant output has the error 0.
+    Both are measured around their means over the samples: an error that all samples share changes no ranking, and a
+    large constant output would hide the noise on the part that varies. An op with a constant output has error 0.
 
     Each op gets the float model's inputs, so only its own error counts; with the errors of the ops before it, the last
     op would nearly always look worst. The output of an int8 Linear that feeds another counts as rounded to uint8.
@@ -41,7 +41,7 @@ def activation_errors(
     quantized = quantize(recipe)
     alone = None
     if recipe.interaction == "int8":
-        # With float tables and Linears, so that their errors do not add to the interaction's.
+        # Use float tables and Linears, so that their errors do not add to the interaction's.
         alone = quantize(Recipe.all_float(model.architecture).with_dtype("interaction", "int8"))
     noise: dict[str, _Variation] = defaultdict(_Variation)
     signal: dict[str, _Variation] = defaultdict(_Variation)

@@ -100,8 +100,8 @@ def measure_sensitivities(
         Sensitivities in the order of the changes. A change without finite scores counts as a drop of 1, the largest.
 
     Raises:
-        ConfigurationError: there is no such op, or it does not come in that dtype.
-        MetricError: the rows hold a single class.
+        ConfigurationError: there is no such op, or it is not available in that dtype.
+        MetricError: all rows have the same label.
     """
     scorers: list[Scorer | None] = []
     for op, dtype in changes:
@@ -125,7 +125,7 @@ def measure_sensitivities(
                 try:
                     logits = scorer(block)
                     scores[index].append(check_finite(logits.float(), read).numpy())
-                except NonFiniteError:  # As of a value beyond fp16: this change alone cannot be made.
+                except NonFiniteError:  # For example, a value is beyond fp16: only this change cannot be made.
                     impossible.add(index)
                     continue
                 squares[index] += float((logits - fp32).double().square().sum())
@@ -146,7 +146,7 @@ def measure_sensitivities(
 
 def _scorer(model: DLRM, op: str, dtype: str, recipe: Recipe, ranges: ActivationRanges, packer: TablePacker) -> Scorer:
     """Function that scores a block with one change."""
-    # Without bias correction: a shift of all logits is no drop of this op's.
+    # Without bias correction: a shift of all logits is not a drop caused by this op.
     alone = replace(recipe.alone(op, dtype), bias_correction=False)
     part, _, index = op.partition(".")
     if part == "tables":
@@ -178,7 +178,7 @@ def _repacked(model: DLRM, block: _Block, table: int, dtype: TableDtype) -> Tens
     """Pooled embeddings ``[B, T, D]`` with one table packed, of which only the rows that the batch looks up are."""
     batch, dim = block.batch, model.architecture.embedding_dim
     offsets = None
-    values = block.sparse[:, table]  # Of bags of one, the rows themselves.
+    values = block.sparse[:, table]  # For bags of one row, the rows themselves.
     if batch.offsets is not None:
         indices, starts = split_bags(batch.indices, batch.offsets, model.architecture.num_tables)[table]
         offsets = torch.cat([starts, starts.new_tensor([len(indices)])])

@@ -34,13 +34,13 @@ def hessian_weighted_errors(
         quantize: function that makes the model of a recipe.
         batches: rows with labels.
         seed: seed of the random vectors.
-        draws: number of random vectors for each op and batch; the standard error of a trace falls with its root.
+        draws: number of random vectors for each op and batch; the standard error of a trace falls with its square root.
 
     Returns:
         Weighted error by op, in the order of ``Recipe.ops``.
 
-    Source: Dong et al. 2020, "HAWQ-V2: Hessian Aware trace-Weighted Quantization of Neural Networks",
-    arXiv:1911.03852, equation 5; the trace by Hutchinson 1990.
+    Source: Dong et al. 2020, "HAWQ-V2: Hessian Aware trace-Weighted Quantization of Neural Networks", arXiv:1911.03852,
+    equation 5; the trace is from Hutchinson 1990.
     """
     quantized = quantize(recipe)
     alone = None
@@ -69,7 +69,7 @@ class DifferentiableOps:
     Attributes:
         by_op: tensor of each op to differentiate by: the weights ``[out, in]`` of a Linear, the rows ``[U, D]`` of a
             table that the batch looks up, each once, and the output of the interaction.
-        rows: numbers of these rows of each table, in ascending order, int64 ``[U]``.
+        rows: row numbers of these rows for each table, in ascending order, int64 ``[U]``.
         activations: activations of the batch.
         loss: mean binary cross entropy.
     """

@@ -29,15 +29,15 @@ class SliceDrop:
     """Drop of the score on one slice.
 
     Attributes:
-        value: the slice, ``C14=7`` or ``2 <= I3 < 5``, as the trials name it.
+        value: the slice as the trials name it, such as ``C14=7`` or ``2 <= I3 < 5``.
         rows: number of certification rows in it.
         clicks: number of clicks among them.
         fp32: score of the float model on them, AUROC or log loss.
         int8: score of the quantized model.
-        drop: relative to fp32's score; of an AUROC below one half relative to that.
-        standard_error: of the drop, paired.
-        interval: of the drop, two-sided. It holds for this slice alone: as the largest of several drops, the drop
-            is rather too large than too small.
+        drop: drop relative to fp32's score, or to one half for an AUROC below one half.
+        standard_error: paired standard error of the drop.
+        interval: two-sided interval of the drop. It holds for this slice alone: as the largest of several drops, the
+            drop is more likely too large than too small.
     """
 
     value: str
@@ -55,17 +55,17 @@ class CertifiedSlice:
     """Guard on the worst slice of the certification rows.
 
     Attributes:
-        column: name of the column that rows are grouped by, as ``C14`` or ``I3``.
-        worst: the slice that lost most; None where each is too small to be judged.
+        column: name of the column that rows are grouped by, such as ``C14`` or ``I3``.
+        worst: the slice that lost most; None if every slice is too small to be judged.
         judged: number of slices that were judged.
         too_small: number of slices that were too small.
-        passed: the drop of the worst slice is within the tolerance; None: too few rows to decide.
-        guard: as the criterion had it, with its tolerance.
+        passed: whether the drop of the worst slice is within the tolerance; None: too few rows to decide.
+        guard: the criterion's guard, with its tolerance.
         cut: how values become slices.
         at_least: one-sided lower bound of the drop of the worst slice at the certificate's confidence; None where no
             slice is judged, and in certificates of format 2.
-        at_most: the upper bound, likewise.
-        rows_needed: about how many certification rows would decide; None where that is unknown.
+        at_most: one-sided upper bound; None in the same cases.
+        rows_needed: approximate number of certification rows that would decide; None where that is unknown.
 
     Example:
         >>> from dlrm_pl import load_artifact
@@ -88,7 +88,7 @@ class CertifiedSlice:
         """Check that there are not too many slices, and that the worst slice is one of them.
 
         Raises:
-            ConfigurationError: they are not, as in a file that was edited.
+            ConfigurationError: there are too many, or it is not, as in an edited file.
         """
         if len(self.cut.names) > MOST_SLICES:
             raise ConfigurationError(

@@ -80,7 +80,7 @@ class WorstSlice:
         """Return the kind of the column and its index in a batch, from 0.
 
         Args:
-            columns: columns of the rows; None: not known, so that names are those of Criteo's logs.
+            columns: columns of the rows; None if unknown, so that names are those of Criteo's logs.
 
         Raises:
             ConfigurationError: there is no column of this name, or its rows have lists.
@@ -116,8 +116,8 @@ class SliceRows:
     Args:
         batches: re-iterable batches of the rows that trials are scored on.
         guard: column to group by.
-        first_rows: number of rows that the slices are cut on.
-        columns: columns of the rows; None where they are not known.
+        first_rows: number of rows that determine the slices.
+        columns: columns of the rows; None if unknown.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class SliceRows:
         """Return the slices of the first ``rows`` rows, which must exist.
 
         Raises:
-            ConfigurationError: a row has several values of the column, or none.
+            ConfigurationError: a row has several values in the column, or none.
         """
         if self._cut is None:
             self._begin()
@@ -164,9 +164,9 @@ class Cut:
 
     Attributes:
         names: names of the slices.
-        edges: of a dense feature, the lower edges of all bins but the first, ascending; of a categorical feature, the
+        edges: for a dense feature, the lower edges of all bins but the first, ascending; for a categorical feature, the
             values that have a slice of their own, ascending.
-        categorical: whether the feature is categorical; then the slice of all other values is the last.
+        categorical: whether the feature is categorical; then the last slice holds all other values.
     """
 
     names: tuple[str, ...]
@@ -174,10 +174,10 @@ class Cut:
     categorical: bool
 
     def __post_init__(self) -> None:
-        """Check that there is a slice more than edges, which ascend.
+        """Check that the edges ascend, and that there is one more slice than edges.
 
         Raises:
-            ConfigurationError: they do not cut a column into these slices, as in a file that was edited.
+            ConfigurationError: they do not cut a column into these slices, as in an edited file.
         """
         whole = not self.categorical or all(abs(edge) < 2**53 and edge == int(edge) for edge in self.edges)
         ascending = all(low < high for low, high in pairwise(self.edges))
@@ -216,7 +216,7 @@ def cut(values: npt.NDArray[Any], column: SliceColumn, slices: int) -> Cut:
     name = column.name
     if column.kind == "dense":
         quantiles = np.quantile(values, np.arange(1, slices) / slices, method="higher")
-        # Many rows have the same value, as 0: bins that would be empty are left out.
+        # Many rows may have the same value, such as 0: bins that would be empty are left out.
         edges = np.unique(quantiles[quantiles > values.min()])
         return Cut(tuple(_ranges(name, column.in_the_log(edges))), tuple(edges.tolist()), categorical=False)
     own, counts = np.unique(values, return_counts=True)

@@ -23,13 +23,13 @@ class SliceColumn:
     """A column of a batch.
 
     Attributes:
-        by: the name that it was asked for by.
+        by: the name or number by which the user asked for it.
         kind: ``dense``, or ``table`` for a categorical column.
-        index: its number among those of the kind, from 0 on.
+        index: its index among the columns of its kind, from 0.
         name: its name in the log, for the names of slices.
-        dense: how its values became those of a batch, of a dense column.
-        ids_stated: whether names of slices say that their numbers are ids, not values of the log. Those of Criteo's
-            columns do not, as its values are numbers that mean nothing.
+        dense: for a dense column, how its values in the log were transformed into those of a batch.
+        ids_stated: whether names of slices say that their numbers are ids, not values of the log. Names of Criteo's
+            columns do not, as the numbers in Criteo's logs have no meaning.
     """
 
     by: str | int
@@ -45,10 +45,10 @@ class SliceColumn:
 
         Args:
             by: name of a column, ``tables.3``, or 3.
-            columns: columns of the rows; None: not known, so that names are those of Criteo's logs.
+            columns: columns of the rows; None if unknown, so that names are those of Criteo's logs.
 
         Raises:
-            ConfigurationError: there is no such column, or its rows have lists; names the nearest.
+            ConfigurationError: there is no such column (the message names the nearest), or its rows have lists.
         """
         known = Columns.criteo() if columns is None else columns
         match = _TABLE.fullmatch(str(by))
@@ -90,7 +90,7 @@ class SliceColumn:
         """Return the column of a batch, ``[B]``: table rows as int64, dense features as the model takes them, float32.
 
         Raises:
-            ConfigurationError: a row has several values of the column, or none.
+            ConfigurationError: a row has several values in the column, or none.
         """
         if self.kind == "dense":
             dense: npt.NDArray[Any] = batch.dense[:, self.index].numpy()

@@ -28,7 +28,8 @@ class SliceRule:
     Attributes:
         guard: the criterion's guard of the worst slice.
         column: the guard's column.
-        cut: how values become slices, from the tuning rows: slices are the same in the trials and in the certificate.
+        cut: how values become slices, determined on the tuning rows, so that trials and certificate have the same
+            slices.
         confidence: confidence of the bounds and intervals.
         judged_by: whether bounds or estimates decide.
         watched: a slice whose scores are returned even if it is not the worst; "" for none.
@@ -56,10 +57,10 @@ class SliceRule:
         Args:
             batches: the rows that trials are scored on.
             guard: the criterion's guard of the worst slice.
-            first_rows: number of rows that the search cut its slices on, ``Criterion.first_block``.
+            first_rows: number of rows on which the search determined its slices, ``Criterion.first_block``.
             confidence: confidence of the bounds and intervals.
             judged_by: whether bounds or estimates decide.
-            columns: columns of the rows; None where they are not known.
+            columns: columns of the rows; None if unknown.
         """
         column = SliceColumn.find(guard.by, columns)
         cut = cut_on((column.values(batch) for batch in batches), column, guard.slices, first_rows)[0]
@@ -75,7 +76,7 @@ class SliceRule:
             certified: the worst slice in the certificate.
             confidence: confidence of the certificate.
             judged_by: whether bounds or estimates decide in the certificate.
-            columns: columns of the rows; None where they are not known.
+            columns: columns of the rows; None if unknown.
         """
         watched = "" if certified.worst is None else certified.worst.value
         column = SliceColumn.find(certified.guard.by, columns)
@@ -88,9 +89,9 @@ class SliceRule:
     def judge(self, scores: PairedScores, numbers: npt.NDArray[np.uint8]) -> CertifiedSlice:
         """Find the slice with the largest drop, and bound the drop of the worst slice.
 
-        Slices too small to resolve a drop as large as the tolerance are not judged, as in tuning. The worst of the
-        others loses at least what any of them surely loses (they share the error of it, Bonferroni), and at most the
-        largest of their upper bounds, of which each may have the whole error to itself (Berger 1982, see
+        As in tuning, slices too small to resolve a drop as large as the tolerance are not judged. The drop of the worst
+        of the others is at least the largest of their lower bounds, which share the error probability (Bonferroni), and
+        at most the largest of their upper bounds, each of which may use the whole error probability (Berger 1982, see
         ``worst_slice.py``).
 
         Args:
@@ -165,7 +166,7 @@ class SliceRule:
             numbers: the slice of each row, ``[rows]``.
 
         Raises:
-            MetricError: the rows of the slice are of a single class, so they are not those that were judged.
+            MetricError: all rows of the slice have the same label, so they are not the rows that were judged.
         """
         if not self.watched:
             return None

@@ -23,7 +23,7 @@ class WorstSliceGuard:
 
     Attributes:
         rule: how rows are grouped, and the tolerance.
-        slices: of the rows that are read.
+        slices: slices of the rows that are read.
     """
 
     rule: WorstSlice
@@ -32,14 +32,15 @@ class WorstSliceGuard:
     def read(self, scores: PairedScores, bounds: Bounds) -> SliceReading:
         """Measure all slices, and return the one that settles the guard.
 
-        The guard passes when the interval of every slice is within the tolerance, and fails when that of any slice is
-        beyond. To say "all are within" wrongly, one slice that is not must be taken for one that is, so each slice may
-        have the whole error to itself (an intersection-union test, Berger 1982). To say "some slice is beyond" wrongly,
-        any of them will do, so they share the error (Bonferroni).
+        The guard passes when the interval of every slice is within the tolerance, and fails when the interval of any
+        slice is beyond it. To wrongly report "all are within", a slice that is not within must be taken for one that
+        is, so each slice may use the whole error probability (an intersection-union test, Berger 1982). To wrongly
+        report "some slice is beyond", an error on any slice is enough, so the slices share the error probability
+        (Bonferroni).
 
-        With no more rows to come, a slice that could not tell a drop of the size of the tolerance from none, and does
-        not show a larger one, counts as too small: the largest of many uncertain drops is large by chance. Of the
-        others the estimate decides.
+        When no more rows will come, a slice counts as too small if it cannot tell a drop as large as the tolerance from
+        none and does not show a larger one: the largest of many uncertain drops is large by chance. For the others, the
+        estimate decides.
 
         Source: Berger 1982, Technometrics 24:295.
         """
@@ -66,11 +67,12 @@ class SliceReading(GuardReading):
     """The worst slice as measured on the rows read.
 
     Attributes:
-        higher_is_better: of the score, as of AUROC: a fall is what is bad.
-        slice: score and name of the slice, as ``AUROC of C14=7``; the column alone where no slice was judged.
+        higher_is_better: whether a higher score is better, as for AUROC, so that a fall is bad.
+        slice: score and name of the slice, such as ``AUROC of C14=7``; the column alone if no slice was judged.
         slices: number of slices that were judged; this is the worst of them.
         too_small: number of slices that have rows, but too few to be judged.
-        degrees_of_freedom: of the standard error; None: so many that the normal distribution serves.
+        degrees_of_freedom: degrees of freedom of the standard error; None: so many that the normal distribution
+            applies.
     """
 
     higher_is_better: bool = False
@@ -125,14 +127,14 @@ class MeasuredSlice:
     """Measurements of one slice.
 
     Attributes:
-        name: of the slice.
+        name: name of the slice.
         rows: number of rows in it.
         clicks: number of clicks among them.
         before: score of the fp32 model on them.
         after: score of the quantized model on them.
-        drop: relative drop of the score; infinite where a log loss of 0 became another one.
-        standard_error: of the drop; 0 where that is infinite.
-        degrees_of_freedom: of the standard error.
+        drop: relative drop of the score; infinite where a log loss of 0 became larger.
+        standard_error: standard error of the drop; 0 where the drop is infinite.
+        degrees_of_freedom: degrees of freedom of the standard error.
     """
 
     name: str
@@ -168,13 +170,13 @@ def measure_slices(
     """Measure each slice that can be judged.
 
     Args:
-        scores: of the rows.
-        slices: of the same rows.
+        scores: scores of the rows.
+        slices: slices of the same rows.
         rule: score and tolerance.
         bounds: at the last look, slices whose margin is wider than the tolerance count as too small.
 
     Returns:
-        The slices that can be judged, and the number of others that have rows, but too few.
+        The slices that can be judged, and the number of other slices that have rows, but too few.
     """
     measured: list[MeasuredSlice] = []
     too_small = 0
@@ -216,7 +218,7 @@ def _measure(name: str, scores: PairedScores, rule: WorstSlice) -> MeasuredSlice
             standard_error=0.0 if error is None else error,
         )
     pair = scores.auroc_difference()
-    # A slice that fp32 orders all wrong has nothing to lose: an AUROC of 0 divides nothing.
+    # A slice that fp32 orders entirely wrong has nothing to lose, and its AUROC of 0 must not become a divisor.
     scale = max(pair.first, 0.5)
     return MeasuredSlice(
         name=name,

@@ -40,14 +40,14 @@ def strategy_named(name: str) -> Strategy:
 
     Raises:
         ConfigurationError: the name is unknown, or the strategy needs a package that is not installed; the message
-            lists the names, or tells how to install the package.
+            lists the names, or says how to install the package.
     """
     if name not in STRATEGIES:
         close = difflib.get_close_matches(str(name), STRATEGIES, n=1)
         hint = f" Did you mean {close[0]}?" if close else ""
         names = ", ".join(sorted(STRATEGIES))
         raise ConfigurationError(f"There is no strategy {name!r}.{hint} The strategies are {names}.")
-    # Without importing them: this is checked before a training of hours, and the search comes after it.
+    # The packages are not imported: this check runs before hours of training, and the search comes after it.
     missing = [package for package in _PACKAGES.get(name, ()) if find_spec(package) is None]
     if missing:
         raise ConfigurationError(

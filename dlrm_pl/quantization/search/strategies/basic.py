@@ -28,8 +28,8 @@ def basic(context: SearchContext) -> Generator[Recipe, Trial, None]:
     3. Fall back ops together, those that helped most first, and keep each op only if it helps further.
     4. Do the same once more, but keep every op.
 
-    Steps 2 to 4 run for half precision, then for fp32, as far as the space allows; int4 tables fall back to int8
-    before either, and the next two levels start from the best of that. Recipes without a quantized op are left out.
+    Steps 2 to 4 run for half precision, then for fp32, as far as the space allows. Before both, int4 tables fall back
+    to int8, and the two levels start from the best recipe of that level. Recipes without a quantized op are left out.
     """
 
     def step(origin: Trial, level: Level) -> Generator[Recipe, Trial, Trial]:

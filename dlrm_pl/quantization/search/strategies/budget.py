@@ -17,10 +17,10 @@ from dlrm_pl.quantization.search.trials.trial import Trial
 from dlrm_pl.quantization.sensitivity.auroc_drop import Sensitivity
 from dlrm_pl.runtime.tables import row_bytes
 
-# Number of blocks of the sequential test that sensitivities are measured on.
+# Number of blocks of the sequential test on which sensitivities are measured.
 _BLOCKS = 2
-# After a rejected solution, the next one is for this share of its tolerance; after an accepted one, for the geometric
-# mean with the rejected one.
+# After a rejected solution, the next target is this share of the rejected one; after an accepted one, the geometric
+# mean of the accepted and the rejected target.
 _SHRINK = 0.6
 _SMALLEST_TARGET = 1e-3
 _REFINEMENTS = 6
@@ -33,11 +33,11 @@ def budget(context: SearchContext) -> Generator[Recipe, Trial, None]:
     """Propose the cheapest recipe that is predicted to be within tolerance, then others until a trial confirms one.
 
     1. Measure the drop of each op alone in each dtype of the space: in one pass if the score is AUROC
-       (``context.sensitivities``), with one scoring each if it is the user's own (``context.scored_drops``).
+       (``context.sensitivities``), with one evaluation each if it is the user's own (``context.scored_drops``).
     2. Predict the drop of a recipe as the sum over its ops (for AUROC see ``predicted_drops``), and solve for the
        lowest cost within the tolerance.
-    3. While solutions are rejected, solve for smaller tolerances. Once one is accepted, continue between the two, for a
-       cheaper one.
+    3. While solutions are rejected, solve for smaller tolerances. Once one is accepted, continue between the accepted
+       and the rejected tolerance for a cheaper one.
     """
     drops = _drops(context)
     choices = {
@@ -98,7 +98,7 @@ def gain(context: SearchContext, rows: int) -> float:
     whose derivative at 0 is phi(z) * z / (2 s^2).
     """
     tuning_rows = context.rows
-    assert tuning_rows is not None  # Or nothing was measured.
+    assert tuning_rows is not None  # Otherwise nothing would have been measured.
     read = tuning_rows.read_fp32(rows)
     labels = tuning_rows.labels(read).astype(bool)
     logits = tuning_rows.fp32(read).astype(np.float64)

@@ -47,8 +47,8 @@ class Choices:
     def recipe(self, values: Mapping[str, str]) -> Recipe | None:
         """Return the recipe with these options, one for each choice.
 
-        None where there is nothing to try: all ops are fp32, which is the float model; or no Linear is int8, so that
-        another observer, scheme or granularity than the usual one gives the same model.
+        It is None if there is nothing to try: all ops are fp32, which is the float model; or no Linear is int8, so that
+        an unusual observer, scheme or granularity gives the same model.
         """
         others = {name: values[name] for name in self.options if not self.is_op(name)}
         recipe = replace(self._start, **others)  # type: ignore[arg-type]

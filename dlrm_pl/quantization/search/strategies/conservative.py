@@ -17,13 +17,13 @@ first."""
 def conservative(context: SearchContext) -> Generator[Recipe, Trial, None]:
     """Quantize more and more ops, so that most recipes are within tolerance; for models that are hard to quantize.
 
-    1. From the float model on, kind by kind (tables, Linears, interaction), quantize all ops of the kind, and keep
-       them quantized if the recipe is accepted.
+    1. Starting from the float model, one kind after another (tables, Linears, interaction), quantize all ops of the
+       kind, and keep them quantized if the recipe is accepted.
     2. Quantize the ops of the other kinds one by one, the one with the most fp32 bytes first; keep what is accepted.
     3. Convert the ops that are still fp32 to half precision, all together.
 
     Ops get the dtype and the observers that they have in the start, and an op that is a float there stays that float.
-    The float model itself is not tried. An op that may not be fp32 has the dtype of the start from the beginning.
+    The float model itself is not tried. An op that may not be fp32 has the start's dtype from the beginning.
 
     Source: the strategy of the same name in Intel Neural Compressor 2.6, which stops after the kinds.
     """
@@ -31,7 +31,7 @@ def conservative(context: SearchContext) -> Generator[Recipe, Trial, None]:
     ops = [op for op in start.quantized_ops if context.space.allows(op, "fp32")]
     kept = _with(start, ops, dict.fromkeys(ops, "fp32"))
     if not ops or kept.quantized_ops:
-        # The search begins with what is quantized because the start leaves no other choice.
+        # Begin with the recipe in which only the ops that may not be fp32 are quantized.
         yield kept
     rejected: list[str] = []
     for kind in _KINDS:

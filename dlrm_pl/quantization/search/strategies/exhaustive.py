@@ -15,8 +15,8 @@ def exhaustive(context: SearchContext) -> Generator[Recipe, Trial, None]:
     """Try the start, then all recipes that differ from it in one choice, in two, and so on.
 
     A choice is the dtype of an op, the observer, the activation scheme or the weight granularity; ops come in the order
-    in which they run, dtypes from the narrowest to the widest. It is meant for small spaces, which
-    ``space.ops`` makes; ``max_trials`` limits it to the neighbors of the start.
+    in which they run, dtypes from the narrowest to the widest. It is meant for small spaces, such as ``space.ops`` can
+    define; ``max_trials`` limits it to the neighbors of the start.
 
     Source: the strategy of the same name in Intel's LPOT 1.6, which tries quantized dtypes only, in the order of the
     cross product, so that a search that is cut off has varied only a few ops.
@@ -26,7 +26,7 @@ def exhaustive(context: SearchContext) -> Generator[Recipe, Trial, None]:
     others = {
         name: [value for value in options if value != choices.start[name]] for name, options in choices.options.items()
     }
-    # A choice of the start that is outside of the space has to change.
+    # A choice of the start that is outside the space has to change.
     forced = {name for name, options in choices.options.items() if choices.start[name] not in options}
     free = [name for name in choices.options if name not in forced and others[name]]
     for count in range(len(free) + 1):

@@ -29,11 +29,11 @@ def level_by_level(
 ) -> Generator[Recipe, Trial, None]:
     """Run a step for each level, from int8 to fp32.
 
-    Half precision and fp32 both go on from what the int8 level reached.
+    Half precision and fp32 both start from the result of the int8 level.
 
     Args:
-        origin: trial or recipe that the first level goes on from.
-        step: tries recipes of one level and returns what it reached; None ends the search.
+        origin: trial or recipe that the first level starts from.
+        step: tries recipes of one level and returns its result; None ends the search.
     """
     for level in LEVELS:
         reached = yield from step(origin, level)
@@ -46,7 +46,7 @@ def level_by_level(
 def fallbacks(context: SearchContext, recipe: Recipe, level: Level) -> dict[str, str]:
     """Return the dtype that each quantized op falls back to at a level, from the last op to the first.
 
-    Ops that are as wide already, or may not have that dtype, are left out.
+    Ops that are already at least as wide, or may not have that dtype, are left out.
     """
     dtypes: dict[str, str] = {}
     for op in reversed(recipe.quantized_ops):
@@ -75,7 +75,7 @@ def fall_back_together(origin: Trial, ranked: Mapping[str, str]) -> Generator[Re
 def keep_what_helps(origin: Trial, ranked: Mapping[str, str]) -> Generator[Recipe, Trial, Trial]:
     """Fall back op by op, keeping each change only if it lowers the drop's bound further; return the best trial.
 
-    Neither here nor in ``keep_all`` is a recipe without a quantized op proposed.
+    Like ``keep_all``, this never proposes a recipe without a quantized op.
     """
     kept = origin
     for op, dtype in ranked.items():
@@ -98,6 +98,6 @@ def keep_all(origin: Trial, ranked: Mapping[str, str]) -> Generator[Recipe, Tria
 def better(first: Trial, second: Trial) -> Trial:
     """Return the trial with the lower bound of the drop, which the criterion judges; on a tie, the first.
 
-    A small drop with a wide interval is luck. The bound of a failed trial is infinite.
+    A small drop with a wide interval may be luck. The bound of a failed trial is infinite.
     """
     return second if second.bound < first.bound else first

@@ -22,12 +22,12 @@ def hawq_v2(context: SearchContext) -> Generator[Recipe, Trial, None]:
     """Fall back op by op, ordered by how much rounding an op's weights increases the float model's loss.
 
     1. Try the start; if it is accepted, the search is over, since all other recipes are larger.
-    2. For each quantized op, multiply the mean diagonal of the Hessian by its weights with their squared rounding
-       error, on calibration rows.
-    3. Fall back op after op, the greatest error first, and keep each, until a recipe is accepted.
+    2. For each quantized op, multiply the mean Hessian diagonal of its weights by their squared rounding error, on
+       calibration rows.
+    3. Fall back one op after another, the greatest error first, and keep each fallback, until a recipe is accepted.
 
-    Steps 2 and 3 run for half precision, then for fp32, as far as the space allows; int4 tables fall back to int8
-    before either, and the next two levels start from there. The strategy ignores the rounding of activations.
+    Steps 2 and 3 run for half precision, then for fp32, as far as the space allows. Before both, int4 tables fall back
+    to int8, and the two levels start from there. The strategy ignores the rounding of activations.
 
     Source: Dong et al. 2020, arXiv:1911.03852. The strategy of the same name in Intel Neural Compressor 2.6 ranks by
     the trace alone, needs a loss function from the user, and ignores tables.

@@ -26,15 +26,15 @@ def mse(context: SearchContext) -> Generator[Recipe, Trial, None]:
 
     1. Try the start and its variants, as ``basic`` does; keep the best.
     2. Measure the squared error of each quantized op's output on calibration rows, as a share of the squared output.
-    3. Fall back ops together, those of the greatest error first, and keep each op only if it helps further.
+    3. Fall back ops together, those with the greatest error first, and keep each op only if it helps further.
     4. Do the same once more, but keep every op.
 
-    Steps 2 to 4 run for half precision, then for fp32, as far as the space allows; int4 tables fall back to int8
-    before either, and the next two levels start from the best of that.
+    Steps 2 to 4 run for half precision, then for fp32, as far as the space allows. Before both, int4 tables fall back
+    to int8, and the two levels start from the best recipe of that level.
 
-    Source: the algorithm of the strategy of the same name in Intel's LPOT 1.6. There the errors are divided by
-    the range of the tensor, which is 0 for a constant tensor; they are lost when a search is resumed, and they include
-    those of the ops before.
+    Source: the algorithm of the strategy of the same name in Intel's LPOT 1.6. LPOT divides the errors by the range of
+    the tensor, which is 0 for a constant tensor; it loses them when a search is resumed, and they include the errors of
+    the ops before.
     """
 
     def step(origin: Trial, level: Level) -> Generator[Recipe, Trial, Trial]:

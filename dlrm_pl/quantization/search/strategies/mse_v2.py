@@ -20,12 +20,12 @@ def mse_v2(context: SearchContext) -> Generator[Recipe, Trial, None]:
     """Fall back until a recipe is accepted, then quantize again the ops whose fallback is not needed.
 
     1. Try the start; if it is accepted, the search is over.
-    2. Measure, for each quantized op, the mean squared error of the logits with that op in fp32. Fall back the op that
-       leaves the least error, and try. Repeat until a recipe is accepted, or a single quantized op is left.
+    2. For each quantized op, measure the mean squared error of the logits with that op in fp32. Fall back the op that
+       leaves the least error, and try the recipe. Repeat until a recipe is accepted, or a single quantized op is left.
     3. If none is accepted, begin again at the next level: int8 (for int4 tables), half precision, fp32. What the int8
        level reached is kept.
-    4. From the accepted recipe on, quantize the ops that fell back again, as in the start, those that add the least
-       error first, and keep what is accepted.
+    4. Starting from the accepted recipe, give the ops that fell back their dtype in the start again, in order of the
+       error that this adds, least first, and keep what is accepted.
 
     Source: the algorithm of the strategy of the same name in Intel Neural Compressor 2.6. The error is measured with
     the op in fp32, whatever it falls back to, since fp32 tables need not be packed.
@@ -59,7 +59,7 @@ def _quantize_again(context: SearchContext, best: Trial) -> Generator[Recipe, Tr
     start = context.start.ops
     fallen = [op for op, dtype in best.recipe.ops.items() if dtype != start[op]]
     if len(fallen) < 2:
-        return  # Without the only one, the recipe is the start, which was not accepted.
+        return  # Quantizing the only one again gives the start, which was not accepted.
     recipes = {op: best.recipe.with_dtype(op, start[op]) for op in fallen}
     errors = _errors(context, "with one op quantized again", recipes)
     for op in sorted(fallen, key=lambda op: errors[op]):

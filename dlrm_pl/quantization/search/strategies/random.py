@@ -17,7 +17,7 @@ def random(context: SearchContext) -> Generator[Recipe, Trial, None]:
     This is the baseline that other strategies have to beat.
 
     Source: Bergstra and Bengio 2012, "Random Search for Hyper-Parameter Optimization", JMLR 13. Unlike the strategy of
-    the same name in Intel's LPOT 1.6 it also draws float dtypes.
+    the same name in Intel's LPOT 1.6, it also draws float dtypes.
     """
     yield context.start
     yield from draws(context)

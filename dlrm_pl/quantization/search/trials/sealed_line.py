@@ -31,5 +31,5 @@ def opened(line: bytes, seal: str) -> tuple[int, dict[str, Any] | None]:
         del values["checksum"]
     except (DataFormatError, KeyError, TypeError, AttributeError):
         return 0, None
-    # Byte for byte, so that any change is found.
+    # Compare byte for byte, so that any change is found.
     return (number, values) if sealed(values, number, seal) == line else (0, None)

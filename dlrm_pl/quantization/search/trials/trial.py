@@ -25,8 +25,8 @@ class Trial:
         verdict: verdict of the criterion; None likewise.
         model_bytes: bytes of weights and tables of the served model; 0 if the trial failed.
         seconds: time for quantizing and scoring.
-        samples_per_s: speed, measured in turn with fp32 if the objective counts latency, else a rough figure from the
-            forward passes of scoring; 0 if unknown.
+        samples_per_s: speed, measured in turn with fp32 if the objective counts latency, otherwise a rough figure from
+            the forward passes of scoring; 0 if unknown.
         rows: number of rows that were scored; 0 if unknown.
         error: why the trial failed; empty if it did not.
         cost: cost by the objective, lower is better; None if the trial failed, or if latency counts and the model was
@@ -110,7 +110,7 @@ class Trial:
             "score": self.score,
             "baseline": verdict.baseline if verdict else None,
             "drop": verdict.drop if verdict else None,
-            # JSON has no infinity: null where too few clicks give no bound.
+            # JSON has no infinity: null if there are too few clicks for a bound.
             "bound": _finite(verdict.bound) if verdict else None,
             "low": _finite(verdict.low) if verdict else None,
             "tolerance": verdict.tolerance if verdict else None,
@@ -136,7 +136,7 @@ class Trial:
 
         Raises:
             KeyError: a value is missing.
-            TypeError: a value is of another type; or ValueError.
+            TypeError, ValueError: a value has the wrong type.
         """
         verdict, is_scored = None, not values["failed"] and values["drop"] is not None
         if is_scored:

@@ -30,12 +30,13 @@ class TrialLog:
 
     Each line is forced to disk before the search continues. Its checksum covers the line, its number and the identity
     of the search. A line that was cut short by a kill is dropped, and so is one that was altered, moved, or copied from
-    another search. A file of another model, other rows or other settings is renamed, with a number behind its name.
+    another search. A file of another model, other rows or other settings is renamed, with a number appended to its
+    name.
 
     Args:
         path: path of the file; None keeps everything in memory.
-        identity: everything that the results depend on, in plain JSON types. It has no limits of time and trials, so
-            that a search can be resumed with larger ones.
+        identity: everything that the results depend on, in plain JSON types. The limits on time and trials are not part
+            of it, so that a search can be resumed with larger ones.
 
     Raises:
         OutputError: the file cannot be read or written.
@@ -43,7 +44,7 @@ class TrialLog:
 
     def __init__(self, path: Path | None = None, identity: Mapping[str, Any] | None = None) -> None:
         self._path = path
-        # As it will be read back, tuples as lists.
+        # As it will be read back: tuples become lists.
         self._identity: dict[str, Any] = json.loads(json.dumps(identity or {}))
         self._seal = seal(self._identity)
         self._lines = 0
@@ -90,7 +91,7 @@ class TrialLog:
     def cached(self, name: str, measure: Callable[[], Any]) -> Any:
         """Return what ``measure`` returned when it was first called under this name, in plain JSON types.
 
-        So a resumed search neither repeats the measurements of its strategy nor decides by other numbers.
+        This way, a resumed search neither repeats its strategy's measurements nor decides by different numbers.
         """
         if name not in self._notes:
             value = json.loads(json.dumps(measure()))
@@ -164,7 +165,7 @@ class TrialLog:
         """Read the lines after the first.
 
         Returns:
-            Values of the lines that are unaltered and in their place.
+            Values of the lines that are unaltered and in their original place.
         """
         good: list[dict[str, Any]] = []
         last = 1
@@ -219,7 +220,7 @@ def _with_drops(values: Any) -> Any:
         return [_with_drops(value) for value in values]
     if not isinstance(values, dict):
         return values
-    if values.get("slice") == "":  # A guard of all rows, which had the fields of the worst slice as well.
+    if values.get("slice") == "":  # A guard on all rows, which also had the fields of the worst slice.
         values = {name: value for name, value in values.items() if name not in _OF_SLICES}
     return {_RENAMED.get(name, name): _with_drops(value) for name, value in values.items()}
 

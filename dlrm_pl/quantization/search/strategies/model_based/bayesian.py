@@ -14,9 +14,9 @@ from dlrm_pl.quantization.search.trials.trial import Trial
 def bayesian(context: SearchContext) -> Generator[Recipe, Trial, None]:
     """Model cost and drop as functions of all choices, and try where the cost is expected to improve most.
 
-    Try the start, ten random recipes, then those of the greatest expected improvement within the criterion. The search
-    nearly always ends by ``max_trials`` or by time, since spaces are large. For MLPerf's model a proposal takes
-    seconds, more with each trial, so the strategy suits searches with few, slow trials.
+    Try the start, ten random recipes, then those with the greatest expected improvement within the criterion. The
+    search nearly always ends at ``max_trials`` or at the time limit, since spaces are large. For MLPerf's model a
+    proposal takes seconds, more with each trial, so the strategy suits searches with few, slow trials.
 
     Source: Optuna's GPSampler (constrained expected improvement, Gardner et al. 2014). The strategy of the same name
     in Intel's LPOT 1.6 has no constraint, tries quantized dtypes only, and may never end.

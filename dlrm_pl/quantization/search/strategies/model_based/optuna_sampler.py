@@ -33,16 +33,16 @@ def search_by(context: SearchContext, name: str, make_sampler: MakeSampler) -> G
     2. Try what the sampler proposes, given all trials so far. If it proposes a recipe again, or the float model, try a
        random recipe that was not tried yet. The search ends when the space has no more recipes.
 
-    The sampler sees dtypes as numbers, from the narrowest to the widest, and the rest as categories. A new sampler is
-    made for each proposal, with a seed from that of the search and the number of the proposal, so that a proposal
-    depends on nothing but the trials before it. Proposals are cached, since one may take seconds.
+    The sampler sees dtypes as numbers, from the narrowest to the widest, and the rest as categories. Each proposal
+    comes from a new sampler, seeded with the search's seed and the number of the proposal, so that a proposal depends
+    only on the trials before it. Proposals are cached, since one may take seconds.
 
     Args:
         context: context of the search.
         name: name of the strategy.
         make_sampler: makes the sampler of one proposal.
     """
-    import optuna  # Not before it is used: it is an extra, and slow to import.
+    import optuna  # Imported here because it is an extra and slow to import.
 
     space = _Space(context, optuna)
     study = space.study(name)
@@ -84,7 +84,7 @@ class _Space:
         }
 
     def study(self, name: str) -> Any:
-        """Create an empty study: in a journal file of Optuna next to the log of trials, or in memory if that is.
+        """Create an empty study: in a journal file of Optuna next to the log of trials, or in memory if that log is.
 
         The file of an earlier run is replaced: its trials are in the log, and are sent again.
         """
@@ -103,7 +103,7 @@ class _Space:
         """Put a finished trial into the study."""
         values = self.choices.values(trial.recipe)
         if any(values[name] not in options for name, options in self.choices.options.items()):
-            return  # The start may lie outside of the space, which is all that the sampler knows.
+            return  # The start may lie outside the space, and the sampler only knows the space.
         with quiet_optuna(self._optuna):
             study.add_trial(
                 self._optuna.create_trial(

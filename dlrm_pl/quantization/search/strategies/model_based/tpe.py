@@ -15,7 +15,7 @@ def tpe(context: SearchContext) -> Generator[Recipe, Trial, None]:
     """Learn from good and bad recipes which choices give a low cost within the criterion.
 
     Try the start, ten random recipes, then recipes that are likelier among the good trials than among the bad ones. The
-    search nearly always ends by ``max_trials`` or by time, since spaces are large.
+    search nearly always ends at ``max_trials`` or at the time limit, since spaces are large.
 
     Source: Optuna's TPESampler, multivariate (Bergstra et al. 2011, "Algorithms for Hyper-Parameter Optimization";
     Watanabe 2023, arXiv:2304.11127). The strategy of the same name in Intel's LPOT 1.6 adds a penalty for the drop to
