@@ -18,16 +18,16 @@ def stated_columns(statement: Mapping[str, Any], architecture: Architecture, whe
     """Return the columns of the rows that an artifact's model scores.
 
     Args:
-        statement: what the manifest states; empty in artifacts of earlier versions, which have Criteo's columns if the
-            model has their numbers, and in those of models that were made without columns.
+        statement: what the manifest states. It is empty in artifacts of earlier versions, which have Criteo's columns
+            if the model has as many, and in artifacts of models that were made without columns.
         architecture: shape of the model.
-        where: place of the statement; begins messages.
+        where: place of the statement, with which messages begin.
 
     Returns:
-        The columns; None where they are not known.
+        The columns; None if unknown.
 
     Raises:
-        ArtifactError: the statement is damaged, or does not fit the model; names the value.
+        ArtifactError: the statement is damaged, or does not fit the model; the message names the value.
     """
     if not statement:
         criteo = Columns.criteo()
@@ -42,7 +42,7 @@ def check_encoder(encoder: RowEncoder, columns: Columns | None, architecture: Ar
     """Check that dictionaries give the ids that a model expects.
 
     Raises:
-        ConfigurationError: they are of other columns, or have other sizes; names the first difference.
+        ConfigurationError: they belong to other columns, or have other sizes; the message names the first difference.
     """
     if columns is None:
         raise ConfigurationError("The model's columns are not known, so its artifact cannot hold dictionaries.")

@@ -1,7 +1,7 @@
 """``digests.safetensors``: digests of blocks of the float weights, by which ``--refresh`` finds changed rows.
 
-The checksum of the weights in the manifest is made from them, so it tells whether they are damaged. Nothing else needs
-the file: an artifact without it scores as well.
+The manifest's checksum of the weights is computed from them, so it shows whether they are damaged. Nothing else needs
+the file: an artifact without it can be scored as well.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ def read_digests(folder: Path, shapes: Mapping[str, tuple[int, ...]], expected: 
         expected: checksum of the weights in the manifest.
 
     Returns:
-        Digests ``[blocks, 16]`` by name of the parameter; None where the file is missing, or not that of the weights.
+        Digests ``[blocks, 16]`` by name of the parameter; None if the file is missing, or does not belong to the
+        weights.
     """
     try:
         tensors = load_file(folder / DIGESTS_NAME)

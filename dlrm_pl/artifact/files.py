@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 # In artifacts up to this size every byte is checked at load, which takes less than a second.
 _QUICK_BYTES = 2**30
-# In larger artifacts, files up to this size are: small tables and all that are not tables.
+# In larger artifacts, only files up to this size are checked: small tables and everything that is not a table.
 _SMALL_BYTES = 2**24
 
 
@@ -36,10 +36,11 @@ def places_of(folder: Path, manifest: Manifest, bases: Sequence[Path] = ()) -> d
     Args:
         folder: the artifact folder.
         manifest: the manifest in it.
-        bases: artifacts that may have what a delta leaves out, which is the same by its checksum.
+        bases: folders of artifacts that may have the files that a delta leaves out, which are recognized by their
+            checksums.
 
     Raises:
-        ArtifactError: a file is missing, also in the other artifacts; names it.
+        ArtifactError: a file is missing, in the other artifacts as well; the message names it.
     """
     places = {name: folder / name for name in manifest.files}
     missing = [name for name, path in places.items() if not path.is_file()]
@@ -91,7 +92,7 @@ def check_files(places: Mapping[str, Path], manifest: Manifest, without: Collect
         without: names of files to skip.
 
     Raises:
-        ArtifactError: a file does not match its checksum; names it.
+        ArtifactError: a file does not match its checksum; the message names it.
     """
     for name, expected in manifest.files.items():
         if name not in without and file_sha256(places[name]) != expected:

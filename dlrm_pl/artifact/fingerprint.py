@@ -8,7 +8,7 @@ import torch
 
 from dlrm_pl.model.dlrm import DLRM
 
-# Rows of each table that are hashed, evenly spread: reading 100 GB to name it would take longer than scoring it.
+# Number of rows hashed per table, evenly spread: reading 100 GB to make a name would take longer than scoring.
 _ROWS = 4096
 
 

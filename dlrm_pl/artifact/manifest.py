@@ -15,7 +15,7 @@ from dlrm_pl.errors import ArtifactError
 from dlrm_pl.files.sizes import format_bytes
 
 FORMAT = 3
-_FORMAT_WITH_PATCHES = 4  # Earlier versions would leave the patches out, so they must not read such a manifest.
+_FORMAT_WITH_PATCHES = 4  # Earlier versions would ignore the patches, so they must not read such a manifest.
 FILE_NAME = "manifest.json"
 WEIGHTS_NAME = "model.safetensors"
 CERTIFICATE_NAME = "certificate.json"
@@ -92,7 +92,7 @@ class Manifest:
         """Read ``manifest.json`` and check it.
 
         Raises:
-            ArtifactError: missing, not JSON, of another format, or changed after it was written.
+            ArtifactError: it is missing, not JSON, of another format, or was changed after it was written.
         """
         path = folder / FILE_NAME
         if not path.exists():

@@ -16,10 +16,10 @@ def html_table(caption: str, header: Sequence[str], rows: Iterable[Sequence[str]
     """Write a table as HTML, with all texts escaped.
 
     Args:
-        caption: stands above the table.
+        caption: text above the table.
         header: names of the columns.
-        rows: as many cells each as the header.
-        note: stands below the table; empty for none.
+        rows: rows with as many cells as the header.
+        note: text below the table; empty for none.
     """
     head = "".join(f"<th>{escape(name)}</th>" for name in header)
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)

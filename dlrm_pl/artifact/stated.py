@@ -15,7 +15,7 @@ from dlrm_pl.kernels.int8.dtypes import FloatDtype, InteractionDtype
 from dlrm_pl.kernels.int8.rows import TableDtype
 
 _Above = Annotated[float, Within(1e-12)]
-_Step = Annotated[float, Within(1e-45, 3.4e38)]  # Float32's smallest and largest.
+_Step = Annotated[float, Within(1e-45, 3.4e38)]  # The smallest and the largest positive float32.
 _Byte = Annotated[int, Within(0, 255)]
 
 
@@ -59,7 +59,7 @@ def check_ops(ops: Mapping[str, Mapping[str, Any]], where: str) -> None:
     """Check the ops of a manifest.
 
     Raises:
-        ArtifactError: a field of an op is missing, unknown or of another type; or the tables are not numbered
+        ArtifactError: a field of an op is missing, unknown or has the wrong type; or the tables are not numbered
             consecutively.
     """
     tables = sorted(name for name in ops if name.startswith("tables."))

@@ -54,7 +54,7 @@ class Artifact:
         manifest: description of the model and its files.
         certificate: what quantization cost, measured and judged.
         watch: watch over the files, which must not be changed in place while the model is used.
-        bases: folders of other artifacts that have the files which a delta leaves out.
+        bases: folders of other artifacts that have the files that a delta leaves out.
 
     Example:
         >>> from dlrm_pl import load_artifact
@@ -114,21 +114,21 @@ class Artifact:
     ) -> Self:
         """Download an artifact from the Hugging Face Hub, or take it from the cache; then check it and load it.
 
-        Where the Hub is, the token and the cache are settings of huggingface_hub (``HF_ENDPOINT``, ``hf auth login`` or
-        ``HF_TOKEN``, ``HF_HOME``). With ``HF_HUB_OFFLINE=1`` the cache alone is used.
+        The Hub's address, the token and the cache are settings of huggingface_hub (``HF_ENDPOINT``, ``hf auth login``
+        or ``HF_TOKEN``, ``HF_HOME``). With ``HF_HUB_OFFLINE=1``, only the cache is used.
 
         Args:
             repo_id: repository, ``user/name``.
             revision: branch, tag or commit; None: the branch ``main``.
-            cache_dir: folder of the cache; None: that of huggingface_hub.
-            local_files_only: use the cache alone.
+            cache_dir: folder of the cache; None: huggingface_hub's own.
+            local_files_only: use only the cache.
             force_download: download files that are in the cache as well.
             checksums: which files to compare with the checksums in the manifest, see ``load_artifact``.
             pages: how tables get into memory, see ``load_artifact``.
 
         Raises:
             HubError: there is no such repository or revision, or it cannot be reached and is not in the cache.
-            ArtifactError: it holds no artifact, or a file does not match its checksum.
+            ArtifactError: the repository does not hold an artifact, or a file does not match its checksum.
             ConfigurationError: huggingface_hub is not installed (the extra ``hub``), or an argument is wrong.
         """
         from dlrm_pl.artifact.hub.download import download_artifact
@@ -165,20 +165,20 @@ class Artifact:
     ) -> str:
         """Upload the artifact with a model card to the Hugging Face Hub, in one commit.
 
-        The files of the manifest are uploaded, the manifest and the card, and nothing else in the folder. All of them
-        are compared with their checksums first. The files of an artifact that was pushed there before are replaced or
-        deleted; their history stays.
+        Only the manifest, the files that it names and the card are uploaded, and nothing else in the folder. All of
+        them are compared with their checksums first. The files of an artifact that was pushed there before are replaced
+        or deleted; their history stays.
 
         Args:
-            repo_id: repository, ``user/name``; it is made if there is none.
-            private: whether only the owners can see the repository. A new one is made so, and one that is public is
-                refused. None: as the owner's default.
-            revision: branch to push to, which is made if there is none; None: ``main``.
+            repo_id: repository, ``user/name``; it is created if it does not exist.
+            private: whether only the owners can see the repository. A new repository is made private, and a public one
+                is refused. None: the owner's default.
+            revision: branch to push to, which is created if it does not exist; None: ``main``.
             create_pr: open a pull request instead.
             commit_message: first line of the commit; None: the outcome and the AUROC.
             card: file with a model card; None: ``README.md`` in the artifact folder if there is one, else one is
                 written.
-            license: licence that a card written here states, such as ``apache-2.0``.
+            license: licence to state in a card that is written here, such as ``apache-2.0``.
             allow_not_accepted: push an artifact that was not accepted.
             overwrite: replace files in the repository that no push of an artifact has written.
 
@@ -234,7 +234,7 @@ def save_weights(model: Int8DLRM, folder: Path) -> None:
     """Write ``model.safetensors``, which holds everything but the tables.
 
     Raises:
-        OSError: the file cannot be written; ``errno`` tells why.
+        OSError: the file cannot be written; ``errno`` says why.
     """
     tensors, _ = to_tensors(model)
     # Ordered by the names of the ops, so that the same model gives the same bytes.
@@ -257,12 +257,12 @@ def load_artifact(
             checked in any case.
         pages: how tables get into memory. ``mapped``: read from the memory-mapped file on use, so that loading takes no
             time and no memory; ``prefault``: read ahead; ``huge``: copied to memory with 2 MiB pages, the fastest.
-        bases: folders of artifacts that have the files which a delta leaves out: the artifact that it changes, and if
+        bases: folders of artifacts that have the files that a delta leaves out: the artifact that it changes, and if
             that is a delta as well, also the one before.
 
     Raises:
-        ArtifactError: a file is missing, corrupt or changed, or changes meanwhile; or a delta is for another artifact
-            than ``bases``; names it.
+        ArtifactError: a file is missing, corrupt or changed, or changes meanwhile; or a delta belongs to another
+            artifact than ``bases``. The message names the file.
         ConfigurationError: ``checksums`` or ``pages`` has another value.
 
     Example:
@@ -275,7 +275,7 @@ def load_artifact(
     """
     check_arguments(load_artifact, {"path": path, "checksums": checksums, "pages": pages, "bases": bases})
     folder = Path(path).expanduser()
-    # Files are open from here on, so that a file that takes the place of one that was checked is noticed.
+    # Files stay open from here on, so that a checked file that is replaced later is noticed.
     first = _watched([folder / FILE_NAME])
     manifest = Manifest.read(folder)
     others = tuple(Path(base).expanduser() for base in bases)
@@ -316,7 +316,7 @@ def load_model(
         places: the files by name, as ``places_of`` finds them.
         manifest: the manifest.
         pages: how tables get into memory, see ``load_artifact``.
-        patched: tables by number that were mapped from these files before, and patched with them, as it is done here.
+        patched: tables, by number, that were mapped from these files before and patched with them in the same way.
     """
     known = patched or {}
     tensors = _read_tensors(places[WEIGHTS_NAME])

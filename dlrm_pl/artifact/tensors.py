@@ -31,7 +31,7 @@ def to_tensors(model: Int8DLRM) -> tuple[dict[str, Tensor], dict[str, dict[str, 
     """Split a model into its tensors and the description of its ops.
 
     Returns:
-        Tensors of the Linears by name, contiguous; and for each op its dtype with the numbers that are not tensors.
+        Tensors of the Linears by name, contiguous; and for each op its dtype and the numbers that are not tensors.
         Packed tables have their own files.
     """
     tensors: dict[str, Tensor] = {}

@@ -23,11 +23,11 @@ _MARK = re.compile(r"\n<!-- Written by `dlrm-pl card`; sha256 of the lines above
 def render_card(facts: CardFacts) -> str:
     """Return the model card of an artifact; the same facts give the same text.
 
-    The last line, which the Hub does not show, has a checksum of the others, so that a card which was edited is not
-    taken for one of ours.
+    The last line, which the Hub does not show, has a checksum of the others, so that an edited card is not taken for
+    one that was rendered here.
 
     Raises:
-        ConfigurationError: the licence is no identifier.
+        ConfigurationError: the licence is not a valid identifier.
     """
     parts = [
         sections.opening(facts),
@@ -58,7 +58,7 @@ def has_unedited_card(folder: Path) -> bool:
     """Return whether an artifact folder has a model card that nobody has edited."""
     try:
         return is_unedited(read_text(folder / CARD_NAME, ArtifactError, "", max_bytes=MAX_BYTES))
-    except ArtifactError:  # There is none, or it is something else.
+    except ArtifactError:  # There is no card, or it cannot be read.
         return False
 
 
@@ -66,7 +66,7 @@ def check_place(path: Path, folder: Path) -> None:
     """Check that a model card may be written to a path: in an artifact folder, it must be named ``README.md``.
 
     Raises:
-        OutputError: it would be another file there, which is or might become one of the artifact's own.
+        OutputError: the path is another file in such a folder, which is or might become one of the artifact's own.
     """
     place = resolved(path)
     if place.parent == resolved(folder) and place.name != CARD_NAME:

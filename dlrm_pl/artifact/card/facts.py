@@ -55,12 +55,12 @@ def read_facts(folder: Path, name: str | None = None, *, repo_id: str = "", lice
 
     Args:
         folder: the artifact folder.
-        name: name of the model; None: that of the repository, or of the folder where there is none.
+        name: name of the model; None: the name of the repository, or of the folder if no repository is given.
         repo_id: repository on the Hugging Face Hub.
         license: identifier of the licence.
 
     Raises:
-        ArtifactError: it is no artifact, is incomplete, or its certificate was changed.
+        ArtifactError: the folder is not an artifact or is incomplete, or its certificate was changed.
     """
     manifest = Manifest.read(folder)
     places = places_of(folder, manifest)

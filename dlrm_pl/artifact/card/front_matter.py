@@ -23,7 +23,7 @@ def front_matter(facts: CardFacts) -> str:
     """Return the YAML front matter, including its two lines of dashes.
 
     Raises:
-        ConfigurationError: the licence is no identifier.
+        ConfigurationError: the licence is not a valid identifier.
     """
     values: dict[str, Any] = {"library_name": LIBRARY, "pipeline_tag": TASK}
     if facts.license:
@@ -34,7 +34,7 @@ def front_matter(facts: CardFacts) -> str:
     if metrics := _metrics(facts):
         values["metrics"] = list(dict.fromkeys(metric["type"] for metric in metrics))
         values["model-index"] = [{"name": printable(facts.name), "results": [_result(facts, metrics)]}]
-    # A width without end, since a line that is broken could begin with three dashes.
+    # An unlimited width, since a wrapped line could begin with three dashes.
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=math.inf)
     return f"---\n{text}---\n"
 

@@ -14,7 +14,7 @@ from dlrm_pl.quantization.judging.certified_bound import JudgedBy, bound_of_auro
 from dlrm_pl.quantization.judging.certified_guard import CertifiedGuard
 from dlrm_pl.quantization.judging.slices.certified_slice import CertifiedSlice
 
-if TYPE_CHECKING:  # To load an artifact takes no torchmetrics, whose import takes a second.
+if TYPE_CHECKING:  # Loading an artifact does not import torchmetrics, which takes a second.
     from dlrm_pl.quantization.judging.certification import Certification
 
 Outcome = Literal["accepted", "not accepted", "undecided"]
@@ -27,41 +27,42 @@ class Certificate:
     """The metrics of an artifact on the certification rows, and the verdict.
 
     Attributes:
-        fp32: metrics of the float model on the certification rows; NaN, which is null in the file, where these rows
-            could not be scored.
+        fp32: metrics of the float model on the certification rows; NaN (null in the file) if these rows could not be
+            scored.
         int8: metrics of the artifact on the same rows; NaN likewise.
         auroc_drop: AUROC of fp32 minus that of int8; NaN likewise.
-        auroc_drop_relative: the drop as a share of fp32's AUROC; NaN likewise, and where that is 0.
+        auroc_drop_relative: the drop as a share of fp32's AUROC; NaN likewise, and if fp32's AUROC is 0.
         auroc_drop_interval: two-sided interval of ``auroc_drop`` at ``confidence``; None where a class has one row.
         auroc_drop_at_least: one-sided lower bound of the drop at ``confidence``; None where it is unknown.
         auroc_drop_at_most: one-sided upper bound, which is compared with the tolerance; None where it is unknown.
         auroc_drop_standard_error: standard error of the paired drop; None where a class has one row.
-        degrees_of_freedom: of Student's t in the bounds; None where both models order all rows alike, or a class has
-            one row.
+        degrees_of_freedom: degrees of freedom of Student's t in the bounds; None where both models order all rows
+            alike, or a class has one row.
         bound_method: how the bounds were computed, see ``certified_bound.BoundMethod``; empty in certificates of
             format 2, which have none.
         confidence: confidence of each bound, and of the interval.
-        judged_by: ``bound``; or ``estimate``, where the criterion has no confidence or the score no paired test, and
+        judged_by: ``bound``; or ``estimate`` if the criterion has no confidence or the score no paired test, so that
             the drops themselves are compared with the tolerances.
-        score: score that trials were judged by: AUROC, or the name of another one, whose tolerance does not apply to
-            AUROC; then only the guards are judged on the certification rows.
-        tolerance: tolerated drop in units of AUROC; NaN where it is relative to an AUROC of NaN.
+        score: score by which trials were judged: AUROC, or the name of another score. A tolerance of another score does
+            not apply to AUROC; then only the guards are judged on the certification rows.
+        tolerance: tolerated drop in units of AUROC; NaN if it is relative to an AUROC of NaN.
         guards: log loss, normalized entropy and calibration ratio on the certification rows.
         outcome: ``accepted``, ``not accepted`` or ``undecided``, see ``verdict.py``.
         accepted: whether the outcome is ``accepted``.
-        rows_needed: about how many certification rows would decide an undecided outcome; None where that is unknown.
+        rows_needed: approximate number of certification rows that would decide an undecided outcome; None where that is
+            unknown.
         reason: explanation of the outcome.
-        rows: number of certification rows; 0 where these rows could not be scored.
+        rows: number of certification rows; 0 if they could not be scored.
         positives: number of clicks among them.
         row_ranges: rows and split of calibration, tuning and certification; no two overlap.
-        batch_size: rows of a batch when they were scored.
+        batch_size: rows per batch when they were scored.
         seed: random seed of the search.
         strategy: strategy that proposed the recipe.
         trials: number of recipes that were tried on the tuning rows; 0 where the recipe of another artifact was kept.
         stopped_because: why the search ended.
         recipe: recipe of the artifact.
         int8_ops: integer ops counted in one forward pass.
-        kernels: kernels that ran each of them, one of ``dlrm_pl.kernels.int8.selection.ISAS``.
+        kernels: name of the kernels that ran each of them, one of ``dlrm_pl.kernels.int8.selection.ISAS``.
         dataset_fingerprint: fingerprint of the dataset.
         model_fingerprint: fingerprint of the float model, computed quickly from a sample of its rows.
         machine: processor, its features, and versions of the software.
@@ -69,10 +70,10 @@ class Certificate:
         other_dataset: how the dataset differs from the one that the float model was made for, where using it was
             forced; else "".
         created: date and time in UTC.
-        worst_slice: the guard of the worst slice on the certification rows; None where no column was named, and in
-            certificates that were written before it was repeated here.
-        row_checksum: checksum of the certification rows; empty where their dataset states none and they were too many
-            to read.
+        worst_slice: the guard of the worst slice on the certification rows; None if no column was named, and in
+            certificates that were written before this guard was judged on these rows.
+        row_checksum: checksum of the certification rows; empty if their dataset states none and there were too many to
+            read.
         model_checksum: checksum of all weights of the float model; empty in certificates of earlier versions.
         columns: columns of the rows, as ``Columns.statement`` returns them; empty in earlier versions, and for models
             whose data had none.
@@ -212,7 +213,8 @@ class Certificate:
             tolerance: allowed difference of each metric; processors round sums of floats differently.
 
         Raises:
-            VerificationError: they differ; names the metric, both values, and the differences of the environment.
+            VerificationError: they differ; the message names the metric, both values, and the differences of the
+                environment.
         """
         if rows != self.rows:
             raise VerificationError(f"Certified on {self.rows} rows, but the dataset has {rows} in that range.")

@@ -1,7 +1,7 @@
 """Check that a certificate is consistent: recompute every number that follows from others.
 
 This finds manual edits, even if the checksums were updated. It cannot find a certificate whose numbers were all made up
-to agree: for that the models are scored again, see ``verify.py``.
+consistently; for that, the models are scored again, see ``verify.py``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from dlrm_pl.quantization.judging.certified_guard import CertifiedGuard, bound_o
 from dlrm_pl.quantization.judging.slices.certified_slice import CertifiedSlice
 from dlrm_pl.quantization.judging.slices.slice_column import SliceColumn
 
-# Metrics are sums of millions of float32: what follows from two of them is right to five digits and more.
+# Metrics are sums of millions of float32 values, so a number derived from two of them is correct to at least five
+# digits.
 _DIGITS = 1e-5
 
 
@@ -27,8 +28,8 @@ def contradiction(certificate: Certificate) -> str:
     """Describe the first number that does not follow from the others; "" if all do.
 
     Raises:
-        ConfigurationError: the worst slice is of no column.
-        ArtifactError: the columns are not those of any log.
+        ConfigurationError: the worst slice does not belong to any column.
+        ArtifactError: the columns are not valid for any log.
     """
     return next(_contradictions(certificate), "")
 

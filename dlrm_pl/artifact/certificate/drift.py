@@ -31,7 +31,7 @@ class Drift:
     """Differences between the certified environment and metrics and the current ones.
 
     Attributes:
-        environment: facts of the machine that differ: name -> (certified, here). The number of threads is one of
+        environment: facts of the machine that differ, by name, as (certified, current). The number of threads is one of
             them, since it changes how sums are split.
         metrics: every metric that was recomputed, by model and name, such as ``int8 auroc``.
 
@@ -57,9 +57,9 @@ class Drift:
 
         Args:
             certified_environment: the result of ``describe_machine`` when the artifact was certified.
-            environment: its result now.
-            metrics: by model, certified and recomputed.
-            others: metrics of a part of the rows, by model and name, such as ``int8 auroc of C14=7``.
+            environment: its current result.
+            metrics: metrics by model, certified and recomputed.
+            others: metrics on a part of the rows, by model and name, such as ``int8 auroc of C14=7``.
         """
         names = [*certified_environment, *(name for name in environment if name not in certified_environment)]
         pairs = {

@@ -57,7 +57,7 @@ def read_certificate(folder: Path) -> Certificate:
         wrong = contradiction(made)
     except ConfigurationError as error:  # The worst slice is one that no criterion can ask for.
         raise ArtifactError(f"{path}: {error} Quantize again.") from error
-    except (ValueError, ArithmeticError) as error:  # Numbers that no certificate of ours has.
+    except (ValueError, ArithmeticError) as error:  # Numbers that this package never writes.
         raise ArtifactError(
             f"{path}: cannot be read as a certificate ({type(error).__name__}: {error}). Quantize again."
         ) from error
@@ -96,8 +96,8 @@ def _null_as_nan(contents: Mapping[str, Any]) -> dict[str, Any]:
 def _with_drops(older: dict[str, Any]) -> dict[str, Any]:
     """Return a certificate of format 3 or older with the field names of this format.
 
-    Drops were called losses, guards held instead of passed, slices were left out instead of too small, and only the
-    name of a column showed whether it is categorical.
+    Drops were called "loss", passed guards "held", and slices that were too small "left_out". Only the name of a column
+    showed whether it was categorical.
     """
     named: dict[str, Any] = _renamed(older)
     part = named.get("worst_slice")

@@ -14,7 +14,7 @@ def read_matching_certificate(folder: Path, manifest: Manifest) -> Certificate:
     """Read an artifact's certificate, and check that it is consistent and agrees with the manifest.
 
     Raises:
-        ArtifactError: it does not agree; names what differs.
+        ArtifactError: they do not agree; the message names what differs.
     """
     certificate = read_certificate(folder)
     for name in ("accepted", "model_fingerprint", "dataset_fingerprint", "recipe"):

@@ -31,7 +31,8 @@ class CertifiedVerdict:
     Attributes:
         outcome: ``accepted``, ``not accepted`` or ``undecided``.
         reason: explanation of the outcome.
-        rows_needed: about how many certification rows would decide an undecided outcome; None where that is unknown.
+        rows_needed: approximate number of certification rows that would decide an undecided outcome; None where that is
+            unknown.
     """
 
     outcome: Outcome
@@ -64,9 +65,9 @@ def judge(certificate: Certificate, search: Verdict | None) -> CertifiedVerdict:
     """Derive the verdict.
 
     Args:
-        certificate: with all measurements.
-        search: the verdict of the search on the tuning rows; None where the recipe was given and they were not scored,
-            so that the certification rows alone decide.
+        certificate: certificate with all measurements.
+        search: the verdict of the search on the tuning rows; None if the recipe was given and they were not scored, so
+            that the certification rows alone decide.
     """
     failed, undecided = failures(certificate), doubts(certificate)
     if search is not None and not search.accepted and not search.undecided:
@@ -123,7 +124,7 @@ def rows_needed(certificate: Certificate) -> int | None:
 def drop_passed(certificate: Certificate) -> bool | None:
     """Return whether the AUROC drop is within its tolerance; None if there are too few rows to decide.
 
-    A tolerance of another score does not apply to AUROC, so the drop always passes there.
+    A tolerance of another score does not apply to AUROC, so with another score the drop always passes.
     """
     if certificate.score != "AUROC":
         return True

@@ -23,8 +23,8 @@ def download_artifact(
     Args:
         repo_id: repository, ``user/name``.
         revision: branch, tag or commit; None: the branch ``main``.
-        cache_dir: folder of the cache; None: that of huggingface_hub.
-        local_files_only: use the cache alone.
+        cache_dir: folder of the cache; None: huggingface_hub's own.
+        local_files_only: use only the cache.
         force_download: download files that are in the cache as well.
 
     Returns:
@@ -32,7 +32,7 @@ def download_artifact(
 
     Raises:
         HubError: there is no such repository or revision, or it cannot be reached and is not in the cache.
-        ArtifactError: it holds no artifact.
+        ArtifactError: the repository does not hold an artifact.
     """
     download = partial(
         HubRepository(repo_id).download,
@@ -46,5 +46,5 @@ def download_artifact(
             f"{repo_id}: holds no artifact: {FILE_NAME} is missing. Give a repository that an artifact was pushed to."
         )
     manifest = Manifest.read(folder)
-    # By its hash, since the branch may move on meanwhile.
+    # Use the commit's hash, since the branch may move in the meantime.
     return download([FILE_NAME, *manifest.files], folder.name)

@@ -1,7 +1,7 @@
 """A model repository on the Hugging Face Hub, with clear messages for the library's errors.
 
-The library's own settings hold: where the Hub is (``HF_ENDPOINT``), the token (``hf auth login`` or ``HF_TOKEN``), the
-cache (``HF_HOME``) and whether the network may be used (``HF_HUB_OFFLINE``).
+The library's own settings apply: the Hub's address (``HF_ENDPOINT``), the token (``hf auth login`` or ``HF_TOKEN``),
+the cache (``HF_HOME``) and whether the network may be used (``HF_HUB_OFFLINE``).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class HubRepository:
         repo_id: its name, ``user/name``.
 
     Raises:
-        ConfigurationError: the name is none, or huggingface_hub is not installed.
+        ConfigurationError: the name is not valid, or huggingface_hub is not installed.
     """
 
     def __init__(self, repo_id: str) -> None:
@@ -75,7 +75,7 @@ class HubRepository:
         """Create the repository and the branch, unless they exist.
 
         Args:
-            private: whether only its owners can see a new repository; None: as their organization's default.
+            private: whether only its owners can see a new repository; None: their organization's default.
             branch: name of a branch other than ``main``; None: ``main``.
 
         Raises:
@@ -90,7 +90,7 @@ class HubRepository:
         """Return the contents of a branch.
 
         Raises:
-            HubError: there is none, or the Hub cannot be reached.
+            HubError: there is no such branch, or the Hub cannot be reached.
         """
         with self._errors(revision):
             info = self._api.model_info(self.repo_id, revision=revision)
@@ -113,7 +113,7 @@ class HubRepository:
             names: names of the files; those that the repository does not have are left out.
             revision: branch, tag or commit; None: the branch ``main``.
             cache_dir: folder of the cache; None: the library's.
-            local_files_only: use the cache alone.
+            local_files_only: use only the cache.
             force_download: download files that are in the cache as well.
 
         Returns:
@@ -147,7 +147,8 @@ class HubRepository:
         """Upload and delete files in one commit; return its URL, or that of the pull request.
 
         Raises:
-            HubError: the Hub refuses it, as where the branch is no longer at ``parent``, or cannot be reached.
+            HubError: the Hub refuses it, for example because the branch is no longer at ``parent``, or cannot be
+                reached.
         """
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
@@ -172,11 +173,11 @@ class HubRepository:
         """Turn the library's errors into ours.
 
         Raises:
-            HubError: says what the Hub answered, and what to do.
+            HubError: the message says what the Hub answered, and what to do.
         """
         from huggingface_hub import errors
 
-        # The HTTP library is another one in each version, and its own errors come through as they are.
+        # The HTTP library depends on the version of huggingface_hub, and its own errors are passed on unchanged.
         network: type[Exception] = next(
             base
             for base in errors.HfHubHTTPError.__mro__

@@ -26,14 +26,14 @@ class PushSettings:
     """Options for pushing an artifact.
 
     Attributes:
-        private: whether only the owners can see the repository. A new one is made so; one that is public is refused.
-            None: as the owner's default.
-        branch: branch to push to, which is made if there is none; None: ``main``.
+        private: whether only the owners can see the repository. A new repository is made private, and a public one is
+            refused. None: the owner's default.
+        branch: branch to push to, which is created if it does not exist; None: ``main``.
         create_pr: open a pull request instead.
         message: first line of the commit; None: the outcome and the AUROC.
         card: file with a model card of your own; None: ``README.md`` in the artifact folder if there is one, else the
             card that ``render_card`` makes.
-        license: licence that a card made here states.
+        license: licence to state in a card that is made here.
         allow_not_accepted: push an artifact that was not accepted.
         overwrite: replace files in the repository that no push of an artifact has written.
     """
@@ -66,7 +66,7 @@ def push_artifact(
         places: its files by name, as ``places_of`` finds them.
         manifest: the manifest.
         certificate: the certificate.
-        repo_id: repository, ``user/name``; it is made if there is none.
+        repo_id: repository, ``user/name``; it is created if it does not exist.
         settings: how to push.
 
     Returns:
@@ -75,7 +75,7 @@ def push_artifact(
     Raises:
         ArtifactError: the artifact was not accepted, or a file does not match its checksum.
         OutputError: the repository has other files of these names, or a card that was edited.
-        ConfigurationError: the name of the repository or the licence is none, or a card of yours cannot be read.
+        ConfigurationError: the name of the repository or the licence is not valid, or your card cannot be read.
         HubError: the Hub refuses it or cannot be reached.
     """
     if not certificate.accepted and not settings.allow_not_accepted:

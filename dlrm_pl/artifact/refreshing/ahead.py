@@ -14,7 +14,7 @@ Value = TypeVar("Value")
 class Ahead(Generic[Key, Value]):
     """Results of a function for keys, computed ahead by as many threads as results are kept.
 
-    Use it as a context, in which the threads run. Outside, ``take`` computes the results itself.
+    Use it as a context manager: inside, the threads run; outside, ``take`` computes the results itself.
 
     Args:
         function: function of a key that may run in several threads at a time.

@@ -34,8 +34,8 @@ class RefreshBase:
     Attributes:
         artifact: the earlier artifact.
         recipe: its recipe.
-        digests: digests of the blocks of its float weights, by name of the parameter; None: they are not known, so that
-            all rows are packed to find those that differ.
+        digests: digests of the blocks of its float weights, by name of the parameter; None: unknown, so that all rows
+            are packed to find those that differ.
     """
 
     artifact: Artifact
@@ -47,8 +47,8 @@ class RefreshBase:
         """Load an artifact, and check that a model can reuse it.
 
         Raises:
-            ArtifactError: it is damaged, or none.
-            ConfigurationError: it is of another architecture than the model.
+            ArtifactError: it is damaged, or not an artifact.
+            ConfigurationError: its architecture differs from the model's.
         """
         check_base(path, model.architecture)
         artifact = load_artifact(path)
@@ -85,7 +85,7 @@ class RefreshBase:
         """Warn if a criterion is less strict than the one that the artifact was certified by.
 
         Args:
-            criterion: by which the refresh is certified.
+            criterion: criterion by which the refresh is certified.
 
         Raises:
             ArtifactError: the certificate is damaged.
@@ -113,8 +113,8 @@ def check_base(path: str | os.PathLike[str], architecture: Architecture) -> None
     """Check, from its manifest alone, that an artifact can be reused for a model with an architecture.
 
     Raises:
-        ArtifactError: it is damaged, or none.
-        ConfigurationError: it is of another architecture.
+        ArtifactError: it is damaged, or not an artifact.
+        ConfigurationError: it has another architecture.
     """
     folder = Path(path).expanduser()
     manifest = Manifest.read(folder)

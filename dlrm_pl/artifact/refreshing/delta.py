@@ -28,7 +28,7 @@ def planned_delta(made_from: Mapping[str, Any], overwrite: bool) -> PlannedOutpu
 def write_delta(output: Path, base: RefreshBase, planned: PlannedOutput) -> int:
     """Write the delta of a finished artifact: hard links to its files, without those shared with the base.
 
-    Its manifest is that of the artifact, so the two together with the base's files are the artifact.
+    Its manifest is the artifact's, so the delta and the base's files together are the artifact.
 
     Args:
         output: the artifact folder.

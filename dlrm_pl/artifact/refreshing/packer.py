@@ -37,8 +37,8 @@ Found = tuple[Tensor, Tensor] | None
 Changed = tuple[int, int, npt.NDArray[np.int64], Tensor]
 """Changed blocks of a segment: number of its first row, number of its rows, numbers of the blocks in it, their rows."""
 
-_SEGMENTS_AHEAD = 4  # That threads compute the digests of while one is compared.
-_TABLES_AHEAD = 2  # Whose changed rows threads find while those of one are written.
+_SEGMENTS_AHEAD = 4  # Segments whose digests threads compute while another segment is compared.
+_TABLES_AHEAD = 2  # Tables whose changed rows threads find while those of another table are written.
 _MOST_CHANGED = 8
 """A patch holds at most 1 in this many rows of its table, or one segment; otherwise the whole table is packed. This
 bounds the memory of the changed rows, which are written at the end, and of patched pages where the table is used."""
@@ -53,11 +53,11 @@ class RefreshingPacker(TablePacker):
 
     Args:
         base: the earlier artifact.
-        tables: float32 ``[rows, D]`` tables of the new model, referenced.
+        tables: float32 ``[rows, D]`` tables of the new model, not copied.
         folder: folder of the new artifact.
         allow_nonfinite: read NaN and infinity as 0 instead of refusing the table.
         progress: called with the number of bytes of float rows that were read.
-        row_checksums: checksums of the tables, filled when a table is read.
+        row_checksums: checksums of the tables, filled in when a table is read.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class RefreshingPacker(TablePacker):
     def packed(self, dtypes: Sequence[TableDtype]) -> list[Tensor]:
         """Return tables in the given dtypes, see ``TablePacker.packed``; threads find the next tables' changed rows."""
         keys = [key for key in enumerate(dtypes) if key not in self._packed and self._is_taken_over(*key)]
-        # Where all rows of a table are read, threads compute their digests already.
+        # Only tables with stated digests: where all rows of a table are read, threads already compute their digests.
         keys = [key for key in keys if self._is_stated(key[0])]
         with Ahead(self._changes, keys, _TABLES_AHEAD) as self._found:
             return super().packed(dtypes)
@@ -135,7 +135,7 @@ class RefreshingPacker(TablePacker):
             return super()._pack(index, dtype)
         manifest, op = self._base.artifact.manifest, f"tables.{index}"
         rows, values = found
-        if self._is_stated(index):  # Else it was told block by block.
+        if self._is_stated(index):  # Otherwise progress was reported block by block.
             self._progress(4 * self._tables[index].numel())
         assert self._folder is not None
         name = file_name(index, dtype)
@@ -166,8 +166,8 @@ class RefreshingPacker(TablePacker):
         """Find the rows of a table whose packed bytes differ; of several tables at a time.
 
         Returns:
-            None where too many rows changed; or where a row is not finite and that is allowed, so that those of the
-            table have to be counted.
+            None if too many rows changed, or if a row is not finite and that is allowed, so that the table's nonfinite
+            rows have to be counted.
         """
         index, dtype = key
         base = self._base.artifact.model.tables.table(index)

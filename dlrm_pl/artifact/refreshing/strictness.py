@@ -5,15 +5,16 @@ from __future__ import annotations
 from dlrm_pl.artifact.certificate.certificate import Certificate
 from dlrm_pl.quantization.judging.criterion import Criterion
 
-# A tolerance in units of AUROC is computed from a share, and the share from it again.
+# Allowance for rounding: a tolerance in units of AUROC is computed from a share, and the share is computed back from
+# it.
 _ROUNDING = 1.0001
 
 
 def less_strict(certificate: Certificate, criterion: Criterion) -> list[str]:
     """Return every respect in which a criterion is less strict than the one of a certificate, in words.
 
-    The tolerated drop comes first, as ``a drop of 1% of the AUROC, before 0.1%``; then the confidence, the guards and
-    the guard of the worst slice.
+    The tolerated drop comes first, such as ``a drop of 1% of the AUROC, before 0.1%``; then the confidence, the guards
+    and the guard of the worst slice.
     """
     found = []
     auroc = certificate.fp32["auroc"]

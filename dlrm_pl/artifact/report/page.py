@@ -37,7 +37,7 @@ FIGURES: dict[str, Callable[[ReportData], str | None]] = {
 def render(data: ReportData) -> str:
     """Render a report as one HTML page.
 
-    Text of any origin is escaped by the template; only the drawings, which are made here, are markup.
+    The template escapes text of any origin; only the drawings, which are made here, are inserted as markup.
     """
     certificate, manifest, terms = data.certificate, data.manifest, report_terms()
     outcome, _, verdict = verdict_sentence(certificate).partition(": ")

@@ -44,8 +44,8 @@ class ReportData:
         tuning_rows: number of rows that a trial could have read.
         peak_memory_bytes: peak memory of the process so far.
         calibration_rows: number of rows that the observers saw.
-        refreshed_from: name of the folder of the artifact whose recipe and tables were taken over; "" if none was.
-        training: record of the float model's training; None where it is not known.
+        refreshed_from: name of the folder of the artifact whose recipe and tables were reused; "" if there was none.
+        training: record of the float model's training; None if unknown.
     """
 
     manifest: Manifest

@@ -11,7 +11,7 @@ from dlrm_pl.quantization.search.trials.trial import Trial
 def certification_speed(certificate: Certificate) -> str:
     """Describe the batch size and threads of the speeds on the certification rows.
 
-    Only full batches are timed, or the only one, if there are fewer rows than a batch has.
+    Only full batches are timed, or the single batch if there are fewer rows than a full batch has.
     """
     batch = min(certificate.batch_size, certificate.rows or certificate.batch_size)
     return batch_and_threads(batch, certificate.machine.get("threads"))

@@ -9,7 +9,7 @@ from dlrm_pl.artifact.certificate.verdict import doubts, drop_passed, failures, 
 def verdict_sentence(certificate: Certificate) -> str:
     """Return the verdict in one sentence that begins with the outcome and a colon.
 
-    Where something else than the AUROC drop decided, that stands before the drop.
+    If something other than the AUROC drop decided, that comes before the drop.
     """
     outcome = certificate.outcome.capitalize()
     if not certificate.rows:

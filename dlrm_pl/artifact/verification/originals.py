@@ -26,11 +26,11 @@ log = logging.getLogger(__name__)
 def open_dataset(path: Path, artifact: Artifact, force: bool = False, *, rows: bool = True) -> DatasetFolder:
     """Open the dataset that an artifact was made for; with ``force``, another one if none of its tables is larger.
 
-    ``rows=False`` where only its dictionaries are needed.
+    Pass ``rows=False`` if only its dictionaries are needed.
 
     Raises:
-        DatasetError: another dataset; names the column that differs, or the table and both sizes.
-        DataFormatError: a block of rows, of those that are looked at here, is not what was written.
+        DatasetError: it is another dataset; the message names the column that differs, or the table and both sizes.
+        DataFormatError: a block of rows, among those that are checked here, is not what was written.
     """
     stated = StatedTables.of_model(artifact.model.architecture.table_sizes, artifact.columns)
     folder = DatasetFolder.open(path, rows=rows, stated=stated)
@@ -71,7 +71,7 @@ def certified_rows(artifact: Artifact, data: Path, force: bool) -> tuple[ClickDa
     """Open the certified dataset; return it with a description of the checks that were made.
 
     Raises:
-        DatasetError: another dataset, or other rows.
+        DatasetError: it is another dataset, or has other rows.
     """
     certificate = artifact.certificate
     folder = open_dataset(data, artifact, force)
@@ -90,7 +90,7 @@ def float_model(path: Path, certificate: Certificate) -> DLRM:
         CheckpointError: the file is unreadable or damaged, or holds another model.
     """
     model = load_dlrm(path)
-    assert model.weights_file is not None  # It was just loaded from one.
+    assert model.weights_file is not None  # The model was just loaded from a file.
     tensors = model.weights_file.tensors
     actual, expected, what = model_fingerprint(model), certificate.model_fingerprint, "fingerprint"
     if actual == expected and certificate.model_checksum.startswith(PREFIX):
@@ -112,7 +112,7 @@ def _check_same_rows(certificate: Certificate, folder: DatasetFolder) -> bool:
     """Check that the rows are those that were certified; returns False where a checksum of either is unknown.
 
     Raises:
-        DatasetError: other rows; names the file.
+        DatasetError: the rows differ; the message names the file.
     """
     rows, stated = certificate.row_ranges["certification"], certificate.row_checksum
     path, split = folder.split_path(rows["split"]), folder.splits[rows["split"]]

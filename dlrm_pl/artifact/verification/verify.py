@@ -36,9 +36,9 @@ class Verification:
         int8: recomputed metrics of the quantized model.
         int8_ops: integer ops counted in one forward pass.
         rows: number of rows that were scored.
-        certificate: as stated; with the re-measured drop and guards where the float model was given.
+        certificate: the certificate as stated; with the re-measured drop and guards if the float model was given.
         measured_drop: whether the drop and the guards were re-measured.
-        drift: what differs of the environment, and every metric that was recomputed.
+        drift: differences of the environment, and every metric that was recomputed.
         checked: description of the dataset's files that were compared with their checksums.
 
     Example:
@@ -78,17 +78,17 @@ def verify_artifact(
         data: the dataset folder.
         ckpt_path: checkpoint of the float model; when given, its metrics, the drop and the guards are re-measured, and
             the verdict has to be the same.
-        batch_size: rows of a batch; None: as certified.
+        batch_size: rows per batch; None: as certified.
         tolerance: allowed absolute difference of each metric.
-        force: accept another dataset than the one that the artifact was made for.
+        force: accept a dataset other than the one that the artifact was made for.
         progress: called with the number of rows of each batch that was scored.
 
     Raises:
         VerificationError: a metric, the rows, the integer ops or the verdict differ from the certificate; or the
             certification rows were never scored.
-        DatasetError: another dataset.
+        DatasetError: it is another dataset.
         CheckpointError: the checkpoint is not the one that the artifact was made from.
-        ConfigurationError: a tolerance or a batch size out of range.
+        ConfigurationError: a tolerance or a batch size is out of range.
 
     Example:
         >>> from dlrm_pl import verify_artifact
@@ -143,11 +143,11 @@ class _Measured:
     """Metrics of the certification rows as scored again.
 
     Attributes:
-        metrics: by model, certified and recomputed.
+        metrics: metrics by model, certified and recomputed.
         int8: recomputed metrics of the quantized model.
         rows: number of rows that were scored.
-        certificate: with the drop and the guards as they were re-measured; as stated where they were not.
-        worst_slice: scores of the slice that the certificate states as the worst.
+        certificate: the certificate with the drop and the guards as re-measured; as stated where they were not.
+        worst_slice: scores on the slice that the certificate states as the worst.
     """
 
     metrics: dict[str, tuple[dict[str, float], dict[str, float]]]

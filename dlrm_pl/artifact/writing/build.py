@@ -101,11 +101,11 @@ def build_artifact(
         listeners: objects that are notified of each trial.
         progress: called with the number of bytes of float tables that were read and packed.
         overwrite: replace an earlier artifact that was made with other settings.
-        encoder: dictionaries of the dataset, to go into the artifact; None: it has none.
-        base: earlier artifact whose recipe and tables are taken over, and from which a delta is written. Nothing is
-            scored on the tuning rows then, unless ``eval_func`` is given, and no listener is told of a trial. None: a
-            recipe is searched, and all tables are packed.
-        training: record of the model's training, for the report; None where it is not known.
+        encoder: dictionaries of the dataset to put into the artifact; None: the artifact has none.
+        base: earlier artifact whose recipe and tables are reused, and relative to which a delta is written. Nothing is
+            scored on the tuning rows then, unless ``eval_func`` is given, and no listener is notified of a trial. None:
+            a recipe is searched for, and all tables are packed.
+        training: record of the model's training, for the report; None if unknown.
 
     Returns:
         The folder, its manifest and certificate, and all trials.
@@ -139,7 +139,7 @@ def build_artifact(
     }
     contents: dict[str, Any] = {"with_vocabulary": encoder is not None}
     planned = partial(PlannedOutput, "quantize", recognize=recognize_artifact, overwrite=overwrite)
-    # All but the weights is known; their checksum comes from reading them.
+    # All but the checksum of the weights is known, which comes from reading them.
     identity = search_identity("", model, data, settings, eval_func)
     del identity["model"]
     if base is not None:
@@ -151,18 +151,18 @@ def build_artifact(
             log.warning("%s: this tolerates more than 10 %%, which is rarely intended; 0.001 is 0.1 %%", loose)
         file = model.weights_file
         stored, stated = ({}, {}) if file is None else (file.tensors, file.digests)
-        # A first artifact reads all rows anyway, and compares them with the checksums in the file.
+        # Without a base, all rows are read anyway, and compared with the checksums in the file.
         checksums = parameter_checksums(model, stored, stated if base is not None else {})
         if base is None:
             packer, start = table_packer(model, folder, progress, checksums), first_recipe(model, settings)
         else:
             packer, start = refreshing_packer(base, model, folder, progress, checksums), base.recipe
         packer.packed(start.tables)  # Before the first trial, so that a damaged table stops it here.
-        checksum = model_checksum(model, checksums)  # Of tables that were packed it is known already.
+        checksum = model_checksum(model, checksums)  # Already known for tables that were packed.
         identity = search_identity(checksum, model, data, settings, eval_func)
         planned(identity | contents | limits).check(output)
         trial_log = TrialLog(trial_log_path(output), identity)
-        study = trial_log.sibling_path(STUDY_NAME)  # A strategy of Optuna's recreates it from the log.
+        study = trial_log.sibling_path(STUDY_NAME)  # A strategy with Optuna recreates it from the log.
         try:
             result = _kept(model, data, settings, base, packer, eval_func) or tune(
                 model,
@@ -186,17 +186,17 @@ def build_artifact(
         tables = packer.keep(result.best.recipe.tables)
         save_digests(checksums, folder)
         manifest = _manifest(model, checksum, result, data, packer)
-        # What is certified is what stands on disk, loaded as a server loads it. A table that was patched is so already,
-        # and patching another map of it would copy the pages of its changed rows once more.
+        # Certify what is on disk, loaded as a server loads it. Tables that are already patched in memory are reused,
+        # since patching another map of them would copy the pages of their changed rows once more.
         places = {name: folder / name for name in (WEIGHTS_NAME, *tables)}
         served = load_model(places, manifest, patched=packer.patched)
         score = name_of_score(eval_func)
         certificate, certification = certified(model, served, result, data, settings, manifest, score)
-        model.watch.check()  # All that was found out is of one and the same file.
+        model.watch.check()  # Everything was computed from the same, unchanged file.
         write_certificate(certificate, folder)
         manifest = dataclasses.replace(manifest, accepted=certificate.accepted)
         sensitivities = Sensitivities.found_in(trial_log.notes, result.trials)
-        # What was interrupted may be finished under other limits.
+        # An interrupted search may be finished under other limits.
         made_from = identity | contents | ({} if result.interrupted else limits)
         write_result(folder, result, certificate, settings, sensitivities, made_from)
         refreshed_from = "" if base is None else base.folder.name
@@ -231,7 +231,8 @@ def _kept(
 ) -> TuningResult | None:
     """Quantize by the recipe of an earlier artifact; None where the tuning rows have to be scored.
 
-    They are where there is none; or where another score than AUROC judges, which the certification does not compute.
+    They have to be scored if there is no earlier artifact, or if trials are judged by another score than AUROC, which
+    the certification does not compute.
     """
     if base is None or name_of_score(eval_func) != "AUROC":
         return None

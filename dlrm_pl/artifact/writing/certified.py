@@ -21,7 +21,7 @@ from dlrm_pl.quantization.search.result import TuningResult
 from dlrm_pl.quantization.search.tune import TuningSettings
 from dlrm_pl.runtime.int8_dlrm import Int8DLRM, count_int8_ops
 
-# Of the certified bounds when the criterion itself asks for none.
+# Confidence of the certified bounds if the criterion itself asks for none.
 _CONFIDENCE = 0.95
 
 
@@ -62,13 +62,13 @@ def certified(
         tolerance = criterion.tolerance(certification.fp32.auroc)
     except SLIPS as error:  # The search is over: its model is kept, but nothing is certified.
         measured, unscored = Certificate.unmeasured(confidence, judged_by), describe_failure(error)
-    verdict = result.best.verdict  # None where the recipe was given: the best trial is never a failed one.
+    verdict = result.best.verdict  # None if the recipe was given: the best trial is never a failed one.
     in_tuning = "" if verdict is None else f"; during tuning: {verdict.reason}"
     certificate = Certificate(
         **measured,
         score=score,
         tolerance=tolerance,
-        outcome="not accepted",  # Until it is judged, below.
+        outcome="not accepted",  # Until it is judged below.
         accepted=False,
         reason=f"the certification rows could not be scored: {unscored}{in_tuning}",
         rows_needed=None,

@@ -11,7 +11,7 @@ from dlrm_pl.artifact.manifest import Manifest
 from dlrm_pl.artifact.notebook import artifact_html, artifact_line
 from dlrm_pl.quantization.search.result import TuningResult
 
-if TYPE_CHECKING:  # Its import takes a second.
+if TYPE_CHECKING:  # Importing it takes a second.
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 

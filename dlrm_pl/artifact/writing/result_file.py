@@ -39,7 +39,7 @@ def write_result(
         certificate: certificate of its best model.
         settings: settings of the search.
         sensitivities: drop of each op alone.
-        made_from: what the artifact depends on; a second run with the same values is known by it.
+        made_from: what the artifact depends on; a second run with the same values is recognized by it.
     """
     contents = {
         "format": FORMAT,

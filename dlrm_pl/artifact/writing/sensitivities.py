@@ -15,10 +15,10 @@ class Sensitivity:
     """The drop of one op in one dtype.
 
     Attributes:
-        op: as in ``Recipe.ops``.
+        op: name of the op, as in ``Recipe.ops``.
         dtype: dtype that the drop was measured in.
         drop: drop of the score; negative where the quantized op scores better than the float one.
-        standard_error: standard error of the drop; None where it is unknown.
+        standard_error: standard error of the drop; None if unknown.
     """
 
     op: str

@@ -103,7 +103,7 @@ def rows_read(data: ReportData) -> str | None:
     if not known:
         return None
     numbers = Scale.linear([1, len(data.trials)], room=0.0, whole=True, count=6)
-    # Few bars are as wide as those of three trials.
+    # With few trials, bars are as wide as with three.
     x = Scale(0.4, max(len(data.trials), _FEWEST_BARS) + 0.6, numbers.ticks, numbers.labels)
     largest = max(data.tuning_rows, *(trial.rows for trial in known))
     chart = Chart(
