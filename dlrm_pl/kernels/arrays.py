@@ -18,12 +18,13 @@ def address(
         array: array that is passed.
         dtype: type that the function reads or writes.
         shape: lengths that the function relies on; None allows any length.
-        written: the function writes to the array.
+        written: whether the function writes to the array.
 
     Raises:
-        ShapeError: the array is of another type or shape, has gaps, or cannot be written.
+        ShapeError: the array has another type or shape, has gaps, or cannot be written.
     """
-    # Called for every column of every block: a loop is faster than a generator, and the dtype mostly the same object.
+    # Called for every column of every block: a loop is faster than a generator, and the dtype is usually the same
+    # object.
     found = array.dtype
     fits = len(shape) == array.ndim and (found is dtype or found == dtype)
     for wanted, length in zip(shape, array.shape, strict=False):

@@ -38,7 +38,7 @@ def load_built(name: str, version: int, folder: Path) -> ctypes.CDLL | None:
         None if it was not built or has another version. The reason is logged once; everything works without the
         library, only slower.
     """
-    # In a checkout, a library of an earlier version may lie beside, whose name states the version of Python.
+    # A checkout may also hold a library of an earlier version, whose file name states the Python version.
     paths = [folder / f"_{name}{suffix}" for suffix in (".so", *importlib.machinery.EXTENSION_SUFFIXES)]
     path = next((path for path in paths if path.is_file()), None)
     if path is None:

@@ -23,7 +23,7 @@ class Int8CrossNet:
         layers: V and W of the first layer, then of the second, and so on.
 
     Raises:
-        ShapeError: a V has float output, or a W has not.
+        ShapeError: a V has float output, or a W does not.
     """
 
     def __init__(self, layers: Sequence[Int8Linear]) -> None:
@@ -87,7 +87,7 @@ class MixedCrossNet:
             crossed = x
             for linears in layer:
                 crossed = linears(crossed)
-            # Rounded one after the other, as in the kernels.
+            # The product and the sum are rounded one after the other, as in the kernels.
             x = crossed.mul_(vectors).add_(x)
         return x
 

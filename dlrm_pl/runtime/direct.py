@@ -1,9 +1,9 @@
 """An int8 model whose kernels are called without torch's dispatcher.
 
-A batch of one row takes a third of its time in the kernels. The rest goes to torch, which converts lists of tensors for
-each op, and to checks of tensors that are the same in every call. A server or a ``Predictor``, whose requests are of
-few rows, calls the kernels with what was checked and converted once, and for a few rows without asking for memory. They
-are the same kernels, so they give the same bits.
+For a batch of one row, only a third of the time is spent in the kernels. The rest goes to torch, which converts lists
+of tensors for each op, and to checks of tensors that are the same in every call. A server or a ``Predictor``, whose
+requests have few rows, calls the kernels with arguments that were checked and converted once, and for a few rows
+without allocating memory. They are the same kernels, so they give the same bits.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ Floats = npt.NDArray[np.float32]
 FEW_ROWS = 64
 """Maximum number of rows that ``DirectModel.few`` takes."""
 
-# They are computed by one thread, while no other one has Python, so a larger model gets fewer rows: those that make as
-# many products as 64 of MLPerf's first model, which has 2.4 million, and 10 of its second.
+# One thread computes these few rows and holds the GIL meanwhile, so a larger model gets fewer rows: those that make as
+# many products as 64 rows of MLPerf's first model, which has 2.4 million per row, or 10 of its second.
 _FEW_PRODUCTS = FEW_ROWS * 2_600_000
-# The same of bags, whose rows are read from memory.
+# The maximum number of lookups in bags, whose rows are read from memory.
 _FEW_LOOKUPS = 4096
 
-# From here on the threads share the rows of an MLP, see LEAST_ROWS in int8.cpp.
+# From this many rows on, threads share the rows of an MLP, see LEAST_ROWS in int8.cpp.
 _FEWEST_SHARED_ROWS = 16
 
-# Up to here the tiles of AMX, which have 16 rows, are so empty that vectors are a tenth faster.
+# Up to this many rows, the tiles of AMX, which have 16 rows, are so empty that vector instructions are a tenth faster.
 _FEWEST_ROWS = 2
 
 
@@ -50,14 +50,14 @@ class DirectModel:
     """Calls the kernels of a model directly; ``of`` decides whether that is possible.
 
     Args:
-        model: model of int8 and bf16 layers alone; its tensors must stay where they are.
+        model: model with only int8 and bf16 layers; its tensors must stay at their addresses.
         native: the kernels.
         bottom: chain of the bottom MLP.
-        lookups: lookups and what follows them.
+        lookups: lookups and the processing that follows them.
         top: chain of the top MLP.
 
     Attributes:
-        few_rows: rows that ``few`` takes at most.
+        few_rows: maximum number of rows that ``few`` takes.
     """
 
     def __init__(
@@ -76,8 +76,8 @@ class DirectModel:
 
     def _prepare(self) -> None:
         """Prepare the calls for a few rows, and the memory between them."""
-        # The prepared calls have addresses alone, so the memory is kept here. Tensors of inference mode could not be
-        # written outside of it.
+        # The prepared calls only hold addresses, so the memory is kept alive here. Tensors made in inference mode could
+        # not be written outside it.
         with torch.inference_mode(False):
             self._vectors = torch.empty(self.few_rows, self._model.architecture.embedding_dim)
             self._products = torch.empty(self.few_rows, self._stride, dtype=torch.uint8)
@@ -110,9 +110,9 @@ class DirectModel:
         """Return the logits of a batch, as the model does.
 
         Raises:
-            LookupIndexError: an index outside its table.
+            LookupIndexError: an index is outside its table.
             NonFiniteError: a value is NaN or infinite.
-            ShapeError: the batch is not one of this model.
+            ShapeError: the batch does not fit this model.
         """
         dense, indices, offsets, _ = batch
         rows, tables = dense.shape[0], len(self._tables)
@@ -134,7 +134,7 @@ class DirectModel:
         Raises:
             DLRMError: see the call of this object.
         """
-        # One thread computes them, so they are fewer where others would help.
+        # `few` computes them in one thread, so it takes fewer where other threads would help.
         most = self.few_rows if torch.get_num_threads() == 1 else min(self.few_rows, _FEWEST_SHARED_ROWS - 1)
         if len(batch.dense) <= most and (found := self.few(batch)) is not None:
             return torch.from_numpy(found[0])
@@ -144,8 +144,8 @@ class DirectModel:
         """Return the logits and probabilities of a few rows, one-hot or with bags.
 
         Returns:
-            Both, float32 ``[B]``; None: the rows have to go the usual way, since they are no such rows, another thread
-            is here at the moment, or there is an error, which is told there.
+            Both, float32 ``[B]``; None: the rows have to take the usual path, because they do not qualify, another
+            thread is in this method at the moment, or there is an error, which the usual path reports.
         """
         dense, indices, offsets, _ = batch
         rows = len(dense)
@@ -165,7 +165,8 @@ class DirectModel:
             well = bottom(dense.data_ptr(), rows) and lookups(indices.data_ptr(), starts, rows, indices.numel())
             if not well or not top(self._products.data_ptr(), rows):
                 return None
-            # All that there is room for, as in probabilities_of: the bits of a value depend on its place in a vector.
+            # Compute all that there is room for, as in probabilities_of: the bits of a value depend on its place in a
+            # vector.
             torch.sigmoid(self._logits, out=self._probabilities)
             logits, probabilities = self._results
             return logits[:rows].copy(), probabilities[:rows].copy()

@@ -22,12 +22,12 @@ class DirectChain:
     """A chain of Linears.
 
     Attributes:
-        chain: the chain; its tensors must stay where they are.
+        chain: the chain; its tensors must stay at their addresses.
         layers: its layers as a C array.
         count: number of layers.
-        inputs: inputs of the first layer.
-        outputs: outputs of the last layer.
-        products: products of a row.
+        inputs: number of inputs of the first layer.
+        outputs: number of outputs of the last layer.
+        products: number of products per row.
     """
 
     chain: LinearChain
@@ -64,8 +64,8 @@ class DirectLookups(Protocol):
     """Lookups, and the processing of the vectors until the top MLP reads them as bytes.
 
     Attributes:
-        width: number of bytes of a row, without padding.
-        products: products of a row.
+        width: number of bytes per row, without padding.
+        products: number of products per row.
     """
 
     width: int

@@ -27,14 +27,14 @@ from dlrm_pl.runtime.linear import FloatLinear, Int8Linear, LinearChain, segment
 from dlrm_pl.runtime.tables import PackedTables
 
 # Samples per thread that go through the whole model before the next ones: the values between its parts stay in the L2
-# cache, and the calls cost little beside the computation. Measured: docs/measurements/performance.md.
+# cache, and the calls cost little compared with the computation. Measured: docs/measurements/performance.md.
 BLOCK_ROWS = 2048
 
-# The same for a cross network that is computed layer by layer, on vectors of 14 KB a sample in MLPerf's shape.
+# The same for a cross network that is computed layer by layer, on vectors of 14 KB per sample in MLPerf's shape.
 CROSS_BLOCK_ROWS = 256
 
 
-# A forked child does not have torch's threads and would wait for them for ever, so it computes with one thread.
+# A forked child does not have torch's threads and would wait for them forever, so it computes with one thread.
 os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
@@ -51,9 +51,9 @@ class Int8DLRM(nn.Module):
         cross_net: V and W of each cross layer in order; empty where the interaction is not ``dcn``.
 
     Raises:
-        ShapeError: an int8 interaction of a model that concatenates, or of more tables or values than the kernels take;
-            a cross network with another interaction than fp32; or another number of cross layers than the architecture
-            has.
+        ShapeError: the interaction is int8, but the model concatenates, or has more tables or values than the kernels
+            take; a model with a cross network has another interaction than fp32; or the number of cross layers differs
+            from the architecture's.
 
     Example:
         >>> from dlrm_pl import load_artifact
@@ -97,7 +97,7 @@ class Int8DLRM(nn.Module):
         self.cross_net = nn.ModuleList(cross_net)
         self.top_mlp = nn.ModuleList(top_mlp)
         self.interaction: InteractionDtype = interaction
-        # The chains that compute. Not registered: the layers above hold the same numbers.
+        # The chains that compute. They are not registered as modules, since the layers above hold the same numbers.
         self._bottom = tuple(segments(bottom_mlp))
         self._cross = cross_net_of(cross_net)
         self._top = tuple(segments(top_mlp))
@@ -112,9 +112,9 @@ class Int8DLRM(nn.Module):
             Logits, float32 ``[B]``.
 
         Raises:
-            LookupIndexError: an index outside its table.
+            LookupIndexError: an index is outside its table.
             NonFiniteError: an int8 layer reads a value that is NaN or infinite.
-            ShapeError: the batch has another number of dense features or tables than the model.
+            ShapeError: the batch has a different number of dense features or tables than the model.
         """
         inputs = self.architecture.bottom_mlp[0]
         if batch.dense.dim() != 2 or batch.dense.shape[1] != inputs:
@@ -150,7 +150,7 @@ class Int8DLRM(nn.Module):
             ``[B, width]``.
         """
         first = self._top[0]
-        # Bytes of the first layer of the top MLP, if it reads bytes.
+        # Scale and zero point of the bytes that the first layer of the top MLP reads, if it reads bytes.
         scale, zero_point = None, 0
         if isinstance(first, LinearChain) and first.reads_bytes:
             scale, zero_point = first.input_scale, first.input_zero_point
@@ -198,8 +198,8 @@ class Int8DLRM(nn.Module):
     def _blocks(self, batch: ClickBatch) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
         """Cut a batch into blocks whose values stay in the cache.
 
-        Bags are cut for a cross network that is not fused with the lookups. Others are not: they are stored table by
-        table, and cutting them would cost more than it gains.
+        Bags are cut only for a cross network that is not fused with the lookups. Otherwise, cutting bags would cost
+        more than it gains, since they are stored table by table.
         """
         size, tables = BLOCK_ROWS * torch.get_num_threads(), self.architecture.num_tables
         if isinstance(self._cross, MixedCrossNet):
@@ -276,7 +276,7 @@ def count_int8_ops(model: Int8DLRM, batch: ClickBatch) -> dict[str, int]:
     counter = _OpCounter()
     with torch.inference_mode(), counter:
         model(batch)
-    # A float model, which a test may give, is not cut into blocks.
+    # A float model, which a test may pass, is not cut into blocks.
     blocks = sum(1 for _ in model._blocks(batch)) if isinstance(model, Int8DLRM) else 1
     return {op: count // blocks for op, count in sorted(counter.counts.items())}
 
@@ -290,7 +290,7 @@ class _OpCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        # Nothing is compiled here, and to keep torch's compiler from it torch would import it, for seconds.
+        # Nothing is compiled here. To keep its compiler from doing so, torch would import it, which takes seconds.
         return False
 
     def __torch_dispatch__(

@@ -32,7 +32,7 @@ class Int8Linear(nn.Module):
         output_scale: size of one step of the output, or None for float32 output.
         output_zero_point: byte that stands for 0 in the output; 0 if ``output_scale`` is None.
         relu: apply ReLU before the output is quantized.
-        quantizes_input: the input arrives as float.
+        quantizes_input: whether the input arrives as floats.
 
     Raises:
         ShapeError: weights, scales and bias do not fit together, or there are more inputs than the kernels sum.
@@ -82,10 +82,10 @@ class LinearChain(nn.Module):
     """Consecutive int8 and bf16 Linears, computed by one op, with float32 output.
 
     Args:
-        layers: the Linears in order. An int8 one has uint8 output where the next is int8, and else float output.
+        layers: the Linears in order. An int8 layer has uint8 output if the next one is int8, otherwise float output.
 
     Raises:
-        ShapeError: there are no layers, one gives another type than the next one reads, one is fp32, or one does not
+        ShapeError: there are no layers, one outputs another type than the next one reads, one is fp32, or one does not
             take as many inputs as the layer before it has outputs.
     """
 
@@ -192,7 +192,7 @@ def segments(layers: Sequence[Int8Linear | FloatLinear]) -> list[LinearChain | F
     result: list[LinearChain | FloatLinear] = []
     run: list[Int8Linear | FloatLinear] = []
     for layer in layers:
-        # An int8 layer may give floats to another one, which makes bytes of them again.
+        # An int8 layer may output floats to another int8 layer, which converts them to bytes again.
         if run and (_is_torchs(layer) or (_gives_floats(run[-1]) and isinstance(layer, Int8Linear))):
             result.append(LinearChain(run))
             run = []
@@ -218,7 +218,7 @@ def fold(layer: Int8Linear | FloatLinear) -> tuple[Tensor, Tensor]:
     """Fold scales, zero points and bias into a multiplier for a sum of products and a number added to it.
 
     Both are computed in double precision and rounded once, so they are the same on every machine. Sums of a float layer
-    are not multiplied, so that it has no multipliers.
+    are not multiplied, so it has no multipliers.
     """
     if isinstance(layer, FloatLinear):
         outs = layer.weight.shape[0]

@@ -1,6 +1,6 @@
 """Packed tables as safetensors files, one each, written block by block and read through a memory map.
 
-With one file a table, a search packs each table once, directly into the folder of the artifact, and all trials share
+With one file per table, a search packs each table once, directly into the folder of the artifact, and all trials share
 it.
 """
 
@@ -29,7 +29,7 @@ from dlrm_pl.kernels.int8.rows import TableDtype, row_bytes
 _DTYPES = {"U8": torch.uint8, "F16": torch.float16, "F32": torch.float32}
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _NAME = "table"  # Name of the only tensor in the file.
-_ALIGNMENT = 4096  # Rows begin at a page, which direct reads need.
+_ALIGNMENT = 4096  # Rows begin at a page boundary, as direct reads require.
 _LARGEST_HEADER = 1 << 16
 _DAMAGED = "The file is corrupt; copy the artifact again, or quantize again."
 
@@ -76,7 +76,7 @@ def write_rows(path: Path, kind: torch.dtype, shape: tuple[int, int], blocks: It
         path: file to write.
         kind: type of the elements.
         shape: shape of all rows together.
-        blocks: contiguous blocks of rows, in order. A block may be reused once the second block after it is asked for.
+        blocks: contiguous blocks of rows, in order. A block may be reused once the second block after it is requested.
 
     Returns:
         sha256 of the file.

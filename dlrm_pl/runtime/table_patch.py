@@ -42,7 +42,7 @@ def apply_patch(path: Path, table: Tensor) -> None:
     Pages of a mapped file that are written to are copied; the file stays as it is.
 
     Raises:
-        ArtifactError: the file is missing, damaged, or of another table.
+        ArtifactError: the file is missing, damaged, or belongs to another table.
     """
     try:
         with safe_open(path, framework="pt") as handle:

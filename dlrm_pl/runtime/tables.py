@@ -52,7 +52,7 @@ class PackedTables(nn.Module):
                     f"got {table.dtype} {list(table.shape)}."
                 )
             self.register_buffer(f"table_{index}", table)
-        # A list beside the buffers: collecting the buffers again takes longer than scoring a small batch.
+        # A list in addition to the buffers: collecting the buffers again takes longer than scoring a small batch.
         self._tables = [table.detach() for table in tables]
 
     def table(self, index: int) -> Tensor:
@@ -74,8 +74,8 @@ class PackedTables(nn.Module):
             float32 ``[B, T, D]``; an empty bag gives zeros.
 
         Raises:
-            LookupIndexError: an index outside its table.
-            ShapeError: indices or offsets for another number of tables.
+            LookupIndexError: an index is outside its table.
+            ShapeError: the indices or offsets are for a different number of tables.
         """
         if offsets is not None:
             batch = (offsets.numel() - 1) // max(self.num_tables, 1)

@@ -1,8 +1,8 @@
 """BLAKE3 digests of blocks of bytes, by the native library, or by NumPy if it was not built.
 
-A digest is the first 16 bytes of the BLAKE3 of a block. A block is 8 KiB, or as many whole rows as fit: few enough rows
-that most blocks are unchanged where one row of a hundred changed, and enough that the digests of a table take 0.2 % of
-its bytes.
+A digest is the first 16 bytes of a block's BLAKE3 hash. A block is 8 KiB, or as many whole rows as fit: few enough rows
+that most blocks stay unchanged if one row in a hundred changes, and enough that a table's digests take 0.2 % of its
+bytes.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ def block_digests(data: Bytes, block_bytes: int, crc32: int = 0, *, variant: int
         data: uint8 ``[bytes]`` without gaps.
         block_bytes: size of a block; the last may be shorter.
         crc32: CRC-32 of the bytes before these.
-        variant: number of the native variant, from the plainest on; None: the fastest of this processor.
+        variant: number of the native variant, counted from the plainest; None: the fastest on this processor.
 
     Returns:
         Digests, uint8 ``[blocks, 16]``, and the CRC-32 of all bytes so far.
 
     Raises:
-        ShapeError: ``data`` is no run of bytes, or the processor lacks the variant.
+        ShapeError: ``data`` is not a run of bytes, or the processor lacks the variant.
     """
     where = address("data", data, _UINT8, None)
     if block_bytes < 1:

@@ -1,6 +1,6 @@
 """SHA-256 of blocks of bytes, two at a time if the processor has instructions for it.
 
-The steps of one SHA-256 wait for each other, so that a thread computes two in little more time than one.
+The steps of one SHA-256 depend on each other, so a thread computes two hashes in little more time than one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def sha256_blocks(data: memoryview | bytes, block_bytes: int) -> bytes:
     """Return the SHA-256 digests of the whole blocks of a run of bytes, one after the other.
 
     Args:
-        data: bytes; what is left behind the last whole block is not read.
+        data: bytes; what remains after the last whole block is not read.
         block_bytes: size of a block.
 
     Raises:

@@ -77,7 +77,7 @@ def check_layer(name: str, inputs: int, outputs: int, weight: Tensor, multiplier
     """Check the packed weights of an int8 or bf16 Linear, and the multipliers and biases of its sums.
 
     Raises:
-        ShapeError: they are not those of so many inputs and outputs.
+        ShapeError: they do not fit the numbers of inputs and outputs.
     """
     outs, ins = round_up(outputs, BLOCK_OUT), round_up(inputs, BLOCK_IN)
     is_bf16 = weight.dtype == torch.bfloat16
@@ -108,7 +108,7 @@ def raise_failure(failure: Failure | None, tables: Sequence[Tensor] = ()) -> Non
     """Raise the error for what a kernel found, if anything.
 
     Raises:
-        LookupIndexError: an index outside its table, or offsets that are not in order.
+        LookupIndexError: an index is outside its table, or offsets are not in order.
         NonFiniteError: a value is NaN or infinite.
     """
     if failure is None:

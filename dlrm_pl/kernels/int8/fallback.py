@@ -1,6 +1,6 @@
 """The kernels in plain torch, for installs without a C++ compiler and as reference for the native ones. Slow.
 
-The op of the same name in ``ops.py`` describes each method. Integers are summed as floats in pieces small enough to be
+The op of the same name in ``ops`` describes each method. Integers are summed as floats in pieces small enough to be
 exact, since torch has no fast integer product on every processor.
 """
 
@@ -15,8 +15,8 @@ from dlrm_pl.batch import bags_of_tables
 from dlrm_pl.kernels.int8.failure import BETWEEN_LAYERS, Failure
 from dlrm_pl.kernels.int8.rows import BF16_DEPTH, BF16_TINY, BLOCK_OUT, TABLE_DTYPES, TableDtype
 
-# Sums of this many products of a byte and a signed byte, or of two signed bytes, stay within 2^24, and float32 holds
-# every integer up to there.
+# Sums of this many products of a byte and a signed byte, or of two signed bytes, stay within 2^24, up to which float32
+# holds every integer.
 _EXACT_INPUTS = 512
 _TINY = 1e-30
 
@@ -236,7 +236,8 @@ def _linear(x: Tensor, packed: Tensor, multiplier: Tensor, bias: Tensor) -> Tens
 def _bf16_linear(x: Tensor, packed: Tensor, multiplier: Tensor, bias: Tensor) -> Tensor:
     """Output of a bf16 Linear before it is rounded and clamped, float32 ``[B, padded out]``. It has no multiplier.
 
-    A product and a sum that are rounded once are the same rounded to double precision first, where products are exact.
+    Rounding a product and a sum once gives the same result if they are first rounded to double precision, in which
+    products are exact.
     """
     weight = unpack_weight(packed).double()
     inputs = x.new_zeros(x.shape[0], weight.shape[1], dtype=torch.float64)
@@ -253,14 +254,14 @@ def _bf16_linear(x: Tensor, packed: Tensor, multiplier: Tensor, bias: Tensor) ->
 
 
 def _quantize(x: Tensor, scale: float, zero_point: int) -> Tensor:
-    # The product and the sum round one after the other, as in the kernels.
+    # The product and the sum are rounded one after the other, as in the kernels.
     return (x * torch.tensor(1.0 / scale)).add_(float(zero_point)).clamp_(0.0, 255.0).round_().to(torch.uint8)
 
 
 def _quantize_vectors(x: Tensor) -> tuple[Tensor, Tensor]:
     """Quantize rows to symmetric int8, each with a scale of its own."""
     largest = x.abs().amax(dim=1)
-    # By tensors: torch divides a number by a tensor as the number times the reciprocal, which rounds twice.
+    # Divide tensors: torch divides a number by a tensor as the number times the reciprocal, which rounds twice.
     steps = torch.full_like(largest, 127.0)
     inverse = torch.where(largest > _TINY, steps / largest, 0.0)
     scale = torch.where(largest > _TINY, largest / steps, 0.0)

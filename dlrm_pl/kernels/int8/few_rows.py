@@ -1,7 +1,7 @@
 """C++ kernel calls for a few rows, always with the same weights and the same input and output memory.
 
-A server's request of one row spends as long around the kernels as in them. Here all that is the same in every call was
-computed before, which leaves the addresses of a request's values and their number.
+For a request of one row, a server spends as much time around the kernels as in them. Here, everything that is the same
+in every call is computed in advance, which leaves only the addresses of a request's values and their number.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def few_rows_mlp(
         input_scale: size of one step of the input.
         input_zero_point: byte that stands for 0.
         is_float: whether the input is float32 ``[B, inputs]``, or uint8 padded to blocks.
-        out: float32, whose first rows are written; it has as many rows as are ever computed.
+        out: float32 output, whose first rows are written; it has as many rows as are ever computed.
     """
     function, variant = native.function("mlp")
     where, pack = Where(), MLP.pack

@@ -11,15 +11,16 @@ from torch import Tensor
 
 from dlrm_pl.kernels.int8.rows import BF16_DEPTH, BLOCK_IN
 
-# Rows that go through all layers of an MLP before the next ones, so that the values between layers stay in the cache.
+# Number of rows that go through all layers of an MLP before the next ones, so that the values between layers stay in
+# the cache.
 BLOCK_ROWS = 512
 
-# The same of a cross network, where the weights are read once for a block. A multiple of the rows that tiles (32) and
-# VNNI registers (12) take at a time.
+# The same for a cross network, whose weights are read once per block. A multiple of the rows that tiles (32) and VNNI
+# registers (12) take at a time.
 CROSS_BLOCK_ROWS = 192
 
-# The structs of types.h, without the pointers that are passed separately. As ctypes.Structure they would name their
-# fields, but a batch of one in MLPerf's shape took 6 % longer: 260 instead of 246 us (medians, two builds in turn).
+# The structs of types.h, without the pointers that are passed separately. With ctypes.Structure the fields would have
+# names, but a batch of one in MLPerf's shape took 6 % longer: 260 instead of 246 us (medians, two builds in turn).
 _LAYER = struct.Struct("PPPqqfiff8x")
 MLP = struct.Struct("8xqPPqqffPq")
 TABLES = struct.Struct("32xqqPPqqq")
@@ -84,7 +85,7 @@ def layer_array(
 ) -> bytes:
     """Layers of a chain as a C array, which points into the tensors.
 
-    Scales and zero points are read of int8 layers behind bf16 ones; without such layers they may be left out.
+    Scales and zero points are read for int8 layers after bf16 ones; without such layers they may be left out.
     """
     scales, zero_points = input_scales or [1.0] * len(weights), input_zero_points or [0] * len(weights)
     return b"".join(

@@ -55,7 +55,7 @@ class NativeKernels:
 
     Args:
         library: the loaded native library.
-        variant: number of the variant, from the plainest on.
+        variant: number of the variant, counted from the plainest.
 
     Raises:
         LookupError: this processor lacks the instructions that the variant needs.
@@ -68,7 +68,7 @@ class NativeKernels:
             function.restype, function.argtypes = result, arguments
             functions[name] = function
         self._functions = functions
-        # The same functions, called without letting other threads have Python meanwhile.
+        # The same functions, called without releasing the GIL.
         self._held = ctypes.PyDLL(library._name, handle=library._handle)
         self._variant = functions["variant"](variant)
         if not self._variant:
@@ -216,13 +216,13 @@ class NativeKernels:
         """Do integer products that need no memory, for ``benchmarks/ceilings.py``.
 
         Args:
-            repeats: how often; from 0 on.
+            repeats: number of repetitions, 0 or more.
 
         Returns:
-            Number of operations done; a product and the sum that it goes into count as two.
+            Number of operations done; a product and its addition to a sum count as two.
 
         Raises:
-            ShapeError: a negative number of repeats.
+            ShapeError: ``repeats`` is negative.
         """
         operations = float(self._functions["peak"](self._variant, repeats))
         if operations < 0:
@@ -237,8 +237,8 @@ class NativeKernels:
             indices: int64 ``[L]``, the rows to read.
 
         Raises:
-            LookupIndexError: an index outside the rows.
-            ShapeError: other tensors than contiguous uint8 ``[rows, bytes]`` and int64 ``[L]``.
+            LookupIndexError: an index is outside the rows.
+            ShapeError: the tensors are not contiguous uint8 ``[rows, bytes]`` and int64 ``[L]``.
         """
         fits = rows.dtype == torch.uint8 and rows.dim() == 2 and indices.dtype == torch.int64 and indices.dim() == 1
         if not fits or not rows.is_contiguous() or not indices.is_contiguous():
@@ -257,8 +257,8 @@ class NativeKernels:
     def function(self, name: str) -> tuple[Any, int]:
         """Return a kernel's function and the address of the variant, its first argument, for calls of microseconds.
 
-        Other threads do not get Python during such a call: the caller would have to wait for it again afterwards, and
-        longer than the call takes if one of them computes.
+        Such a call does not release the GIL: the caller would have to wait for it again afterwards, for longer than the
+        call takes if another thread computes.
         """
         function = self._held[f"dlrm_int8_{name}"]
         function.restype, function.argtypes = _SIGNATURES[name]

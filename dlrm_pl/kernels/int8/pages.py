@@ -1,6 +1,6 @@
 """Memory of tables: 2 MiB pages, and files that are read ahead.
 
-Rows are read at random. With pages of 4 KiB the processor spends more time on finding a page than on reading the row:
+Rows are read at random. With pages of 4 KiB, the processor spends more time on finding a page than on reading the row:
 26 instead of 45 million rows per second were measured. On request, Linux gives larger pages to a process's own memory
 (where ``transparent_hugepage`` is ``madvise``, the usual setting, or ``always``), but not to mapped files.
 """
@@ -20,7 +20,7 @@ Pages = Literal["mapped", "prefault", "huge"]
 pages."""
 
 _HUGE = 2 << 20
-_LARGE = 1 << 30  # Smaller tables are soon in memory as a whole, which reading ahead speeds up.
+_LARGE = 1 << 30  # Smaller tables are soon entirely in memory, and Linux's read-ahead speeds this up.
 
 
 def empty_table(rows: int, row_size: int) -> Tensor:
@@ -46,7 +46,7 @@ def place(table: Tensor, pages: Pages) -> Tensor:
     if pages == "prefault":
         _read_ahead(table)
     elif table.numel() * table.element_size() >= _LARGE:
-        madvise(table, mmap.MADV_RANDOM)  # Else Linux reads 128 KiB of the file for a row of 132 bytes.
+        madvise(table, mmap.MADV_RANDOM)  # Otherwise Linux reads 128 KiB of the file for a row of 132 bytes.
     return table
 
 

@@ -31,7 +31,7 @@ bits."""
 def row_bytes(dtype: TableDtype, embedding_dim: int) -> int:
     """Return the size of one packed row of ``embedding_dim`` values, in bytes.
 
-    int8: the values, symmetric, and a float32 scale. int4: two values a byte, the first half of them in the low
+    int8: the values, symmetric, and a float32 scale. int4: two values per byte, the first half of them in the low
     nibbles, then a bfloat16 scale, the nibble that stands for 0, and a byte of padding. fp16, fp32: the values.
     """
     return {

@@ -44,30 +44,30 @@ _KINDS: dict[int, Literal["index", "not finite", "offset"]] = {1: "index", 2: "n
 class NativeStep:
     """A training step in native code: forward, backward and update of all weights, in place.
 
-    The same weights and batches give the same bits, with any number of threads. The tensors must stay where they are;
-    when others have changed their values, ``refresh`` is needed.
+    The same weights and batches give the same bits, with any number of threads. The tensors must stay at their
+    addresses; if other code changes their values, call ``refresh``.
 
     Args:
         tables: embedding tables.
         bottom: Linears of the bottom MLP, each followed by a ReLU.
         top: Linears of the top MLP; a ReLU follows each but the last.
         cross: V, which has no bias, and W of each cross layer; they need concatenated vectors.
-        precision: ``fp32``, or ``bf16``: products of bfloat16 with float32 sums, of float32 weights.
-        is_dot: whether the vectors meet in dot products of all pairs, and not by concatenation.
-        self_interaction: with dot, include the product of each vector with itself.
+        precision: ``fp32``, or ``bf16``: bfloat16 products with float32 sums; weights stay float32.
+        is_dot: whether vectors interact by dot products of all pairs instead of by concatenation.
+        self_interaction: with dot products, include the product of each vector with itself.
         largest_logit: logits are clamped to plus and minus this; 0 is off.
         loss: ``bce``, ``wbce`` or ``mse``, as in ``click_loss``.
         class_weights: weights of a non-click and of a click, for ``wbce``.
         dense_rule: optimizer of MLPs and cross layers; any but rwsadagrad.
         table_rule: optimizer of the tables: sgd, adagrad or rwsadagrad.
-        split_tables: read the upper 16 bits of the tables' values only, and update all 32.
+        split_tables: read only the upper 16 bits of the tables' values, but update all 32.
         level: number of the variant, see ``levels``; None: the one in use.
 
     Attributes:
         isa: name of the instructions in use.
 
     Raises:
-        ShapeError: a tensor is of another type or shape than the others ask for.
+        ShapeError: a tensor has another type or shape than the others require.
         LookupError: there is no native step for this processor.
     """
 
@@ -102,7 +102,7 @@ class NativeStep:
         for number, layer in enumerate(layers):
             layer.check(f"Linear {number}", dense_rule)
         self._inputs, self._num_tables = bottom[0].weight.shape[1], len(tables)
-        self._kept = [tables, layers]  # Native code has their addresses.
+        self._kept = [tables, layers]  # Native code holds their addresses.
         network = _NETWORK.pack(
             *(self._inputs, dim, len(bottom), len(cross), len(top), len(tables)),
             *(is_dot, self_interaction, split_tables),
@@ -157,19 +157,19 @@ class NativeStep:
             offsets: None, or int64 ``[T * B + 1]``.
             labels: float32 ``[B]``.
             rates: numbers of the dense weights' optimizer for this step.
-            table_rates: those of the tables' optimizer.
+            table_rates: numbers of the tables' optimizer.
             loss_scale: factor of the mean loss: 1 / accumulated batches.
-            first: begin with this batch's gradients, and do not add them to those of the batches before.
-            last: update the weights, and do not keep the gradients for the next batch.
+            first: start new gradients with this batch, instead of adding to those of the batches before.
+            last: update the weights, instead of keeping the gradients for the next batch.
             largest_norm: scale all gradients together down to this norm; 0 is off.
             largest_value: clamp each gradient to this; 0 is off.
-            threads: number of threads; None: those of torch.
+            threads: number of threads; None: as many as torch uses.
 
         Returns:
             The mean loss, or why nothing was trained.
 
         Raises:
-            ShapeError: a tensor is of another type or shape.
+            ShapeError: a tensor has another type or shape.
         """
         options = StepOptions(rates, table_rates, loss_scale, first, last, largest_norm, largest_value)
         batch = self.packed(dense, indices, offsets, labels)
@@ -186,7 +186,7 @@ class NativeStep:
             labels: float32 ``[B]``.
 
         Raises:
-            ShapeError: a tensor is of another type or shape.
+            ShapeError: a tensor has another type or shape.
         """
         size = len(labels)
         check_tensor("dense features", dense, torch.float32, (size, self._inputs))
@@ -212,7 +212,7 @@ class NativeStep:
             group: batches with samples, whose tensors must outlive what is returned.
 
         Returns:
-            None: they are not as ``packed`` asks for, which says why.
+            None if they do not meet the requirements of ``packed``, whose error says why.
         """
         fits = group.num_tables == self._num_tables and group.dense.shape[1] == self._inputs
         return group.addresses.tobytes() if fits and not group.has_empty else None
@@ -230,8 +230,8 @@ class NativeStep:
         Args:
             batches: what ``packed`` and ``packed_group`` returned for them.
             options: packed ``StepOptions`` of each batch.
-            largest_loss: make no step behind one with a larger mean loss.
-            threads: number of threads; None: those of torch.
+            largest_loss: make no step after one with a larger mean loss.
+            threads: number of threads; None: as many as torch uses.
         """
         count = len(options)
         if len(self._found) < 2 * count:

@@ -10,10 +10,10 @@ class Rates(NamedTuple):
 
     Attributes:
         learning_rate: rate of this step, from 0.
-        epsilon: added to the root of Adagrad's sum, or of Adam's squares.
-        beta1: share of the average of gradients that a step keeps, of Adam and LAMB.
-        beta2: the same of their squares.
-        weight_decay: decoupled weight decay, of Adam and LAMB.
+        epsilon: added to the square root of Adagrad's sum, or of Adam's squares.
+        beta1: for Adam and LAMB, the share of the average gradient that a step keeps.
+        beta2: the same for the average of squared gradients.
+        weight_decay: decoupled weight decay, for Adam and LAMB.
         correction1: ``1 - beta1 ** t`` at step ``t``, counted from 1.
         correction2: ``1 - beta2 ** t``.
     """

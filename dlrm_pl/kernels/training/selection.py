@@ -17,8 +17,8 @@ VERSION = 3
 Precision = Literal["fp32", "bf16"]
 
 _FOLDER = Path(__file__).parents[1]
-# The int8 kernels by which DLRM_PL_ISA names a kind of processor -> number of the fastest training step for it. Below 3
-# there is another one for AVX-512, with products of bfloat16. For aarch64 there is plain C++ alone.
+# The int8 kernels by which DLRM_PL_ISA names a kind of processor -> number of the fastest training step for it. Number
+# 2 is another one for AVX-512, with bfloat16 products. For aarch64 there is only plain C++.
 _LEVELS = {"generic": 0, "avx2": 1, "avx_vnni": 1, "avx512_vnni": 3, "amx_int8": 4} | dict.fromkeys(
     ("neon", "neon_dotprod", "neon_i8mm"), 0
 )

@@ -10,9 +10,9 @@ from typing import Literal, NamedTuple
 from dlrm_pl.kernels.training.rates import Rates
 
 _RATES = "7f"
-_STEP = struct.Struct("fiiff" + 2 * _RATES)  # Of types.h.
+_STEP = struct.Struct("fiiff" + 2 * _RATES)  # As in types.h.
 _RATE = struct.Struct("f")
-_DENSE_RATE, _TABLE_RATE = struct.calcsize("fiiff"), struct.calcsize("fiiff" + _RATES)  # Places of the learning rates.
+_DENSE_RATE, _TABLE_RATE = struct.calcsize("fiiff"), struct.calcsize("fiiff" + _RATES)  # Offsets of the learning rates.
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ class StepOptions(NamedTuple):
 
     Attributes:
         rates: numbers of the MLPs' optimizer for this step.
-        table_rates: those of the tables' optimizer.
+        table_rates: numbers of the tables' optimizer.
         loss_scale: factor of the mean loss: 1 / accumulated batches.
-        first: begin with this batch's gradients, and do not add them to those of the batches before.
-        last: update the weights, and do not keep the gradients for the next batch.
+        first: start new gradients with this batch, instead of adding to those of the batches before.
+        last: update the weights, instead of keeping the gradients for the next batch.
         largest_norm: scale all gradients together down to this norm; 0 is off.
         largest_value: clamp each gradient to this; 0 is off.
     """
@@ -64,7 +64,7 @@ def with_rates(step: bytes, learning_rates: Sequence[Sequence[float]], count: in
 
     Args:
         step: packed options.
-        learning_rates: rates of the MLPs and, last, of the tables, for each step; none: those of ``step``.
+        learning_rates: rates of the MLPs and, last, of the tables, for each step; empty: those of ``step``.
         count: number of steps.
     """
     if not learning_rates or learning_rates.count(learning_rates[0]) == len(learning_rates):
@@ -86,7 +86,7 @@ class Steps(NamedTuple):
 
     Attributes:
         losses: mean loss of each.
-        failure: why the step after them was not made; None if it was not tried.
+        failure: why the step after them was not made; None if it was not attempted.
     """
 
     losses: list[float]

@@ -12,7 +12,7 @@ def check_tensor(name: str, tensor: Tensor, dtype: torch.dtype, shape: tuple[int
     """Refuse a tensor with another dtype or shape, with gaps, or outside CPU memory.
 
     Raises:
-        ShapeError: it is; the message names it.
+        ShapeError: the tensor is refused; the message names it.
     """
     if tensor.dtype != dtype or tensor.shape != shape or not tensor.is_contiguous() or tensor.device.type != "cpu":
         raise ShapeError(

@@ -42,7 +42,7 @@ class TrainedLayer:
         """Refuse tensors that the native step cannot train with this rule.
 
         Raises:
-            ShapeError: a tensor is of another type or shape; the message names it.
+            ShapeError: a tensor has another type or shape; the message names it.
         """
         out, inputs = self.weight.shape if self.weight.dim() == 2 else (0, 0)
         check_tensor(f"the weight of {name}", self.weight, torch.float32, (out, inputs))
@@ -77,7 +77,7 @@ class TrainedTable:
     Attributes:
         rows: float32 ``[rows, D]``.
         state: the optimizer's sum: None for sgd, ``[rows, D]`` for adagrad, ``[rows]`` for rwsadagrad.
-        is_mean: whether the rows of a bag are averaged, and not summed.
+        is_mean: whether the rows of a bag are averaged instead of summed.
     """
 
     rows: Tensor
@@ -88,7 +88,7 @@ class TrainedTable:
         """Refuse tensors that the native step cannot train with this rule.
 
         Raises:
-            ShapeError: a tensor is of another type or shape; the message names it.
+            ShapeError: a tensor has another type or shape; the message names it.
         """
         count = len(self.rows)
         check_tensor(name, self.rows, torch.float32, (count, dim))

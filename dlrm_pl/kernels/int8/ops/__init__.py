@@ -1,6 +1,6 @@
 """The kernels as torch ops, which importing this package registers.
 
-Shapes and types are checked here. The kernels check the contents and report an index outside its table, or NaN, with
+Shapes and types are checked here. The kernels check the contents, and report an index outside its table, or NaN, with
 sample, table and value.
 """
 

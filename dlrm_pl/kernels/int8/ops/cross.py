@@ -33,7 +33,7 @@ def lookup_cross(
     """Look up all tables and run a cross network of int8 Linears on the vectors side by side.
 
     Each layer computes ``x = x0 * (W (V x) + b) + x`` with float32 ``x``, which begins as ``x0``: the dense vector,
-    then the sum of each bag. V reads ``x`` as bytes and gives bytes, as a layer of ``quantized_mlp`` does; W gives
+    then the sum of each bag. V reads ``x`` as bytes and outputs bytes, like a layer of ``quantized_mlp``; W outputs
     floats.
 
     Args:
@@ -45,8 +45,8 @@ def lookup_cross(
         input_scales: for each layer, the step of the bytes that V reads.
         input_zero_points: for each layer, the byte that stands for 0.
         weights: V and W of the first layer, then of the second, and so on, as ``pack_weight`` returns them.
-        multipliers: float32, one for each output, padded with zeros to a multiple of 16, likewise.
-        biases: float32, padded as the multipliers.
+        multipliers: float32, one for each output of V and W, padded with zeros to a multiple of 16; in the same order.
+        biases: float32, padded like the multipliers.
         rank: number of outputs of every V.
         output_scale: step of a uint8 result; None for a float32 result.
         output_zero_point: byte that stands for 0 in a uint8 result.
@@ -56,8 +56,9 @@ def lookup_cross(
         float32 ``[B, (T + 1) * D]``, or uint8 padded with zeros to a multiple of 64.
 
     Raises:
-        LookupIndexError: an index outside its table, or offsets that are not in order; names sample and table.
-        NonFiniteError: the result is NaN or infinite; names the sample.
+        LookupIndexError: an index is outside its table, or offsets are not in order; the message names sample and
+            table.
+        NonFiniteError: the result is NaN or infinite; the message names the sample.
         ShapeError: the tensors do not fit together.
     """
     if dense.dim() != 2 or dense.dtype != torch.float32:

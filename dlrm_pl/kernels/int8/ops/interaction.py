@@ -28,12 +28,12 @@ def lookup_interaction(
     """Look up all tables and take every pairwise dot product in integers.
 
     Rows of int8 and int4 tables are used as they are stored. The dense vector, a row of another table, and the sum or
-    mean of a bag of several rows are quantized to symmetric int8, each with its largest magnitude over 127 as the
-    scale.
+    mean of a bag of several rows are quantized to symmetric int8. The scale of each is its largest magnitude divided by
+    127.
 
     Args:
         dense: float32 ``[B, D]``.
-        indices: int64 ``[T, B]`` one-hot, of which only the rows must be contiguous, or ``[L]`` with offsets.
+        indices: int64 ``[T, B]`` one-hot, in which only the rows must be contiguous, or ``[L]`` with offsets.
         offsets: None, or int64 ``[T * B + 1]``.
         tables: packed rows of each table, see ``row_bytes``.
         dtypes: dtype of each table as its position in ``TABLE_DTYPES``.
@@ -47,8 +47,9 @@ def lookup_interaction(
         padded with zeros to a multiple of 64.
 
     Raises:
-        LookupIndexError: an index outside its table, or offsets that are not in order; names sample and table.
-        NonFiniteError: the dense vector, a sum or a mean is NaN or infinite; names the sample.
+        LookupIndexError: an index is outside its table, or offsets are not in order; the message names sample and
+            table.
+        NonFiniteError: the dense vector, a sum or a mean is NaN or infinite; the message names the sample.
         ShapeError: the tensors do not fit together.
     """
     if dense.dim() != 2 or dense.dtype != torch.float32:

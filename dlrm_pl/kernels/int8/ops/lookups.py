@@ -25,7 +25,7 @@ def lookup(
     """Look up all tables and sum or average each bag, in float32.
 
     Args:
-        indices: int64 ``[T, B]`` one-hot, of which only the rows must be contiguous, or ``[L]`` with offsets.
+        indices: int64 ``[T, B]`` one-hot, in which only the rows must be contiguous, or ``[L]`` with offsets.
         offsets: None, or int64 ``[T * B + 1]``.
         tables: packed rows of each table, see ``row_bytes``.
         dtypes: dtype of each table as its position in ``TABLE_DTYPES``.
@@ -37,7 +37,8 @@ def lookup(
         float32 ``[B, T, D]``; an empty bag gives zeros.
 
     Raises:
-        LookupIndexError: an index outside its table, or offsets that are not in order; names sample and table.
+        LookupIndexError: an index is outside its table, or offsets are not in order; the message names sample and
+            table.
         ShapeError: the tensors do not fit together.
     """
     if dim < 1 or batch < 0:

@@ -20,14 +20,14 @@ def pack_weight(weight: Tensor) -> Tensor:
 
     Returns:
         ``[out / 16, in / 64, 16, 64]`` of int8; or ``[out / 16, in / 32, 16, 32]`` of bfloat16, with ``in`` padded to a
-        multiple of 64 and numbers below ``BF16_TINY`` as 0.
+        multiple of 64, and values with a magnitude below ``BF16_TINY`` replaced by 0.
     """
     outs, ins = round_up(weight.shape[0], BLOCK_OUT), round_up(weight.shape[1], BLOCK_IN)
     padded = weight.new_zeros(outs, ins)
     padded[: weight.shape[0], : weight.shape[1]] = weight
     if weight.dtype == torch.bfloat16:
         padded[padded.abs() < BF16_TINY] = 0
-    # A line of a block has a few inputs of each output, in 32 bits.
+    # A line of a block holds 32 bits of inputs, 2 bfloat16 or 4 int8, for each output.
     depth, some = (BF16_DEPTH, 2) if weight.dtype == torch.bfloat16 else (BLOCK_IN, 4)
     blocks = padded.view(outs // BLOCK_OUT, BLOCK_OUT, ins // depth, depth // some, some).permute(0, 2, 3, 1, 4)
     return blocks.reshape(outs // BLOCK_OUT, ins // depth, depth // some, some * BLOCK_OUT)
@@ -46,31 +46,31 @@ def quantized_mlp(
     """Run a chain of int8 and bf16 Linears, with the same bits on every processor.
 
     An int8 layer sums ``x * w`` in 32 bits, multiplies by ``multiplier``, adds ``bias`` and clamps the result to at
-    least ``lowest``. In front of another int8 layer it also clamps it to 255 and rounds it half to even; that is the
-    next layer's input. A bf16 layer rounds the floats that it is given, sums ``x * w`` in the order that ``Bf16Sums``
-    in ``types.h`` states, adds ``bias``, rounds to bfloat16 and clamps.
+    least ``lowest``. Before another int8 layer, it also clamps the result to at most 255 and rounds it half to even,
+    which gives the next layer's input. A bf16 layer rounds its input floats, sums ``x * w`` in the order that
+    ``Bf16Sums`` in ``types.h`` states, adds ``bias``, rounds to bfloat16 and clamps.
 
     Args:
-        x: float32 ``[B, widths[0]]``; or, in front of an int8 layer, uint8 ``[B, stride]`` of at least the padded
+        x: float32 ``[B, widths[0]]``; or, if the first layer is int8, uint8 ``[B, stride]`` with at least the padded
             inputs.
-        input_scales: for each layer the step of the bytes that an int8 layer turns floats into, those of ``x`` or of a
-            bf16 layer: ``round(x / input_scale + input_zero_point)``, clamped to 0 to 255; not used for others.
-        input_zero_points: for each layer the byte that stands for 0 in them.
-        weights: weights of each layer as ``pack_weight`` returns them, which say whether it is int8 or bf16. Those of
-            padding are 0, and may not be read.
-        multipliers: float32, one for each output of an int8 layer, padded with zeros to a multiple of 16; empty of a
+        input_scales: for each layer, the step of the bytes into which an int8 layer converts floats from ``x`` or from
+            a bf16 layer: ``round(x / input_scale + input_zero_point)``, clamped to 0 to 255; not used for other layers.
+        input_zero_points: for each layer, the byte that stands for 0 in them.
+        weights: weights of each layer as ``pack_weight`` returns them; their dtype says whether the layer is int8 or
+            bf16. Weights of padding are 0, and the kernels may skip them.
+        multipliers: float32, one for each output of an int8 layer, padded with zeros to a multiple of 16; empty for a
             bf16 layer.
-        biases: float32, one for each output, padded likewise.
+        biases: float32, one for each output, padded in the same way.
         widths: number of inputs that the first layer's weights were packed for, then number of outputs of each layer.
-        lowest: least value of each layer's output; -inf for no bound.
+        lowest: lowest value of each layer's output; -inf for no bound.
 
     Returns:
         float32 ``[B, widths[-1]]``.
 
     Raises:
-        NonFiniteError: a float ``x`` has NaN or infinity, or a number that is infinite as bfloat16 and read by a bf16
-            layer; names sample and feature. Or an output of a bf16 layer, or one that it reads, is infinite; names
-            sample and layer.
+        NonFiniteError: a float ``x`` has NaN, infinity, or, if a bf16 layer reads it, a number that is infinite in
+            bfloat16; the message names sample and feature. Or an output of a bf16 layer, or a value that one reads, is
+            infinite; the message names sample and layer.
         ShapeError: the tensors do not fit together.
     """
     if x.dim() != 2 or x.dtype not in (torch.float32, torch.uint8):

@@ -15,7 +15,7 @@ def pack_rows(values: Tensor, dtype: int) -> Tensor:
     """Pack float32 ``[rows, D]`` as int8 or int4: uint8 ``[rows, row_bytes]``.
 
     Raises:
-        NonFiniteError: a row holds NaN or infinity; names it.
+        NonFiniteError: a row holds NaN or infinity; the message names it.
         ShapeError: the values have another shape, or the dtype has no packed form.
     """
     if values.dim() != 2 or dtype not in (0, 1):
