@@ -87,7 +87,7 @@ def check(
     for batch in batches:
         with torch.inference_mode():
             one, other = model(batch).numpy(), exported(batch).numpy()
-        # NaN is a difference as well.
+        # NaN counts as a difference, too.
         difference = np.abs(other.astype(np.float64) - one)
         largest = max(largest, float(np.nan_to_num(difference, nan=np.inf).max(initial=0)))
         equal += int((one == other).sum())

@@ -46,7 +46,7 @@ class Exported:
     """Result of an export.
 
     Attributes:
-        path: folder of the files.
+        path: folder with the files.
         target: their format.
         files: names of the files, the model first.
         check: how far the exported model is from the artifact.
@@ -80,8 +80,8 @@ def export_artifact(
 ) -> Exported:
     """Write an artifact's model for other programs: the same integers, not another quantization.
 
-    The model that was written is loaded in its own program and scores the certification rows; its logits are compared
-    with the artifact's. The result and the certificate become part of the file.
+    The written model is loaded in its own program and scores the certification rows; its logits are compared with the
+    artifact's. The result and the certificate become part of the file.
 
     Args:
         artifact: the artifact.
@@ -90,8 +90,8 @@ def export_artifact(
         data: dataset folder with the certification rows.
         rows: score only that many of them; None: all.
         tolerance: allowed difference of a logit. With the default the AUROC must be equal to six digits as well.
-        force: accept another dataset than the one that the artifact was made for.
-        allow_not_accepted: export a model that was not accepted as well.
+        force: accept a dataset other than the one that the artifact was made for.
+        allow_not_accepted: also export a model that was not accepted.
         overwrite: replace another export in ``output``.
         progress: called with the number of rows of each batch that was scored.
 
@@ -99,7 +99,7 @@ def export_artifact(
         ConfigurationError: the artifact was not accepted, a part of it cannot be exported, a library is missing, an
             argument is out of range, or there is not enough memory to load the model in its program.
         VerificationError: the exported model is too far from the artifact; nothing is written then.
-        DatasetError: another dataset.
+        DatasetError: it is another dataset.
         OutputError: the folder cannot be written, or the disk is too small.
 
     Example:

@@ -60,13 +60,13 @@ def export_tables(
 
     Raises:
         CheckpointError: the checkpoint cannot be read.
-        NonFiniteError: a row holds NaN or infinity; names table and row.
+        NonFiniteError: a row holds NaN or infinity; the message names table and row.
         OutputError: the folder cannot be written, or the disk is too small.
     """
     module = load_checkpoint(ckpt_path)
     model, columns = without_row_weights(module.model), module.columns
-    assert model.weights_file is not None  # It was just loaded from one.
-    # The pass that compares the weights with the checksums of their file names all of them as well.
+    assert model.weights_file is not None  # The model was just loaded from a file.
+    # The pass that compares the weights with the checksums of their file also computes the checksum of all of them.
     checksum = model_checksum(model, parameter_checksums(model, model.weights_file.tensors))
     architecture, bags = model.architecture, model.embedding_bags
     assert isinstance(bags, EmbeddingBags)

@@ -4,7 +4,7 @@
 of two values in the low nibble), then scale and bias as float16.
 
 ``tbe`` is the layout of FBGEMM's ``IntNBitTableBatchedEmbeddingBagsCodegen``: scale and bias as float16 first, then the
-same bytes of values, then zeros up to a multiple of the row alignment, which is 1 on CPUs and 16 on GPUs there.
+same bytes of values, then zeros up to a multiple of the row alignment, which FBGEMM sets to 1 on CPUs and 16 on GPUs.
 
 A value is scale * byte + bias, so the range of a row need not be symmetric. The int8 rows of ``quantize`` have
 symmetric ranges: their bytes go into integer dot products, where a bias would be wrong.
@@ -27,7 +27,7 @@ Bits = Literal[8, 4]
 Layout = Literal["fused", "tbe"]
 
 _BLOCK_BYTES = 8 << 20
-_FUSED_TAIL = {8: 8, 4: 4}  # Bytes of scale and bias behind the values.
+_FUSED_TAIL = {8: 8, 4: 4}  # Bytes of scale and bias after the values.
 _TBE_HEAD = 4
 
 
@@ -38,7 +38,7 @@ class RowFormat:
     Attributes:
         bits: bits per value.
         layout: ``fused`` or ``tbe``.
-        alignment: number of bytes that rows of ``tbe`` are padded to a multiple of.
+        alignment: rows of ``tbe`` are padded to a multiple of this number of bytes.
 
     Raises:
         ConfigurationError: the alignment is not a power of 2 up to 128, or is set for ``fused``, which has none.
@@ -70,7 +70,7 @@ class RowFormat:
         """Return the size of one row in bytes.
 
         Raises:
-            ConfigurationError: an odd number of 4-bit values, which neither layout can hold.
+            ConfigurationError: a row has an odd number of 4-bit values, which neither layout can hold.
         """
         fused = fused_row_bytes(self.bits, embedding_dim)
         if self.layout == "fused":
@@ -82,7 +82,7 @@ class RowFormat:
         """Pack float32 ``[rows, D]`` as uint8 ``[rows, row_bytes]``.
 
         Raises:
-            NonFiniteError: float16 cannot hold the scale or the bias of a row; names the row.
+            NonFiniteError: float16 cannot hold the scale or the bias of a row; the message names the row.
         """
         fused = pack_fused(rows, self.bits)
         if self.layout == "fused":
@@ -105,7 +105,7 @@ def fused_row_bytes(bits: Bits, embedding_dim: int) -> int:
     """Return the size of one row in the fused layout, in bytes.
 
     Raises:
-        ConfigurationError: an odd number of 4-bit values, which the layout cannot hold.
+        ConfigurationError: a row has an odd number of 4-bit values, which the layout cannot hold.
     """
     if bits == 4 and embedding_dim % 2:
         raise ConfigurationError(
@@ -129,7 +129,7 @@ def write_fbgemm_tables(
     """Write all tables block by block as ``table-00-fbgemm8.safetensors``, ``table-00-tbe8.safetensors`` and so on.
 
     Args:
-        tables: float32 ``[rows, D]`` tables; they may be maps of a file larger than the memory.
+        tables: float32 ``[rows, D]`` tables; if memory-mapped, they may be larger than the memory.
         folder: folder to write to.
         row_format: layout of the rows.
         progress: called with the number of bytes of float rows that were read.
@@ -138,7 +138,7 @@ def write_fbgemm_tables(
         sha256 by name of the file.
 
     Raises:
-        NonFiniteError: a row holds NaN or infinity; names table and row.
+        NonFiniteError: a row holds NaN or infinity; the message names table and row.
         OSError: a file cannot be written.
     """
     checksums = {}

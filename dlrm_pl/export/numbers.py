@@ -28,7 +28,7 @@ class Int8Layer:
         weight: int8 ``[out, in]``.
         multiplier: float32 ``[out]``.
         bias: float32 ``[out]``.
-        lowest: least value of the output; -inf for none.
+        lowest: lowest value of the output; -inf for none.
     """
 
     weight: npt.NDArray[np.int8]
@@ -84,7 +84,7 @@ class Part:
         name: its name.
         dtype: type of its elements.
         shape: its shape; the first number is that of the rows.
-        read: gives the entries from one row to another, contiguous.
+        read: function that returns the entries from one row up to another, contiguous.
     """
 
     name: str
@@ -107,7 +107,7 @@ class Table:
     """A table in parts: values; for int8 and int4, the scale of each row; for int4, the nibble that stands for 0.
 
     Attributes:
-        dtype: as packed.
+        dtype: dtype of the packed table.
         values: int8, float16 or float32 ``[rows, D]``; for int4 uint8 ``[rows, (D + 1) // 2]``, whose low nibbles hold
             the first half of the values.
         scale: float32 ``[rows]``; None for floats.
@@ -153,7 +153,7 @@ def numbers_of(model: Int8DLRM) -> Numbers:
     """Extract the numbers from a model.
 
     Raises:
-        ConfigurationError: a part of it is bf16, whose sums other programs round in other ways; names it.
+        ConfigurationError: a part of it is bf16, whose sums other programs round differently; the message names it.
     """
     half = [name for name, dtype in model.op_dtypes.items() if dtype == "bf16"]
     if half:

@@ -29,8 +29,8 @@ class Target(Protocol):
     Attributes:
         name: its name on the command line.
         file_names: names of the files that it may consist of; the first one is the model.
-        copies: how many times the tables lie on the disk while they are written.
-        is_read_whole: whether its program reads the tables into memory, and does not map the file.
+        copies: how many copies of the tables are on the disk while they are written.
+        is_read_whole: whether its program reads the tables into memory instead of mapping the file.
     """
 
     @property
@@ -49,16 +49,16 @@ class Target(Protocol):
         """Check that the libraries of the format are installed.
 
         Raises:
-            ConfigurationError: one is not; names the extra.
+            ConfigurationError: one is not installed; the message names the extra.
         """
 
     def write(self, numbers: Numbers, folder: Path, example: ClickBatch) -> None:
         """Write a model to a folder.
 
         Args:
-            numbers: the model's.
-            folder: where to write.
-            example: a batch of at least two samples; tells whether the model takes bags.
+            numbers: numbers of the model.
+            folder: folder to write to.
+            example: a batch of at least two samples; it shows whether the model takes bags.
 
         Raises:
             OSError: the disk is full.

@@ -41,7 +41,7 @@ def describe_artifact(path: Path, full: bool) -> Description:
     ops: dict[tuple[str, str], list[int]] = {}
     for op, values in manifest.ops.items():
         part, _, number = op.partition(".")
-        layer, _, linear = number.partition(".")  # Of a cross layer: V or W.
+        layer, _, linear = number.partition(".")  # For a cross layer: V or W.
         named = f"{part} {linear}".rstrip()
         ops.setdefault((named, values["dtype"]), []).extend([int(layer)] if layer else [])
     model = load_model(places, manifest)
@@ -50,7 +50,7 @@ def describe_artifact(path: Path, full: bool) -> Description:
     sizes = architecture["table_sizes"]
     samples = [sampled_rows(rows) for rows in sizes]
     longest = max(map(len, samples))
-    # One lookup of all tables takes as many rows of each: short samples are filled up with row 0.
+    # One lookup takes equally many rows of every table: shorter samples are padded with row 0.
     indices = torch.stack([torch.nn.functional.pad(rows, (0, longest - len(rows))) for rows in samples])
     found = tables(indices, None)
     statistics = [describe_rows(found[: len(rows), index]) for index, rows in enumerate(samples)]

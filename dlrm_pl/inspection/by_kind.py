@@ -31,11 +31,11 @@ def inspect_path(
     Args:
         path: a folder or a file; a sharded checkpoint is a folder.
         full: compare all of it with its checksums.
-        checksums: of days in TorchRec's format, compare all files with the published checksums.
-        progress: shows how far the comparison is; given the number of bytes in all.
+        checksums: for days in TorchRec's format, compare all files with the published checksums.
+        progress: makes the display of the comparison's progress, given the total number of bytes.
 
     Raises:
-        ConfigurationError: there is nothing, or something else, or nothing is published of it.
+        ConfigurationError: the path holds nothing, or something else; or no checksums are published for it.
         DLRMError: it is one of the three, but broken.
     """
     if is_days_folder(path) and not (path / "dataset.json").is_file():

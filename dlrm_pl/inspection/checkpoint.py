@@ -24,7 +24,7 @@ def describe_checkpoint(path: Path, full: bool) -> Description:
     from dlrm_pl.model.embeddings import TABLE_KEY
     from dlrm_pl.model.training.resuming.run_record import RunRecord
 
-    checkpoint = open_checkpoint(path, whole=full)  # Light: Lightning's import takes longer than all that is read here.
+    checkpoint = open_checkpoint(path, whole=full)  # Without Lightning, whose import takes longer than reading.
     left = unchecked(checkpoint)
     contract, state = CheckpointContract.read(checkpoint), checkpoint["state_dict"]
     architecture = contract.architecture.to_dict()

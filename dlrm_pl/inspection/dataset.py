@@ -79,7 +79,7 @@ def describe_days(path: Path, full: bool, progress: OpenProgress | None) -> Desc
     days = DaysFolder.open(path)
     found, checked = overview(days), ["sizes, types and shapes of all files"]
     if full:
-        # Where the rows of the tables are not known, ids of bags can be any that are not negative.
+        # If the row counts of the tables are unknown, the ids in bags may be any that are not negative.
         unknown = StatedTables((MOST_ROWS,) * len(days.widths)) if days.description is None else None
         checked.append(DatasetFolder.open(path, stated=unknown).verify_checksums())
     if progress is not None:

@@ -16,11 +16,11 @@ class Description:
     """A dataset folder, a checkpoint or an artifact.
 
     Attributes:
-        kind: which of the three.
+        kind: which of the three it is.
         path: the folder or file.
         data: its facts by name: numbers, texts, dataclasses, and lists and mappings of them.
-        lines: the same for people.
-        checked: what was compared with its checksum.
+        lines: the same facts as lines for people to read.
+        checked: description of what was compared with its checksum.
     """
 
     kind: Literal["dataset", "checkpoint", "artifact"]

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 class ExactAUROC(Metric):
     """Exact area under the ROC curve, as a torchmetrics Metric.
 
-    Only the order of the scores counts, so logits and probabilities serve alike. No sigmoid is applied, whereas
-    torchmetrics' own AUROC applies one to the batches that leave [0, 1]. Logits keep the order of all rows; float32
-    probabilities are 1 for every logit above 17. Memory: 4 bytes a row.
+    Only the order of the scores counts, so logits and probabilities both work. No sigmoid is applied, whereas
+    torchmetrics' own AUROC applies one to batches with values outside [0, 1]. Logits keep the order of all rows;
+    float32 probabilities are 1 for every logit above 17. Memory: 4 bytes per row.
 
     Args:
-        **kwargs: options of ``torchmetrics.Metric``, as ``sync_on_compute``.
+        **kwargs: options of ``torchmetrics.Metric``, such as ``sync_on_compute``.
 
     Example:
         >>> import torch
@@ -61,8 +61,8 @@ class ExactAUROC(Metric):
 
         Raises:
             ShapeError: the shapes differ.
-            NonFiniteError: a score is NaN; names its row.
-            MetricError: a label is neither 0 nor 1; names its row.
+            NonFiniteError: a score is NaN; the message names its row.
+            MetricError: a label is neither 0 nor 1; the message names its row.
         """
         check_batch(preds, target, finite=False)
         scores, clicked = preds.detach().float(), target == 1
@@ -85,7 +85,7 @@ class ExactAUROC(Metric):
             ax: axes to draw on; None: those of a new figure.
 
         Returns:
-            The figure, None where ``ax`` is given, and the axes.
+            The figure, which is None if ``ax`` is given, and the axes.
         """
         return self._plot(val, ax)
 

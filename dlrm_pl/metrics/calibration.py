@@ -21,11 +21,11 @@ _PLOTTED = ("log_loss", "normalized_entropy", "calibration_ratio")
 class ClickCalibration(Metric):
     """Log loss (nats), normalized entropy and calibration ratio (sum of predictions / sum of labels).
 
-    It takes logits: a float32 probability reaches 0 and 1, where the log loss is infinite. All is computed and summed
-    in float64, so that billions of rows add up.
+    It takes logits: a float32 probability reaches 0 and 1, where the log loss is infinite. Everything is computed and
+    summed in float64, so that sums over billions of rows are accurate.
 
     Args:
-        **kwargs: options of ``torchmetrics.Metric``, as ``sync_on_compute``.
+        **kwargs: options of ``torchmetrics.Metric``, such as ``sync_on_compute``.
 
     Example:
         >>> import torch
@@ -61,8 +61,8 @@ class ClickCalibration(Metric):
 
         Raises:
             ShapeError: the shapes differ.
-            NonFiniteError: a logit is NaN or infinite; names its row.
-            MetricError: a label is neither 0 nor 1; names its row.
+            NonFiniteError: a logit is NaN or infinite; the message names its row.
+            MetricError: a label is neither 0 nor 1; the message names its row.
         """
         sums = CalibrationSums()
         sums.add(preds, target)
@@ -78,7 +78,7 @@ class ClickCalibration(Metric):
             ``log_loss``, ``normalized_entropy``, ``calibration_ratio``, ``rows`` and ``clicks``; float64 scalars.
 
         Raises:
-            MetricError: no rows, or all labels are the same.
+            MetricError: there are no rows, or all labels are the same.
         """
         sums = CalibrationSums(*map(float, (self.log_loss_sum, self.probability_sum, self.label_sum, self.rows)))
         return {name: torch.tensor(value, dtype=torch.float64) for name, value in sums.values().items()}
@@ -93,7 +93,7 @@ class ClickCalibration(Metric):
             ax: axes to draw on; None: those of a new figure.
 
         Returns:
-            The figure, None where ``ax`` is given, and the axes.
+            The figure, which is None if ``ax`` is given, and the axes.
         """
         values = self.compute() if val is None else val
         if isinstance(values, Sequence):

@@ -61,8 +61,8 @@ class CalibrationSums:
 
         Raises:
             ShapeError: the shapes differ.
-            NonFiniteError: a logit is NaN or infinite; names its row.
-            MetricError: a label is neither 0 nor 1; names its row.
+            NonFiniteError: a logit is NaN or infinite; the message names its row.
+            MetricError: a label is neither 0 nor 1; the message names its row.
         """
         check_batch(preds, target, finite=True)
         scores, truth = preds.detach().double(), target.double()
@@ -75,7 +75,7 @@ class CalibrationSums:
         """Return ``log_loss``, ``normalized_entropy``, ``calibration_ratio``, ``rows`` and ``clicks``.
 
         Raises:
-            MetricError: no rows, or all labels are the same.
+            MetricError: there are no rows, or all labels are the same.
         """
         if not self.rows:
             raise MetricError("No rows were scored, so the log loss is undefined.")
@@ -101,8 +101,8 @@ def click_calibration(preds: Tensor, target: Tensor) -> dict[str, Tensor]:
 
     Raises:
         ShapeError: the shapes differ.
-        NonFiniteError: a logit is NaN or infinite; names its row.
-        MetricError: no rows, all labels are the same, or one is neither 0 nor 1.
+        NonFiniteError: a logit is NaN or infinite; the message names its row.
+        MetricError: there are no rows, all labels are the same, or one is neither 0 nor 1.
 
     Example:
         >>> import torch

@@ -12,14 +12,14 @@ def check_batch(scores: Tensor, labels: Tensor, *, finite: bool) -> None:
     """Raise unless there is a valid score and a valid label for each row.
 
     Args:
-        scores: any float dtype, ``[B]``.
-        labels: 0 or 1, ``[B]``.
+        scores: scores of any float dtype, ``[B]``.
+        labels: labels 0 or 1, ``[B]``.
         finite: refuse infinite scores as well as NaN.
 
     Raises:
         ShapeError: the shapes differ, or are not ``[B]``.
-        NonFiniteError: a score is NaN, or infinite; names the first such row.
-        MetricError: a label is neither 0 nor 1; names the first such row.
+        NonFiniteError: a score is NaN, or infinite if ``finite`` is set; the message names the first such row.
+        MetricError: a label is neither 0 nor 1; the message names the first such row.
     """
     if scores.shape != labels.shape or scores.dim() != 1:
         raise other_shapes(tuple(scores.shape), tuple(labels.shape))

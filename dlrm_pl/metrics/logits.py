@@ -1,8 +1,8 @@
 """Click probabilities and log losses from logits, in float64.
 
-A float32 probability is 1 for every logit above 17 and coarse above 0: rows that a model tells apart would tie, and the
-log loss of a wrong row could not exceed 17. So models are ranked by their logits, and probabilities and log losses are
-computed from logits where they are needed.
+A float32 probability is 1 for every logit above 17, and coarse for logits above 0: rows that a model tells apart would
+tie, and the log loss of a wrong row could not exceed 17. So models are ranked by their logits, and probabilities and
+log losses are computed from logits where they are needed.
 """
 
 from __future__ import annotations

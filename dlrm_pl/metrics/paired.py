@@ -17,7 +17,7 @@ from dlrm_pl.metrics.student import student_quantile
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Evenly spread over the rows: a variance is known well enough from so many, and the time stays that of the sort.
+# Number of rows, evenly spread over all: enough to know a variance well, while the time stays that of the sort.
 _WEIGHTED_ROWS = 1 << 16
 
 
@@ -29,10 +29,12 @@ class PairedDifference:
         first: AUROC of the first model.
         second: AUROC of the second model.
         difference: first minus second.
-        standard_error: of the difference; infinite with fewer than two rows of a class, where it is unknown.
+        standard_error: standard error of the difference; infinite with fewer than two rows of a class, where it is
+            unknown.
         num_positives: number of clicks.
         num_negatives: number of non-clicks.
-        degrees_of_freedom: of the standard error, for Student's t; infinite where it is 0 or unknown.
+        degrees_of_freedom: degrees of freedom of the standard error, for Student's t; infinite where the standard error
+            is 0 or unknown.
 
     Example:
         >>> from dlrm_pl.metrics import PairedDifference
@@ -77,16 +79,16 @@ def paired_auroc_difference(
         first: scores of the first model, ``[rows]``; only their order counts, which logits keep best.
         second: scores of the second model, ``[rows]``.
         labels: 0 or 1, ``[rows]``.
-        click_logits: how probable a click is in each row, as logits, ``[rows]``; with it the standard error is never
-            smaller, and also right where the second model is far off in few rows, see ``_part_by_weight``.
+        click_logits: how probable a click is in each row, as logits, ``[rows]``. With them, the standard error is never
+            smaller, and is also right if the second model is far off in a few rows, see ``_part_by_weight``.
 
     Returns:
         Both AUROCs, their difference and its standard error.
 
     Raises:
         ShapeError: the lengths differ.
-        NonFiniteError: a score is NaN; names its row.
-        MetricError: all labels are the same, or one is neither 0 nor 1; names its row.
+        NonFiniteError: a score is NaN; the message names its row.
+        MetricError: all labels are the same, or one is neither 0 nor 1; the message names its row.
 
     Example:
         >>> import numpy as np
@@ -100,7 +102,8 @@ def paired_auroc_difference(
         >>> low < paired.difference < high
         True
 
-    Source: DeLong, DeLong, Clarke-Pearson 1988, Biometrics 44:837; by sorting as Sun, Xu 2014, IEEE SPL 21:1389.
+    Source: DeLong, DeLong, Clarke-Pearson 1988, Biometrics 44:837; computed by sorting as in Sun, Xu 2014, IEEE SPL
+    21:1389.
     """
     before, after, truth = as_array(first), as_array(second), as_array(labels)
     check_scores(before, truth)
@@ -110,7 +113,7 @@ def paired_auroc_difference(
     check_both_classes(positives, len(clicked))
     of_positives, of_negatives, aurocs = [], [], []
     for scores in (before, after):
-        # Structural components: the share of the other class that each row is ordered right against.
+        # Structural components: for each row, the share of the other class against which it is ordered correctly.
         won, held = _components(scores[clicked], scores[~clicked])
         aurocs.append(float(won.mean()))
         of_positives.append(won)
@@ -176,13 +179,14 @@ def _part_by_weight(
     """Return the part of the clicks, estimated from all rows, each weighted by its click probability.
 
     Most of the uncertainty comes from a few hundred clicks. If one row in some hundreds is far off (its table row was
-    rounded badly), most samples of so few clicks contain hardly any of these rows: both the drop and its variance
+    rounded badly), most samples with so few clicks contain hardly any of these rows: both the drop and its variance
     look small. The other rows, thirty times as many, show what the clicks missed.
 
-    Simulated (``bound_errors`` in benchmarks/simulation.py, 16,384 rows with 3.3 % clicks, a drop of 0.0008, 800
-    samples), upper bounds that may err in 2.5 % of samples erred with normal noise in 2.1 % by the clicks alone, in
-    2.0 % with this; where 3 rows in 1000 had noise of 1000 times the variance, in 5.1 and 1.1 %. Student's t and a
-    correction by the skewness of the sample left that where it was: what was not drawn is not in them either.
+    In a simulation (``bound_errors`` in benchmarks/simulation.py, 16,384 rows with 3.3 % clicks, a drop of 0.0008, 800
+    samples), upper bounds that may be wrong in 2.5 % of samples were wrong with normal noise in 2.1 % by the clicks
+    alone, and in 2.0 % with this part; where 3 rows in 1000 had noise of 1000 times the variance, in 5.1 and 1.1 %.
+    Student's t and a correction for the skewness of the sample did not help there: they do not reflect rows that were
+    not drawn either.
 
     Args:
         first: scores of the first model, ``[rows]``.

@@ -1,7 +1,7 @@
 """Relative change of a mean over paired rows, with its standard error by the delta method.
 
-``change_of_mean`` takes the rows themselves. ``PairedSums`` keeps sums alone, however many rows there are; it subtracts
-squares that are nearly alike, which leaves its standard error eight digits or so instead of sixteen.
+``change_of_mean`` takes the rows themselves. ``PairedSums`` keeps only sums, for any number of rows; it subtracts
+squares that are nearly equal, which leaves its standard error about eight correct digits instead of sixteen.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class PairedSums:
         self.rows += len(first)
         self.before += float(first.sum())
         self.after += float(second.sum())
-        # Not by BLAS, whose buffers are larger than the rows.
+        # Without BLAS, whose buffers are larger than the rows.
         self.before_squared += float((first * first).sum())
         self.after_squared += float((second * second).sum())
         self.products += float((first * second).sum())
@@ -60,7 +60,7 @@ class PairedSums:
         squares = self.after_squared - 2 * ratio * self.products + ratio * ratio * self.before_squared
         if not math.isfinite(squares):
             return None
-        # Rounding may leave a little less than nothing where the two are alike.
+        # Rounding may leave a slightly negative number if the two are alike.
         return math.sqrt(max(0.0, squares)) / self.before if self.before else 0.0
 
 
@@ -81,6 +81,6 @@ def change_of_mean(before: npt.NDArray[np.float64], after: npt.NDArray[np.float6
     if mean == 0 or math.isinf(change):
         return change, None if change else 0.0
     with np.errstate(over="ignore", invalid="ignore"):
-        # Divided first: the squares of what is very small would be 0.
+        # Divide first: the squares of very small numbers would be 0.
         error = float((after / mean - (change + 1) * (before / mean)).std()) / math.sqrt(len(before))
     return change, error if math.isfinite(error) else None

@@ -26,8 +26,8 @@ def exact_auroc(preds: Floats | Tensor, target: npt.NDArray[Any] | Tensor) -> fl
         target: labels 0 or 1, ``[rows]``.
 
     Raises:
-        MetricError: all labels are the same, or one is neither 0 nor 1; names its row.
-        NonFiniteError: a score is NaN; names its row.
+        MetricError: all labels are the same, or one is neither 0 nor 1; the message names its row.
+        NonFiniteError: a score is NaN; the message names its row.
         ShapeError: the lengths differ.
 
     Example:
@@ -50,7 +50,7 @@ def auroc_of_classes(positives: Floats, negatives: Floats) -> float:
     """
     check_both_classes(len(positives), len(positives) + len(negatives))
     positives.sort()
-    # A sum over non-clicks is a sum over parts of them, so that the threads sort apart and nothing is merged.
+    # The sum over non-clicks is split into sums over parts of them, so threads sort separately and nothing is merged.
     threads = torch.get_num_threads() if len(negatives) >= _ROWS_WORTH_A_THREAD else 1
     parts = np.array_split(negatives, threads)
     with ThreadPoolExecutor(threads) as pool:

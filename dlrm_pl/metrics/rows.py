@@ -27,7 +27,7 @@ def clicks(labels: npt.NDArray[Any], first_row: int = 0) -> npt.NDArray[np.bool_
     """Return which rows are clicks, ``[rows]``.
 
     Raises:
-        MetricError: a label is neither 0 nor 1; names the first such row, counted from ``first_row``.
+        MetricError: a label is neither 0 nor 1; the message names the first such row, counted from ``first_row``.
     """
     clicked: npt.NDArray[np.bool_] = labels == 1
     if np.count_nonzero(clicked) + np.count_nonzero(labels == 0) != len(labels):
@@ -41,11 +41,11 @@ def check_scores(scores: npt.NDArray[Any], labels: npt.NDArray[Any]) -> None:
 
     Raises:
         ShapeError: the shapes differ, or are not ``[rows]``.
-        NonFiniteError: a score is NaN; names the first such row.
+        NonFiniteError: a score is NaN; the message names the first such row.
     """
     if scores.shape != labels.shape or scores.ndim != 1:
         raise other_shapes(scores.shape, labels.shape)
-    # The minimum is NaN where any is, and takes no memory.
+    # The minimum is NaN if any score is, and takes no extra memory.
     if len(scores) and np.isnan(scores.min()):
         raise no_number(scores[np.isnan(scores)][0], int(np.flatnonzero(np.isnan(scores))[0]))
 
@@ -54,7 +54,7 @@ def check_both_classes(clicks: int, rows: int) -> None:
     """Raise unless there are clicks and non-clicks.
 
     Raises:
-        MetricError: all labels are the same; states the counts.
+        MetricError: all labels are the same; the message states the counts.
     """
     if not 0 < clicks < rows:
         raise MetricError(

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from dlrm_pl.metrics.logits import click_probabilities
 
-# Clicks are rare: bins of equal width in log odds tell 0.1 % from 1 %, which bins of probability do not.
+# Clicks are rare: bins of equal width in log odds tell 0.1 % from 1 %, which bins of equal width in probability do not.
 _LOWEST, _HIGHEST, _STEP = -12.0, 8.0, 0.125
 
 

@@ -25,13 +25,13 @@ class Look:
     """Estimate and bounds of the drop after one look at the rows.
 
     Attributes:
-        number: of the look, from 1 on.
+        number: number of the look, from 1.
         rows: number of rows read so far.
         estimate: estimated drop.
         low: lower bound of the drop, see ``alpha_spent``; -inf where it is unknown.
         high: upper bound of the drop; inf where it is unknown.
         tolerance: tolerated drop.
-        last: no further rows will come.
+        last: whether no further rows will come.
     """
 
     number: int
@@ -63,7 +63,7 @@ def side_of(low: float, high: float, tolerance: float) -> Decision:
 def rows_to_decide(rows: int, estimate: float, high: float, tolerance: float) -> int | None:
     """Estimate how many rows would decide if an estimate is right; None if it (nearly) equals the tolerance.
 
-    A bound comes nearer to its estimate with the square root of the rows.
+    The distance of a bound from its estimate shrinks with the square root of the number of rows.
 
     Args:
         rows: number of rows so far.
@@ -75,23 +75,23 @@ def rows_to_decide(rows: int, estimate: float, high: float, tolerance: float) ->
     if not distance or not math.isfinite(margin):
         return None
     times = max(1.0, margin / distance)
-    needed = rows * times * times  # Not a power, which is an error where it is too large.
+    needed = rows * times * times  # Not a power, which raises an error on overflow.
     return math.ceil(needed) if math.isfinite(needed) else None
 
 
 def alpha_spent(look: int, *, confidence: float, last: bool) -> float:
     """Return the share of the error probability ``1 - confidence`` that one look spends, on each side.
 
-    This is alpha spending (Lan and DeMets 1983): the probabilities to err at the looks add up to the error allowed,
-    so that (union bound) all intervals of all looks together hold with the confidence. Look k spends
-    ``1 / (k * (k + 1))`` of it, and the last look all that is left, ``1 / k``.
+    This is alpha spending (Lan and DeMets 1983): the error probabilities of the looks add up to the allowed one, so
+    that (union bound) all intervals of all looks together hold with the confidence. Look k spends ``1 / (k * (k + 1))``
+    of it, and the last look spends all that is left, ``1 / k``.
 
-    Why this function: O'Brien-Fleming's keeps nearly everything for the end, but here a trial costs what it reads, and
-    most trials are clear after one or two percent of the rows; so half is spent at the first look. It needs no number
-    of looks in advance, as rows come from an iterator of unknown length. Why the union bound, and no integration over
-    the joint distribution of the looks: that would need the increments to be independent, and with rows that double,
-    looks depend little enough on each other that it would gain only a few percent of rows. A confidence sequence
-    (Howard et al. 2021) would hold at every single row, but is wider at the looks that are taken.
+    Why this function: O'Brien-Fleming's keeps nearly everything for the end, but here a trial costs as much as it
+    reads, and most trials are clear after one or two percent of the rows; so half is spent at the first look. The
+    function does not need the number of looks in advance, since rows come from an iterator of unknown length. Why the
+    union bound instead of integrating over the joint distribution of the looks: that would need independent increments,
+    and since the rows double, looks depend so little on each other that it would save only a few percent of rows. A
+    confidence sequence (Howard et al. 2021) would hold at every single row, but is wider at the looks that are taken.
 
     Source: Lan, DeMets 1983, Biometrika 70:659; for ROC curves: Tang, Emerson, Zhou 2008, Biometrics 64:1137.
     """
@@ -117,7 +117,7 @@ def next_look(rows: int, first_block: int) -> int:
     """Return the number of rows of the next look after one with ``rows`` (0 before the first).
 
     Raises:
-        ConfigurationError: a first block without rows.
+        ConfigurationError: the first block has no rows.
     """
     if first_block < 1:
         raise ConfigurationError(f"first_block={first_block} must be at least one row.")

@@ -11,7 +11,7 @@ def share_interval(share: float, rows: int) -> tuple[float, float]:
     """Return the 95 % interval of a share (Wilson 1927), which stays within [0, 1] even for few clicks.
 
     Args:
-        share: share of the rows, such as those that were clicked.
+        share: share of the rows, such as the share that was clicked.
         rows: number of rows, 1 or more.
 
     Example:

@@ -10,9 +10,10 @@ from typing import Literal
 LARGEST_MISCALIBRATION = 0.1
 """Largest distance of the calibration ratio from 1 that causes no warning."""
 
-# Standard errors that chance alone may explain.
+# Number of standard errors that chance alone may explain.
 _REACH = 2.0
-# With fewer clicks, the log loss varies from sample to sample by some percent, and rarely by more than this.
+# With fewer clicks than the first number, the log loss varies from sample to sample by some percent, and rarely by more
+# than the second number.
 _FEW_CLICKS = 100
 _CHANCE_OF_LOSS = 0.1
 
@@ -43,7 +44,7 @@ def skill_warnings(
     warnings = []
     auroc, entropy, ratio = (scores[name] for name in ("auroc", "normalized_entropy", "calibration_ratio"))
     if auroc <= 0.5:
-        # Standard error of the AUROC of two samples that do not differ (Mann, Whitney 1947).
+        # Standard error of the AUROC of two samples from the same distribution (Mann, Whitney 1947).
         pairs = max(clicks * (rows - clicks), 1)  # A damaged file may state any numbers.
         reach = _REACH * math.sqrt((rows + 1) / (12 * pairs))
         doubt = f" With so few clicks, chance alone gives {0.5 - reach:.3f} to {0.5 + reach:.3f}: score more rows."
@@ -67,7 +68,8 @@ def skill_warnings(
             )
         )
     if abs(ratio - 1) > LARGEST_MISCALIBRATION:
-        # The number of clicks that a calibrated model expects is a Poisson variable's mean, about.
+        # The number of clicks is about Poisson-distributed, with the number that a calibrated model expects as its
+        # mean.
         expected = ratio * clicks
         chance = abs(expected - clicks) <= _REACH * math.sqrt(max(expected, 0.0))
         doubt = " With so few clicks the difference may be chance: score more rows." if chance else ""

@@ -9,7 +9,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-# Beyond it, the series below is right to six digits.
+# With more degrees of freedom than this, the series below is accurate to six digits.
 _MANY = 100.0
 
 

@@ -12,7 +12,7 @@ AnyMetric = TypeVar("AnyMetric", bound=Metric)
 def without_sync(metric: AnyMetric) -> AnyMetric:
     """Keep a metric from synchronizing with other processes; returns the same metric.
 
-    Quantization runs on rank zero alone, with all rows, while the other ranks wait: a metric that asked them for their
+    Quantization runs only on rank zero, with all rows, while the other ranks wait: a metric that asked them for their
     states would wait forever.
     """
     metric.distributed_available_fn = _never

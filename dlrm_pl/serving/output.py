@@ -48,13 +48,13 @@ def check_predictions_path(
 
     Args:
         path: file to write.
-        overwrite: an earlier file there may be replaced.
-        keeps: columns of the rows will be written as well.
+        overwrite: whether an earlier file there may be replaced.
+        keeps: whether columns of the rows will be written as well.
         rows: file or folder of the rows; None: they are read from a dataset.
 
     Raises:
-        ConfigurationError: the ending is not .csv, .npy or .parquet; a pipe may have any, and gets CSV; or the format
-            holds no columns but probabilities; or it needs pyarrow, which is not installed.
+        ConfigurationError: the file extension is not .csv, .npy or .parquet (a pipe may have any, and gets CSV); the
+            format holds no columns but probabilities; or it needs pyarrow, which is not installed.
         OutputError: the path is a folder or a device, a file that may not be replaced, or one of the files of the rows.
     """
     if path.suffix not in (".csv", ".npy", ".parquet") and kind_of(path) != "sink":
@@ -121,7 +121,8 @@ class PredictionsFile:
         elif self._format == "csv":
             self._handle.write(self._header)
         elif self._format == "npy":
-            # np.save is not used, since it needs all values, and its error on a full disk does not say that it is full.
+            # np.save is not used: it needs all values at once, and its error on a full disk does not say that the disk
+            # is full.
             shape = {"descr": "<f4", "fortran_order": False, "shape": (self.rows,)}
             text = f"{shape}".encode()
             self._handle.seek(0)
@@ -157,12 +158,13 @@ def predictions_file(path: Path, take: Callable[[int], Any] | None = None) -> It
     """Open a file for one click probability per row; ``.csv`` and ``.parquet`` can also hold columns of the rows.
 
     CSV has a header. ``.npy`` is float32 ``[rows]``. An earlier file is replaced at the end. Pipes and character
-    devices are written to directly, as CSV. A warning counts probabilities that float32 rounds to 0 or 1, since their
-    rows cannot be ranked.
+    devices are written to directly, as CSV. A warning counts the probabilities that float32 rounds to 0 or 1, since
+    these rows cannot be ranked.
 
     Args:
         path: file to write.
-        take: gives the columns of the next rows, whose number it is told, as an Arrow table; None: there are none.
+        take: function that takes a number of rows, and returns the columns of that many next rows as an Arrow table;
+            None: there are none.
 
     Raises:
         ConfigurationError, OutputError: see ``check_predictions_path``; or the file cannot be written.

@@ -21,8 +21,8 @@ class RowsToPredict(NamedTuple):
 
     Attributes:
         batches: their batches.
-        kept: columns of the rows that will be written beside the probabilities; None: none.
-        num_rows: number of the rows; None where it is known at the end alone.
+        kept: columns of the rows that will be written next to the probabilities; None: none.
+        num_rows: number of rows; None if it is known only at the end.
     """
 
     batches: Iterable[ClickBatch]
@@ -49,9 +49,9 @@ def batches_to_predict(
         raw: a raw log, or files with named columns; None: read a split of the dataset.
         split: the split to read.
         batch_size: rows per batch.
-        force: allow another dataset than the one that the artifact was made for.
+        force: allow a dataset other than the one that the artifact was made for.
         truncate_lists: cut lists of raw rows that are longer than their column allows.
-        keep: names of columns to write beside the probabilities.
+        keep: names of columns to write next to the probabilities.
 
     Raises:
         DatasetError: the artifact was made for another dataset.

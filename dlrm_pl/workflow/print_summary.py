@@ -17,9 +17,9 @@ def print_summary(outcome: Outcome, console: Console, known_of_fp32: Collection[
     """Print how the int8 model compares with fp32, its verdict, and where the artifact is.
 
     Args:
-        outcome: what was made.
-        console: where it is printed.
-        known_of_fp32: kinds of warnings about the fp32 model that the same command has given already.
+        outcome: result of the quantization.
+        console: console to print to.
+        known_of_fp32: kinds of warnings about the fp32 model that the same command has already given.
     """
     table = Table(title="fp32 beside int8, on the certification rows")
     table.add_column("")

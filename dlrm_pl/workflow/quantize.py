@@ -65,7 +65,7 @@ def quantize(
 
     Raises:
         ConfigurationError: a setting has the wrong type or value.
-        DatasetError: the data is not that of the model, or its rows hold a single class.
+        DatasetError: the data is not the model's, or all its rows have the same label.
         OutputError: the folder cannot be written, or holds something else.
         DLRMError: see ``build_artifact``.
 
@@ -84,7 +84,7 @@ def quantize(
     """
     check_arguments(quantize, {"settings": settings})
     config = QuantizationConfig(
-        output=output,  # type: ignore[arg-type]  # Becomes a Path there.
+        output=output,  # type: ignore[arg-type]  # Becomes a Path in the config.
         tuning=settings,
         eval_func=eval_func,
         metric=metric,
@@ -107,15 +107,15 @@ def quantize_module(
     """Quantize a module with the rows of its data module, according to the configuration.
 
     Args:
-        module: trained module; comes back in the mode that it had, training or evaluation.
+        module: trained module; its mode, training or evaluation, is restored.
         datamodule: gives the three sets of rows; not changed.
         config: how to search, and where to write.
-        listeners: objects that are told of each trial, after the display on the terminal.
-        training: record of the module's training, for the report; None where it is not known.
+        listeners: objects that are notified of each trial, after the display on the terminal.
+        training: record of the module's training, for the report; None if unknown.
 
     Raises:
-        ConfigurationError: the module is of another class, or the data module lacks a method.
-        DatasetError: the data is not that of the model, or its rows hold a single class.
+        ConfigurationError: the module has another class, or the data module lacks a method.
+        DatasetError: the data is not the model's, or all its rows have the same label.
         DLRMError: see ``build_artifact``.
     """
     if not isinstance(module, DLRMModule):

@@ -42,16 +42,16 @@ def quantize_model(
     """Quantize a model with the rows of a data module, according to the configuration.
 
     Args:
-        owner: holds the model, and knows its dataset; the model is moved to the CPU, and comes back in the mode that it
-            had, training or evaluation.
+        owner: holder of the model, which knows its dataset; the model is moved to the CPU, and its mode, training or
+            evaluation, is restored.
         datamodule: gives the three sets of rows; not changed.
         config: how to search, and where to write.
-        listeners: objects that are told of each trial, after the display on the terminal.
-        training: record of the model's training, for the report; None where it is not known.
+        listeners: objects that are notified of each trial, after the display on the terminal.
+        training: record of the module's training, for the report; None if unknown.
 
     Raises:
         ConfigurationError: the data module lacks a method.
-        DatasetError: the data is not that of the model, or its rows hold a single class.
+        DatasetError: the data is not the model's, or all its rows have the same label.
         DLRMError: see ``build_artifact``.
     """
     check_data(datamodule)
@@ -98,8 +98,8 @@ def check_rows(config: QuantizationConfig, datamodule: QuantizationData) -> None
     """Check that a data module gives three sets of rows, and, if it can tell, that they hold both classes.
 
     Raises:
-        ConfigurationError: it lacks a method, or the dictionaries that the artifact is to hold.
-        DatasetError: a single class; names split and rows.
+        ConfigurationError: it lacks a method, or the dictionaries that the artifact is to contain.
+        DatasetError: all rows of a set have the same label; the message names split and rows.
     """
     check_data(datamodule)
     if config.with_vocabulary:
@@ -112,7 +112,7 @@ def check_rows(config: QuantizationConfig, datamodule: QuantizationData) -> None
         require()
     require = getattr(datamodule, "require_quantizable", None)
     if require is not None:
-        # The one recipe of a refresh is not scored on the tuning rows, but for a metric of the user's own.
+        # The single recipe of a refresh is scored on the tuning rows only by a metric of the user's.
         unscored = config.refresh is not None and config.metric is None
         require(tuning=config.eval_func is None and not unscored, max_rows=config.tuning.criterion.max_rows)
 
@@ -121,7 +121,7 @@ def _rows_of(owner: OfDataset, datamodule: QuantizationData, config: Quantizatio
     """Take the rows of a data module, once it is known to be that of the module's dataset."""
     rows = config.calibration_rows
     if rows is not None and hasattr(datamodule, "calibration_rows"):
-        datamodule = copy.copy(datamodule)  # The user's own keeps its number.
+        datamodule = copy.copy(datamodule)  # The user's own data module keeps its number.
         datamodule.calibration_rows = rows
         rows = None
     columns, difference = getattr(datamodule, "columns", None), ""

@@ -21,9 +21,9 @@ from dlrm_pl.quantization.search.listener import TuningListener
 from dlrm_pl.quantization.search.trials.trial import Trial
 from dlrm_pl.quantization.search.tune import TRIALS_LOGGER
 
-# Number of trials shown, the last ones: a hundred would not fit on a screen.
+# Number of trials shown, the most recent ones: a hundred would not fit on a screen.
 _TRIALS_SHOWN = 12
-# Up to so many ops of a dtype are listed by name.
+# Up to this many ops of a dtype are listed by name.
 _OPS_NAMED = 4
 # Terminals of at least this width have room for all numbers and the recipe.
 _WIDE = 120
@@ -32,7 +32,7 @@ _WIDE = 120
 class SearchDisplay(TuningListener):
     """Draws a search on a terminal; elsewhere it draws nothing, and each trial is a log line instead.
 
-    Use it as a context: ``with SearchDisplay(console, total) as display``.
+    Use it as a context manager: ``with SearchDisplay(console, total) as display``.
 
     Args:
         console: console of stderr to draw on, since stdout is for results.

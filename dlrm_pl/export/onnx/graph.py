@@ -26,8 +26,8 @@ class Graph:
     """Nodes and constants; each method returns the name of a value.
 
     Args:
-        rounds_alone: write sums and quotients so that a program which would compute a product and a sum in one step, or
-            a quotient as a product, gives the bits of one that does not, as OpenVINO does.
+        rounds_alone: write sums and quotients so that a program like OpenVINO, which would compute a product and a sum
+            in one step, or a quotient as a product, gives the same bits as one that does not.
     """
 
     def __init__(self, *, rounds_alone: bool = False) -> None:
@@ -57,7 +57,8 @@ class Graph:
         """Add numbers to a product after it has been rounded."""
         summand = self.constant(number)
         if self._rounds_alone:
-            # A sum with a constant would be joined with the product. No batch has fewer than 0 samples.
+            # A constant summand would be fused with the product, so min(batch size, 0), which is always 0, is added to
+            # it.
             if not self._zero:
                 batch = self.node("Shape", "dense", start=0, end=1)
                 self._zero = self.cast(self.node("Min", batch, self.constant([0], np.int64)), np.float32)
@@ -69,7 +70,7 @@ class Graph:
         quotient = self.node("Div", a, b)
         if not self._rounds_alone:
             return quotient
-        # One step of Newton's method, with the remainder a - quotient * b without rounding, by Dekker's product.
+        # One step of Newton's method; the remainder a - quotient * b is computed without rounding, by Dekker's product.
         high_q, low_q = self._halves(quotient)
         high_b, low_b = self._halves(b)
         product = self.node("Mul", quotient, b)
@@ -103,9 +104,9 @@ class Graph:
         """Return the model.
 
         Args:
-            inputs: their descriptions.
-            outputs: their descriptions.
-            data: file to write the tables to, beside that of the model; None: they become part of the model.
+            inputs: descriptions of the inputs.
+            outputs: descriptions of the outputs.
+            data: file to write the tables to, next to that of the model; None: they become part of the model.
 
         Raises:
             OSError: the file cannot be written.

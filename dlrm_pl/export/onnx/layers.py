@@ -9,7 +9,7 @@ import numpy as np
 from dlrm_pl.export.numbers import Chain, FloatLayer
 from dlrm_pl.export.onnx.graph import Graph
 
-_TINY = 1e-30  # As in the kernels: vectors that are smaller are zeros.
+_TINY = 1e-30  # As in the kernels: vectors without a larger magnitude become zeros.
 
 
 def quantized(graph: Graph, x: str, inverse: np.float32, zero_point: int) -> str:
@@ -37,10 +37,10 @@ def segment(graph: Graph, x: str, numbers: Chain | FloatLayer, *, is_bytes: bool
     """Return the float output of a segment of an MLP.
 
     Args:
-        graph: to add to.
+        graph: graph to add to.
         x: float ``[B, in]``, or bytes.
         numbers: the segment.
-        is_bytes: whether ``x`` is bytes already.
+        is_bytes: whether ``x`` is already bytes.
     """
     if isinstance(numbers, FloatLayer):
         weight, bias = graph.constant(numbers.weight), graph.constant(numbers.bias)

@@ -11,7 +11,7 @@ def onnx() -> Any:
     """Return ``onnx``.
 
     Raises:
-        ConfigurationError: it is not installed; says how to install it.
+        ConfigurationError: it is not installed; the message says how to install it.
     """
     try:
         import onnx
@@ -26,7 +26,7 @@ def onnxruntime() -> Any:
     """Return ``onnxruntime``.
 
     Raises:
-        ConfigurationError: it is not installed; says how to install it.
+        ConfigurationError: it is not installed; the message says how to install it.
     """
     try:
         import onnxruntime

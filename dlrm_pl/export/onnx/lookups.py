@@ -19,7 +19,7 @@ def gathered(graph: Graph, table: Table, indices: str, dim: int) -> tuple[str, s
     if table.zero is None:
         return values, scale
     zero = graph.node("Unsqueeze", graph.node("Gather", graph.part(table.zero), indices, axis=0), column)
-    # By a quotient and a remainder, which every program has, unlike shifts of bytes.
+    # By quotient and remainder, which every program has, unlike shifts of bytes.
     both, sixteen = graph.cast(values, np.int32), graph.constant(16, np.int32)
     high = graph.node("Div", both, sixteen)
     low = graph.node("Sub", both, graph.node("Mul", high, sixteen))
@@ -68,9 +68,9 @@ class Bags:
         self._dim, self._is_mean = architecture.embedding_dim, architecture.is_mean
         one = graph.constant([1], np.int64)
         self._batch = graph.node("Shape", "dense", start=0, end=1)
-        # A row more, so that the first row of an empty bag at the end is there as well.
+        # One more index, so that the first row of an empty bag at the end exists as well.
         self._indices = graph.node("Concat", "indices", graph.constant([0], np.int64), axis=0)
-        # The bag of a lookup is the number of bags that begin at it or before it, without the first.
+        # The bag of a lookup is the number of bags that begin at or before it, not counting the first.
         last = graph.constant([np.iinfo(np.int64).max], np.int64)
         starts = graph.node("Slice", "offsets", one, last)
         none = graph.node("Expand", graph.constant([0], np.int64), graph.node("Shape", self._indices))

@@ -25,7 +25,7 @@ def onnx_model(numbers: Numbers, folder: Path, *, bags: bool, rounds_alone: bool
     ``[B]``.
 
     Args:
-        numbers: the model's.
+        numbers: numbers of the model.
         folder: folder for the tables.
         bags: whether the model takes bags of rows.
         rounds_alone: see ``Graph``.

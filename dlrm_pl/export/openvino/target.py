@@ -80,7 +80,7 @@ def openvino() -> Any:
     """Return ``openvino``.
 
     Raises:
-        ConfigurationError: it is not installed; says how to install it.
+        ConfigurationError: it is not installed; the message says how to install it.
     """
     try:
         import openvino

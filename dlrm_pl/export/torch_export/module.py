@@ -1,7 +1,7 @@
 """A quantized model in plain torch ops, in the order of operations of ``kernels/int8/fallback.py``.
 
 Products of integers are computed as floats, in pieces whose sums are exact, since torch has no integer product that
-every device and every batch size takes.
+supports every device and every batch size.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class PlainDLRM(nn.Module):
     """A quantized model in plain ops, with the same inputs and outputs as ``onnx_model``.
 
     Args:
-        numbers: the model's. The packed tables are shared.
+        numbers: numbers of the model. The packed tables are shared.
         bags: whether it takes bags of rows.
     """
 
@@ -113,7 +113,7 @@ class PlainDLRM(nn.Module):
             return quantized, own
         starts = self._starts(index, batch, offsets)
         single = starts.diff() == 1
-        # A row more, so that the first row of an empty bag at the end is there as well.
+        # One more index, so that the first row of an empty bag at the end exists as well.
         padded = torch.cat([rows, rows.new_zeros(1)])
         values, scale = self._unpacked(index, padded[starts[:-1]])
         assert scale is not None
@@ -157,7 +157,7 @@ class PlainChain(nn.Module):
     """Consecutive int8 Linears.
 
     Args:
-        chain: their numbers.
+        chain: numbers of the Linears.
     """
 
     def __init__(self, chain: Chain) -> None:
@@ -186,7 +186,7 @@ class PlainLinear(nn.Module):
     """An fp32 Linear.
 
     Args:
-        layer: its numbers.
+        layer: numbers of the Linear.
     """
 
     def __init__(self, layer: FloatLayer) -> None:
@@ -226,7 +226,7 @@ def _quantized(x: Tensor, chain: Chain) -> Tensor:
 def _quantized_vectors(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return float rows ``[B, D]`` as symmetric int8 and the scale of each, ``[B, 1]``."""
     largest = x.abs().amax(dim=1, keepdim=True)
-    # By tensors: torch divides a number by a tensor as the number times the reciprocal, which rounds twice.
+    # Divide tensors: torch divides a number by a tensor as the number times the reciprocal, which rounds twice.
     steps = torch.full_like(largest, 127.0)
     some = largest > _TINY
     inverse, scale = torch.where(some, steps / largest, 0.0), torch.where(some, largest / steps, 0.0)

@@ -30,7 +30,7 @@ class Pt2Target:
     name: TargetName = "pt2"
     file_names = (FILE_NAME,)
     copies = 1
-    is_read_whole = True  # torch.export.load() has no map of files.
+    is_read_whole = True  # torch.export.load() does not map files.
 
     def require(self) -> None:
         """Check nothing: torch is always installed."""
