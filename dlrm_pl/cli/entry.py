@@ -18,7 +18,7 @@ EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE, which shells see when the reader of a p
 
 
 def program() -> int:
-    """Run the command line as a process of its own; returns the exit status."""
+    """Run the command line as a separate process; returns the exit status."""
     _open_what_is_closed()
     interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if interruptible:

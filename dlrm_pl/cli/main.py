@@ -32,12 +32,12 @@ from dlrm_pl.program import (
 
 log = logging.getLogger(__name__)
 
-# Faults of a path, a disk or a limit, and none of the program.
+# Errors caused by a path, a disk or a system limit, not by the program.
 _OF_THE_SYSTEM = (errno.EIO, errno.ELOOP, errno.EMFILE, errno.ENAMETOOLONG, errno.ENFILE, errno.ENOTDIR, errno.ESTALE)
 
 
 def program() -> int:
-    """Run ``main`` for a process of its own, with faster start-up and exit, see ``garbage``."""
+    """Run ``main`` as a separate process, with faster start-up and exit; see ``garbage``."""
     garbage.pause()
     try:
         return main()

@@ -89,7 +89,7 @@ def _load(graph: OnnxGraph, write: Write) -> Load:
 
 
 def _session_scorer(content: bytes, tables: dict[str, Tensor], size: int) -> Scorer:
-    """Load a model that reads the tables where they are, for one batch size; inputs and logits are bound."""
+    """Load a model that reads the tables in place, for one batch size; inputs and logits are bound."""
     runtime = onnxruntime()
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()

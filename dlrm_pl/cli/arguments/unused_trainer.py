@@ -99,7 +99,7 @@ def quantization_settings(trainer: Mapping[str, Any], *, logger_is_asked_for: bo
 
 
 def _settings_of(callback: Any) -> dict[str, Any] | None:
-    """Return the arguments of a callback; None where it is not known."""
+    """Return the arguments of a callback; None if the callback or one of its arguments is not known."""
     if not isinstance(callback, dict) or not callback.keys() <= {"class_path", "init_args"}:
         return None
     path, arguments = callback.get("class_path"), callback.get("init_args") or {}

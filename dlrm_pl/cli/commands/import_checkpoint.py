@@ -113,7 +113,7 @@ def _export(source: Path, target: Path, *, torchrec: bool) -> Report:
 def _stated_bags(
     sizes: list[int] | None, distribution: Literal["uniform", "pareto"] | None, data: str | None
 ) -> StatedTables | None:
-    """Return what the options say of bags that are drawn; None if they say nothing."""
+    """Return the settings for drawing bags that the options give; None if they give none."""
     from dlrm_pl.data.formats.torchrec.stated import StatedTables
 
     if (sizes, distribution) == (None, None):
@@ -127,7 +127,7 @@ def _stated_bags(
 
 
 def _known_dataset(data: str | None, counts: str | None, table_sizes: Sequence[int], bags: StatedTables | None) -> Any:
-    """Read what the options state of the dataset; days in TorchRec's format do not state the sizes of tables."""
+    """Read what is known about the dataset from the options; days in TorchRec's format do not state table sizes."""
     from dlrm_pl.model.upstream.foreign import KnownDataset
 
     if data is not None and counts is not None:

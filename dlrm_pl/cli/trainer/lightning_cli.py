@@ -57,7 +57,7 @@ class DLRMCLI(ReportingCLI):
         return {sys.argv[1]: every[sys.argv[1]]}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Link arguments so that what the dataset states reaches the model by itself."""
+        """Link arguments so that properties of the dataset are passed to the model automatically."""
         for source, target in _LINKS.items():
             plain = Columns.statement if source == "columns" else None  # Hyperparameters are plain values.
             parser.link_arguments(f"data.{source}", target, plain, apply_on="instantiate")
@@ -154,7 +154,7 @@ class DLRMCLI(ReportingCLI):
         return self.subcommand == "fit" and bool(self.config.fit.plan_only)
 
     def _run_subcommand(self, subcommand: str) -> None:
-        """Run the command, unless only its plan was asked for, which has been made."""
+        """Run the command, unless only its plan was requested, which has been made already."""
         if not self.plans_only:
             super()._run_subcommand(subcommand)
 

@@ -154,7 +154,7 @@ class SweepCLI(DLRMCLI):
 
 
 def _of_command(config: Namespace) -> Namespace:
-    """Return what the parser of the program reads for a configuration of the command."""
+    """Return the program's configuration for a configuration of the command."""
     return Namespace(subcommand=NAME, sweep=config)  # type: ignore[no-untyped-call]
 
 

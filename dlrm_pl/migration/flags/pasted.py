@@ -13,7 +13,7 @@ from dlrm_pl.migration.flags.arithmetic import with_numbers
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 _OPERATORS = re.compile(r"[|&;<>]+")
-# A backslash followed by blanks is meant as a continuation, although a shell would end the command there.
+# Also with blanks after the backslash: they are meant as a continuation, although a shell would end the command.
 _CONTINUATION = re.compile(r"\\([ \t]*)\r?\n")
 _PROGRAM = re.compile(r"(^|\s)\S*\.py\b|(^|\s)--?\w")
 _PROCESSES = re.compile(r"(?:--nproc[_-]per[_-]node|--num_trainers)(?:=(.*))?|-np?|--np")
@@ -31,7 +31,7 @@ class Pasted:
     """Parts of a pasted command line.
 
     Attributes:
-        program: file name of the script; empty where the flags stand alone.
+        program: file name of the script; empty if there are only flags.
         arguments: arguments of the script.
         environment: assignments before the script, in order, except those that were substituted in its arguments.
         processes: number of processes that a launcher starts on each machine; None without a launcher.

@@ -1,7 +1,7 @@
 """Translate LPOT's conf.yaml into search settings; the file itself is never written to.
 
 Keys mean what they mean in LPOT 1.6, whose defaults apply to missing keys: 1 % relative drop, the first accepted model,
-at most 100 trials, seed 1978, strategy ``basic``. A key that asks for an unsupported feature is refused with a reason,
+at most 100 trials, seed 1978, strategy ``basic``. A key that requests an unsupported feature is refused with a reason,
 and a key without a meaning here is ignored, with a note. Guards, confidence and blocks, which LPOT does not have, stay
 as they were set.
 """
@@ -201,7 +201,7 @@ def _sampling_size(section: Section) -> int | None:
 
 
 def _tuning(section: Section) -> tuple[dict[str, Any], dict[str, Any], Path | None, bool]:
-    """Read values for the settings and the criterion, the artifact folder, and whether scalars are asked for."""
+    """Read values for the settings and the criterion, the artifact folder, and whether scalars are requested."""
     section.check(
         (
             "strategy",

@@ -119,7 +119,7 @@ def _linear_dtypes(section: Section) -> list[str]:
 
 
 def _table_dtypes(weight: Section) -> list[str]:
-    """Read the dtypes of tables, whose weights alone count; bf16 becomes fp16, which is more precise."""
+    """Read the dtypes of tables, for which only weights matter; bf16 becomes fp16, which is more precise."""
     wanted = {_OURS[dtype] for dtype in weight.choices("dtype", _DTYPES)}
     return [{"bf16": "fp16"}.get(dtype, dtype) for dtype in _ORDER if dtype in wanted]
 

@@ -61,7 +61,7 @@ class Application:
         self._log_requests = log_requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, as ASGI asks for it."""
+        """Answer a request; the ASGI entry point."""
         began = time.perf_counter()
         try:
             response = await self._answer(scope, receive)
@@ -121,7 +121,7 @@ class Application:
         raise _no_path(path)
 
     async def _protocol(self, parts: list[str], method: str, scope: Scope, receive: Receive) -> Response:
-        """Answer what is under ``/v2``."""
+        """Answer requests to paths under ``/v2``."""
         match parts:
             case []:
                 _only(method, "GET")

@@ -56,7 +56,7 @@ def fit(log: Log) -> None:
     """Train and quantize; with so few rows the certificate may be undecided."""
     write_config(log.folder, log.dataset, criterion={"relative": 0.2}, max_trials=2, with_vocabulary=True)
     settings = yaml.safe_load(log.config.read_text())
-    # 0 stands for the number of dense columns. Adagrad, because it can learn from a few thousand rows.
+    # 0 stands for the number of dense columns. Adagrad is used because it can learn from a few thousand rows.
     settings["model"] |= {"bottom_mlp": [0, 16, 8], "optimizer": "adagrad", "learning_rate": 0.05}
     log.config.write_text(yaml.safe_dump(settings))
     before = Path.cwd()
