@@ -87,5 +87,5 @@ def test_matplotlib_draws_a_panel_for_each_number_of_threads() -> None:
 def test_matplotlib_draws_samples_a_second_where_one_contender_ran() -> None:
     alone = Comparison({"int8": "int8"}, {}, "int8", {}, (Cell(1, 32, {"int8": timing(1)}),))
     _, (axes,) = alone.plot()
-    assert axes.get_ylabel() == "samples a second"
+    assert axes.get_ylabel() == "samples per second"
     assert [bar.get_height() for bar in axes.patches] == [timing(1).samples_per_s]

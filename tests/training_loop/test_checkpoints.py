@@ -80,7 +80,7 @@ def test_last_three_are_kept(tmp_path: Path, asynchronous: bool) -> None:
 
 
 def test_keeping_the_first_three_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"mode='min': this keeps the first checkpoints.*Set mode: max"):
+    with pytest.raises(ConfigurationError, match=r"mode='min': this mode keeps the first checkpoints.*Set mode: max"):
         fit(tmp_path, monitor="step", mode="min", save_top_k=3)
 
 

@@ -36,7 +36,7 @@ NAME, _SEED = "sweep", "seed_everything"
 
 
 class SweepCLI(DLRMCLI):
-    """LightningCLI whose only command is `sweep`, and which makes model, data and Trainer anew for each trial."""
+    """LightningCLI whose only command is `sweep`, which makes a new model, data module and Trainer for each trial."""
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:

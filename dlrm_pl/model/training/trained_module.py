@@ -182,7 +182,7 @@ class TrainedModule(ScoredModule):
         if self.model.trained_quantization is not None and self.rounded_forward is None:
             log.warning(
                 "the checkpoint was trained with quantization rounding, but training continues without it, so "
-                "quantize will find the activation ranges anew. Add QuantizationAwareTraining to trainer.callbacks "
+                "quantize will find new activation ranges. Add QuantizationAwareTraining to trainer.callbacks "
                 "to keep the rounding"
             )
             self.model.trained_quantization = None

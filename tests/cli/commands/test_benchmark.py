@@ -109,7 +109,7 @@ def test_artifact_alone_and_again_into_the_same_folder(
     expect_error(capsys, r"out: holds a benchmark, made differently: seconds changed from .* to 3\.0", *other)
     assert "Give --ckpt_path to compare" in text
     assert "random rows, uniform over each table" in text
-    assert "samples a second" in (tmp_path / "out" / "benchmark.svg").read_text()
+    assert "samples per second" in (tmp_path / "out" / "benchmark.svg").read_text()
 
 
 def test_nothing_is_written_without_output(fitted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
