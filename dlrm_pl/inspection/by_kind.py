@@ -32,7 +32,7 @@ def inspect_path(
         path: a folder or a file; a sharded checkpoint is a folder.
         full: compare all of it with its checksums.
         checksums: for days in TorchRec's format, compare all files with the published checksums.
-        progress: makes the display of the comparison's progress, given the total number of bytes.
+        progress: called with the total number of bytes; returns a context manager that shows the comparison's progress.
 
     Raises:
         ConfigurationError: the path holds nothing, or something else; or no checksums are published for it.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 Line = tuple[str, str] | str
-"""A label and what stands behind it; or a line of a table."""
+"""A label and its text; or a line of a table."""
 
 
 @dataclass(frozen=True)

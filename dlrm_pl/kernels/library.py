@@ -30,7 +30,7 @@ def load_built(name: str, version: int, folder: Path) -> ctypes.CDLL | None:
     """Load ``_NAME`` from a folder of the package.
 
     Args:
-        name: ``preprocess`` or ``int8``; the library has a function ``dlrm_NAME_version``.
+        name: name of the library, such as ``int8``; it has a function ``dlrm_NAME_version``.
         version: version of the C interface that this Python code is written for.
         folder: folder of the package that the install put the library into.
 

@@ -44,7 +44,7 @@ def quantize_model(
     Args:
         owner: holder of the model, which knows its dataset; the model is moved to the CPU, and its mode, training or
             evaluation, is restored.
-        datamodule: gives the three sets of rows; not changed.
+        datamodule: data module that gives the three sets of rows; not changed.
         config: how to search, and where to write.
         listeners: objects that are notified of each trial, after the display on the terminal.
         training: record of the module's training, for the report; None if unknown.

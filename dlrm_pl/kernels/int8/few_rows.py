@@ -19,7 +19,7 @@ FewRows = Callable[[int, int], bool]
 number of rows report the error. To be called from one thread at a time."""
 
 FewLookups = Callable[[int, int, int, int], bool]
-"""The same with the addresses of the ids and, for bags, of the offsets (else 0), the number of rows and of all ids."""
+"""The same with the addresses of the ids and, for bags, of the offsets (or 0), the numbers of rows and of ids."""
 
 
 def few_rows_mlp(
