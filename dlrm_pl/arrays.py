@@ -118,7 +118,7 @@ def column_names(frame: Any) -> list[str]:
 
 
 def _numbers(values: Any, name: str, kinds: str, words: str) -> npt.NDArray[Any]:
-    """An array whose dtype is of one of the kinds that NumPy names by a letter."""
+    """Return an array whose dtype has one of these kinds, given by NumPy's letters."""
     if isinstance(values, Tensor):
         values = values.detach().cpu()
         array = (values.float() if values.dtype == torch.bfloat16 else values).numpy()

@@ -44,7 +44,7 @@ def require_memory(needed_bytes: int, needed: str, advice: str) -> None:
 
 
 def _left_of_groups() -> list[int]:
-    """Return what each control group of this process that has a limit has left."""
+    """Return the memory left in each control group of this process that has a limit."""
     left = []
     with suppress(OSError):
         for line in Path("/proc/self/cgroup").read_text().splitlines():
@@ -67,7 +67,7 @@ def _left_of_groups() -> list[int]:
 
 
 def _left(folder: Path, limit: str, current: str, reclaimable: str) -> int | None:
-    """Return what a control group has left; None if it has no limit."""
+    """Return the memory left in a control group; None if it has no limit."""
     with suppress(OSError, ValueError):
         allowed = int((folder / limit).read_text())  # "max" if there is no limit.
         used = int((folder / current).read_text())

@@ -120,7 +120,7 @@ class Scorer:
         return np.concatenate(parts) if parts else np.empty(0, np.float32)
 
     def _batches(self, rows: Any, batch_size: int, raw: bool) -> Iterator[ClickBatch]:
-        """Batches of what ``predict`` was given."""
+        """Yield the batches of the rows that ``predict`` was given."""
         if isinstance(rows, ClickBatch):
             yield rows
         elif callable(getattr(rows, "batches", None)):
@@ -192,7 +192,7 @@ def probabilities_of(logits: Tensor) -> Probabilities:
 
 
 def _are_arrays(rows: Any) -> bool:
-    """Whether rows are (dense, sparse) and not a sequence of batches; a DataLoader makes a list of them."""
+    """Whether rows are a pair (dense, sparse) and not a sequence of batches; a DataLoader makes the pair a list."""
     if isinstance(rows, tuple) and rows:
         return not isinstance(rows[0], tuple | Mapping)
     return isinstance(rows, list) and bool(rows) and _is_array(rows[0])

@@ -23,7 +23,7 @@ class Saving(Protocol):
         """Path of the checkpoint that is being written now."""
 
     def poll(self) -> None:
-        """Do, between two steps, what a checkpoint that is being written needs."""
+        """Do what a checkpoint that is being written needs between two steps."""
 
     def finish(self) -> None:
         """Wait for a checkpoint that is being written."""

@@ -126,7 +126,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         return None if self._writer is None else self._writer.path
 
     def poll(self) -> None:
-        """Do, between two steps, what an asynchronous checkpoint needs; nothing if there is none.
+        """Do what an asynchronous checkpoint needs between two steps; nothing if there is none.
 
         Raises:
             NonFiniteError: a weight in the checkpoint is NaN or infinite; an earlier one of this name is kept.

@@ -204,7 +204,7 @@ class MLPerfLogging(pl.Callback):
         write(key, metadata=None if epoch is None else {self._keys.EPOCH_NUM: epoch})
 
     def _facts(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
-        """Values that the rules ask to be logged once; None where the module or the data module has none."""
+        """Values that the rules require to be logged once; None if the module or the data module has none."""
         keys, chosen = self._keys, pl_module.hparams
         optimizers = dict.fromkeys(filter(None, (chosen.get("optimizer"), chosen.get("dense_optimizer"))))
         of_optimizer = {"sgd": self._facts_of_sgd, "adagrad": self._facts_of_adagrad}
@@ -228,7 +228,7 @@ class MLPerfLogging(pl.Callback):
         } | further
 
     def _facts_of_sgd(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
-        """The same values under the rules' names for SGD, where the decay is a polynomial of a power."""
+        """The same values under the rules' names for SGD, where the decay is polynomial with a given power."""
         is_polynomial = chosen.get("lr_schedule", "upstream") in ("upstream", "polynomial")
         return {
             "sgd_opt_base_learning_rate": chosen.get("learning_rate"),
@@ -237,7 +237,7 @@ class MLPerfLogging(pl.Callback):
         }
 
     def _facts_of_adagrad(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
-        """What the rules of DLRM-DCNv2 ask for; there is one value of each for tables and layers."""
+        """Values that the rules of DLRM-DCNv2 require; each holds for both tables and layers."""
         keys = self._keys
         settings = OptimizerSettings(
             optimizer="adagrad",
@@ -262,7 +262,7 @@ class MLPerfLogging(pl.Callback):
 
 
 def _tensors(architecture: Architecture) -> list[str]:
-    """The rules' names of the initialized tensors; a model of other depths than MLPerf's has other names."""
+    """The rules' names of the initialized tensors; a model with other depths than MLPerf's has other names."""
     layers = {"bottom_mlp": len(architecture.bottom_mlp) - 1, "top_mlp": len(architecture.top_mlp)}
     dense = [f"{part}_dense{number}" for part, count in layers.items() for number in range(1, count + 1)]
     crossed = [f"cross_net_layer{number}" for number in range(1, architecture.cross_layers + 1)]

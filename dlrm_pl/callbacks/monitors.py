@@ -13,7 +13,7 @@ from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.model.training.lightning_module import DLRMModule
 from dlrm_pl.model.training.scored_module import METRICS
 
-_OF_LIGHTNING = ("epoch", "step")  # Lightning also fills these into checkpoint names.
+_OF_LIGHTNING = ("epoch", "step")  # Lightning can also fill these into checkpoint names.
 
 
 def check_monitors(module: pl.LightningModule, callbacks: Iterable[pl.Callback], *, validates: bool) -> None:

@@ -165,7 +165,7 @@ def _epoch(trainer: pl.Trainer) -> str:
 
 
 def _seconds_left(trainer: pl.Trainer, before: Reading, now: Reading, ended: bool) -> float:
-    """Time until the first limit of the training at the speed of now; 0 if there is no limit."""
+    """Time until training reaches its first limit at the current speed; 0 if there is no limit."""
     left = [
         remaining
         for callback in trainer.callbacks  # type: ignore[attr-defined]

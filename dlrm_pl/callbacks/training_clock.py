@@ -76,6 +76,6 @@ def samples_per_s(trainer: pl.Trainer, before: Reading, now: Reading) -> float:
 
 
 def _waiting(trainer: pl.Trainer) -> Waiting | None:
-    """What the loader counts, if it is one of ours."""
+    """The loader's counts, if it is one of ours."""
     waiting = getattr(trainer.train_dataloader, "waiting", None)
     return waiting if isinstance(waiting, Waiting) else None

@@ -285,7 +285,7 @@ def curves_of(trainer: pl.Trainer) -> TrainingCurves | None:
 
 
 def _groups(trainer: pl.Trainer) -> list[dict[str, Any]]:
-    """The first groups of parameters of all optimizers, as many as a record has at most."""
+    """The first parameter groups of all optimizers, at most as many as a record can hold."""
     groups = (group for optimizer in trainer.optimizers for group in optimizer.param_groups)
     return list(islice(groups, MOST_GROUPS))
 
@@ -295,7 +295,7 @@ def _name_of(group: dict[str, Any], place: int) -> str:
 
 
 def _free(folder: Path) -> Path:
-    """A name in the folder that is not taken: several runs without a log may share it."""
+    """A name that is not taken in the folder: several runs without a log may share the folder."""
     stem, suffix = FILE_NAME.split(".")
     names: Iterable[str] = (f"{stem}-{number}.{suffix}" for number in range(2, 1 << 20))
     return next(path for name in chain([FILE_NAME], names) if not (path := folder / name).exists())

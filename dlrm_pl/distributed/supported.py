@@ -17,7 +17,7 @@ def check_supported(module: DLRMModule, device: torch.device) -> None:
 
     Args:
         module: module to train or to score with.
-        device: where the parts of the tables will lie.
+        device: device that will hold the parts of the tables.
 
     Raises:
         ConfigurationError: the tables cannot be sharded, or cannot be trained with the settings; the message names the

@@ -55,7 +55,7 @@ class Progress:
 
     @property
     def error(self) -> OSError | None:
-        """Why the file could not be written."""
+        """The reason why the file could not be written."""
         number = int(self.values[1])
         return OSError(number, os.strerror(number)) if number else None
 

@@ -156,7 +156,7 @@ class FileParts:
         return self._checksums - 1
 
     def patch(self, position: int, checksum: int) -> None:
-        """Note where a checksum is to be inserted in the file."""
+        """Record where a checksum is to be inserted in the file."""
         self._patches.append((position, checksum))
 
 

@@ -203,7 +203,7 @@ class Writer:
 
 
 def not_finite_error(path: Path, names: dict[int, str], bad: tuple[int, int]) -> NonFiniteError:
-    """Make the error for a checkpoint with a non-finite value, which names the part and the element."""
+    """Make the error for a checkpoint with a non-finite value; it names the part and the element."""
     part, element = bad
     return NonFiniteError(
         f"{path}: was not written, because {names[part]} is not finite (element {element:,}): training has diverged. "
@@ -229,7 +229,7 @@ def _bypass_page_cache(file: int) -> None:
 
 
 def _page_faults() -> int:
-    """Count the pages that this process has got so far; those that it changed since a fork are among them."""
+    """Count the pages that this process has been given so far, including those that it changed since a fork."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 

@@ -81,7 +81,7 @@ def _handles(trials: Sequence[Trial]) -> list[Line2D]:
 
 
 def _limits(trials: Sequence[Trial]) -> Limits:
-    """Range of AUROC to show: most of the complete trials; the worst may lie far below."""
+    """Range of AUROC to show: it covers most of the complete trials; the worst may be far below it."""
     scores = sorted(trial.auroc for trial in trials if trial.state == "complete" and trial.auroc is not None)
     if not scores:
         return None

@@ -214,7 +214,7 @@ def _flat_values(stated: Mapping[str, Any], within: str = "") -> Iterator[tuple[
 
 
 def _with_one_last_width(entries: dict[str, Entry]) -> dict[str, Entry]:
-    """Refuse two bottom MLPs that differ in their last width alone, which the embedding dimension decides."""
+    """Refuse two bottom MLPs that differ only in their last width, which the embedding dimension determines."""
     bottom = entries.get(BOTTOM)
     if DIM in entries and isinstance(bottom, Choices):
         inner = [tuple(option or ())[:-1] for option in bottom.options]
@@ -236,5 +236,5 @@ def _flat(stated: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, An
 
 
 def _holds_names(value: Mapping[str, Any]) -> bool:
-    """Whether a mapping has mappings in it, as {model: {learning_rate: {low: 0}}}, and is no entry itself."""
+    """Whether a mapping contains mappings, as {model: {learning_rate: {low: 0}}}, and is not an entry itself."""
     return all(isinstance(inner, Mapping) for inner in value.values())

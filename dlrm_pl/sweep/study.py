@@ -154,7 +154,7 @@ class Study:
             return PrunerJudge(optuna, scratch)
 
     def _asked(self, draw: int) -> dict[str, Any]:
-        """Ask a sampler that is made for this draw alone."""
+        """Ask a sampler that is made only for this draw."""
         optuna, samplers = self._optuna, self._optuna.samplers
         seed = Random(f"{self._settings.seed} {len(self.trials)} {draw}").getrandbits(32)
         # If proposals keep repeating earlier trials, settings are drawn at random.
@@ -205,7 +205,7 @@ class Study:
         return distributions.FloatDistribution(entry.low, entry.highest(), log=entry.log, step=entry.step)
 
     def _frozen(self, trial: Trial) -> Any:
-        """Return a trial as Optuna holds it; one that lies outside the space has no parameters."""
+        """Return a trial in Optuna's form; one outside the space has no parameters."""
         state = self._optuna.trial.TrialState
         inside = self._space.contains(trial.values)
         names = list(trial.values) if inside else []
@@ -222,7 +222,7 @@ class Study:
 
 
 def _parameter(entry: Entry, value: Any) -> Any:
-    """Return a value as Optuna holds it."""
+    """Return a value in Optuna's form."""
     return entry.category(value) if isinstance(entry, Choices) else value
 
 

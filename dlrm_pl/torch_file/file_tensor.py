@@ -1,4 +1,4 @@
-"""What a tensor that lies in files can do: be mapped or read, as a whole, block by block or some rows of it."""
+"""Operations on a tensor in files: map it, or read all of it, block by block, or some of its rows."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class FileTensor(ABC):
     @property
     @abstractmethod
     def crc32(self) -> int | None:
-        """Checksum of the bytes; None where no file states one for exactly these bytes."""
+        """Checksum of the bytes; None if no file states one for exactly these bytes."""
 
     @property
     def nbytes(self) -> int:

@@ -106,7 +106,7 @@ class StoredTensor(FileTensor):
 
     @property
     def crc32(self) -> int | None:
-        """Checksum of the bytes; None where the file states none for exactly these bytes."""
+        """Checksum of the bytes; None if the file states none for exactly these bytes."""
         return self.storage.crc32 if self.is_contiguous and self.nbytes == self.storage.nbytes else None
 
     def check(self, name: str = "a tensor") -> None:

@@ -39,7 +39,7 @@ class TensorSource(Protocol):
 
     @property
     def crc32(self) -> int | None:
-        """Checksum that the bytes must have; None when it is not known."""
+        """Checksum that the bytes must have; None if it is not known."""
 
     def blocks(self) -> Iterator[Tensor]:
         """Yield contiguous rows in order; a block must be used before the next is requested."""

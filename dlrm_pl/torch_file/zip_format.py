@@ -160,7 +160,7 @@ def _data_offset(part: FileRange, name: str, header: int, size: int, limit: int)
 
 
 def _from_zip64(extra: bytes, *values: int) -> list[int]:
-    """Return sizes and offset, read from the extra field where they are too large for 32 bits."""
+    """Return sizes and offset, read from the extra field if they are too large for 32 bits."""
     result = list(values)
     wide = [index for index, value in enumerate(values) if value == _IN_ZIP64]
     position = 0

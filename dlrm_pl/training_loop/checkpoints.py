@@ -56,7 +56,7 @@ def folders_for_one_training(trainer: pl.Trainer) -> Iterator[None]:
 
 
 def _folders(trainer: pl.Trainer) -> set[Path]:
-    """Folders that are named; those of loggers are new for each run."""
+    """Checkpoint folders with fixed names; the folders of loggers are new for each run."""
     if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
         return set()
     found = set()

@@ -47,7 +47,7 @@ class Counts:
         return int(self._loop._batches_that_stepped)
 
     def rates(self, batches: int) -> list[list[float]] | None:
-        """Return the learning rates of the next batches' steps, by group; None: the current ones, for all of them."""
+        """Return the learning rates of the next batches' steps, by group; None: the current ones for all steps."""
         if self._schedule is None:
             return None
         steps = (self.ready + batches) // self._accumulated - self.ready // self._accumulated

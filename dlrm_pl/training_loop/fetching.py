@@ -65,7 +65,7 @@ class Batches:
 
 
 def _iterator_of(fetcher: _DataFetcher) -> _MaxSizeCycle | None:
-    """The iterator over the only loader of a fetcher; None if it does more than to hand out batches."""
+    """The iterator over the only loader of a fetcher; None if the fetcher does more than hand out batches."""
     if type(fetcher) is not _PrefetchDataFetcher or fetcher.batches or fetcher.length is None:
         return None
     loader = fetcher.combined_loader

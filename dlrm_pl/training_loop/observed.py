@@ -78,7 +78,7 @@ def train_observed(
 
 
 def _call(trainer: pl.Trainer, hook: str, *arguments: Any, draws: bool = True) -> bool:
-    """Call a hook of the callbacks that do something in it; return whether there were any."""
+    """Call a hook of the callbacks that implement it; return whether there were any."""
     module = trainer.lightning_module
     before, module._current_fx_name = module._current_fx_name, hook
     called = False
@@ -92,7 +92,7 @@ def _call(trainer: pl.Trainer, hook: str, *arguments: Any, draws: bool = True) -
 
 
 def _log(module: TrainedModule, loss: Tensor, samples: int) -> None:
-    """Log the loss as ``training_step`` does; Lightning's checks of how it is logged were passed the first time."""
+    """Log the loss as ``training_step`` does; Lightning has checked the first time how it is logged."""
     results, connector = module.trainer._results, module.trainer._logger_connector
     is_first = results is None or LOSS_KEY not in results or connector.should_reset_tensors(_STEP)
     if results is not None and not is_first and logs_its_loss_alone(module):

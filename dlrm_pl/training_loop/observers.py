@@ -117,7 +117,7 @@ def _keeps(part: object, base: type, names: tuple[str, ...]) -> bool:
 
 
 def _steps_until(callback: pl.Callback, trainer: pl.Trainer) -> float | None:
-    """After how many more steps a callback has something to do; None: it may look at anything, for each batch."""
+    """Steps until a callback has something to do; None: it may look at anything, after each batch."""
     # Not isinstance, which takes a tenth of a millisecond for a protocol.
     if (steps_until_seen := getattr(callback, "steps_until_seen", None)) is not None:
         return float(steps_until_seen(trainer))
@@ -133,5 +133,5 @@ def _steps_until(callback: pl.Callback, trainer: pl.Trainer) -> float | None:
 
 
 def _until_multiple(done: int, unit: float) -> int:
-    """The number from 1 that leads from ``done`` to the next multiple of ``unit``."""
+    """The number, at least 1, that leads from ``done`` to the next multiple of ``unit``."""
     return int(unit - done % unit)

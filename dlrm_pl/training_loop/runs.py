@@ -93,7 +93,7 @@ class RunsLoop(_TrainingEpochLoop):
 
 
 def _upto_the_bar(batches: int, ready: int, unit: int) -> int:
-    """About this number of batches, so that the bar may be drawn after the one behind them."""
+    """Return about this number of batches, so that the progress bar may be drawn after the next one."""
     beyond = (ready + batches + 1) % unit
     return batches - beyond if batches > beyond else batches + unit - beyond
 

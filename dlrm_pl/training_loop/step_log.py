@@ -87,7 +87,7 @@ class StepLog:
 
 
 def _kept(losses: Sequence[float]) -> list[float]:
-    """Round losses as a tensor does that Lightning keeps of each until it is logged."""
+    """Round losses as the tensors do in which Lightning keeps them until they are logged."""
     # torch's own conversion to a tensor and back takes a tenth of a millisecond after a long call of native code.
     code = _CODES.get(torch.get_default_dtype())
     return torch.tensor(losses).tolist() if code is None else array(code, losses).tolist()

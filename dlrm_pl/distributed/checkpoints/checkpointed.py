@@ -73,7 +73,7 @@ class CheckpointedStrategy(DDPStrategy):
         super().teardown()
 
     def _sharded_tables(self) -> ShardedTables | None:
-        """The model's tables, if they are in parts."""
+        """The model's tables, if they are sharded."""
         model = getattr(self.lightning_module, "model", None)
         tables = getattr(model, "embedding_bags", None)
         return tables if isinstance(tables, ShardedTables) else None

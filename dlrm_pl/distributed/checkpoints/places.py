@@ -114,7 +114,7 @@ def give_second_name(first: Path, path: Path, copies: bool = False) -> bool:
 
 
 def _exchange(first: Path, second: Path) -> bool:
-    """Exchange two names at once; False where the system or the file system cannot do that."""
+    """Exchange two names at once; False if the system or the file system cannot do that."""
     try:
         renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
     except AttributeError:  # The C library does not have it.

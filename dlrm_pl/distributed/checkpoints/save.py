@@ -111,7 +111,7 @@ class Saver:
         return self._writing[2] if self._writing is not None and not self._named else None
 
     def poll(self) -> None:
-        """Do, between two steps, what a checkpoint that is being written needs, without the other processes."""
+        """Do what a checkpoint that is being written needs between two steps, without the other processes."""
         try:
             self._poll()
         except DLRMError as error:
@@ -186,7 +186,7 @@ class Saver:
         return True
 
     def _name(self, writer: FolderWriter, temporary: Path, path: Path) -> None:
-        """Give a checkpoint whose files are all there its name."""
+        """Give a checkpoint its name, once all of its files exist."""
         writer.mark()
         put_in_place(temporary, path)
         self._named = True

@@ -186,6 +186,6 @@ class FolderWriter(StorageWriter):
 
 
 def _name(piece: SavedPiece) -> str:
-    """Return what a piece is, for messages."""
+    """Describe a piece, for messages."""
     of_table = f"table {piece['table']}"
     return of_table if piece["name"] == WEIGHT else f"the optimizer's {piece['name']} of {of_table}"

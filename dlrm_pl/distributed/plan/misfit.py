@@ -61,7 +61,7 @@ def nothing_fits(workload: Workload, hosts: Hosts) -> ConfigurationError:
 
 
 def _no_room(workload: Workload, hosts: Hosts) -> ConfigurationError:
-    """Return the error where a process has no memory for any table."""
+    """Return the error if a process has no memory for any table."""
     return ConfigurationError(
         f"A process needs {format_bytes(_beside(workload))} before it has any table, but has "
         f"{format_bytes(hosts.memory_of_process)} on {hosts}. {_what_would_fit(workload, hosts)}"
@@ -101,7 +101,7 @@ def _needs(workload: Workload, hosts: Hosts) -> Iterator[tuple[int, str]]:
 
 
 def _enough_hosts(workload: Workload, hosts: Hosts) -> tuple[int, str] | None:
-    """Return the smallest number of such hosts that fits, and with which sharding; None if none does."""
+    """Return the smallest number of such hosts that suffices, and the sharding; None if none does."""
 
     def fitting(count: int) -> tuple[int, str] | None:
         needed, sharding = _least(workload, replace(hosts, count=count))

@@ -55,7 +55,7 @@ class TablePlan:
     ranks: tuple[int, ...]
 
     def shards(self) -> list[Shard]:
-        """Return the parts in the way that TorchRec cuts them."""
+        """Return the parts as TorchRec cuts them."""
         count = len(self.ranks)
         if self.sharding in ("row_wise", "table_row_wise"):
             block = -(-self.rows // count)

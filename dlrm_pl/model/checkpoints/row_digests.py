@@ -26,7 +26,7 @@ _PREFIX = "model."
 
 
 def block_bytes_of(table: Tensor | FileTensor) -> int:
-    """Return the bytes of a block of a table, which holds whole rows."""
+    """Return the number of bytes in a block of a table; a block holds whole rows."""
     row_bytes = 4 * table.shape[1]
     return rows_of_block(row_bytes) * row_bytes
 

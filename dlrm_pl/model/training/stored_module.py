@@ -94,7 +94,7 @@ class StoredModule(OfDataset, GPUModule):
             self._check_settings(run_settings(self.trainer, self.engine_name))
 
     def on_train_start(self) -> None:
-        """Give the restored optimizer this module's hyperparameters, where they override those of the checkpoint."""
+        """Give the restored optimizer this module's hyperparameters, if they override those of the checkpoint."""
         super().on_train_start()
         if self._resumed is not None and (scheduler := accumulation_scheduler(self.trainer)) is not None:
             # Lightning calls the scheduler when an epoch starts, but not when training resumes within one.

@@ -25,6 +25,6 @@ def overridden(callback: pl.Callback, names: Iterable[str]) -> list[str]:
 
 
 def function_of(callback: pl.Callback | type[pl.Callback], name: str) -> Any:
-    """Return the function behind a hook, which callbacks of a class share; other callables unchanged."""
+    """Return the function behind a hook, which all callbacks of a class share; return other callables unchanged."""
     hook = getattr(callback, name)
     return getattr(hook, "__func__", hook)
