@@ -32,11 +32,12 @@ class DenseColumn:
     Attributes:
         name: name of the column.
         type: ``integer`` or ``float``.
-        transform: function that the model's input goes through. ``log1p``: ``log(x + 1)``, with negative values as 0;
-            ``none``: the value; ``standardize``: ``(x - mean) / deviation``. A missing value is 0; with
-            ``standardize`` it is the mean.
+        transform: function applied to values before they reach the model. ``log1p``: ``log(x + 1)``, with negative
+            values as 0; ``none``: the value itself; ``standardize``: ``(x - mean) / deviation``. A missing value is 0,
+            or the mean with ``standardize``.
         mean: with ``standardize``, the mean of the training rows; None until ``preprocess`` has computed it.
-        deviation: with ``standardize``, their standard deviation, above 0; None until then.
+        deviation: with ``standardize``, the standard deviation of the training rows, above 0; None until ``preprocess``
+            has computed it.
 
     Raises:
         ConfigurationError: a value is out of range or of another type.
@@ -93,14 +94,15 @@ class SparseColumn:
 
     Attributes:
         name: name of the column.
-        kind: form of the values: ``hex``, up to 8 hexadecimal digits; ``integer``, of 64 bits with a sign; ``string``,
-            UTF-8 of any length.
-        ids: how values become ids. ``vocabulary``: numbered by first appearance, each value its own id; ``hash``: by a
-            hash of the value, into ``rows`` ids, of which 0 stands for a missing value; ``modulo``: remainder of the
-            division by ``rows``, for ``hex`` and for ``integer`` values that are not negative; a missing value is 0.
+        kind: form of the values: ``hex``, up to 8 hexadecimal digits; ``integer``, signed 64-bit; ``string``, UTF-8 of
+            any length.
+        ids: how values become ids. ``vocabulary``: each value gets its own id, numbered by first appearance; ``hash``:
+            the value is hashed into ``rows`` ids, of which 0 stands for a missing value; ``modulo``: the remainder of
+            the division by ``rows``, for ``hex`` and non-negative ``integer`` values; a missing value is 0.
         rows: number of ids, for ``hash`` and ``modulo``.
-        bag: number of elements of a row. 1 for a plain value; more for lists that always have this length.
-        at_most: largest number of elements, for lists of different lengths, which may be empty; excludes ``bag``.
+        bag: number of elements in a row. 1 for a plain value; more for lists that always have this length.
+        at_most: largest number of elements, for lists of varying length, which may be empty; cannot be combined with
+            ``bag``.
         pooling: how the embeddings of a list become one: ``sum`` or ``mean``. An empty list gives zeros.
 
     Raises:
@@ -162,7 +164,7 @@ def check_name(name: str) -> None:
     """Check the name of a column.
 
     Raises:
-        ConfigurationError: it is empty, too long, or has characters that no header of a file should have.
+        ConfigurationError: the name is empty, too long, or has characters that do not belong in a file's header.
     """
     if not name or len(name) > _MOST_NAME or not name.isprintable() or name != name.strip():
         raise ConfigurationError(

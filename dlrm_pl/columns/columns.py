@@ -20,7 +20,7 @@ from dlrm_pl.documents.yaml_text import read_yaml
 from dlrm_pl.errors import ConfigurationError, DLRMError
 
 FOLDER = Path(__file__).parents[1] / "configs" / "columns"
-"""Folder of the included files; in a checkout, it is part of configs in the top folder."""
+"""Folder of the included column files; in a checkout, it is part of ``configs`` in the top-level folder."""
 
 RECORD_ITEM_BYTES = 4
 _MOST_RECORD_INTS = 1 << 16
@@ -31,16 +31,17 @@ _ADVICE = "`dlrm-pl configs copy` writes an example, columns/example.yaml."
 class Columns:
     """The columns of a click log: its label, dense and sparse features.
 
-    A record has ``1 + N + W`` int32 values: the label, the N dense values, and the ids of the sparse columns one after
-    the other, each with its ``width``; W is the sum of the widths. Missing elements of a list are -1, at its end.
+    A record has ``1 + N + W`` int32 values: the label, the N dense values, and the ids of the sparse columns in order.
+    Each sparse column takes up its ``width``; W is the sum of the widths. A list that is shorter than its width is
+    padded with -1.
 
     Args:
-        label: name of the column that is 1 for a click and 0 for none.
+        label: name of the label column: 1 for a click, otherwise 0.
         dense: numeric columns, at least one.
         sparse: categorical columns, at least one, in the order of the tables.
 
     Raises:
-        ConfigurationError: there are no or too many columns, or two of one name.
+        ConfigurationError: there are no columns or too many, or two have the same name.
 
     Example:
         >>> from dlrm_pl import Columns, DenseColumn, SparseColumn
@@ -85,7 +86,7 @@ class Columns:
         """Read columns from a YAML file, given by its path or, if it is included, by its name, such as ``avazu``.
 
         Raises:
-            ConfigurationError: there is no such file, or it states no columns; names the value.
+            ConfigurationError: there is no such file, or it does not define columns; the message names the value.
 
         Example:
             >>> from dlrm_pl import Columns
@@ -114,12 +115,12 @@ class Columns:
 
         Args:
             values: plain values, as from YAML or JSON.
-            where: place that they were read from; begins messages.
+            where: place that the values were read from; begins error messages.
             error: class of the error to raise.
-            advice: sentence that says what to do; ends messages.
+            advice: sentence that says what to do; ends error messages.
 
         Raises:
-            DLRMError: ``error``: a value is missing, unknown or wrong; names it.
+            DLRMError: an ``error``: a value is missing, unknown or wrong; the message names it.
         """
         label, dense, sparse = from_statement(values, where, error, advice)
         try:
@@ -239,7 +240,8 @@ class Columns:
     def not_raw_text(self) -> str:
         """Name of the first column that Criteo-style raw logs cannot have; "" if rows can be lines of such a log.
 
-        Their dense columns are integers with ``log1p``, their sparse ones hexadecimal values with a vocabulary.
+        In these logs, all dense columns are integers with ``log1p``, and all sparse columns are hexadecimal values with
+        a vocabulary.
         """
         for dense in self.dense:
             if (dense.type, dense.transform) != ("integer", "log1p"):
@@ -258,7 +260,7 @@ class Columns:
         """Return the kind of a feature and its index among those of its kind, from 0.
 
         Raises:
-            ConfigurationError: there is no such feature; names the nearest.
+            ConfigurationError: there is no such feature; the message names the most similar one.
         """
         for index, dense in enumerate(self.dense):
             if dense.name == name:
@@ -272,7 +274,7 @@ class Columns:
         """Check that all numbers of the transforms are known, so that values can be transformed for a model.
 
         Raises:
-            ConfigurationError: mean and deviation of a column are not; names it.
+            ConfigurationError: the mean and deviation of a column are not known; the message names the column.
         """
         for column in self.dense:
             if not column.computed:

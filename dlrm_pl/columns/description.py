@@ -31,9 +31,9 @@ class ColumnGroup(NamedTuple):
 
     Attributes:
         kind: ``dense`` or ``sparse``.
-        names: names of the first ones, or of runs of them, such as ``C1 to C26``.
-        more: number of names or runs that are left out.
-        words: what the columns are.
+        names: names of the first columns, or of runs of columns, such as ``C1 to C26``.
+        more: number of further names or runs, which ``names`` leaves out.
+        words: description of the columns.
     """
 
     kind: Literal["dense", "sparse"]

@@ -14,9 +14,9 @@ def difference(name: str, columns: Columns, other_name: str, other: Columns) -> 
     """Describe the first difference between columns, in the order label, dense, sparse; "" if they are equal.
 
     Args:
-        name: what has ``columns``, as in "the dataset".
+        name: owner of ``columns``, such as "the dataset".
         columns: columns to compare.
-        other_name: what has ``other``, as in "the model".
+        other_name: owner of ``other``, such as "the model".
         other: columns to compare with.
 
     Returns:

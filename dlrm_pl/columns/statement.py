@@ -1,6 +1,6 @@
 """Columns as plain values: in YAML, in ``dataset.json``, in checkpoints, artifacts and certificates.
 
-Neighbours that differ only by a number in their names are one entry: ``I{1..4}`` stands for I1, I2, I3 and I4.
+Adjacent columns that differ only by a number in their names share one entry: ``I{1..4}`` stands for I1, I2, I3 and I4.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ def from_statement(
     """Return the label and the dense and sparse columns that plain values state.
 
     Args:
-        values: what ``to_statement`` returned, or a YAML document had.
-        where: place that the values were read from; begins messages.
+        values: values that ``to_statement`` returned or a YAML document contained.
+        where: place that the values were read from; begins error messages.
         error: class of the error to raise.
-        advice: sentence that says what to do; ends messages.
+        advice: sentence that says what to do; ends error messages.
 
     Raises:
-        DLRMError: ``error``: a value is missing, unknown, of another type or out of range; names it.
+        DLRMError: an ``error``: a value is missing, unknown, out of range or of the wrong type; the message names it.
     """
     try:
         stated = make(_Stated, values, where, _WrongStatementError, advice)
@@ -86,7 +86,7 @@ def _compact(columns: Sequence[DenseColumn | SparseColumn]) -> list[dict[str, An
             for field in fields(column)
             if (value := getattr(column, field.name)) != field.default
             or field.default is MISSING
-            # What a column is should not have to be looked up.
+            # These fields are written even if they have their defaults, so that readers need not look them up.
             or field.name in ("type", "transform", "kind", "ids")
         }
         match = _NUMBERED.fullmatch(column.name)

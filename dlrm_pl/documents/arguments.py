@@ -24,10 +24,10 @@ def check_arguments(function: Callable[..., Any], values: Mapping[str, Any]) -> 
 
     Args:
         function: function whose parameters have annotations.
-        values: arguments by name, for example ``locals()``; other names are ignored.
+        values: arguments by name, for example ``locals()``; names that are not parameters are ignored.
 
     Raises:
-        ConfigurationError: a value does not fit its annotation; names the argument and the value.
+        ConfigurationError: a value does not fit its annotation; the message names the argument and the value.
     """
     for name, hint in _hints(function).items():
         if name in values and name != "return" and not _fits(hint, values[name]):
@@ -38,7 +38,7 @@ def check_fields(made: Any) -> None:
     """Check a dataclass's fields, in its ``__post_init__``; NumPy and torch numbers become Python numbers.
 
     Raises:
-        ConfigurationError: a value does not fit its annotation; names the field and the value.
+        ConfigurationError: a value does not fit its annotation; the message names the field and the value.
     """
     values = {field.name: getattr(made, field.name) for field in dataclasses.fields(made)}
     check_arguments(type(made), values)
@@ -76,7 +76,7 @@ def _fits(hint: Any, value: Any) -> bool:
         return all(_fits(arguments[0], key) and _fits(arguments[1], item) for key, item in items)
     if origin in (list, tuple, collections.abc.Sequence):
         return isinstance(value, list | tuple) and all(_fits(arguments[0], item) for item in value)
-    if hint is str:  # Most texts are names of files.
+    if hint is str:  # Most string arguments are file names.
         return isinstance(value, str | PathLike)
     if hint in _NUMBERS:
         return isinstance(value, _NUMBERS[hint][0]) and not isinstance(value, bool)
@@ -91,7 +91,7 @@ def _description(hint: Any) -> str:
     """Describe the values that fit an annotation, for messages."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
-        # A path is text or a PathLike; "a path" covers both.
+        # A path is a str or a PathLike; "a path" covers both.
         kinds = [kind for kind in arguments if kind is not str or not any(_is_path(other) for other in arguments)]
         return " or ".join(_description(kind) for kind in kinds)
     if _is_path(hint):

@@ -22,11 +22,12 @@ def attribute_descriptions(documented: type) -> dict[str, str]:
 def describes_arguments_by(*sources: type) -> Callable[[T], T]:
     """Decorate a function or class: complete its ``Args`` with the attribute descriptions of other classes.
 
-    A setting that several functions and commands take is then described once, in the dataclass that has it as a field.
-    The decorator changes the docstring, which ``help()`` and ``--help`` read.
+    A setting that several functions and commands take is thus described only once, in the dataclass that has it as a
+    field. The decorator changes the docstring, which ``help()`` and ``--help`` read.
 
     Args:
-        sources: dataclasses with a section ``Attributes``; the first one that has a name describes it.
+        sources: dataclasses with an ``Attributes`` section; each argument is described by the first of them that has
+            its name.
 
     Example:
         >>> class Point:

@@ -1,6 +1,6 @@
 """Convert values from a file to a dataclass, checked against its annotations.
 
-The type of a field is the only definition of its valid values; types such as ``Count`` limit a number.
+The type of a field is the only definition of its valid values; types such as ``Count`` restrict numbers to a range.
 """
 
 from __future__ import annotations
@@ -55,15 +55,15 @@ def make(kind: type[T], values: Any, where: str, error: type[DLRMError], advice:
     """Make a dataclass from values read from JSON, YAML or a checkpoint.
 
     Args:
-        kind: dataclass; fields without a default are required, unknown fields allowed only in a ``Partial`` one.
-        values: values of its fields, by name.
+        kind: dataclass; fields without a default are required, and unknown fields are allowed only in a ``Partial``.
+        values: values of the fields, by name.
         where: place that the values were read from; begins the message.
         error: class of the error to raise.
         advice: sentence that says what to do; ends the message.
 
     Raises:
-        DLRMError: ``error``: a field is missing, unknown, or of another type; names it and its value. Errors of
-            ``__post_init__`` are not changed.
+        DLRMError: an ``error``: a field is missing, unknown, or of the wrong type; the message names it and its value.
+            Errors raised by ``__post_init__`` are passed on unchanged.
     """
     try:
         made: T = _dataclass(kind, values, ())
@@ -114,7 +114,7 @@ def _value(hint: Any, value: Any, path: tuple[str, ...]) -> Any:
     if origin is Annotated:
         result = _value(arguments[0], value, path)
         bounds: Within = arguments[1]
-        if result < bounds.least or result > bounds.most:  # NaN, which JSON does not have, may stand for null.
+        if result < bounds.least or result > bounds.most:  # NaN passes: JSON cannot hold it, so null may stand for it.
             raise _WrongValueError(path, value, f"{_NAMES[arguments[0]]} {bounds}")
         return result
     if origin in (Union, types.UnionType):
@@ -141,7 +141,7 @@ def _one_of(kinds: tuple[Any, ...], value: Any, path: tuple[str, ...]) -> Any:
         try:
             return _value(kind, value, path)
         except _WrongValueError as wrong:
-            if len(wrong.path) > len(path):  # The kind fits, something in it does not.
+            if len(wrong.path) > len(path):  # The kind fits, but something inside it does not.
                 raise
             tried.append(wrong.wanted)
     raise _WrongValueError(path, value, " or ".join(tried))

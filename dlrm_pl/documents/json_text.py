@@ -1,7 +1,7 @@
 """Strict JSON reader with limits on size, depth and numbers.
 
-Python's reader accepts repeated keys, ``NaN``, numbers of any length and lone surrogates, which cause errors far from
-the file. Here all of these are errors that name the file and the place in it.
+Python's reader accepts repeated keys, ``NaN``, numbers of any length and lone surrogates, which cause errors later, far
+from the code that read the file. Here, each of these is an error that names the file and the place in it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def read_json(path: Path, error: type[DLRMError], advice: str, *, max_bytes: int
         max_bytes: largest size of the file.
 
     Raises:
-        DLRMError: ``error``: the file is missing, unreadable, too large, not JSON, or beyond the limits.
+        DLRMError: an ``error``: the file is missing, unreadable, too large, not JSON, or exceeds the limits.
     """
     return parse_json(read_text(path, error, advice, max_bytes=max_bytes), str(path), error, advice)
 
@@ -59,7 +59,7 @@ def parse_json(text: str | bytes, where: str, error: type[DLRMError], advice: st
         advice: sentence that says what to do; ends the messages.
 
     Raises:
-        DLRMError: ``error``: the text is not JSON or beyond the limits.
+        DLRMError: an ``error``: the text is not JSON or exceeds the limits.
     """
     try:
         contents = json.loads(text, object_pairs_hook=_object)
@@ -79,7 +79,7 @@ def read_text(path: Path, error: type[DLRMError], advice: str, *, max_bytes: int
     """Read a UTF-8 file of at most ``max_bytes``, even if it grows or is endless.
 
     Raises:
-        DLRMError: ``error``: the file is missing, unreadable, too large, or not UTF-8.
+        DLRMError: an ``error``: the file is missing, unreadable, too large, or not UTF-8.
     """
     try:
         with path.open("rb") as handle:

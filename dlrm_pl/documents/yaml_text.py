@@ -1,8 +1,8 @@
 """YAML reader with limits.
 
-Ten lines of YAML, each with ten aliases of the line before, expand to ten billion values, and lists that are nested a
-thousand deep exceed Python's recursion limit. Both are noticed in the parser's events, before any value is made. So is
-a key that a mapping has twice, which YAML forbids and PyYAML accepts: it drops the first value silently.
+Ten lines of YAML, each with ten aliases of the line before, expand to ten billion values, and lists nested a thousand
+levels deep exceed Python's recursion limit. Both are detected in the parser's events, before any value is made. So are
+duplicate keys in a mapping, which YAML forbids but PyYAML accepts: it silently drops the first value.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dlrm_pl.errors import DLRMError
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 64
-MAX_VALUES = 10_000  # A run's whole configuration has some hundred.
+MAX_VALUES = 10_000  # The whole configuration of a run has a few hundred.
 _MAX_DIGITS = 40
 _NUMBER = re.compile(r"[-+]?(0x[0-9a-fA-F_]+|0b[01_]+|[0-9_:]+)")
 _MERGE = "tag:yaml.org,2002:merge"
@@ -56,10 +56,10 @@ def read_yaml(path: Path, error: type[DLRMError], advice: str, tags: Sequence[st
         path: YAML file.
         error: class of the error to raise.
         advice: sentence that says what to do; ends the messages.
-        tags: tags of the program that the file belongs to, as ``!Name``, which precede mappings and are ignored.
+        tags: application tags that may precede mappings, such as ``!Name``; they are ignored.
 
     Raises:
-        DLRMError: ``error``: the file is missing, unreadable, too large, not YAML, or beyond the limits.
+        DLRMError: an ``error``: the file is missing, unreadable, too large, not YAML, or exceeds the limits.
     """
     text = read_text(path, error, advice, max_bytes=MAX_BYTES)
     try:
@@ -88,10 +88,10 @@ def parse_yaml(text: str, load: Callable[[str], Any] = yaml.safe_load) -> Any:
 
     Args:
         text: one YAML document.
-        load: function that makes the values of a text that was checked.
+        load: function that makes the values of the text after it has been checked.
 
     Raises:
-        yaml.YAMLError: the text is not YAML, is beyond the limits, or has an invalid value.
+        yaml.YAMLError: the text is not YAML, exceeds the limits, or has an invalid value.
     """
     check_yaml(text)
     try:
@@ -114,13 +114,13 @@ def check_yaml(text: str) -> None:
     """Check a YAML text without making its values.
 
     Raises:
-        yaml.YAMLError: the text is not YAML or beyond the limits; names the line.
+        yaml.YAMLError: the text is not YAML or exceeds the limits; the message names the line.
     """
     if len(text) > MAX_BYTES:
         raise LimitError(f"a document of {len(text):,} characters, more than {MAX_BYTES:,}")
     anchors: dict[str, _Size] = {}
-    mappings: list[_Keys | None] = [None]  # Of each open value; None for a sequence.
-    open_values = [(_Size(), "")]  # From the outermost value inwards, with their anchors.
+    mappings: list[_Keys | None] = [None]  # One per open value; None for a sequence.
+    open_values = [(_Size(), "")]  # From the outermost value inwards, each with its anchor.
 
     def close(event: Any, size: _Size, anchor: str | None) -> None:
         if anchor:

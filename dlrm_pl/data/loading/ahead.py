@@ -19,11 +19,11 @@ class _End(NamedTuple):
 def made_ahead(items: Iterator[Item], most: int = 2) -> Iterator[Item]:
     """Yield the items of an iterator, from which a thread fetches a few in advance.
 
-    The thread is not waited for when the caller stops early: it may hang in a pipe that nobody writes to.
+    When the caller stops early, the thread is not joined: it may be blocked on a pipe that nobody writes to.
 
     Args:
-        items: are asked for in the thread alone.
-        most: items that wait at a time.
+        items: iterator that only the thread reads from.
+        most: maximum number of items in the queue.
     """
     made: Queue[Item | _End] = Queue(most)
     stopped = threading.Event()
@@ -35,7 +35,7 @@ def made_ahead(items: Iterator[Item], most: int = 2) -> Iterator[Item]:
                 made.put(item)
                 if stopped.is_set():
                     return
-        except BaseException as caught:  # Raised again where the items are used.
+        except BaseException as caught:  # Raised again where the items are consumed.
             error = caught
         made.put(_End(error))
 
@@ -51,7 +51,7 @@ def made_ahead(items: Iterator[Item], most: int = 2) -> Iterator[Item]:
     finally:
         stopped.set()
         try:
-            while True:  # A thread that waits for room goes on, and ends.
+            while True:  # A thread that waits for room in the queue can then end.
                 made.get_nowait()
         except Empty:
             pass

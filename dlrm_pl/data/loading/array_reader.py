@@ -44,9 +44,9 @@ class ArrayReader:
         """Read a batch for each selection: a slice of step 1 with explicit ends, or row numbers in their order.
 
         Raises:
-            DataFormatError: a value is not one that may be there, see ``ArrayRows.records``; or a file was changed.
+            DataFormatError: a value is not allowed, see ``ArrayRows.records``; or a file was changed.
         """
-        # NumPy reads batches without native code, and the one with a wrong value, to name it.
+        # NumPy reads what is left: everything if there is no native code, and the batch with a wrong value, to name it.
         usual = upto_unusual(selections, self.num_rows)
         batches: Sequence[ClickBatch] = []
         native, opened = library(), self._rows.opened

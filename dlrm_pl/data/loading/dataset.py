@@ -31,20 +31,21 @@ from dlrm_pl.errors import ConfigurationError
 class ClickDataset(Dataset[ClickBatch]):
     """Rows of a binary file, read as batches: ``dataset[0:32]`` or ``dataset[array_of_rows]``.
 
-    Each process maps the file for itself, so a dataset may be pickled, sent to workers, and forked.
+    Each process maps the file itself, so a dataset may be pickled, sent to workers, and forked.
 
     Args:
-        path: binary file; or rows in mapped arrays, of which the other arguments but ``table_sizes``,
-            ``start`` and ``stop`` are known.
+        path: binary file; or rows in mapped arrays, which need no other arguments than ``table_sizes``, ``start`` and
+            ``stop``.
         table_sizes: number of rows of each table; a larger index is an error.
         columns: columns of the records; None: Criteo's.
-        max_ind_range: indices of hex columns with a vocabulary are taken modulo this number if it is positive.
+        max_ind_range: if positive, indices of hex columns with a vocabulary are taken modulo this number.
         start: first row.
-        stop: row after the last; None for the end of the file.
-        digests: digests of the file's blocks, by which each block is checked when it is first read; None for no check.
+        stop: row after the last one; None for the end of the file.
+        digests: digests of the file's blocks, against which each block is checked when it is first read; None for no
+            check.
 
     Raises:
-        DataFormatError: the file is missing, empty, or not a whole number of records.
+        DataFormatError: the file is missing, empty, or does not hold a whole number of records.
         ConfigurationError: the file does not have these rows, the number of tables is wrong, or the numbers of a
             transform are not known.
 
@@ -119,11 +120,11 @@ class ClickDataset(Dataset[ClickBatch]):
         Args:
             folder: dataset folder.
             split: ``train``, ``val`` or ``test``.
-            max_ind_range: indices of hex columns with a vocabulary are taken modulo this number, and their tables
-                capped at it, if it is positive.
+            max_ind_range: if positive, indices of hex columns with a vocabulary are taken modulo this number, and their
+                tables are capped at it.
             start: first row.
-            stop: row after the last; None for all.
-            checked: check each block of rows when it is first read, if the folder has their digests.
+            stop: row after the last one; None for all rows.
+            checked: whether to check each block of rows when it is first read, if the folder has the digests.
         """
         sizes = capped_sizes(folder.table_sizes, max_ind_range, folder.columns)
         digests = folder.digests(split) if checked else None
@@ -151,22 +152,22 @@ class ClickDataset(Dataset[ClickBatch]):
 
         Raises:
             DataFormatError: a label, a dense value or an index is not one that preprocessing writes, see
-                ``RecordChecks``; names file, record, column or table, and value. Or the file was changed after it was
-                written or opened.
+                ``RecordChecks``; the message names the file, record, column or table, and value. Or the file was
+                changed after it was written or opened.
         """
         return self.read([selection])[0]
 
     def read(self, selections: Sequence[Selection], *, pin_memory: bool = False) -> list[ClickBatch]:
         """Read several batches in one native call, during which other threads can run Python.
 
-        The batches share their memory: one that is kept keeps that of the others too.
+        The batches share memory: keeping one batch keeps the memory of all of them.
 
         Args:
             selections: rows of each batch, as in ``dataset[selection]``.
-            pin_memory: whether the batches lie in memory that is pinned for copies to a CUDA device.
+            pin_memory: whether to put the batches in memory that is pinned for copies to a CUDA device.
 
         Raises:
-            DataFormatError: as ``dataset[selection]`` raises it.
+            DataFormatError: as for ``dataset[selection]``.
         """
         return list(self._reader.read([self._sorted(selection) for selection in selections], pin_memory=pin_memory))
 
@@ -177,11 +178,11 @@ class ClickDataset(Dataset[ClickBatch]):
 
         Args:
             selections: rows of each batch, as in ``dataset[selection]``.
-            pin_memory: whether the batches lie in memory that is pinned for copies to a CUDA device.
-            waiting: adds up the time that was spent waiting for batches.
+            pin_memory: whether to put the batches in memory that is pinned for copies to a CUDA device.
+            waiting: adds up the time spent waiting for batches.
 
         Raises:
-            DataFormatError: as ``dataset[selection]`` raises it, after the batches before it.
+            DataFormatError: as for ``dataset[selection]``, after the preceding batches have been yielded.
         """
         read = partial(self._reader.read, pin_memory=pin_memory, buffers=Buffers())
         source = BatchSource(read, self._reader.read_in_advance, self._reader.most_rows)
@@ -192,7 +193,7 @@ class ClickDataset(Dataset[ClickBatch]):
         if isinstance(selection, slice):
             start, stop, step = selection.indices(len(self))
             return slice(start, max(start, stop)) if step == 1 else np.sort(np.arange(start, stop, step))
-        # Sorted reads walk the file forwards; the order inside a batch means nothing.
+        # Sorted row numbers make reads go forward through the file; the order within a batch has no meaning.
         return np.sort(selection)
 
     def batches(self, batch_size: int) -> Batches:
@@ -205,7 +206,7 @@ class _Sorted(Selections):
 
     Args:
         selections: selections of any form.
-        dataset: their dataset.
+        dataset: the dataset that the selections are for.
     """
 
     def __init__(self, selections: Iterator[Selection], dataset: ClickDataset) -> None:

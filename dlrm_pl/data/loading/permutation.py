@@ -8,17 +8,18 @@ import numpy.typing as npt
 from dlrm_pl.data.decoding.native import library, permute
 from dlrm_pl.data.splitmix64 import splitmix64
 
-_ROUNDS = 6  # As in C++. Four make a Feistel network a good permutation; two more cost little.
+_ROUNDS = 6  # Must match the C++ code. Four rounds make a Feistel network a good permutation; two more cost little.
 
 
 class RandomPermutation:
     """A seeded bijection of ``[0, size)``, computed only for the requested positions.
 
-    A Feistel network permutes the next even number of bits; positions that land beyond ``size`` walk on until they
-    land inside (cycle walking), which keeps it a bijection. An array of the order of 4 billion rows would take 33 GB.
+    A Feistel network permutes the numbers with the next even number of bits. If a result is not below ``size``, it is
+    permuted again until it is (cycle walking), which keeps the mapping a bijection. An array with the order of 4
+    billion rows would take 33 GB.
 
     Args:
-        size: rows.
+        size: number of rows.
         seed: any two ints, for example seed and epoch.
 
     Source: Black, Rogaway 2002, "Ciphers with Arbitrary Finite Domains".

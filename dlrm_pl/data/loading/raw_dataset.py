@@ -23,28 +23,28 @@ from dlrm_pl.files.destinations import kind_of
 class RawLogDataset(IterableDataset[ClickBatch]):
     """Rows of a raw log, or of CSV, Parquet or Arrow files, in order, as batches that a thread makes ahead.
 
-    Labels may be missing, and are 0 then.
+    Missing labels are 0.
 
     Args:
         path: tab-separated log, plain or .gz, also through a pipe; or a file with named columns, or a folder of such
             files.
         encoder: encoder of the dataset that the model was trained on.
-        batch_size: most rows of a batch on each process.
-        truncate_lists: whether to cut lists that are longer than their column allows, instead of refusing them.
-        keep: names of columns to keep as they are, for whoever scores the rows, in ``kept``.
-        rank: number of this process, which reads all rows, and yields its share of each step.
-        world_size: number of processes. All yield as many batches, of which the last may have no rows.
+        batch_size: maximum number of rows in a batch on each process.
+        truncate_lists: whether to truncate lists that are longer than their column allows, instead of refusing them.
+        keep: names of columns to keep unchanged in ``kept``, for the code that scores the rows.
+        rank: number of this process. It reads all rows, and yields its share of each step.
+        world_size: number of processes. All of them yield the same number of batches; the last one may have no rows.
 
     Raises:
-        ConfigurationError: there are several processes, and each would take other rows from a pipe, or keep columns of
-            other rows.
+        ConfigurationError: there are several processes, and each would read different rows from a pipe, or keep columns
+            of different rows.
 
     Attributes:
         encoder: the encoder.
-        kept: the columns to keep of the rows that were yielded and not taken out; None: none.
-        unseen: number of category values so far that the vocabulary does not have, of each sparse column; they get
-            the row of ``Vocabulary.unseen_id``.
-        cut_lists: number of lists so far that were cut.
+        kept: kept columns of the rows that were yielded and not yet taken out; None if no columns are kept.
+        unseen: number of category values so far that are not in the vocabulary, for each sparse column; they get the
+            row of ``Vocabulary.unseen_id``.
+        cut_lists: number of lists that were truncated so far.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class RawLogDataset(IterableDataset[ClickBatch]):
         Raises:
             DataFormatError: the log is missing, corrupt or empty, or a row cannot be read, or a column to keep is
                 missing.
-            ConfigurationError: the rows come through a pipe, and their columns are not those of a raw log.
+            ConfigurationError: the rows come through a pipe, and their columns cannot be in a raw log.
         """
         return made_ahead(self._batches())
 

@@ -41,7 +41,7 @@ class TextRows:
     Attributes:
         rows: the values.
         text: the lines, each with its newline.
-        label: what the lines begin with.
+        label: whether the lines begin with a label: ``optional`` or ``absent``.
     """
 
     rows: RawRows
@@ -52,18 +52,19 @@ class TextRows:
 def text_rows(path: Path, columns: Columns) -> Iterator[TextRows]:
     """Parse a raw log whose labels may be missing: empty in some lines, or absent from all.
 
-    Missing values become 0, negative dense values 0, and categories numbers of 32 bits.
+    Missing values and negative dense values become 0, and categories become 32-bit numbers.
 
     Args:
-        path: raw log, plain or ``.gz``, or a pipe of one of both; CRLF, a missing last newline and trailing blank lines
-            are accepted.
+        path: raw log, plain or ``.gz``, or a pipe of either; CRLF, a missing last newline and trailing blank lines are
+            accepted.
         columns: columns of the log, see ``Columns.has_raw_text``.
 
     Yields:
-        Rows in order. A block's text and values are valid until the next one is asked for.
+        Rows in order. The text and values of a block are valid until the next block is requested.
 
     Raises:
-        DataFormatError: a line is invalid (names file, line, field and text), or the file is missing or truncated.
+        DataFormatError: a line is invalid (the message names the file, line, field and text), or the file is missing or
+            truncated.
     """
     parser = _Parser(path, columns)
     with _reading(path), _opened(path) as handle:
@@ -83,10 +84,10 @@ class _Parser:
         self.head = b""
         self._label: Label | None = None
         self._lines = 0
-        self._blank = 0  # Number of the first of the blank lines at the end.
+        self._blank = 0  # Line number of the first trailing blank line.
         self._engine = engine()
-        # A digit or a tab for every field, and a newline. An odd number of cache lines apart, so that the columns do
-        # not compete for the same part of the cache.
+        # A line has at least a digit or a tab for every field, and a newline. Columns are an odd number of cache lines
+        # apart, so that they do not compete for the same part of the cache.
         capacity = 16 * ((BLOCK_BYTES // columns.record_ints // 16 + 1) | 1)
         self._matrix = np.empty((columns.record_ints, capacity), np.int32)
         self._statistics = (
@@ -164,7 +165,7 @@ def _blocks(handle: BufferedIOBase, parser: _Parser) -> Iterator[npt.NDArray[np.
         if not whole and not ended:
             parser.fail_long(buffer[:size].tobytes())
         if whole:
-            # What follows in the buffer is readable, as padding has to be, and is not read as text.
+            # The padding only has to be readable; it is not parsed, so whatever follows in the buffer will do.
             yield buffer[: whole + TEXT_PADDING]
         kept = size - whole
         buffer[:kept] = buffer[whole:size].copy()

@@ -20,7 +20,7 @@ _AHEAD = 2
 """Number of groups of batches that have been or are being read while one is handed out."""
 
 _ASKED = 32
-"""Number of groups that the kernel is asked to read in advance after one that had to wait for the disk."""
+"""Number of groups that the kernel is asked to read in advance after a group that had to wait for the disk."""
 
 
 _FEW = 8
@@ -32,8 +32,8 @@ class Waiting:
     """What a loader has handed out so far, over all epochs, and how long it took.
 
     Attributes:
-        rows: rows of the batches.
-        seconds: time that was spent waiting for them.
+        rows: number of rows in the batches.
+        seconds: time spent waiting for the batches.
     """
 
     rows: int = 0
@@ -44,9 +44,9 @@ class BatchSource(NamedTuple):
     """Source of a loader's batches.
 
     Attributes:
-        read: reads the batches of some selections.
-        read_in_advance: tells the kernel that selections will be read soon.
-        most_rows: rows that are read together, unless a single batch has more.
+        read: function that reads the batches of some selections.
+        read_in_advance: function that tells the kernel that selections will be read soon.
+        most_rows: maximum number of rows that are read together, unless a single batch has more.
     """
 
     read: Callable[[Sequence[Selection]], Sequence[ClickBatch]]
@@ -66,7 +66,7 @@ class ReadBatches(Iterator[ClickBatch]):
 
     Args:
         groups: groups of batches.
-        waiting: counts the rows of what is handed out.
+        waiting: counts the rows that are handed out.
     """
 
     def __init__(self, groups: Generator[Sequence[ClickBatch], None, None], waiting: Waiting) -> None:
@@ -107,17 +107,17 @@ class ReadBatches(Iterator[ClickBatch]):
 def read_ahead(source: BatchSource, selections: Iterable[Selection], waiting: Waiting) -> ReadBatches:
     """Return a batch for each selection, in their order.
 
-    Groups of batches are read in one call each. The first has a single batch, so that it is there soon, and each has at
-    most twice as many as the one before. What follows the first is read by a thread, at most two groups ahead, so
-    memory is bounded and nothing is left running when the iterator is dropped.
+    Each group of batches is read in one call. The first group has a single batch, so that it is available soon, and
+    each group has at most twice as many batches as the one before. A thread reads the groups after the first, at most
+    two ahead, so memory is bounded and nothing is left running when the iterator is dropped.
 
     Args:
-        source: reads the batches.
-        selections: rows of each batch; drawn from one thread at a time.
+        source: source of the batches.
+        selections: rows of each batch; only one thread at a time reads from the iterable.
         waiting: counts rows and waiting time.
 
     Raises:
-        DLRMError: a batch cannot be read; after the batches before it.
+        DLRMError: a batch cannot be read; raised after the preceding batches have been yielded.
     """
     return ReadBatches(_groups_ahead(source, selections, waiting), waiting)
 
@@ -168,7 +168,7 @@ class _Reader:
         if selections is None:
             return _Group([], None)
         self._next = next(self._groups, None)
-        # Of rows in memory there is nothing to ask for, and a question for each would take longer than to read it.
+        # For rows already in memory, a request is useless, and one request per row would take longer than reading it.
         if self._next is not None and (self._slow_groups or self._is_asked_cheaply(self._next)):
             self._source.read_in_advance(self._next)
         faults = _faults()
@@ -203,7 +203,7 @@ def _read(source: BatchSource, selections: Sequence[Selection]) -> _Group:
 
 
 def _grouped(selections: Iterator[Selection], most_rows: int) -> Iterator[Sequence[Selection]]:
-    """Yield 1, 2, 4 and so on selections, of at most as many rows."""
+    """Yield groups of 1, 2, 4 and so on selections, limited to about ``most_rows`` rows."""
     count = 1
     while group := take(selections, count):
         yield group

@@ -30,13 +30,14 @@ class RecordReader:
         path: binary file.
         table_sizes: number of rows of each table; a larger index is an error.
         columns: columns of the records.
-        max_ind_range: indices of hex columns with a vocabulary are taken modulo this number if it is positive.
+        max_ind_range: if positive, indices of hex columns with a vocabulary are taken modulo this number.
         start: first row.
-        stop: row after the last; None for the end of the file.
-        digests: digests of the file's blocks, by which each block is checked when it is first read; None for no check.
+        stop: row after the last one; None for the end of the file.
+        digests: digests of the file's blocks, against which each block is checked when it is first read; None for no
+            check.
 
     Raises:
-        DataFormatError: the file is missing, empty, or not a whole number of records.
+        DataFormatError: the file is missing, empty, or does not hold a whole number of records.
         ConfigurationError: the file does not have these rows.
     """
 
@@ -83,13 +84,13 @@ class RecordReader:
 
         Raises:
             DataFormatError: a label, a dense value or an index is not one that preprocessing writes, see
-                ``RecordChecks``. Or the file was changed after it was written or opened.
+                ``RecordChecks``; or the file was changed after it was written or opened.
         """
         records = self._records()[self._start : self._stop]
         if self._digests is not None:
             for selection in selections:
                 self._check_blocks(self._digests, selection)
-        # NumPy reads batches without native code, and the one with a wrong value, to name it.
+        # NumPy reads what is left: everything if there is no native code, and the batch with a wrong value, to name it.
         usual = upto_unusual(selections, len(records))
         batches = self._decoder.decode(records, usual, pin_memory=pin_memory, buffers=buffers)
         if len(batches) == len(selections):

@@ -22,13 +22,13 @@ class ClickLoader(DataLoader[ClickBatch]):
     Args:
         dataset: dataset whose items are batches.
         sampler: rows of each batch.
-        num_workers: number of processes that read ahead; 0 reads ahead in a thread of this one.
+        num_workers: number of processes that read ahead; 0: a thread of this process reads ahead.
 
     Attributes:
-        waiting: rows that were handed out so far, and the time that was spent waiting for them.
+        waiting: number of rows handed out so far, and the time spent waiting for them.
 
-    Its iterators hand out several batches at a time to what asks for them (``HandedOut.take``). ``state_dict`` counts
-    the batches that were handed out, not those that were read.
+    Its iterators can hand out several batches at a time (``HandedOut.take``). ``state_dict`` counts the batches that
+    were handed out, not those that were read.
 
     Example:
         >>> from dlrm_pl import DLRMDataModule
@@ -101,7 +101,7 @@ class HandedOut(Iterator[ClickBatch]):
     """Batches of an epoch, counted as they are handed out.
 
     Args:
-        loader: their loader.
+        loader: the loader of the batches.
     """
 
     def __init__(self, loader: ClickLoader) -> None:

@@ -16,10 +16,10 @@ class RowRange:
     Attributes:
         split: ``train``, ``val`` or ``test``.
         start: first row.
-        stop: row after the last.
+        stop: row after the last one.
 
     Raises:
-        ConfigurationError: the split has another name, or the rows do not run from 0 or more upwards.
+        ConfigurationError: the split has another name, ``start`` is negative, or ``stop`` is below ``start``.
 
     Example:
         >>> from dlrm_pl import RowRange

@@ -13,10 +13,10 @@ from dlrm_pl.data.decoding.row_ranges import RowRanges
 from dlrm_pl.data.loading.sampling import Selection
 
 MOST_ROWS = 16384
-"""Number of rows that are read at once, unless a batch has more."""
+"""Maximum number of rows that are read at once, unless a single batch has more."""
 
 MOST_BYTES = 4 << 20
-"""Size of these rows in bytes: small enough for a processor's cache."""
+"""Maximum size of these rows in bytes: small enough for a processor's cache."""
 
 
 class RowReader(Protocol):
@@ -36,7 +36,7 @@ class RowReader(Protocol):
         """Read a batch for each selection: a slice of step 1 with explicit ends, or row numbers in their order.
 
         Raises:
-            DataFormatError: a value is not one that may be there; names the file, the row and the value. Or a file was
+            DataFormatError: a value is not allowed; the message names the file, the row and the value. Or a file was
                 changed.
         """
 

@@ -23,16 +23,16 @@ Selection = slice | npt.NDArray[np.int64]
 class EpochSampler(Sampler[Selection]):
     """Batches of one rank for one epoch, as slices or arrays of rows.
 
-    A *step* is ``world_size * batch_size`` neighbouring positions, of which each rank takes an even share. A short
-    last step is shared as evenly; one with fewer rows than ranks joins the step before it. So all ranks make the
-    same number of steps, and every row is used once an epoch.
+    A *step* covers ``world_size * batch_size`` consecutive positions, which are divided evenly between the ranks. A
+    short last step is divided evenly too; if it has fewer rows than there are ranks, it joins the step before it. So
+    all ranks take the same number of steps, and every row is used once per epoch.
 
     Args:
         rows: number of rows.
-        batch_size: rows of a batch on each rank.
+        batch_size: number of rows in a batch on each rank.
         shuffle: ``none``: rows in order. ``batch``: the rows of a batch stay together and the batches come in random
-            order, as with upstream's --mlperf-bin-shuffle. ``row``: every row is drawn on its own.
-        seed: the order differs from epoch to epoch, and is the same for the same seed and epoch.
+            order, as with upstream's --mlperf-bin-shuffle. ``row``: the rows are shuffled individually.
+        seed: seed for shuffling; the order differs from epoch to epoch, and is the same for the same seed and epoch.
         rank: number of this process.
         world_size: number of processes.
 
@@ -88,7 +88,7 @@ class EpochSampler(Sampler[Selection]):
 
     def ranges(self, steps: npt.NDArray[np.int64]) -> RowRanges:
         """Return the positions that belong to this rank in some steps."""
-        self._first_step = 0  # Not before: a DataLoader with workers makes two iterators, and draws from the second.
+        self._first_step = 0  # Only here: a DataLoader with workers makes two iterators, and uses the second.
         first = steps * self._step_rows
         size = np.where(steps == self._steps - 1, self._rows - first, self._step_rows)
         start = first + size * self._rank // self._world_size
@@ -119,9 +119,9 @@ class EpochSelections(Selections):
     """Rows of an epoch's batches, one batch at a time or several.
 
     Args:
-        sampler: knows the positions of each step.
-        steps: the steps that are left, in the order in which they come.
-        draw: the rows at positions; None: the positions.
+        sampler: sampler that knows the positions of each step.
+        steps: the remaining steps, in order.
+        draw: maps positions to rows; None: rows equal positions.
     """
 
     def __init__(self, sampler: EpochSampler, steps: npt.NDArray[np.int64], draw: RandomPermutation | None) -> None:

@@ -33,16 +33,16 @@ from dlrm_pl.files.destinations import STDIN
 log = logging.getLogger(__name__)
 
 CALIBRATION_ROWS = 128_000
-"""Number of first rows of val used for calibration, as MLPerf prescribes."""
+"""Number of rows at the beginning of val used for calibration, as MLPerf prescribes."""
 
-# Share of val that calibrates where val is too small for the rows that MLPerf prescribes.
+# Share of val used for calibration if val is too small for the number of rows that MLPerf prescribes.
 _CALIBRATION_SHARE = 0.1
 
 
 class SplitLoaders:
     """Splits of a dataset folder, with a loader for each; ``DLRMDataModule`` describes the arguments.
 
-    It needs no Lightning, whose import takes seconds.
+    It does not need Lightning, whose import takes seconds.
     """
 
     trainer: Any = None
@@ -88,7 +88,7 @@ class SplitLoaders:
                 f"data.max_ind_range={max_ind_range}, but {folder} was preprocessed with the lower cap "
                 f"{self.folder.max_ind_range}. Leave it at -1, or preprocess again."
             )
-        # Python's integers in place of NumPy's, which JSON cannot hold.
+        # Python integers instead of NumPy's, which JSON cannot hold.
         self.batch_size = int(batch_size)
         self.eval_batch_size = int(eval_batch_size)
         self._shuffle: Shuffle = shuffle
@@ -132,7 +132,7 @@ class SplitLoaders:
         """Check that the dictionaries match a model trained here, before they are put into an artifact.
 
         Raises:
-            ConfigurationError: ``max_ind_range`` makes other ids of them.
+            ConfigurationError: ``max_ind_range`` changes the ids that the dictionaries give.
             DataFormatError: a dictionary is missing.
         """
         if self.table_sizes != list(self.folder.table_sizes):
@@ -163,7 +163,7 @@ class SplitLoaders:
         """Check, before a stage starts, that its splits have labels of both classes.
 
         Raises:
-            DatasetError: a split has labels of one class; names it and the counts.
+            DatasetError: a split has labels of one class; the message names the split and the counts.
         """
         if stage == "fit":
             self.folder.splits["train"]
@@ -175,11 +175,12 @@ class SplitLoaders:
         """Check that AUROC is defined on the rows for quantization, before training and a search depend on it.
 
         Args:
-            tuning: whether AUROC or guards judge the tuning rows; they always judge the certification rows.
+            tuning: whether AUROC or guards are judged on the tuning rows; they are always judged on the certification
+                rows.
             max_rows: largest number of tuning rows that trials may read; None for all.
 
         Raises:
-            DatasetError: all labels of the rows are equal; names the split and the rows.
+            DatasetError: all labels of the rows are equal; the message names the split and the rows.
         """
         self.folder.require_both_classes("test")
         for name, rows in self.row_ranges.items():
@@ -263,7 +264,7 @@ class SplitLoaders:
         """Disjoint row ranges for calibration, tuning and certification, by name.
 
         Raises:
-            DatasetError: val is too small to be divided.
+            DatasetError: val is too small to divide.
         """
         val, test = self.folder.splits["val"].records, self.folder.splits["test"].records
         if val < 2:
@@ -289,7 +290,7 @@ class SplitLoaders:
         return {
             name: self.folder.rows(rows.split).identity(rows.start, rows.stop, self._stated(rows.split))
             for name, rows in self.row_ranges.items()
-            if name != "certification"  # These are read once, after the search.
+            if name != "certification"  # The certification rows are read only once, after the search.
         }
 
     def certification_checksum(self) -> str:
@@ -303,7 +304,7 @@ class SplitLoaders:
 
     def _range(self, name: str) -> Batches:
         rows = self.row_ranges[name]
-        # A quantization's results rest on these rows, so each block is checked when it is read.
+        # The results of quantization depend on these rows, so each block is checked when it is read.
         dataset = ClickDataset.of_split(
             self.folder,
             rows.split,
