@@ -19,7 +19,7 @@ Array = npt.NDArray[Any]
 
 _INT64 = np.dtype(np.int64)
 
-# As in arrays.cpp.
+# Must match arrays.cpp.
 _ARRAY = np.dtype([("values", "u8"), ("stride", "i8"), ("item_bytes", "i8")])
 _TABLE = np.dtype([("width", "i8"), ("size", "i8"), ("modulus", "i8"), ("drawn", "i8"), ("lookup", "u8")])
 _POINTER, _LONG = ctypes.c_void_p, ctypes.c_int64
@@ -61,7 +61,7 @@ class DayArrays(NamedTuple):
     Attributes:
         dense: float32 or int32 ``[n, N]``, as the columns say.
         labels: int32 ``[n, 1]``.
-        ids: of each table int32 or int64 ``[n, width]``.
+        ids: for each table, int32 or int64 ``[n, width]``.
     """
 
     dense: Array
@@ -73,11 +73,12 @@ class ArrayLayout:
     """Mapped arrays of days, whose addresses are collected once.
 
     Args:
-        columns: columns of the rows; the bag of a table has the ids that the arrays hold and those of its lookup table.
-        table_sizes: rows of each table; an id beyond them is a wrong value.
-        takes_remainder: whether ids in the arrays are taken modulo the rows of their table.
+        columns: columns of the rows; a table's bag consists of the ids in the arrays followed by those in its lookup
+            table.
+        table_sizes: number of rows of each table; a larger id is a wrong value.
+        takes_remainder: whether ids in the arrays are taken modulo the number of rows of their table.
         days: the arrays of each day.
-        lookup: of each table int32 ``[rows, ids of a bag - 1]``; None where bags are not drawn.
+        lookup: for each table, int32 ``[rows, ids of a bag - 1]``; None if bags are not drawn.
 
     Raises:
         ShapeError: the arrays do not fit together.
@@ -93,7 +94,7 @@ class ArrayLayout:
         lookup: Sequence[Array | None],
     ) -> None:
         self._columns = columns
-        self._kept = days, lookup  # Their addresses are below.
+        self._kept = days, lookup  # Keeps the arrays alive, since only their addresses are used below.
         self._dense = dense_fields(columns)
         tables = []
         for number, (column, size, drawn) in enumerate(zip(columns.sparse, table_sizes, lookup, strict=True)):
@@ -124,9 +125,9 @@ class ArrayLayout:
 
         Args:
             native: the library.
-            rows: rows of each batch, over all days.
+            rows: rows of each batch, numbered over all days.
             pin_memory: make tensors in memory that is pinned for a copy to a CUDA device.
-            buffers: memory for the tensors, if it is not to be pinned; None: new memory.
+            buffers: memory to use for the tensors unless they are pinned; None: new memory.
 
         Raises:
             ShapeError: a row is not in the arrays.

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 _MOST_FREE = 4
-"""Number of arrays of a kind that are kept although no tensor uses them."""
+"""Maximum number of unused arrays of each kind that are kept."""
 
 
 class Buffers:
     """Makes tensors in the memory of earlier ones, once nothing refers to those or to views of them.
 
-    Memory that the C library takes back from a thread it returns to the system, so that each batch of a megabyte would
-    be written to fresh pages. To be used by one thread at a time; tensors may be dropped by any.
+    The C library returns memory that a thread frees to the system, so without reuse, each batch of a megabyte would be
+    written to fresh pages. Only one thread at a time may use an object; any thread may drop tensors.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class Buffers:
         """Return an uninitialized tensor ``[count]``.
 
         Args:
-            kind: what the tensor holds; those of a kind have about the same size, and one dtype.
+            kind: what the tensor holds; tensors of a kind have about the same size, and the same dtype.
             count: number of values.
             dtype: type of the values.
         """
@@ -35,7 +35,7 @@ class Buffers:
         array = free.pop() if free else np.empty(0, dtype)
         if array.size < count:
             array = np.empty(count, dtype)
-        # The tensor's storage keeps this view alive, and nothing else does: its end is that of the storage.
+        # Only the tensor's storage keeps this view alive, so the view is finalized when the storage is freed.
         view = array[:count]
         tensor = torch.from_numpy(view)
         weakref.finalize(view, _give_back, free, array).atexit = False

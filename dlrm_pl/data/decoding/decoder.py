@@ -23,9 +23,9 @@ class Decoder:
     """Makes batches from records in C++, bit-identical to those of ``to_batch``.
 
     Args:
-        columns: columns of the records; with ``standardize``, mean and deviation must be known.
+        columns: columns of the records; those with ``standardize`` must have their mean and deviation.
         table_sizes: number of rows of each table.
-        max_ind_range: indices of hex columns with a vocabulary are taken modulo this number if it is positive.
+        max_ind_range: if positive, indices of hex columns with a vocabulary are taken modulo this number.
     """
 
     def __init__(self, columns: Columns, table_sizes: Sequence[int], max_ind_range: int) -> None:
@@ -42,13 +42,13 @@ class Decoder:
     ) -> Sequence[ClickBatch]:
         """Make batches up to the first one with a value that ``RecordChecks`` refuses.
 
-        All batches of a call share their memory, so a batch that is kept keeps that of the others too.
+        All batches of a call share memory, so keeping one batch keeps the memory of all of them.
 
         Args:
             records: int32 ``[records, record_ints]``.
-            selections: rows of each batch; they are in ``records``.
+            selections: rows of each batch; all must be in ``records``.
             pin_memory: make tensors in memory that is pinned for a copy to a CUDA device.
-            buffers: memory for the tensors, if it is not to be pinned; None: new memory.
+            buffers: memory to use for the tensors unless they are pinned; None: new memory.
 
         Returns:
             The batches; none if the native code was not built or ``DLRM_PL_ISA`` is ``fallback``.
@@ -66,7 +66,7 @@ def batches_of(decoded: Decoded, rows: Rows, columns: Columns) -> Sequence[Click
 
     Args:
         decoded: values of several batches.
-        rows: rows of these batches, and of others behind them.
+        rows: rows of these batches, possibly followed by more batches that were not decoded.
         columns: columns of the rows.
     """
     if not decoded.batches:
@@ -83,7 +83,7 @@ def batches_of(decoded: Decoded, rows: Rows, columns: Columns) -> Sequence[Click
 
 
 def _take_logarithms(dense: npt.NDArray[np.float32], columns: Columns) -> None:
-    # NumPy's own logarithm: its last bits depend on the processor, and every batch must have the same ones.
+    # Always NumPy's logarithm: its last bits depend on the processor, and they must be the same in every batch.
     for fields in columns.dense_runs:
         if columns.dense[fields.start].transform != "log1p":
             continue

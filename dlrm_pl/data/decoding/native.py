@@ -29,7 +29,7 @@ _NUM_KEYS = 6
 _TRANSFORMS = {"none": 0, "log1p": 1, "standardize": 2}
 _LARGEST_MODULUS = 2**31 - 1
 
-# As in dense.h and decoding.cpp.
+# Must match dense.h and decoding.cpp.
 _DENSE_FIELD = np.dtype([("is_float", "i4"), ("transform", "i4"), ("mean", "f8"), ("deviation", "f8")])
 _SPARSE_FIELD = np.dtype(
     [("first", "i8"), ("width", "i8"), ("size", "i8"), ("modulus", "i8"), ("may_be_absent", "i4"), ("unused", "i4")]
@@ -87,8 +87,8 @@ class Rows(NamedTuple):
     """Rows of several batches.
 
     Attributes:
-        sizes: rows of each batch, int64.
-        numbers: int64: if ``consecutive`` the first row of each batch, else all rows, batch after batch.
+        sizes: number of rows in each batch, int64.
+        numbers: int64: the first row of each batch if ``consecutive``, else all row numbers, batch after batch.
         consecutive: whether the rows of each batch follow each other.
     """
 
@@ -102,9 +102,9 @@ class Decoded(NamedTuple):
 
     Attributes:
         batches: number of batches without a wrong value.
-        dense: dense inputs, float32 ``[rows, N]``; of columns with ``log1p``, ``x + 1``.
+        dense: dense inputs, float32 ``[rows, N]``; columns with ``log1p`` hold ``x + 1``.
         labels: float32 ``[rows]``.
-        indices: int64, for each batch as many as its records have ids. The first ``lookups`` of them are used.
+        indices: int64, for each batch as many as its records have id fields; the first ``lookups`` of these are used.
         offsets: int64, ``[T * B + 1]`` for each batch; None if no column has lists.
         lookups: lookups of each batch, int64.
     """
@@ -131,14 +131,14 @@ class RecordLayout:
 
     Args:
         columns: columns of the records.
-        table_sizes: rows of each table; an index beyond them is a wrong value.
-        max_ind_range: ids of the columns that ``is_capped`` names are taken modulo this number, if it is positive.
+        table_sizes: number of rows of each table; a larger index is a wrong value.
+        max_ind_range: if positive, ids of the columns for which ``is_capped`` is true are taken modulo this number.
     """
 
     def __init__(self, columns: Columns, table_sizes: Sequence[int], max_ind_range: int) -> None:
         self._columns = columns
         self._dense = dense_fields(columns)
-        modulus = max_ind_range if 0 < max_ind_range <= _LARGEST_MODULUS else 0  # A larger one changes no int32.
+        modulus = max_ind_range if 0 < max_ind_range <= _LARGEST_MODULUS else 0  # A larger modulus changes no int32.
         self._sparse = np.array(
             [
                 (
@@ -164,7 +164,7 @@ class RecordLayout:
             records: int32 ``[records, record_ints]``.
             rows: rows of each batch.
             pin_memory: make tensors in memory that is pinned for a copy to a CUDA device.
-            buffers: memory for the tensors, if it is not to be pinned; None: new memory.
+            buffers: memory to use for the tensors unless they are pinned; None: new memory.
 
         Raises:
             ShapeError: the arguments do not fit together.
@@ -234,7 +234,7 @@ def permute(
     """Return the rows at positions of a random order, as defined by ``RandomPermutation``.
 
     Raises:
-        ShapeError: a position is not below the size, or the size is too large.
+        ShapeError: a position is outside the size, or the size is too large.
     """
     rows = np.empty(len(positions), np.int64)
     status = native.dlrm_decoding_permute(

@@ -25,12 +25,12 @@ def encoder_of(source: Any) -> RowEncoder:
 
     Args:
         source: a ``DatasetFolder``, an ``Artifact`` or ``Predictor``, or the path of a dataset folder or an artifact. A
-            path is read anew each time.
+            path is read again in each call.
 
     Raises:
-        ConfigurationError: it is something else, or an artifact that needs a vocabulary and has none.
+        ConfigurationError: the source is something else, or an artifact that needs a vocabulary and has none.
         DatasetError: there is no such folder.
-        DataFormatError, ArtifactError: a file is missing or damaged; names it.
+        DataFormatError, ArtifactError: a file is missing or damaged; the message names it.
     """
     if isinstance(source, str | os.PathLike):
         folder = Path(source).expanduser()
@@ -54,12 +54,12 @@ def artifact_encoder(
     Args:
         folder: the artifact folder.
         columns: columns of the artifact; None if they are not known.
-        table_sizes: rows of the tables of its model.
-        dataset_fingerprint: fingerprint of its dataset; empty if it is not known.
+        table_sizes: number of rows of each table of its model.
+        dataset_fingerprint: fingerprint of the artifact's dataset; empty if it is not known.
 
     Raises:
         ConfigurationError: the artifact needs dictionaries and has none.
-        ArtifactError: its dictionaries are damaged, or are not those of its model.
+        ArtifactError: its dictionaries are damaged, or do not belong to its model.
     """
     path = folder / VOCABULARY_NAME
     if not path.is_file():

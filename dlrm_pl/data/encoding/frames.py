@@ -19,16 +19,16 @@ def records_of_frame(
 ) -> tuple[Records, bool]:
     """Return the records of a frame with raw values, int32 ``[B, record_ints]``, and whether it has labels.
 
-    A warning is logged for values that the vocabulary does not have.
+    Logs a warning if values are not in the vocabulary.
 
     Args:
         frame: the frame.
-        encoder: gives the ids.
-        labels: ``needed``, ``optional``, or ``absent``: not read, even if the frame has them.
+        encoder: encoder that turns values into ids.
+        labels: ``needed``, ``optional``, or ``absent``: labels are not read, even if the frame has them.
         truncate_lists: whether to cut lists that are longer than their column allows.
 
     Raises:
-        DataFormatError: a column is missing or of another type, or a value does not fit; names it.
+        DataFormatError: a column is missing or of the wrong type, or a value is invalid; the message names it.
         ConfigurationError: pyarrow is not installed.
     """
     rows = rows_of_frame(frame, encoder.columns, labels=labels, truncate_lists=truncate_lists)

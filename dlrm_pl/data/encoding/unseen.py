@@ -17,8 +17,8 @@ def unseen_lines(encoder: RowEncoder, unseen: Sequence[int] | np.ndarray[tuple[i
     """Return lines that say how values outside the vocabulary were scored: as unseen, missing, or the first value.
 
     Args:
-        encoder: gave the ids.
-        unseen: number of such values of each sparse column.
+        encoder: encoder that assigned the ids.
+        unseen: number of values outside the vocabulary in each sparse column.
     """
     vocabulary, lines = encoder.vocabulary, []
     for fallback in ("unseen", "missing", "first"):

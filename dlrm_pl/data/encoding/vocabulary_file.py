@@ -1,7 +1,8 @@
 """Columns and dictionaries of a dataset in one file, which accompanies a model that reads raw values.
 
-It is a safetensors file: of an integer or hex table it has ``{t}.values``, int64; of a string table ``{t}.offsets`` and
-``{t}.data``; of hashes and remainders nothing. Its metadata states the columns and the modulus of hex values.
+It is a safetensors file. An integer or hex table has ``{t}.values``, int64; a string table has ``{t}.offsets`` and
+``{t}.data``; tables with hashes or remainders as ids have nothing. The metadata states the columns and the modulus of
+hex values.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def save_encoder(encoder: RowEncoder, path: Path) -> None:
         start, end = end, end + array.nbytes
         header[name] = {"dtype": names[array.dtype], "shape": list(array.shape), "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
-    text = text.ljust(-(-len(text) // 8) * 8)  # So that arrays of int64 are aligned.
+    text = text.ljust(-(-len(text) // 8) * 8)  # Aligns the arrays of int64.
     with path.open("wb") as handle:
         handle.write(struct.pack("<Q", len(text)) + text)
         for array in arrays.values():
@@ -75,7 +76,7 @@ def load_encoder(path: Path) -> RowEncoder:
     """Read what ``save_encoder`` wrote.
 
     Raises:
-        ArtifactError: the file is missing or damaged; names it.
+        ArtifactError: the file is missing or damaged; the message names it.
     """
     from safetensors import SafetensorError, safe_open
 

@@ -20,7 +20,7 @@ LABEL = 0
 
 Records = npt.NDArray[np.int32]
 
-# Rows whose labels are read together: with 3 % of clicks one block has both.
+# Number of rows whose labels are read together: with 3 % clicks, one block has both labels.
 _LABEL_BLOCK = 65_536
 
 
@@ -42,7 +42,7 @@ def count_records(path: Path, columns: Columns | None = None) -> int:
         columns: columns of its records; None: Criteo's.
 
     Raises:
-        DataFormatError: missing, empty, or not a whole number of records.
+        DataFormatError: the file is missing, empty, or does not hold a whole number of records.
     """
     record_bytes = columns_or_criteo(columns).record_bytes
     try:
@@ -65,7 +65,7 @@ def count_records(path: Path, columns: Columns | None = None) -> int:
 def single_label(path: Path, start: int, stop: int, columns: Columns | None = None) -> int | None:
     """Return the label that all rows of a range have; None if there are both labels, or no rows.
 
-    Reads until it has seen both labels, which for most files is a single block.
+    Reads until both labels have been seen; in most files, the first block has both.
     """
     label = None
     for first in range(start, stop, _LABEL_BLOCK):
@@ -83,7 +83,7 @@ def open_records(path: Path, columns: Columns | None = None, descriptor: int | N
     Args:
         path: file to map.
         columns: columns of its records; None: Criteo's.
-        descriptor: descriptor of the file, if it is open already.
+        descriptor: descriptor of the file, if it is already open.
 
     Raises:
         DataFormatError: see ``count_records``.

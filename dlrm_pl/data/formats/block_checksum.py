@@ -20,7 +20,7 @@ _BLOCK_RECORDS = 8192
 _MOST_BLOCK_BYTES = 8 << 20
 DIGEST_BYTES = hashlib.sha256().digest_size
 _PLAIN = "sha256:"
-_READ_BYTES = 10 << 20  # Of each thread; eight of Criteo's blocks.
+_READ_BYTES = 10 << 20  # Per thread: eight of Criteo's blocks.
 
 
 def block_bytes(columns: Columns) -> int:
@@ -41,9 +41,9 @@ class Part:
     """Digests of a run of bytes, which any thread can compute before the digests of the preceding bytes are known.
 
     Attributes:
-        head: bytes at the beginning that belong to an earlier block.
+        head: bytes at the beginning that belong to a block that began earlier.
         digests: digests of the whole blocks, one after the other.
-        tail: bytes at the end that belong to a later block.
+        tail: bytes at the end that belong to a block that ends later.
     """
 
     head: memoryview
@@ -119,7 +119,7 @@ def file_checksum(path: Path, size: int, start: int = 0, stop: int | None = None
         path: file to read.
         size: bytes of a block, see ``block_bytes``.
         start: first byte.
-        stop: byte after the last; None for the end of the file.
+        stop: byte after the last one; None for the end of the file.
     """
     checksum = BlockChecksum(size)
     stop = path.stat().st_size if stop is None else stop
@@ -132,7 +132,7 @@ def file_checksum(path: Path, size: int, start: int = 0, stop: int | None = None
 
     threads = os.cpu_count() or 1
     with ThreadPoolExecutor(threads) as pool:
-        # Some at a time, or all of the file would be in memory.
+        # A few steps at a time, since otherwise the whole file could end up in memory.
         for first in range(start, stop, threads * step):
             for part in pool.map(read, range(first, min(first + threads * step, stop), step)):
                 checksum.add(part)

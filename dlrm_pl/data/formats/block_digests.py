@@ -1,7 +1,8 @@
 """Digests of a file's blocks, in a file next to it, to check some rows without reading the others.
 
-``terabyte_processed_test.blocks`` holds the SHA-256 of each block of ``terabyte_processed_test.bin``, 32 bytes each,
-one after the other; the checksum in ``dataset.json`` is the SHA-256 of these, see ``block_checksum``.
+``terabyte_processed_test.blocks`` holds the concatenated SHA-256 digests of the blocks of
+``terabyte_processed_test.bin``, 32 bytes each. The checksum in ``dataset.json`` is the SHA-256 of these digests, see
+``block_checksum``.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dlrm_pl.errors import DataFormatError
 from dlrm_pl.kernels.hashing.sha256 import sha256_blocks
 
 _SAMPLES = 4
-"""Number of blocks that are checked when a dataset is opened: 5 MB of Criteo's, which takes 5 ms."""
+"""Number of blocks that are checked when a dataset is opened: 5 MB for Criteo's columns, which takes 5 ms."""
 
 
 def digests_path(path: Path) -> Path:
@@ -32,7 +33,7 @@ class BlockDigests:
 
     Args:
         path: file of records.
-        digests: digests of its blocks, one after the other.
+        digests: concatenated digests of its blocks.
         columns: columns of the records; None: Criteo's.
     """
 
@@ -49,7 +50,7 @@ class BlockDigests:
 
         Args:
             path: file of records.
-            stated: checksum of the file in ``dataset.json``; None if it has none.
+            stated: checksum of the file in ``dataset.json``; None if there is none.
             columns: columns of the records; None: Criteo's.
 
         Raises:
@@ -75,12 +76,12 @@ class BlockDigests:
         """Check the blocks that hold a range of bytes, each block once.
 
         Args:
-            data: whole file, mapped.
+            data: the whole mapped file.
             start: first byte.
-            stop: byte after the last.
+            stop: byte after the last one.
 
         Raises:
-            DataFormatError: a block was changed; names its rows.
+            DataFormatError: a block was changed; the message names its rows.
         """
         size = self._block_bytes
         first, last = start // size, -(-stop // size)
@@ -98,7 +99,7 @@ class BlockDigests:
         """Check a few evenly spread blocks, including both ends; returns how many.
 
         Raises:
-            DataFormatError: one was changed; names its rows.
+            DataFormatError: a block was changed; the message names its rows.
         """
         last = len(self) - 1
         blocks = sorted({last * sample // (_SAMPLES - 1) for sample in range(_SAMPLES)})
@@ -111,7 +112,7 @@ class BlockDigests:
         """Check the whole file on all processors.
 
         Raises:
-            DataFormatError: a block was changed; names its rows.
+            DataFormatError: a block was changed; the message names its rows.
         """
         count = blocks_at_once(self._block_bytes)
 

@@ -1,7 +1,7 @@
 """Category values as dictionaries hold them, with entries for missing values and for values not seen in training.
 
-In an integer or string column these entries are values that no row has, see ``data/lookup/values.py``. A hex column has
-upstream's: a missing value is 0, and -1 stands for unseen ones.
+In integer and string columns, these entries are values that no row can have, see ``data/lookup/values.py``. Hex columns
+use the same entries as upstream: 0 for missing values and -1 for unseen ones.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from dlrm_pl.data.lookup.values import (
 )
 
 Values = Integers | Strings
-"""Values of a column, int64 or texts."""
+"""Values of a column, int64 or strings."""
 
 MISSING: Mapping[Kind, int | bytes] = {"hex": 0, "integer": MISSING_INTEGER, "string": MISSING_STRING}
-"""What a missing value is written as."""
+"""Value that stands for a missing one."""
 UNSEEN: Mapping[Kind, int | bytes] = {"hex": -1, "integer": UNSEEN_INTEGER, "string": UNSEEN_STRING}
 """First value of a table whose row 0 is for values that are not in it."""
 

@@ -93,7 +93,7 @@ class Description(Partial):
         columns: columns of the records; Criteo's if not stated.
         table_sizes: number of rows of each table; empty if not stated.
         splits: stated splits by name.
-        max_ind_range: modulus of the categories; -1 if there was none or it is unknown.
+        max_ind_range: modulus of the categories; -1 if there was none or if it is unknown.
         fingerprint: fingerprint of table sizes and dictionaries; empty if not stated.
         dictionaries: checksum of each table's dictionary; empty if not stated.
         best_possible_auroc: best possible AUROC by split, for synthetic data.
@@ -118,7 +118,8 @@ class Description(Partial):
         """Read the file in a folder.
 
         Raises:
-            DataFormatError: not JSON, of another version, or with a value that makes no sense; names it.
+            DataFormatError: the file is not JSON, is of another version, or has a value that makes no sense; the
+                message names it.
         """
         path = folder / DESCRIPTION_NAME
         if not path.exists():
@@ -187,7 +188,7 @@ class Splits(dict[Split, SplitInfo]):
         """Examine the file of a split.
 
         Raises:
-            DataFormatError: it is missing, cut short, or not what the description says.
+            DataFormatError: the file is missing, truncated, or does not match the description.
         """
         file, stated = self._folder / split_file_name(split), self._description.split(split)
         if stated is None and self._description.splits:

@@ -32,7 +32,8 @@ class DatasetFolder:
         table_sizes: number of rows of each table.
         splits: records, clicks and checksum of each split, by name.
         max_ind_range: modulus of the raw categories; -1 if there is none, or it is unknown.
-        fingerprint: checksum of table sizes and dictionaries; where it is equal, the same ids mean the same categories.
+        fingerprint: checksum of table sizes and dictionaries; in datasets with equal fingerprints, the same ids mean
+            the same categories.
         best_possible_auroc: best AUROC that a model can expect on each split of synthetic data; empty for real logs.
         report: data report of ``preprocess``; empty for other data.
         dictionaries: checksum of each table's dictionary; empty if the folder does not state them.
@@ -66,13 +67,13 @@ class DatasetFolder:
 
         Args:
             path: dataset folder.
-            rows: whether the files of the splits are needed; else the counts and dictionaries are enough.
-            stated: of a folder of days in TorchRec's format, what its files do not say; None for nothing.
+            rows: whether the files of the splits are needed; if not, the counts and dictionaries are enough.
+            stated: for a folder of days in TorchRec's format, facts that its files do not state; None for none.
 
         Raises:
             DatasetError: there is no such folder.
-            DataFormatError: a file is missing, cut short, or not what the description says.
-            ConfigurationError: the rows of the tables are not known, or what is stated does not fit the files.
+            DataFormatError: a file is missing, truncated, or does not match the description.
+            ConfigurationError: the table sizes are not known, or ``stated`` does not fit the files.
 
         Example:
             >>> import tempfile
@@ -89,7 +90,7 @@ class DatasetFolder:
                 f"{folder}: there is no such dataset folder. Make one with `preprocess` or `synthesize`."
             )
         if is_days_folder(folder) and not (folder / DESCRIPTION_NAME).exists():
-            # Here, since these folders are datasets themselves.
+            # Imported here, since these folders are datasets themselves.
             from dlrm_pl.data.formats.torchrec.dataset import DaysDataset
             from dlrm_pl.data.formats.torchrec.stated import StatedTables
 
@@ -136,7 +137,7 @@ class DatasetFolder:
         """Return the folder with bags that are drawn, if it has single ids and bags are stated.
 
         Raises:
-            ConfigurationError: its own columns have lists.
+            ConfigurationError: the folder's own columns already have lists.
             DataFormatError, DatasetError: see ``drawn_bags``.
         """
         if not self.columns.is_one_hot:
@@ -169,7 +170,7 @@ class DatasetFolder:
         """Check that AUROC is defined on a split.
 
         Raises:
-            DatasetError: all its labels are equal; states the counts.
+            DatasetError: all labels of the split are equal; the message states the counts.
         """
         info = self.splits[split]
         if info.positives in (0, info.records):
@@ -191,7 +192,7 @@ class DatasetFolder:
         """Read the dictionaries, and check them by the fingerprint.
 
         Raises:
-            DataFormatError: a dictionary is missing, corrupt, or from another dataset; names it.
+            DataFormatError: a dictionary is missing, corrupt, or from another dataset; the message names it.
         """
         vocabulary = Vocabulary.load(self.path, self.columns)
         self._check_dictionaries(DictionaryChecksums.of_tables(self.table_sizes, vocabulary.values, self.columns))
@@ -200,7 +201,7 @@ class DatasetFolder:
     @cached_property
     def encoder(self) -> RowEncoder:
         """Turns rows with raw values into records; reads the dictionaries at the first access, see ``vocabulary``."""
-        # Here, since it brings the code of all kinds of tables, which most uses of a folder do not need.
+        # Imported here, since it imports the code of all kinds of tables, which most uses of a folder do not need.
         from dlrm_pl.data.formats.row_encoder import RowEncoder
 
         return RowEncoder(self.columns, self.vocabulary(), self.max_ind_range)
@@ -209,7 +210,7 @@ class DatasetFolder:
         """Compare the dictionaries with the description.
 
         Raises:
-            DataFormatError: one was changed; names it.
+            DataFormatError: a dictionary was changed; the message names it.
         """
         self._check_dictionaries(DictionaryChecksums.of_folder(self.table_sizes, self.path, self.columns))
 
@@ -220,7 +221,7 @@ class DatasetFolder:
             A text that says what was checked and what was not.
 
         Raises:
-            DataFormatError: one was changed; names the file and its rows.
+            DataFormatError: a block was changed; the message names the file and the rows.
         """
         checked = total = 0
         for split in self.splits:
@@ -241,7 +242,7 @@ class DatasetFolder:
             A text that says what was checked.
 
         Raises:
-            DataFormatError: it was changed; names the file, and the rows where that is known.
+            DataFormatError: the split was changed; the message names the file, and the rows if they are known.
         """
         path, stated = self.split_path(split), self.splits[split].checksum
         if stated is None:
@@ -262,7 +263,7 @@ class DatasetFolder:
             A text that says what was checked.
 
         Raises:
-            DataFormatError: a file was changed; names it.
+            DataFormatError: a file was changed; the message names it.
         """
         checked = [self.check_split(split) for split in self.splits]
         self.check_dictionaries()

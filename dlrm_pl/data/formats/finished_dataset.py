@@ -47,12 +47,12 @@ def describe(
 
     Args:
         folder: folder with the splits, the counts and the dictionaries.
-        max_ind_range: modulus of the raw categories; stated only if some column is taken modulo it.
+        max_ind_range: modulus of the raw categories; written only if it applies to some column.
         created_by: command that made the folder.
         columns: columns of the records; None: Criteo's.
         best_possible_auroc: best AUROC that a model can expect on each split of synthetic data.
-        splits: contents of the splits, if they are known; else the files are read.
-        known_dictionaries: checksums of the dictionaries, if they are known; else these are read.
+        splits: contents of the splits, if they are known; otherwise the files are read.
+        known_dictionaries: checksums of the dictionaries, if they are known; otherwise the dictionaries are read.
         extra: more entries of ``dataset.json``.
     """
     columns = columns_or_criteo(columns)

@@ -33,11 +33,11 @@ def lookups(ids: Records, columns: Columns) -> tuple[Integers, Integers | None]:
     """Return the indices and offsets of a batch, as in ``ClickBatch``; absent elements are left out.
 
     Args:
-        ids: ids of records, ``[B, W]``: those of all sparse columns, one column after the other.
+        ids: ids of records, ``[B, W]``: the ids of all sparse columns, column by column.
         columns: columns of the records.
 
     Returns:
-        int64 ``[T, B]`` and None where no column has lists; else ``[L]`` and the offsets ``[T * B + 1]``.
+        int64 ``[T, B]`` and None if no column has lists; otherwise ``[L]`` and the offsets ``[T * B + 1]``.
     """
     if columns.is_one_hot:
         return np.ascontiguousarray(ids.T, dtype=np.int64), None
@@ -55,11 +55,11 @@ def lookups(ids: Records, columns: Columns) -> tuple[Integers, Integers | None]:
             indices[end : end + bags.size].reshape(bags.shape)[...] = bags
             ends[...] = np.arange(end + column.width, end + 1 + bags.size, column.width)
         else:
-            # Lists stand at the left of their fields, so row by row this is the order of their elements.
+            # Lists are left-aligned in their fields, so row by row this is the order of their elements.
             present = bags >= 0
             found = bags[present]
             indices[end : end + len(found)] = found
-            # The sum of bytes is five times as fast as count_nonzero.
+            # Summing bytes is five times as fast as count_nonzero.
             np.cumsum(np.einsum("ij->i", present.view(np.uint8), dtype=np.int64), out=ends)
             ends += end
         end = int(offsets[tables.stop * rows])
@@ -69,7 +69,7 @@ def lookups(ids: Records, columns: Columns) -> tuple[Integers, Integers | None]:
 def _transformed(fields: Records, columns: tuple[DenseColumn, ...]) -> Floats:
     """Return the inputs of columns with the same transform, float32."""
     first = columns[0]
-    # A copy of fields side by side, since only those can be read as floats.
+    # A contiguous copy, since only contiguous fields can be viewed as floats.
     values = np.ascontiguousarray(fields).view("<f4") if first.holds_float else fields.astype(np.float32)
     if first.transform == "log1p" and first.holds_float:
         values = np.maximum(values, np.float32(0))
@@ -85,7 +85,7 @@ def transformed(values: Floats, columns: tuple[DenseColumn, ...]) -> Floats:
     """
     transform = columns[0].transform
     if transform == "log1p":
-        # As upstream; log1p would give other last bits.
+        # Same as upstream; np.log1p would differ in the last bits.
         return np.log(values + np.float32(1))  # type: ignore[no-any-return]
     if transform == "none":
         return np.array(values, np.float32)

@@ -19,11 +19,11 @@ class RawSparse:
     """Values of a sparse column.
 
     Attributes:
-        values: elements of all rows: int64 ``[E]`` for hex and integer columns, else texts. The value of a missing
-            element means nothing.
+        values: elements of all rows: int64 ``[E]`` for hex and integer columns, else strings. The value of a missing
+            element is arbitrary.
         missing: whether an element is missing, ``[E]``; None if none is.
-        offsets: of a list, int64 ``[B + 1]``: row b has the elements ``offsets[b]`` to ``offsets[b + 1]``; None for a
-            column without lists, where E is B. A missing list is an empty one.
+        offsets: for lists, int64 ``[B + 1]``: row b has the elements ``offsets[b]`` to ``offsets[b + 1]``; None for a
+            column without lists, where E is B. A missing list counts as empty.
     """
 
     values: Integers | Strings
@@ -36,7 +36,7 @@ class RawDense:
     """Values of a dense column.
 
     Attributes:
-        values: int64 ``[B]`` or float32 ``[B]``; the value of a missing one means nothing.
+        values: int64 ``[B]`` or float32 ``[B]``; the value of a missing element is arbitrary.
         missing: whether a value is missing, ``[B]``; None if none is.
     """
 
@@ -49,7 +49,7 @@ class RawRows:
     """Rows of a log, column by column, in the order of ``Columns``.
 
     Attributes:
-        label: 0 or 1, int32 ``[B]``; None if they are not known.
+        label: 0 or 1, int32 ``[B]``; None if the labels are not known.
         dense: the dense columns.
         sparse: the sparse columns.
     """

@@ -47,9 +47,9 @@ class RecordChecks:
             numbers: numbers of the records in the file, for messages.
 
         Raises:
-            DataFormatError: a label is not 0 or 1, a dense value is negative where its logarithm is taken or not a
-                finite number, an id is beyond its table, or an element of a list is absent in front of others; names
-                file, record, column and value.
+            DataFormatError: a label is not 0 or 1, a dense value is not finite or is negative although its logarithm is
+                taken, an id is outside its table, or an absent element of a list precedes a present one; the message
+                names the file, record, column and value.
         """
         if len(records) and not self._fit(records):
             for record, number in zip(records, numbers, strict=True):

@@ -16,7 +16,7 @@ from dlrm_pl.data.lookup.values import Numbers
 from dlrm_pl.errors import ConfigurationError
 
 ABSENT = -1
-"""Value that a record holds in place of the elements that a shorter list lacks."""
+"""Value that pads a list that is shorter than its fields in a record."""
 
 
 class RowEncoder:
@@ -25,10 +25,10 @@ class RowEncoder:
     Args:
         columns: columns of the rows.
         vocabulary: vocabulary of the same columns.
-        max_ind_range: modulus of the values of hex columns with a vocabulary; 0 or less: none.
+        max_ind_range: modulus for the values of hex columns with a vocabulary; 0 or less: none.
 
     Raises:
-        ConfigurationError: the vocabulary is of other columns, or a transform's numbers are not known.
+        ConfigurationError: the vocabulary belongs to other columns, or the numbers of a transform are not known.
     """
 
     def __init__(self, columns: Columns, vocabulary: Vocabulary, max_ind_range: int = -1) -> None:
@@ -46,7 +46,7 @@ class RowEncoder:
     def encode(self, rows: RawRows) -> tuple[Numbers, int]:
         """Return records, int32 ``[B, record_ints]``, and the number of elements that are not in the vocabulary.
 
-        Labels that are not known become 0.
+        Unknown labels become 0.
         """
         records, unseen = self.encode_counted(rows)
         return records, int(unseen.sum())
@@ -68,7 +68,7 @@ class RowEncoder:
         if self.max_ind_range <= 0 or column.kind != "hex" or column.ids != "vocabulary":
             return raw
         assert not isinstance(raw.values, Strings)
-        if not len(raw.values) or raw.values.max() < self.max_ind_range:  # Six times as fast as the remainders.
+        if not len(raw.values) or raw.values.max() < self.max_ind_range:  # Six times as fast as taking the remainders.
             return raw
         return replace(raw, values=raw.values % self.max_ind_range)
 
@@ -97,7 +97,7 @@ def id_fields(column: SparseColumn, ids: Numbers, offsets: Integers | None) -> N
     Args:
         column: the column.
         ids: ids of all elements, ``[E]``.
-        offsets: where each row's elements begin, ``[B + 1]``; None for a column without lists.
+        offsets: start of each row's elements, ``[B + 1]``; None for a column without lists.
     """
     if offsets is None:
         return ids[:, None]
@@ -106,6 +106,6 @@ def id_fields(column: SparseColumn, ids: Numbers, offsets: Integers | None) -> N
     if len(lengths) * column.width == len(ids):
         return ids.reshape(len(lengths), column.width)
     fields = np.full((len(lengths), column.width), ABSENT, np.int32)
-    # Row by row, the places that are taken are as many as the row's elements, and in their order.
+    # Each row of the mask has as many places as the row has elements, in the same order.
     fields[np.arange(column.width) < lengths[:, None]] = ids
     return fields

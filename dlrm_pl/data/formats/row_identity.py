@@ -10,7 +10,7 @@ from dlrm_pl.data.formats.binary_format import columns_or_criteo
 from dlrm_pl.data.formats.block_checksum import block_bytes, file_checksum, is_of_blocks
 
 MOST_BYTES = 2**30
-"""Size up to which all rows are read: 6.7 million of Criteo's, half a second on two processors (1.1 GiB/s each)."""
+"""Size up to which all rows are read: 6.7 million Criteo rows, half a second on two processors (1.1 GiB/s each)."""
 NUM_SAMPLES = 64
 """Number of blocks in the sample of larger files."""
 
@@ -21,9 +21,9 @@ def checksum_of_rows(path: Path, start: int, stop: int, stated: str | None, colu
     Args:
         path: the file of a split.
         start: first row.
-        stop: row after the last.
-        stated: what the dataset states as the checksum of the file, which is taken for its word where these are all of
-            its rows: whoever reads them checks them by it. None where it states none.
+        stop: row after the last one.
+        stated: checksum of the file that the dataset states; None if it states none. It is trusted if the range covers
+            all rows of the file, because rows are checked against it whenever they are read.
         columns: columns of the records; None: Criteo's.
     """
     columns = columns_or_criteo(columns)
@@ -39,14 +39,14 @@ def identity_of_rows(path: Path, start: int, stop: int, stated: str | None, colu
     Args:
         path: the file of a split.
         start: first row.
-        stop: row after the last.
-        stated: what the dataset states as the checksum of the file; None where it states none.
+        stop: row after the last one.
+        stated: checksum of the file that the dataset states; None if it states none.
         columns: columns of the records; None: Criteo's.
 
     Returns:
-        Of more than 1 GiB: over 64 blocks (see ``block_checksum``), evenly spread, the size of the file, the time of
-        its last change and ``stated``. So the same rows in a file that was copied count as other ones: that costs
-        time, and the other error would cost the result.
+        Above 1 GiB, the checksum covers 64 evenly spread blocks (see ``block_checksum``), the size of the file, the
+        time of its last change and ``stated``. The same rows in a copied file therefore count as different. That only
+        costs time; taking different rows for the same ones would make the result wrong.
     """
     if checksum := checksum_of_rows(path, start, stop, stated, columns):
         return checksum

@@ -27,7 +27,7 @@ class TableLookup:
 
     Args:
         column: the column.
-        values: of a vocabulary, the values in the order of their ids, without repetitions; else None.
+        values: for a vocabulary, the values in the order of their ids, without duplicates; otherwise None.
     """
 
     def __init__(self, column: SparseColumn, values: Values | None) -> None:
@@ -68,7 +68,7 @@ class TableLookup:
     def ids(self, raw: RawSparse) -> tuple[Numbers, int]:
         """Return the ids of a column's elements, int32 ``[E]``, and how many of them are not in the vocabulary.
 
-        Those get ``unseen_id``. Of hashes and remainders every value has an id.
+        These get ``unseen_id``. With hashes and remainders, every value has an id.
 
         Raises:
             DataFormatError: a value occurs twice in the vocabulary.

@@ -37,7 +37,7 @@ def load_counts(folder: Path, columns: Columns | None = None) -> tuple[int, ...]
     """Read the table sizes in ``day_fea_count.npz``.
 
     Raises:
-        DataFormatError: the file is missing or corrupt, or has another number of tables than there are columns.
+        DataFormatError: the file is missing or corrupt, or its number of tables differs from the number of columns.
     """
     path = folder / COUNTS_NAME
     return check_counts(load_array(path, "counts"), path, columns)
@@ -47,7 +47,7 @@ def check_counts(counts: RawValues, path: Path, columns: Columns | None = None) 
     """Check a file's array of table sizes, and return them.
 
     Raises:
-        DataFormatError: there is another number of tables, a size is not positive, or not what the column states.
+        DataFormatError: the number of tables is wrong, a size is not positive, or it is not what the column states.
     """
     sparse = _sparse(columns)
     if counts.shape != (len(sparse),) or (counts < 1).any():
@@ -84,7 +84,7 @@ def save_dictionary(folder: Path, table: int, values: Values, column: SparseColu
         offsets, data = from_zero(values)
         np.savez(path, offsets=offsets, data=data)
         return
-    # int32 as upstream has it; without a cap the values are unsigned 32-bit hashes and need more.
+    # int32 as in upstream; without a cap, the values are unsigned 32-bit hashes and need more bits.
     narrow = (column is None or column.kind == "hex") and values.max(initial=0) <= np.iinfo(np.int32).max
     np.savez(path, unique=values.astype(np.int32) if narrow else values)
 
@@ -93,9 +93,9 @@ class Vocabulary:
     """Raw values of each table in the order of their ids.
 
     Args:
-        values: for each table its values without repetitions: integers, or ``Strings`` of a string column; None for
-            a column whose ids are hashes or remainders.
-        columns: columns that the tables are of; None: hex columns, as Criteo's.
+        values: values of each table, without duplicates: integers, or ``Strings`` for a string column; None for a
+            column whose ids are hashes or remainders.
+        columns: columns of the tables; None: hex columns, as in Criteo's logs.
 
     Attributes:
         sparse: columns of the tables.
@@ -113,7 +113,7 @@ class Vocabulary:
             if columns
             else tuple(SparseColumn(name=f"C{number}", kind="hex") for number in range(1, len(values) + 1))
         )
-        # Here and below, since counts and dictionaries are also written without a vocabulary.
+        # Imported here and below, since counts and dictionaries are also written without a vocabulary.
         from dlrm_pl.data.formats.table_lookup import TableLookup
 
         self._tables = [
@@ -142,7 +142,7 @@ class Vocabulary:
             raw: int64 ``[B, T]``.
 
         Returns:
-            ids int32 ``[B, T]``, and how many values are not in the vocabulary. Those get ``unseen_id``.
+            ids int32 ``[B, T]``, and how many values are not in the vocabulary. These get ``unseen_id``.
         """
         from dlrm_pl.data.formats.raw_rows import RawSparse
 
@@ -157,7 +157,7 @@ class Vocabulary:
         """Look up the ids of a column's elements.
 
         Returns:
-            ids int32 ``[E]``, and how many elements are not in the vocabulary. Those get ``unseen_id``.
+            ids int32 ``[E]``, and how many elements are not in the vocabulary. These get ``unseen_id``.
         """
         return self._tables[table].ids(raw)
 
@@ -185,7 +185,8 @@ class Vocabulary:
             columns: columns of the dataset; None: Criteo's.
 
         Raises:
-            DataFormatError: a file is missing or corrupt, or sizes disagree with the counts; names the table.
+            DataFormatError: a file is missing or corrupt, or sizes disagree with the counts; the message names the
+                table.
         """
         columns = columns or Columns.criteo()
         counts = load_counts(folder, columns)
@@ -208,7 +209,7 @@ class DictionaryChecksums:
     """Checksums of table sizes and dictionaries.
 
     Attributes:
-        fingerprint: checksum of the sizes, all dictionaries and, unless they are Criteo's, the columns; 16 hex digits.
+        fingerprint: checksum of the sizes, all dictionaries and, except for Criteo's, the columns; 16 hex digits.
         tables: checksum of each table's values, 16 hex digits; empty for a table without a dictionary.
     """
 
@@ -232,7 +233,7 @@ class DictionaryChecksums:
             digest.update(columns.digest.encode())
         checksums = []
         for values in tables:
-            # The contents and not the file: a zip archive holds its time of writing.
+            # The contents rather than the file, since a zip archive contains the time it was written.
             parts = [] if values is None else _contents(values)
             table_digest = hashlib.sha256()
             for part in parts:
@@ -253,7 +254,7 @@ def require_dictionaries(folder: Path, columns: Columns) -> None:
     """Check that the dictionaries of a dataset folder exist.
 
     Raises:
-        DataFormatError: one is missing; names it.
+        DataFormatError: a dictionary is missing; the message names it.
     """
     for table, column in enumerate(columns.sparse):
         path = folder / dictionary_name(table)
@@ -269,7 +270,7 @@ def load_dictionary(path: Path, column: SparseColumn) -> Values | None:
     """Read the values of a column's table from an npz file; None for hashes and remainders, which have no file.
 
     Raises:
-        DataFormatError: the file is missing or corrupt, or is of a column of another kind.
+        DataFormatError: the file is missing or corrupt, or belongs to a column of another kind.
     """
     if column.ids != "vocabulary":
         return None
@@ -286,7 +287,7 @@ def checked_texts(texts: Strings, path: Path) -> Strings:
     """Return the strings in a file if their offsets are valid.
 
     Raises:
-        DataFormatError: they do not.
+        DataFormatError: the offsets are not valid.
     """
     ends = texts.offsets
     if ends.ndim != 1 or not len(ends) or ends[0] != 0 or ends[-1] != len(texts.data) or (np.diff(ends) < 0).any():
@@ -307,7 +308,7 @@ def load_array(path: Path, name: str) -> RawValues:
 
 def _load(path: Path, name: str, dtype: type[np.generic]) -> npt.NDArray[Any]:
     try:
-        # Opened here, since np.load does not close a file that it cannot read.
+        # The file is opened here, since np.load does not close a file that it cannot read.
         with path.open("rb") as handle, np.load(handle, allow_pickle=False) as archive:
             return np.asarray(archive[name], dtype=dtype)
     except FileNotFoundError as error:

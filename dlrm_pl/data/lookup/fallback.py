@@ -147,7 +147,7 @@ def hash_strings(values: Strings) -> npt.NDArray[np.uint64]:
     check_offsets(values)
     starts, sizes = values.offsets[:-1], np.diff(values.offsets)
     hashes = np.full(len(sizes), _FNV_BASIS)
-    # The longest first, so that those that have another byte come before the others.
+    # Longest first, so that the strings that have another byte come before the others.
     order = np.argsort(-sizes, kind="stable")
     left = np.searchsorted(-sizes[order], -np.arange(int(sizes.max(initial=0))), side="left")
     with np.errstate(over="ignore"):

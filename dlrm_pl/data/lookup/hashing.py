@@ -1,8 +1,8 @@
 """Hashes of values, and ids that are computed from a value alone.
 
-They are part of the format of datasets, and must never change. The hash of an integer, or of a hexadecimal value, is
-the finalizer of splitmix64 on its 64 bits. The hash of a text is the same finalizer on FNV-1a, with 64 bits, of its
-UTF-8.
+The hashes are part of the dataset format, and must never change. The hash of an integer or a hexadecimal value is the
+splitmix64 finalizer of its 64 bits. The hash of a string is the same finalizer of the 64-bit FNV-1a hash of its UTF-8
+bytes.
 
 Sources: Steele, Lea, Flood 2014, "Fast Splittable Pseudorandom Number Generators"; Fowler, Noll, Vo, "The FNV
 Non-Cryptographic Hash Algorithm".
@@ -41,7 +41,7 @@ def hashed_ids(values: Integers | Strings, rows: int, missing: Bools | None = No
     Args:
         values: values ``[n]``.
         rows: number of ids, 2 or more.
-        missing: whether a value is missing, ``[n]``; None if none is.
+        missing: whether each value is missing, ``[n]``; None if none is.
     """
     _check_missing(missing, values.num_strings if isinstance(values, Strings) else len(values))
     ids = (hash_values(values) % np.uint64(rows - 1)).astype(np.int32) + np.int32(1)
@@ -54,9 +54,9 @@ def modulo_ids(values: Integers, rows: int, missing: Bools | None = None) -> Num
     """Return ids by remainder: 0 for a missing value, else ``value % rows``.
 
     Args:
-        values: values that are not negative, ``[n]``.
+        values: non-negative values, ``[n]``.
         rows: number of ids.
-        missing: whether a value is missing, ``[n]``; None if none is.
+        missing: whether each value is missing, ``[n]``; None if none is.
 
     Raises:
         ShapeError: a value is negative.

@@ -20,7 +20,7 @@ VERSION = 1
 _UINT8, _BOOL, _INT32, _UINT32, _INT64 = (
     np.dtype(kind) for kind in (np.uint8, np.bool_, np.int32, np.uint32, np.int64)
 )
-# Statuses that functions return instead of a result.
+# Status codes that functions return instead of a result.
 _REFUSED, _REPEATED = -3, -4
 
 _POINTER, _LONG, _INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32

@@ -13,7 +13,7 @@ class Strings(NamedTuple):
     """UTF-8 strings one after the other, like Arrow's large strings.
 
     Attributes:
-        offsets: int64 ``[n + 1]``: text i is ``data[offsets[i]:offsets[i + 1]]``; the first offset need not be 0.
+        offsets: int64 ``[n + 1]``: string i is ``data[offsets[i]:offsets[i + 1]]``; the first offset need not be 0.
         data: uint8.
     """
 

@@ -13,8 +13,8 @@ from dlrm_pl.data.lookup.values import Bools, Counts, Integers, Numbers
 class IntegerTable(Protocol):
     """Maps 64-bit integers to numbers by first appearance, and counts each value's rows.
 
-    Exact: two values never share a number. One thread at a time may use a table; different tables are independent, and
-    the interpreter lock is released meanwhile.
+    Numbering is exact: two values never share a number. Only one thread at a time may use a table; different tables are
+    independent, and native calls release the interpreter lock.
     """
 
     def __len__(self) -> int:
@@ -29,8 +29,10 @@ class IntegerTable(Protocol):
 
         Args:
             values: int64 ``[n]``.
-            learn: whether new values get the next numbers, and rows are counted; else the number of a new value is -1.
-            missing: ``[n]``; such an element stands for ``MISSING_INTEGER``, whatever its value. None if none is.
+            learn: whether new values get the next numbers, and rows are counted; if not, the number of a new value is
+                -1.
+            missing: whether each element is missing, ``[n]``; a missing element stands for ``MISSING_INTEGER``,
+                whatever its value. None if none is.
 
         Raises:
             MemoryError: the table cannot grow.
@@ -39,7 +41,7 @@ class IntegerTable(Protocol):
     def read(self, first: int = 0) -> tuple[Integers, Counts]:
         """Return the values from number ``first`` on, in order, and the counts of all values, uint32.
 
-        A count stays at its largest value when more rows follow.
+        Counts saturate: at the largest uint32, a count stays the same when more rows follow.
         """
 
     def restore(self, values: Integers, counts: Counts) -> None:
@@ -54,7 +56,7 @@ class IntegerTable(Protocol):
 class StringTable(Protocol):
     """Maps strings of any length to numbers by first appearance, and counts each string's rows.
 
-    Exact: texts are compared by their bytes. As ``IntegerTable`` in all else.
+    Numbering is exact: strings are compared byte by byte. In all other respects, it works like ``IntegerTable``.
     """
 
     def __len__(self) -> int:

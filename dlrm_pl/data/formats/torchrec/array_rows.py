@@ -61,8 +61,8 @@ class OpenRows:
 
     Attributes:
         days: arrays of each day, or of a whole file.
-        ends: of each, the number of rows of it and of those before.
-        lookup: of each table int32 ``[rows, ids of a bag - 1]``; None where bags are not drawn.
+        ends: for each of ``days``, the number of rows up to its end.
+        lookup: for each table, int32 ``[rows, ids of a bag - 1]``; None if bags are not drawn.
         watch: checks that the files do not change.
     """
 
@@ -77,14 +77,15 @@ class ArrayRows(ABC):
     """A range of rows; each process maps the files itself.
 
     Attributes:
-        path: what has the rows, for messages.
-        states: states of all files when the dataset was opened.
+        path: path of the rows, for messages.
+        states: state of each file when the dataset was opened.
         columns: columns of the records.
         table_sizes: number of rows of each table.
-        takes_remainder: whether ids are taken modulo the rows of their table, as TorchRec does with single ids.
-        bags: settings and folder of the lookup tables by which bags are drawn; None where they are not.
+        takes_remainder: whether ids are taken modulo the number of rows of their table, as TorchRec does with single
+            ids.
+        bags: settings and folder of the lookup tables that bags are drawn from; None if bags are not drawn.
         start: first row.
-        stop: row after the last.
+        stop: row after the last one.
     """
 
     path: Path
@@ -120,8 +121,8 @@ class ArrayRows(ABC):
             selection: a slice with step 1, or row numbers; both count from ``start``.
 
         Raises:
-            DataFormatError: a label is not 0 or 1, a dense value is not one that may be there, or an id is negative or
-                beyond its table; names the file, the row and the value.
+            DataFormatError: a label is not 0 or 1, a dense value is not allowed, or an id is negative or outside its
+                table; the message names the file, the row and the value.
         """
 
     @property
@@ -161,7 +162,7 @@ class ArrayRows(ABC):
         """Return the bags of ids: each id, followed by the row of the lookup table that it selects.
 
         Raises:
-            DataFormatError: an id in the lookup table is beyond its table.
+            DataFormatError: an id in the lookup table is outside its embedding table.
         """
         if drawn is None:
             return ids
@@ -211,8 +212,8 @@ class ArrayRows(ABC):
 
         Args:
             start: first row.
-            stop: row after the last.
-            stated: is not used: these files state no checksum of such rows.
+            stop: row after the last one.
+            stated: not used: these files state no checksum of such rows.
         """
         if (stop - start) * self.columns.record_bytes > MOST_BYTES:
             return ""

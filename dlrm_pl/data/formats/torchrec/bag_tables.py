@@ -1,8 +1,9 @@
 """Lookup tables that turn single ids into bags: MLPerf's synthetic multi-hot data without its 4 TB of files.
 
-Row i of a table's lookup table holds the ids that stand behind id i in its bag. They are what ``Multihot`` of
-torchrec_dlrm draws: NumPy's legacy generator with seed 0, table after table, row after row. It gives the same stream in
-parts, so no array of a whole table is in memory. Once drawn, the tables are files that are mapped.
+Row i of a table's lookup table holds the ids that follow id i in its bag. They are the ids that ``Multihot`` of
+torchrec_dlrm draws with NumPy's legacy generator and seed 0, table by table and row by row. The generator gives the
+same stream when it is called in parts, so a whole table never has to be in memory. Once drawn, the tables are
+memory-mapped files.
 """
 
 from __future__ import annotations
@@ -50,12 +51,12 @@ class BagSettings:
 
     Attributes:
         table_sizes: number of rows of each embedding table.
-        multi_hot_sizes: number of ids in a bag of each table; 1 for no lookup table.
-        distribution: of the ids that are drawn: ``uniform`` over the table's rows, or ``pareto`` with shape 0.25,
-            modulo the rows.
+        multi_hot_sizes: number of ids in a bag of each table; a table with 1 has no lookup table.
+        distribution: distribution of the drawn ids: ``uniform`` over the table's rows, or ``pareto`` with shape 0.25,
+            modulo the number of rows.
 
     Raises:
-        ConfigurationError: a size is out of range, or there are more of one than of the other.
+        ConfigurationError: a size is out of range, or the two lists of sizes differ in length.
     """
 
     table_sizes: tuple[int, ...]
@@ -106,7 +107,7 @@ class BagTables:
 
     Attributes:
         folder: folder of their files.
-        mapped: of each table its file; None where bags have one id.
+        mapped: file of each table; None for a table whose bags have one id.
     """
 
     folder: Path
@@ -117,7 +118,8 @@ class BagTables:
         """Map the tables of a folder.
 
         Raises:
-            DataFormatError: they are of another seed, size or distribution, or damaged; names what differs.
+            DataFormatError: the tables have another seed, size or distribution, or are damaged; the message names the
+                difference.
         """
         stated = _stated(folder)
         for name, wanted in settings.statement().items():
@@ -155,7 +157,7 @@ def stated_settings(folder: Path) -> BagSettings:
     """Return the settings that the tables in a folder were drawn with.
 
     Raises:
-        DataFormatError: they have no description, or one that makes no sense.
+        DataFormatError: the tables have no description, or one that makes no sense.
     """
     stated = _stated(folder)
     distribution: Distribution = "pareto" if stated.distribution == "pareto" else "uniform"
@@ -168,15 +170,15 @@ def stated_settings(folder: Path) -> BagSettings:
 def open_or_draw(folder: Path, settings: BagSettings, progress: Callable[[float], None] | None = None) -> BagTables:
     """Map the lookup tables of a folder, after drawing them if they are missing.
 
-    While another process draws them, it is waited for.
+    If another process is drawing them, this function waits for it.
 
     Args:
         folder: folder of the tables.
-        settings: what they are drawn with.
-        progress: called with the share that is done.
+        settings: settings that they are drawn with.
+        progress: called with the share of the work that is done.
 
     Raises:
-        DataFormatError: there are others; see ``BagTables.open``.
+        DataFormatError: the folder has other tables; see ``BagTables.open``.
         OutputError: the folder cannot be written.
     """
     while not (folder / _DESCRIPTION).is_file():
@@ -222,7 +224,7 @@ def _draw(generator: np.random.RandomState, count: int, rows: int, bag: int, dis
     size = (count, bag - 1)
     if distribution == "uniform":
         return generator.randint(0, rows, size=size).astype(np.int32)
-    with np.errstate(invalid="ignore"):  # Numbers beyond int32 become its least one, as in the reference.
+    with np.errstate(invalid="ignore"):  # Numbers beyond int32 become its smallest value, as in the reference.
         return generator.pareto(a=_PARETO_SHAPE, size=size).astype(np.int32) % np.int32(rows)
 
 

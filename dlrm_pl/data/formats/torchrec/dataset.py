@@ -45,7 +45,7 @@ class DaysDataset(DatasetFolder):
 
     Attributes:
         rows_by_split: the rows of each split.
-        draws_bags: whether bags are drawn of single ids.
+        draws_bags: whether bags are drawn for single ids.
     """
 
     rows_by_split: dict[Split, DayRows] | None = None
@@ -57,11 +57,11 @@ class DaysDataset(DatasetFolder):
 
         Args:
             path: the folder.
-            stated: what the files do not say.
+            stated: facts that the files do not state.
 
         Raises:
             DataFormatError: a file is missing or damaged, or does not fit the others.
-            ConfigurationError: the rows of the tables are not known, or what is stated does not fit the files.
+            ConfigurationError: the table sizes are not known, or ``stated`` does not fit the files.
         """
         sizes = stated.multi_hot_sizes
         days = DaysFolder.open(path, bags=None if sizes is None else max(sizes, default=1) > 1)
@@ -81,7 +81,7 @@ class DaysDataset(DatasetFolder):
             files=days.files,
         )
         before, last = sum(days.rows[:-1]), days.rows[-1]
-        # With an odd number of rows val has one more, as in TorchRec's loader.
+        # With an odd number of rows, val has one row more than test, as in TorchRec's loader.
         middle = before + (last + 1) // 2
         ranges: dict[Split, tuple[int, int]] = {
             "train": (0, before),
@@ -132,7 +132,7 @@ class DaysDataset(DatasetFolder):
         """Check the values of all rows of a split.
 
         Raises:
-            DataFormatError: one is not allowed; names the file, the row and the value.
+            DataFormatError: a value is not allowed; the message names the file, the row and the value.
         """
         rows = self.rows(split)
         for first in range(0, len(rows), 8192):
@@ -143,7 +143,7 @@ class DaysDataset(DatasetFolder):
         """Check the values of all rows.
 
         Raises:
-            DataFormatError: one is not allowed; names the file, the row and the value.
+            DataFormatError: a value is not allowed; the message names the file, the row and the value.
         """
         return ", ".join(self.check_split(split) for split in self.splits)
 
@@ -151,7 +151,8 @@ class DaysDataset(DatasetFolder):
 def columns_of_days(num_dense: int, table_sizes: tuple[int, ...], widths: tuple[int, ...]) -> Columns:
     """Return the columns of days, with the names that TorchRec gives them.
 
-    Dense values are the model's inputs. Values of sparse columns are the ids in the files, modulo the table's rows.
+    Dense values are the model's inputs. Values of sparse columns are the ids in the files, modulo the number of rows of
+    the table.
     """
     return Columns(
         "label",

@@ -25,7 +25,7 @@ class Day:
         files: its files.
         dense: float32 ``[n, N]``.
         labels: int32 ``[n, 1]``.
-        ids: of each table ``[n, width]``, int32 or int64; columns of one array where there are no bags.
+        ids: for each table ``[n, width]``, int32 or int64; columns of a single array if there are no bags.
         mapped: the open files.
     """
 
@@ -41,11 +41,11 @@ class Day:
 
         Args:
             files: its files.
-            states: states that the files must have; None: those of now.
+            states: states that the files must have; None: their current states.
 
         Raises:
-            DataFormatError: a file is missing, damaged, or changed, has another type or shape, or other rows than the
-                others; names it.
+            DataFormatError: a file is missing, damaged or changed, has the wrong type or shape, or another number of
+                rows than the others; the message names it.
         """
         states = states or {}
         dense, labels, ids = (MappedFile(path, states.get(path)) for path in (files.dense, files.labels, files.ids))
@@ -63,7 +63,7 @@ class Day:
                 for table, bags in enumerate(member_arrays(ids))
             )
         else:
-            # TorchRec's scripts write int32 for the days that they shuffle, and leave the last one as int64.
+            # TorchRec's scripts write int32 for the days that they shuffle, and leave the last day as int64.
             values = _checked(ids.array(), (_INT32, _INT64), str(files.ids), rows, files.dense)
             tables = tuple(values[:, table : table + 1] for table in range(values.shape[1]))
         for table, bags in enumerate(tables):
@@ -93,7 +93,7 @@ class Day:
         dense, labels, ids = self.mapped
         dense.will_need(self.dense, first, last)
         labels.will_need(self.labels, first, last)
-        for array in self.ids if self.files.has_bags else self.ids[:1]:  # Others lie in the same rows.
+        for array in self.ids if self.files.has_bags else self.ids[:1]:  # Without bags, all tables share one array.
             ids.will_need(array, first, last)
 
 

@@ -17,7 +17,7 @@ class DayFiles:
         dense: float32 ``[n, N]``: the model's inputs.
         labels: int32 ``[n, 1]``.
         ids: ``[n, T]`` ids, or an archive of T arrays with the bags of each table.
-        has_bags: whether it is the archive.
+        has_bags: whether ``ids`` is an archive of bags.
     """
 
     number: int
@@ -37,12 +37,12 @@ def find_days(folder: Path, *, bags: bool | None) -> list[DayFiles]:
 
     Args:
         folder: the folder.
-        bags: whether the archives of bags are to be read where both they and plain ids are there; None where this was
-            not said.
+        bags: whether to read the archives of bags if there are both archives and plain ids; None if this was not
+            specified.
 
     Raises:
-        DataFormatError: a file of a day is missing, or a day between others.
-        ConfigurationError: there are both archives and plain ids, and which to read was not said.
+        DataFormatError: a file of a day is missing, or a day between other days.
+        ConfigurationError: there are both archives and plain ids, and ``bags`` does not say which to read.
     """
     numbers = sorted({number for path in folder.glob("day_*") if (number := _number(path)) is not None})
     both = (folder / "day_0_sparse.npy").is_file(), (folder / "day_0_sparse_multi_hot.npz").is_file()

@@ -24,16 +24,16 @@ def drawn_bags(
     Args:
         folder: folder with single ids.
         table_sizes: number of rows of each table.
-        stated: what is said of the bags.
-        what: says that the ids are single, for a message.
+        stated: stated facts about the bags.
+        what: words that say that the ids are single, for a message.
 
     Returns:
         None if bags have one id each.
 
     Raises:
-        DataFormatError: the tables in the folder are of another seed, size or distribution, or damaged.
-        DatasetError: there are none, and they may not be drawn.
-        ConfigurationError: there is another number of sizes than of tables.
+        DataFormatError: the tables in the folder have another seed, size or distribution, or are damaged.
+        DatasetError: there are no lookup tables, and they may not be drawn.
+        ConfigurationError: the number of bag sizes differs from the number of tables.
     """
     sizes, tables = stated.multi_hot_sizes, folder / FOLDER_NAME
     if sizes is None or max(sizes, default=1) == 1:

@@ -21,7 +21,7 @@ class DrawnDataset(DatasetFolder):
     """A dataset folder whose columns have bags in place of single values.
 
     Attributes:
-        single: the folder as it is.
+        single: the folder as stored, with single ids.
         bags: settings and folder of the lookup tables.
     """
 
@@ -36,7 +36,7 @@ class DrawnDataset(DatasetFolder):
         text = json.dumps({"single": single.fingerprint, **bags[0].statement()}, sort_keys=True)
         values = {field.name: getattr(single, field.name) for field in fields(DatasetFolder)}
         values |= {"columns": columns, "fingerprint": hashlib.sha256(text.encode()).hexdigest()[:16]}
-        # What is known of the best AUROC holds for models of single ids.
+        # The known best AUROC holds only for models of single ids.
         return cls(**values | {"best_possible_auroc": {}}, single=single, bags=bags)
 
     @property

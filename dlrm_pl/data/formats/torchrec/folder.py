@@ -20,11 +20,11 @@ class DaysFolder:
     Attributes:
         path: the folder.
         files: files of each day.
-        states: state of each file when it was looked at.
+        states: state of each file when it was examined.
         rows: number of rows of each day.
-        num_dense: number of dense values of a row.
-        widths: number of ids of a row, of each table.
-        description: what ``preprocess`` says of the days; None where it did not write them.
+        num_dense: number of dense values in a row.
+        widths: number of ids in a row, for each table.
+        description: description of the days by ``preprocess``; None if it did not write them.
     """
 
     path: Path
@@ -44,7 +44,7 @@ class DaysFolder:
             bags: as in ``find_days``.
 
         Raises:
-            DataFormatError: a file is missing or damaged, or days differ in their columns; names the file.
+            DataFormatError: a file is missing or damaged, or days differ in their columns; the message names the file.
             ConfigurationError: see ``find_days``.
         """
         files = find_days(path, bags=bags)

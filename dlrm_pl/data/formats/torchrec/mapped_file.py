@@ -17,7 +17,7 @@ Array = npt.NDArray[Any]
 
 ADVICE = "Copy the file again, or make it again."
 _MOST_HEADER = 10_000
-"""Size of the longest header that is read, in bytes; those of arrays of numbers have 128."""
+"""Size of the longest header that is read, in bytes; headers of numeric arrays have 128."""
 _HEADER = re.compile(
     rb"\{\s*'descr':\s*'(?P<descr>[<>|=]?[a-zA-Z][0-9]{0,9})',\s*'fortran_order':\s*(?P<fortran>True|False),"
     rb"\s*'shape':\s*\((?P<shape>(?:[0-9]{1,18},?\s*)*)\),?\s*\}\s*"
@@ -29,14 +29,14 @@ class MappedFile:
 
     Args:
         path: the file.
-        state: state that it must have; None: that of now.
+        state: state that the file must have; None: its current state.
 
     Raises:
-        DataFormatError: it is missing, unreadable or empty, or has another state.
+        DataFormatError: the file is missing, unreadable or empty, or has another state.
 
     Attributes:
         path: the file.
-        file: its descriptor, by which a change is found.
+        file: its descriptor, which is used to detect changes.
         data: its bytes, uint8 ``[size]``.
     """
 
@@ -72,12 +72,12 @@ class MappedFile:
 
         Args:
             start: first byte.
-            stop: byte after the last; None: the end of the file.
+            stop: byte after the last one; None: the end of the file.
             member: name of the array in the file, for messages.
 
         Raises:
-            DataFormatError: there is no such array; or it holds objects, which would have to be unpickled; or it is
-                not in the order of rows; or bytes are missing or left over.
+            DataFormatError: there is no such array; or it holds objects, which would have to be unpickled; or it is not
+                in row-major order; or bytes are missing or left over.
         """
         stop = len(self.data) if stop is None else stop
         where = f"{self.path}: {member}: " if member else f"{self.path}: "
@@ -107,7 +107,8 @@ class MappedFile:
         if data[:6] != b"\x93NUMPY" or size is None:
             raise DataFormatError(f"{where}is not an array in NumPy's format 1.0 or 2.0. {ADVICE}")
         first = 8 + size + int.from_bytes(data[8 : 8 + size], "little")
-        # Not evaluated, as NumPy does: whoever made the file may have written anything.
+        # NumPy evaluates the header as a literal. Here it is only matched, since an untrusted file may contain
+        # anything.
         stated = _HEADER.fullmatch(data[8 + size : first]) if first <= len(data) else None
         if stated is None:
             shown = data[8 + size :][:60]

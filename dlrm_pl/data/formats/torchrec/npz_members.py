@@ -16,12 +16,12 @@ _MOST_MEMBERS = 65_536
 def member_arrays(mapped: MappedFile) -> list[Array]:
     """Return the memory-mapped arrays ``0.npy``, ``1.npy`` and so on of an uncompressed archive, in this order.
 
-    Archives and members beyond 4 GiB (zip64) are read as well. Checksums in the archive are not compared, since all of
-    it would be read.
+    Archives and members larger than 4 GiB (zip64) are supported. The checksums in the archive are not compared, since
+    that would mean reading all of it.
 
     Raises:
-        DataFormatError: it is no archive, or cut short; a member is compressed, encrypted or has another name; or it is
-            no array of numbers.
+        DataFormatError: the file is not an archive or is truncated; or a member is compressed or encrypted, has another
+            name, or is not an array of numbers.
     """
     path, names = mapped.path, set()
     try:

@@ -15,8 +15,8 @@ class Overview:
     """Contents of a folder of days.
 
     Attributes:
-        lines: labels, and what stands behind them.
-        data: the same by name.
+        lines: labels, each with its text.
+        data: the same facts by name.
     """
 
     lines: tuple[tuple[str, str], ...]

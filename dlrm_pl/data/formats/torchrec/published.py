@@ -23,9 +23,9 @@ class PublishedDays:
     """Published facts about some days.
 
     Attributes:
-        about: what they are.
+        about: description of the days.
         rows_by_day: number of rows of each day.
-        md5: by the ending of a file's name, its checksum for each day.
+        md5: checksum of each day's file, by the ending of the file's name.
     """
 
     about: str
@@ -52,14 +52,14 @@ class PublishedDays:
 
         Args:
             days: the folder.
-            progress: called with the bytes that were read since the last call.
+            progress: called with the number of bytes read since the last call.
 
         Returns:
             A text that says what was checked.
 
         Raises:
-            ConfigurationError: the folder has other rows, so that nothing is published of its files.
-            DataFormatError: a file differs; names the first one, in the order of the days.
+            ConfigurationError: the folder has other rows, so no checksums of its files are published.
+            DataFormatError: a file differs; the message names the first one, in the order of the days.
         """
         if other := self.difference(days.rows):
             raise ConfigurationError(

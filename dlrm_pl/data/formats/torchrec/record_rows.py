@@ -21,7 +21,7 @@ class MappedRecords:
 
     Attributes:
         records: int32 ``[records, record_ints]``.
-        columns: their columns, without lists.
+        columns: columns of the records, without lists.
         file: the open file.
     """
 

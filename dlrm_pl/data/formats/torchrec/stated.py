@@ -26,13 +26,13 @@ class StatedTables:
     """Facts about a folder of days that are stated from outside.
 
     Attributes:
-        table_sizes: number of rows of each table; None: as the folder's own description says.
+        table_sizes: number of rows of each table; None: as in the folder's own description.
         multi_hot_sizes: number of ids in a bag of each table; None: as in the files.
         multi_hot_distribution: how bags are drawn; None: as the folder's lookup tables were drawn.
-        draws: whether lookup tables may be drawn where they are missing.
+        draws: whether lookup tables may be drawn if they are missing.
 
     Raises:
-        ConfigurationError: a value is of another type.
+        ConfigurationError: a value has the wrong type.
     """
 
     table_sizes: tuple[int, ...] | None = None
@@ -78,8 +78,8 @@ class DaysDescription(Partial):
 
     Attributes:
         format: version of the format.
-        table_sizes: number of ids of each column, from 0 to the largest.
-        rows_by_day: rows of each day.
+        table_sizes: number of ids of each column, counted from 0 to the largest id.
+        rows_by_day: number of rows of each day.
         report: data report of ``preprocess``.
     """
 
@@ -93,7 +93,7 @@ class DaysDescription(Partial):
         """Read the file in a folder; None if it is missing, as it is if TorchRec's scripts wrote the days.
 
         Raises:
-            DataFormatError: it is damaged or of another version; names the value.
+            DataFormatError: the file is damaged or of another version; the message names the value.
         """
         path = folder / DESCRIPTION_NAME
         if not path.exists():
