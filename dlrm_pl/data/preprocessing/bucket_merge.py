@@ -25,9 +25,9 @@ from dlrm_pl.data.preprocessing.threads import InOrder, run_threads
 log = logging.getLogger(__name__)
 
 _WRITE_BLOCKS = 4
-_EARLY_BUCKETS = 4  # Of each thread, that are written before those of a slower one; each keeps two blocks at most.
-_EARLY_SHARE = 0.05  # Of the memory budget, for these blocks.
-_BUCKET_FACTOR = 2.2  # Memory of a bucket while it is sorted: the bucket, its records and their order.
+_EARLY_BUCKETS = 4  # Per thread, written before those of a slower thread; each keeps at most two blocks.
+_EARLY_SHARE = 0.05  # Share of the memory budget for these blocks.
+_BUCKET_FACTOR = 2.2  # Memory for sorting a bucket, relative to its size: the bucket, its records and their order.
 
 
 class WritableAt(Protocol):
@@ -42,7 +42,7 @@ class BucketMerge:
 
     Args:
         options: options of the run.
-        apply: changes records in place.
+        apply: function that changes records in place.
         engine: native or NumPy engine.
     """
 
@@ -67,11 +67,11 @@ class BucketMerge:
 
         Args:
             rows_of: number of rows of each bucket.
-            keyed: returns the records of a bucket.
+            keyed: function that returns the records of a bucket.
             target: file of the split.
-            start: byte of the split where the first bucket begins.
-            finish: called for each bucket in its order when its records are in the file; returns files to delete.
-            then: other tasks, for workers that have finished their part of the buckets.
+            start: byte offset in the split at which the first bucket begins.
+            finish: called for each bucket, in order, when its records are in the file; returns files to delete.
+            then: other tasks for workers that have finished their share of the buckets.
         """
         lock = threading.Lock()
         taken = iter(range(len(rows_of)))
@@ -86,7 +86,7 @@ class BucketMerge:
         in_order = InOrder(finish_and_delete, min(_EARLY_BUCKETS * workers, affordable), Written.kept)
 
         def process_buckets() -> None:
-            # The next bucket uses the same memory: fresh pages would take as long as the sorting.
+            # All buckets of a thread reuse this memory: touching fresh pages would take as long as sorting.
             memory = AlignedBuffer(self._record_bytes * max(rows_of, default=0))
             with ThreadPoolExecutor(1) as disk:
                 before: tuple[int, Written] | None = None
@@ -96,7 +96,7 @@ class BucketMerge:
                     if bucket is not None:
                         records = keyed(bucket)
                         order = self._engine.order(records)
-                    # The previous bucket was being written during the sort.
+                    # The previous bucket was written while this one was sorted.
                     if before is not None:
                         before[1].wait()
                         in_order.give(*before)
@@ -131,16 +131,16 @@ class BucketMerge:
     ) -> Written:
         """Start to write a bucket's sorted records to their place in the split.
 
-        Each block is collected, mapped and added to the checksum while it is in the processor's cache. Meanwhile
-        another thread writes several blocks together.
+        Each block is collected, changed by ``apply`` and added to the checksum while it is in the processor's cache.
+        Meanwhile, another thread writes several blocks at a time.
 
         Args:
-            keyed: records of the bucket.
+            keyed: keyed records of the bucket.
             order: rows in the order in which they are written.
-            offset: first byte in the split's file.
+            offset: offset of the first byte in the split's file.
             data: memory for the sorted records.
             target: file of the split.
-            disk: thread that writes.
+            disk: the thread that writes.
         """
         written, begun = Written(len(data)), 0
         edges = [0, *range(-offset % self._block_bytes or self._block_bytes, len(data), self._block_bytes), len(data)]

@@ -1,7 +1,7 @@
 """Folder of an unfinished run, and the state from which a killed run resumes.
 
 ``.NAME.partial`` next to the output holds the buckets, the vocabulary so far and ``state.json``, which states how many
-bytes of each are valid. Files only grow beyond what the state says, so resuming means truncating them to it.
+bytes of each file are valid. Files only grow beyond these sizes, so to resume, they are truncated to them.
 """
 
 from __future__ import annotations
@@ -40,24 +40,24 @@ class State:
     """Progress of a run.
 
     Attributes:
-        key: options and inputs of the run, as JSON holds them; a run with another key cannot use its state.
-        buckets: number of files that the training rows are scattered into, for all days together or for each.
+        key: options and inputs of the run, as JSON values; a run with another key cannot use this state.
+        buckets: number of files that the training rows are scattered into, for all days together or for each day.
         phase: ``scatter`` while the logs are read, ``merge`` while the splits are written.
-        day: number of the day that is read next.
-        offset: byte of that day's text where reading continues; None: its beginning.
+        day: number of the day to read next.
+        offset: byte of that day's text at which reading continues; None: its beginning.
         line: number of lines of that day's file before ``offset``.
-        blank_line: number of the first of the blank lines at the end of what was read; 0 if there are none.
-        file: number of the file that is read next, of a log of files with named columns.
-        row: number of the row of that file where reading continues.
-        read_rows: rows read so far, over all days.
-        kept_rows: rows that the sub-sample kept of those.
+        blank_line: line number of the first of the trailing blank lines read so far; 0 if there are none.
+        file: number of the file to read next, for a log of files with named columns.
+        row: number of the row of that file at which reading continues.
+        read_rows: number of rows read so far, over all days.
+        kept_rows: number of these rows that the subsample kept.
         file_bytes: valid bytes of each growing file, by name.
-        table_sizes: number of values of each table in its file.
+        table_sizes: number of values of each table in the table's file.
         cut_lists: number of lists that were cut.
-        unknown_values: number of category values that the vocabulary does not have.
+        unknown_values: number of category values that are not in the vocabulary.
         rejected: number of rows left out, by kind.
-        generation: number in the names of the files that are rewritten with each state.
-        merged: number of buckets that are in train already, and deleted.
+        generation: number in the names of the files that are rewritten with every state.
+        merged: number of buckets that have been written to train and deleted.
         train_bytes: valid bytes of train.
     """
 
@@ -152,7 +152,7 @@ class CheckpointFolder:
         """Truncate every growing file to its valid bytes.
 
         Raises:
-            DataFormatError: a file is missing or shorter.
+            DataFormatError: a file is missing or too short.
         """
         for name, size in state.file_bytes.items():
             path = self.path / name

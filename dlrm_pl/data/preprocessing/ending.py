@@ -25,10 +25,10 @@ def check_rows(statistics: LogStatistics, name: Callable[[int], str]) -> None:
 
     Args:
         statistics: counts of all days.
-        name: returns what messages call a day.
+        name: function that returns the name of a day for messages.
 
     Raises:
-        DataFormatError: there are too few.
+        DataFormatError: there are too few rows.
     """
     last = statistics.days[-1].kept
     if last < 2:
@@ -45,10 +45,10 @@ def check_values(empty: Sequence[str], log: str) -> None:
 
     Args:
         empty: names of columns without values.
-        log: what messages call the log.
+        log: name of the log for messages.
 
     Raises:
-        DataFormatError: a column has none.
+        DataFormatError: a column has no values.
     """
     if empty:
         raise DataFormatError(
@@ -72,7 +72,7 @@ def report_of(
         modulus=options.modulus,
     )
     columns = options.columns_of_logs
-    if options.vocabulary == "reference" and not columns.is_criteo:  # Criteo's logs are made as upstream's.
+    if options.vocabulary == "reference" and not columns.is_criteo:  # Criteo's logs are processed as in upstream.
         report["warnings"] += warn_of_unseen(columns, summaries)
     return report
 
@@ -94,8 +94,8 @@ def describe_dataset(
         columns: columns of the dataset, with all numbers of their transforms.
         made: contents of the splits.
         dictionaries: checksums of the dictionaries.
-        report: data report; warnings about the splits are added.
-        key: options and inputs of the run, as JSON holds them.
+        report: data report, to which warnings about the splits are added.
+        key: options and inputs of the run, as JSON values.
     """
     splits: dict[Split, SplitInfo] = {split: made[split] for split in SPLITS if split in made}
     report["warnings"] += warn_of_classes((split, info.records, info.positives or 0) for split, info in splits.items())

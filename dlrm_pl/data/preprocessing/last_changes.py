@@ -17,9 +17,10 @@ class LastChanges:
 
     Args:
         columns: columns with all numbers of their transforms.
-        mappings: new id of each id, by table, when rare values are folded; None for a table that keeps its ids.
+        mappings: for each table, the new id of each id, if rare values share an id; None for a table that keeps its
+            ids.
         engine: native code or its NumPy fallback.
-        first_field: number of values in front of each record, such as those of its key.
+        first_field: number of values before each record, such as those of its key.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class LastChanges:
         """Change records ``[rows, first_field + record_ints]``.
 
         Raises:
-            DataFormatError: an id is outside its table: the files of the run are damaged.
+            DataFormatError: an id is outside its table, so the files of the run are damaged.
         """
         for may_be_absent, field, mapping in self._mapped:
             if may_be_absent:

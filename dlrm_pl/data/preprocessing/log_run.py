@@ -38,11 +38,11 @@ class LogRun:
     """One call of ``preprocess`` on logs of rows, while the caller holds the lock on the output.
 
     Args:
-        log: where the rows come from.
+        log: the log that the rows come from.
         options: options of the run.
-        key: options and inputs of the run, as JSON holds them.
+        key: options and inputs of the run, as JSON values.
         checkpoint: folder of the unfinished run.
-        progress: called with the stage, the share of it that is done, and the rows since the last call.
+        progress: called with the stage, the share of it that is done, and the number of rows since the last call.
     """
 
     def __init__(
@@ -155,7 +155,8 @@ class LogRun:
         def make(name: str, task: Callable[[], Any]) -> None:
             made[name] = task()
 
-        # Workers that have no more of train to do take these. The vocabulary is first, since it takes longest.
+        # Workers that have finished their share of train do these tasks. The vocabulary comes first, since it takes
+        # longest.
         others = {
             "dictionaries": lambda: self._vocabulary.save(finished, columns),
             "test": lambda: merge.half("test"),
@@ -163,7 +164,7 @@ class LogRun:
             "report": self._report,
         }
         made["train"] = merge.train([partial(make, name, task) for name, task in others.items()])
-        if self._log.num_days == 1:  # With the ids of another dataset there is nothing to train on.
+        if self._log.num_days == 1:  # Only test and val, with the ids of another dataset.
             del made["train"]
             for path in (train := finished / split_file_name("train"), digests_path(train)):
                 path.unlink(missing_ok=True)

@@ -25,10 +25,10 @@ class Merge:
     Args:
         options: options of the run.
         state: state of the run; updated.
-        last_changes: what changes in the records.
+        last_changes: changes to make to the records.
         engine: native or NumPy engine.
         checkpoint: folder of the unfinished run.
-        progress: called with the number of records after each write.
+        progress: called after each write with its number of records.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Merge:
         """Write the training days.
 
         Args:
-            then: other tasks, for workers that have finished their part of the training rows.
+            then: other tasks for workers that have finished their share of the training rows.
         """
         if self._options.randomize != "none":
             return self._from_buckets(then)

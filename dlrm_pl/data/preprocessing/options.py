@@ -31,7 +31,7 @@ _SMALL_BUCKET = 32 << 20
 _SMALL_CHUNK = 64 << 10
 _MOST_CHUNK = 8 << 20
 _CHUNK_FACTOR = 10
-_BESIDE_CHUNK = 1 << 20  # A histogram, the stack of a thread, a share of the allocator's memory.
+_BESIDE_CHUNK = 1 << 20  # A histogram, a thread's stack, and a share of the allocator's memory.
 _MANY_BUCKETS = 512
 
 
@@ -46,26 +46,27 @@ class PreprocessOptions:
         layout: ``terabyte`` for one file per day; ``kaggle`` for one file that is divided into days.
         split_by: how the rows of files with named columns are divided into days: ``files``: each file is a day;
             ``rows``: ``days`` equal parts; or the name of a column, each value of which is a day; ``NAME[:6]`` takes
-            the first 6 characters. None for files if there are several, else rows.
-        days: number of days; None for 7 with ``kaggle`` and ``rows``, else for all that are there.
-        max_ind_range: raw categories are taken modulo this number; 0 or less takes them as they are.
+            the first 6 characters. None means ``files`` if there are several, otherwise ``rows``.
+        days: number of days; None for 7 with ``kaggle`` and ``rows``, otherwise for all days that are there.
+        max_ind_range: raw categories are taken modulo this number; 0 or less leaves them unchanged.
         subsample_rate: share of the non-clicks of all days that is dropped, as upstream does.
         randomize: order of the training rows: ``total`` shuffles all days together, ``day`` each day by itself,
-            ``none`` keeps the order of the logs. None for ``total`` with raw logs, and ``none`` with upstream's files.
-        seed: random seed of the order and the sub-sample.
+            ``none`` keeps the order of the logs. None means ``total`` with raw logs, and ``none`` with upstream's
+            files.
+        seed: random seed for the order and the subsample.
         vocabulary: ``reference`` numbers the categories of all days, including the test day, as upstream does;
-            ``train_only`` those of all days but the last, and gives all other values row 0 of their table.
+            ``train_only`` numbers those of all days except the last, and gives all other values row 0 of their table.
         min_count: values with fewer training rows than this get row 0 as well (``train_only``); 1 keeps all values.
             With flavor ``torchrec``, values with fewer rows over all days get id 1.
         vocabulary_from: dataset folder whose ids are used instead of new ones.
-        truncate_lists: cut lists that are longer than their column allows, instead of refusing their rows.
+        truncate_lists: truncate lists that are longer than their column allows, instead of refusing their rows.
         bad_rows: share of rows that may be left out because they cannot be parsed; None stops at the first bad row.
         workers: number of threads that parse, number and sort at once.
         memory_bytes: memory budget, not counting the vocabulary.
         checkpoint_bytes: bytes of text between two checkpoints from which a killed run resumes.
 
     Raises:
-        ConfigurationError: a value is out of range or of another type, or options contradict each other.
+        ConfigurationError: a value is out of range or has the wrong type, or options contradict each other.
 
     Example:
         >>> from dlrm_pl import PreprocessOptions
@@ -101,7 +102,7 @@ class PreprocessOptions:
                 "--vocabulary_from, 1 is enough, for testing only."
             )
         if self.split_by is not None:
-            # Here, since raw logs do not wait for the readers of other files.
+            # Imported here, so that runs on raw logs do not load the readers of other files.
             from dlrm_pl.data.sources.days import parse_split_by
 
             parse_split_by(self.split_by)
@@ -200,7 +201,7 @@ class PreprocessOptions:
     def chunk_bytes(self) -> int:
         """Bytes of text read at a time; with its columns and records, a chunk takes up to nine times as much.
 
-        Each chunk brings the frequent values of all tables into the cache again, so that larger ones are faster.
+        Each chunk has to load the frequent values of all tables into the cache again, so larger chunks are faster.
         """
         chunk = (self.memory_bytes // self.chunks_in_memory - _BESIDE_CHUNK) // _CHUNK_FACTOR
         return max(_SMALL_CHUNK, min(_MOST_CHUNK, chunk))
@@ -208,8 +209,8 @@ class PreprocessOptions:
     def bucket_bytes(self, total_bytes: float) -> int:
         """Return the size of a bucket, in bytes, for ``total_bytes`` of keyed records.
 
-        Small buckets stay in the cache and reuse the same memory, but there should not be thousands of them. A bucket
-        takes a bit more than twice its size while it is sorted.
+        Small buckets stay in the cache and reuse the same memory, but there should not be thousands of them. Sorting a
+        bucket takes a bit more than twice its size in memory.
         """
         return int(min(self.memory_bytes / (2.5 * self.workers), max(_SMALL_BUCKET, total_bytes / _MANY_BUCKETS)))
 
@@ -220,7 +221,7 @@ class PreprocessOptions:
         values = {name: getattr(self, name) for name in names}
         given = values.pop("vocabulary_from")
         values["vocabulary_from"] = None if given is None else str(given)
-        # Not stated where it is the default, so that datasets of earlier versions are recognized.
+        # Defaults are left out, so that datasets of earlier versions are recognized.
         columns = self.columns_of_logs
         for name in ("split_by", "truncate_lists"):
             if not values[name]:
@@ -238,7 +239,7 @@ def parse_memory(text: str) -> int:
     """Return the number of bytes that ``2GiB``, ``512M`` or ``1000000`` stands for.
 
     Raises:
-        ConfigurationError: the text has another form.
+        ConfigurationError: the text does not have this form.
     """
     match = re.fullmatch(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
     if match is None:
@@ -250,7 +251,7 @@ def parse_bad_rows(text: str) -> float | None:
     """Return the share that ``skip:0.001`` allows, or None for ``stop``.
 
     Raises:
-        ConfigurationError: the text has another form.
+        ConfigurationError: the text does not have this form.
     """
     if text == "stop":
         return None

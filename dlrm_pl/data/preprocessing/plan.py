@@ -21,14 +21,14 @@ from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.files.free_space import require_free_space
 from dlrm_pl.files.sizes import format_bytes
 
-_CLICKS = 0.033  # Share of clicks, assumed where it matters little.
-_ESTIMATE = 1.15  # Buckets are planned for so many times the rows that are expected.
-# A value in the tables: slots of 8 bytes, 5/16 of them full at least, its value and its count; and a share of the table
-# that is being written, which is copied.
+_CLICKS = 0.033  # Assumed share of clicks, where it matters little.
+_ESTIMATE = 1.15  # Buckets are planned for this many times the expected rows.
+# Per value in the tables: slots of 8 bytes, at least 5/16 of which are full, the value and its count; plus a share of
+# the table that is being written, which is copied.
 _VOCABULARY_BYTES = {"native": 34 + 6, "numpy": 100 + 40}
-_GIVEN_BYTES = 24  # A value of a vocabulary that is taken over: its raw value, sorted and with its order.
-_MOST_VALUES = 200_000_000  # As the Terabyte logs have, with ids capped at 40 million.
-_PARSING_SHARE = 0.25  # Of the time that a row takes.
+_GIVEN_BYTES = 24  # Per value of a given vocabulary: its raw value, sorted and with its order.
+_MOST_VALUES = 200_000_000  # As in the Terabyte logs, with ids capped at 40 million.
+_PARSING_SHARE = 0.25  # Share of parsing in the time per row.
 _SPARE_FILES = 64
 
 
@@ -38,7 +38,7 @@ class Plan:
 
     Attributes:
         days: number of days.
-        text_bytes: size of the text of all days, unpacked; of files with named columns as they are.
+        text_bytes: size of the unpacked text of all days; for files with named columns, the size of the files.
         rows: number of rows of all days.
         buckets: number of files to scatter the training rows into, for all days together or for each training day.
         disk_bytes: disk space at the peak, including the output.
@@ -104,7 +104,7 @@ def plan_of(rows: Sequence[float], size_bytes: int, options: PreprocessOptions, 
     """Estimate a run from its number of rows.
 
     Args:
-        rows: number of rows of each day, about.
+        rows: approximate number of rows of each day.
         size_bytes: size of the log.
         options: options of the run.
         engine: native code or its NumPy fallback.
@@ -122,7 +122,7 @@ def plan_of(rows: Sequence[float], size_bytes: int, options: PreprocessOptions, 
     bucket = options.bucket_bytes(train * keyed)
     buckets = [] if ordered else [1 + int(part * kept * keyed * _ESTIMATE / bucket) for part in parts]
     allow_files(sum(buckets))
-    # A merged bucket goes when the next checkpoint has saved what it held.
+    # A merged bucket is deleted when the next checkpoint covers its contents.
     unsaved = min(train * record, options.checkpoint_bytes + 2 * options.workers * bucket)
     values = min(sum(rows) * 2, _MOST_VALUES)
     vocabulary_bytes = _VOCABULARY_BYTES[engine.name] * values
@@ -152,12 +152,12 @@ def require_disk(peak_bytes: int, output_bytes: int, folder: Path, already_bytes
 
     Args:
         peak_bytes: disk space at the peak.
-        output_bytes: disk space of the output, which is a part of that.
+        output_bytes: disk space of the output, which is part of the peak.
         folder: parent folder of the output.
-        already_bytes: disk space that an unfinished run has taken already.
+        already_bytes: disk space that an unfinished run already takes.
 
     Raises:
-        OutputError: there is too little room; states both sizes.
+        OutputError: there is too little space; the message states both sizes.
     """
     require_free_space(
         folder,
@@ -171,7 +171,7 @@ def allow_files(buckets: int) -> None:
     """Raise this process's limit on open files to one per bucket and some more.
 
     Raises:
-        ConfigurationError: the system does not allow so many.
+        ConfigurationError: the system does not allow that many files.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = buckets + _SPARE_FILES
@@ -199,7 +199,7 @@ def _parsing_speed(days: Sequence[Day], options: PreprocessOptions, engine: Engi
     counted = Counted.nothing(options.columns_of_logs)
     bad = np.empty((2, matrix.shape[1]), np.int64)
     seconds = 0.0
-    for _ in range(2):  # The first touches new memory.
+    for _ in range(2):  # The first pass touches new memory.
         began = time.perf_counter()
         engine.parse(buffer, size, options.modulus, matrix, counted.missing, counted.histogram, counted.largest, bad)
         seconds = time.perf_counter() - began

@@ -23,7 +23,7 @@ class RemoteDataset:
     """A dataset at a URL.
 
     Attributes:
-        folder: its folder.
+        folder: folder of the dataset.
         overwrite: whether a dataset that was made from other logs or with other options may be replaced.
     """
 
@@ -34,10 +34,10 @@ class RemoteDataset:
         """Check, before the work, that the folder may be written.
 
         Args:
-            key: options and inputs of the run, as JSON holds them.
+            key: options and inputs of the run, as JSON values.
 
         Raises:
-            OutputError: it holds something else.
+            OutputError: the folder contains something else.
         """
         names = self.folder.names()
         if DESCRIPTION_NAME not in names:
@@ -72,7 +72,7 @@ class RemoteDataset:
         if DESCRIPTION_NAME in old:
             if self.folder.read(DESCRIPTION_NAME) == description.read_bytes():
                 return
-            # First, so that an interrupted upload does not look like a dataset.
+            # Written first, so that an interrupted upload does not look like a dataset.
             self.folder.write(_UNFINISHED, b"")
             self.folder.remove(DESCRIPTION_NAME)
         self.folder.write(_UNFINISHED, b"")
@@ -90,6 +90,6 @@ class RemoteDataset:
                 pool.shutdown(cancel_futures=True)
                 raise
         for name in old - {path.name for path in paths} - {DESCRIPTION_NAME, _UNFINISHED}:
-            self.folder.remove(name)  # Of the dataset that is replaced.
+            self.folder.remove(name)  # File of the dataset that is replaced.
         self.folder.put(description)
         self.folder.remove(_UNFINISHED)

@@ -1,8 +1,9 @@
 """Turn raw click logs into a dataset folder equal to upstream's, at any size: bounded, parallel and restartable.
 
-The rows are read once. Each is parsed, its categories numbered by first appearance, and written to the bucket that a
-64-bit key of its number belongs to; then each bucket is sorted by key and appended. So the order is a uniform shuffle
-that depends on the seed alone, and not on threads, memory or interruptions. The last day keeps its order.
+The rows are read once. Each row is parsed, its categories are numbered by first appearance, and it is written to a
+bucket. The bucket is given by a 64-bit key, which is computed from the row number. Then each bucket is sorted by key
+and appended. The order is thus a uniform shuffle that depends only on the seed, not on threads, memory or
+interruptions. The last day keeps its order.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Progress = Callable[[str, float, int], None]
-"""Called with the name of the stage, the share of it that is done, and the rows since the last call."""
+"""Called with the name of the stage, the share of it that is done, and the number of rows since the last call."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,9 @@ class PreprocessReport:
 
     Attributes:
         folder: the dataset that was made.
-        rows_by_day: rows kept of each day; empty when the input was not divided into days.
-        seconds: duration of this run; None when the dataset existed already.
-        resumed: whether an earlier, interrupted run had done a part of the work.
+        rows_by_day: number of rows kept of each day; empty if the input was not divided into days.
+        seconds: duration of this run; None if the dataset already existed.
+        resumed: whether an earlier, interrupted run had done part of the work.
 
     Example:
         >>> import tempfile
@@ -106,35 +107,36 @@ def preprocess(
     """Turn raw click logs into a dataset folder, or resume an interrupted run of the same command.
 
     Categories are numbered by first appearance over all days in order, including the last, as upstream
-    (facebookresearch/dlrm) does, unless the options say otherwise. With ``flavor="torchrec"`` the folder has days in
-    TorchRec's format, with the bytes of its scripts. All days but the last become train; the first half
-    of the last day becomes test (with one row more if odd), the second half val. With ``vocabulary_from`` one day is
-    enough, and there is no train.
+    (facebookresearch/dlrm) does, unless the options say otherwise. With ``flavor="torchrec"``, the folder has days in
+    TorchRec's format, byte-identical to those of its scripts. All days except the last become train; the first half of
+    the last day becomes test (with one row more if odd), and the second half val. With ``vocabulary_from``, one day is
+    enough, and train is then missing.
 
     Args:
         raw: with layout ``terabyte``, the common beginning of the day files' names (``logs/day`` for ``logs/day_0``,
-            ...), which with ``cluster`` may be a URL (``s3://bucket/logs/day``); with ``kaggle``, one file. A CSV,
+            ...), which with ``cluster`` may be a URL (``s3://bucket/logs/day``); with ``kaggle``, one file. Or a CSV,
             Parquet or Arrow file, or a folder of such files. Upstream's preprocessed files (.npz or .bin) are
             converted, in their order.
-        output: folder to write; it appears when it is complete.
-        options: how to preprocess; the defaults when None.
-        overwrite: replace an existing dataset that was made from other logs or with other options.
-        progress: called from time to time with the stage, its share done, and the rows since the last call.
+        output: folder to write; it appears only when it is complete.
+        options: options of the run; None for the defaults.
+        overwrite: whether to replace an existing dataset that was made from other logs or with other options.
+        progress: called from time to time with the stage, the share of it that is done, and the number of rows since
+            the last call.
         cluster: address of a Ray cluster whose machines do the work and share the file system of the logs and the
-            output, ``auto`` for the one that this machine belongs to, or ``local`` for one of this machine alone. The
-            result has the same bytes. None for no cluster.
-        work: folder where the dataset is made if ``output`` is a URL (``s3://bucket/clicks``), to which it is copied;
-            on a cluster, all machines share it. The dataset stays there as well.
+            output, ``auto`` for the cluster that this machine belongs to, or ``local`` for a cluster of this machine
+            alone. The result is byte-identical. None for no cluster.
+        work: folder in which the dataset is made if ``output`` is a URL (``s3://bucket/clicks``), to which it is then
+            copied; on a cluster, all machines must share this folder. The dataset also stays in it.
 
     Returns:
-        What was made.
+        A summary of the run.
 
     Raises:
-        ConfigurationError: options contradict each other or the vocabulary, or pyarrow is needed and not installed.
-        DataFormatError: a day is missing or empty, the last has fewer than two rows, a column is missing, or a row
+        ConfigurationError: options contradict each other or the vocabulary, or pyarrow is needed but not installed.
+        DataFormatError: a day is missing or empty, the last day has fewer than two rows, a column is missing, or a row
             cannot be parsed.
-        OutputError: the folder is in use, not writable, or holds something else, or the disk is too small.
-        ClusterError: a machine of the cluster lacks a path or memory, has another version, or all of them are lost.
+        OutputError: the folder is in use, is not writable or contains something else, or the disk is too small.
+        ClusterError: a machine of the cluster lacks a path or memory or has another version, or all machines are lost.
 
     Example:
         >>> import tempfile
@@ -173,13 +175,13 @@ class _Request:
     """What a call of ``preprocess`` asks for.
 
     Attributes:
-        raw: the logs on this machine; of those at a URL, their outlines.
-        remote: folder at a URL that the logs lie in.
+        raw: the logs on this machine; for logs at a URL, their outlines.
+        remote: folder at a URL that contains the logs.
         output: folder to make.
-        published: dataset at a URL that the folder is copied to.
-        options: how to preprocess.
-        overwrite: whether an existing dataset that was made otherwise is replaced.
-        progress: called with the stage, its share done, and the rows since the last call.
+        published: dataset at a URL to which the folder is copied.
+        options: options of the run.
+        overwrite: whether to replace an existing dataset that was made from other logs or with other options.
+        progress: called with the stage, the share of it that is done, and the number of rows since the last call.
         cluster: address of the cluster that does the work.
     """
 
@@ -242,7 +244,7 @@ def _preprocess(request: _Request) -> PreprocessReport:
         request.published.check(key)
     named, output = request.output, resolved(request.output)
     if _is_finished(output, key):
-        if CheckpointFolder(output).path.exists():  # Killed between its last two steps.
+        if CheckpointFolder(output).path.exists():  # An earlier run was killed between its last two steps.
             with folder_lock(output):
                 CheckpointFolder(output).remove()
         folder = DatasetFolder.open(named)
@@ -287,7 +289,7 @@ def _preprocess(request: _Request) -> PreprocessReport:
             kept = _keep(checkpoint, run)
             raise ClusterError(f"{error} {kept}" if checkpoint.path.exists() else str(error)) from error
         except DLRMError:
-            checkpoint.remove()  # A changed log or other options would start over anyway.
+            checkpoint.remove()  # A run with a changed log or other options would start over anyway.
             raise
         except BaseException as error:
             kept = _keep(checkpoint, run)

@@ -18,7 +18,7 @@ class StoppedError(Exception):
 class Pipeline:
     """Stages through which items pass in order: item 0 first, then 1, ...; each waits until the previous item has left.
 
-    Item 5 may be in stage 0 while item 4 is in stage 1. So many threads can work at once although each stage takes the
+    Item 5 may be in stage 0 while item 4 is in stage 1. So many threads can work at once although each stage takes
     items one by one, as long as the stages are short.
 
     Args:
@@ -59,13 +59,13 @@ class Pipeline:
 class InOrder(Generic[Item]):
     """Accepts items in any order, and passes them on in the order of their numbers, one at a time.
 
-    A thread whose item comes early leaves it here and goes on; the thread that passes on the item before it does the
-    rest. It waits only if there are too many items already.
+    A thread whose item is early leaves it here and continues; the thread that passes on the preceding item also passes
+    on this one. A thread waits only if too many items are already stored.
 
     Args:
         take: called with each number, from 0 on, and its item.
-        most: number of items that may be here before their turn.
-        kept: returns an early item as it can stay here after ``give`` has returned.
+        most: maximum number of items that may be stored before their turn.
+        kept: converts an early item to a form that can be stored after ``give`` has returned.
     """
 
     def __init__(self, take: Callable[[int, Item], None], most: int, kept: Callable[[Item], Item]) -> None:
@@ -129,8 +129,8 @@ def run_threads(tasks: Sequence[Callable[[], None]], count: int, stop: Callable[
         stop: called when a task has failed; makes waiting tasks end with StoppedError.
 
     Raises:
-        BaseException: the error of the task that failed first; the others are stopped or never started. Ctrl-C stops
-            them as well.
+        BaseException: the error of the task that failed first; the other tasks are stopped or never started. Ctrl-C
+            stops all tasks.
     """
     errors: list[BaseException] = []
     lock = threading.Lock()
@@ -142,7 +142,7 @@ def run_threads(tasks: Sequence[Callable[[], None]], count: int, stop: Callable[
             task()
         except StoppedError:
             pass
-        except BaseException as error:  # raised again in the thread that waits
+        except BaseException as error:  # Raised again in the thread that waits.
             with lock:
                 errors.append(error)
             stop()

@@ -37,8 +37,8 @@ class Interrupts:
 def noted_interrupts() -> Iterator[Interrupts]:
     """Note ctrl-C until the block ends, and raise it then if it was not raised before.
 
-    An exception in the middle of Ray's code can leave threads of its library behind that end the process, with status
-    1 and a stack trace of their own. In another thread than the main one, and where ctrl-C is ignored, nothing changes.
+    An exception in the middle of Ray's code can leave threads of its library behind, which then end the process with
+    status 1 and their own stack trace. Outside the main thread, or if ctrl-C is ignored, this changes nothing.
     """
     interrupts = Interrupts()
     interrupts.earlier = signal.getsignal(signal.SIGINT)

@@ -10,19 +10,19 @@ from typing import Any
 def start_node(started: ExitStack, store_bytes: int) -> str:
     """Start a cluster on this machine.
 
-    ``ray.init`` would also start a dashboard, an autoscaler and a monitor of logs. It waits for the first, and the
-    others take processor time from the tasks: half of the time from the start to the first task, and of that to the
-    end.
+    ``ray.init`` would also start a dashboard, an autoscaler and a log monitor. It waits for the dashboard, and the
+    others take processor time from the tasks. They would make up half of the time from the start to the first task, and
+    half of the time to the end.
 
     Args:
-        started: where the processes are ended; they end with this process in any case.
+        started: exit stack that ends the processes; they also end with this process in any case.
         store_bytes: size of the object store.
 
     Returns:
         The address of the cluster.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Ray has no public way to choose them; ``ray.cluster_utils`` does it so too.
+    # Ray has no public way to choose the processes; ``ray.cluster_utils`` does it this way too.
     from ray._private.node import Node
     from ray._private.parameter import RayParams
 

@@ -27,10 +27,10 @@ class Seen:
 
     Attributes:
         version: version of this program.
-        token: text of the file that was written for this check; None if it is not there.
-        missing: paths of the log that are missing, or of another size.
+        token: text of the file that was written for this check; None if the file is not there.
+        missing: paths of the log's files that are missing or have another size.
         memory_bytes: memory of the machine.
-        scratch_bytes: free space of its folder for temporary files.
+        scratch_bytes: free space in its folder for temporary files.
     """
 
     version: str
@@ -44,7 +44,7 @@ def look(token: Path, files: Sequence[tuple[str, int]]) -> Seen:
     """Return what this machine sees; runs as a task on each machine.
 
     Args:
-        token: file that the machine that started the run has written.
+        token: file written by the machine that started the run.
         files: path and size of each file of the log.
     """
     found = [path for path, size in files if not os.path.isfile(path) or os.path.getsize(path) != size]
@@ -115,7 +115,7 @@ def check_memory(log: Log, plan: Plan, seen: dict[Machine, Seen]) -> None:
         seen: what each machine sees.
 
     Raises:
-        ClusterError: days are too large for a machine; names them.
+        ClusterError: days are too large for a machine; the message names them.
     """
     machine, least = min(((machine, its.memory_bytes) for machine, its in seen.items()), key=lambda each: each[1])
     share = [plan.memory_of_day(day) for day in range(plan.days)]
@@ -136,10 +136,10 @@ def check_scratch(files: Sequence[Path], remote: RemoteFolder, seen: dict[Machin
         files: files of the log.
         remote: folder that they are copied from.
         seen: what each machine sees.
-        cpus: processors of a task.
+        cpus: number of processors that a task uses.
 
     Raises:
-        ClusterError: files are too large for a machine; names them.
+        ClusterError: files are too large for a machine; the message names them.
     """
     for machine, its in seen.items():
         tasks = min(machine.cpus // cpus, len(files))

@@ -15,7 +15,7 @@ class MachineError(OSError):
 
     Args:
         number: number of the error.
-        text: what the system says.
+        text: the system's error text.
         machine: name of the machine.
     """
 
@@ -30,7 +30,7 @@ class Outcome:
 
     Attributes:
         value: what the function returned.
-        error: error that a user may act on.
+        error: error that the user can act on.
         failure: number and text of an error of the operating system.
         machine: name of the machine.
     """
@@ -45,7 +45,7 @@ class Outcome:
 
         Raises:
             DLRMError: the input or the options are at fault.
-            OSError: a file could not be read or written; names the machine.
+            OSError: a file could not be read or written; the message names the machine.
         """
         if self.error is not None:
             raise self.error

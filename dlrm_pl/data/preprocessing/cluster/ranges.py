@@ -15,7 +15,7 @@ from dlrm_pl.data.preprocessing.scatter.row_files import IN_ORDER, bucket_name
 RANGE_BYTES = 1 << 30
 """Minimum size of a range: each task reads the final ids of all values once."""
 
-_RANGES_BY_TASK = 4  # Of those that run at a time, so that no machine waits long for another one.
+_RANGES_BY_TASK = 4  # Per task that runs at a time, so that no machine waits long for another.
 
 
 def train_ranges(job: Job, parts: Sequence[PartResult], at_once: int) -> list[TrainRange]:
@@ -23,7 +23,7 @@ def train_ranges(job: Job, parts: Sequence[PartResult], at_once: int) -> list[Tr
 
     Args:
         job: the run.
-        parts: what was read of all files.
+        parts: results of reading all files.
         at_once: number of tasks that run at a time.
     """
     columns = job.options.columns_of_logs
@@ -40,10 +40,10 @@ def train_ranges(job: Job, parts: Sequence[PartResult], at_once: int) -> list[Tr
 
 
 def ranges_bytes(total: int, at_once: int) -> int:
-    """Return the bytes of the ranges that are written at a time.
+    """Return the total size in bytes of the ranges that are written at a time.
 
     Args:
-        total: bytes of the output.
+        total: size of the output in bytes.
         at_once: number of tasks that run at a time.
     """
     return min(total, at_once * _range_bytes(total, at_once))
@@ -58,7 +58,7 @@ def groups_of(sizes: Mapping[int, int], least: int) -> list[list[int]]:
 
     Args:
         sizes: number of values of each table.
-        least: number of values from which on a group is complete.
+        least: number of values that completes a group.
     """
     groups: list[list[int]] = []
     left = 0

@@ -19,21 +19,21 @@ from dlrm_pl.extras import missing_extra
 LOCAL = "local"
 """Address of a cluster of this machine alone, which is started for the run."""
 
-_RETRIES = 25  # Of a task whose machine or process is lost.
+_RETRIES = 25  # For a task whose machine or process is lost.
 _ANSWER_S = 10.0
-_NOTICED_S = 0.5  # From ctrl-C to where it is raised, at most.
+_NOTICED_S = 0.5  # Maximum time from ctrl-C until it is raised.
 _NOT_IMPORTED = "failed to import on the worker"  # In Ray's message.
-_STORE_BYTES = 80 << 20  # Paths and small numbers are all that goes through the object store.
+_STORE_BYTES = 80 << 20  # Only paths and small numbers go through the object store.
 
 
 class Note(NamedTuple):
     """The latest progress that a task has noted.
 
     Attributes:
-        done: what is done, in the unit of its weight.
-        rows: rows that are done.
-        stage: stage of a task that has stages of its own; else empty.
-        share: share of that stage that is done.
+        done: amount of work done, in the unit of the task's weight.
+        rows: number of rows that are done.
+        stage: current stage, for a task that has stages of its own; otherwise empty.
+        share: share of this stage that is done.
     """
 
     done: int
@@ -51,10 +51,10 @@ class Machine:
     """A machine of a cluster.
 
     Attributes:
-        id: identifier that Ray gave it.
+        id: Ray's identifier of the machine.
         name: name for messages.
-        cpus: number of processors that it offers.
-        memory_bytes: memory that it offers.
+        cpus: number of processors that the machine offers.
+        memory_bytes: memory that the machine offers.
     """
 
     id: str
@@ -68,7 +68,7 @@ class RayCluster:
 
     Args:
         ray: Ray's module.
-        interrupts: where ctrl-C is noted, which ``wait`` raises.
+        interrupts: notes ctrl-C, which ``wait`` then raises.
     """
 
     def __init__(self, ray: Any, interrupts: Interrupts | None = None) -> None:
@@ -95,11 +95,11 @@ class RayCluster:
         """Start a task; returns a handle.
 
         Args:
-            function: function of a module that all machines have.
+            function: function in a module that all machines have.
             arguments: its arguments.
-            cpus: number of processors that it takes.
+            cpus: number of processors that the task takes.
             name: name of the task, for Ray's own messages.
-            machine: machine that it has to run on; None for any.
+            machine: machine that the task must run on; None for any.
         """
         strategy: Any = "SPREAD"
         if machine is not None:
@@ -131,14 +131,14 @@ class RayCluster:
         """Return the outcome of a task that has ended.
 
         Raises:
-            ClusterError: it was lost more often than it is started again, or its machine does not have this program.
+            ClusterError: the task was lost more often than it is restarted, or its machine does not have this program.
         """
         errors = self._ray.exceptions
         try:
             outcome: Outcome = self._ray.get(task)
         except errors.RayTaskError as error:
             if _NOT_IMPORTED not in str(error):
-                raise  # An error of the program.
+                raise  # A bug in this program.
             raise ClusterError(
                 f"{name}: Ray's Python on that machine cannot import dlrm-pl "
                 f"({str(error).strip().splitlines()[-1]}). Install this machine's version there."
@@ -171,7 +171,7 @@ class RayCluster:
         if self._asked is None:
             self._asked = self._board.read.remote()
         if self._ray.wait([self._asked], timeout=0)[0]:
-            with suppress(self._ray.exceptions.RayError):  # The board may be lost with its machine.
+            with suppress(self._ray.exceptions.RayError):  # The board may be lost together with its machine.
                 self._noted = self._ray.get(self._asked)
             self._asked = None
         return self._noted
@@ -206,7 +206,7 @@ def ray_cluster(address: str) -> Iterator[RayCluster]:
     except ImportError as error:
         raise missing_extra(f"--cluster {address} needs Ray", "cluster", error) from None
     with noted_interrupts() as interrupts:
-        if ray.is_initialized():  # By the program that calls us, which also ends it.
+        if ray.is_initialized():  # By the calling program, which also shuts it down.
             yield RayCluster(ray, interrupts)
             return
         _require_answer(address)
@@ -222,10 +222,10 @@ def ray_cluster(address: str) -> Iterator[RayCluster]:
 
 
 def _require_answer(address: str) -> None:
-    """Check that something listens at an address with a port, for which Ray waits minutes.
+    """Check that something listens at an address with a port, since Ray would wait for minutes.
 
     Raises:
-        ClusterError: nothing does.
+        ClusterError: nothing listens there.
     """
     host, _, port = address.rpartition("//")[2].rpartition(":")
     if not host or not port.isdigit():

@@ -22,13 +22,13 @@ _READING = "reading"
 def read_parts(stages: Stages, job: Job, cpus: int, at_once: int) -> list[PartResult]:
     """Read all files; returns the result of each, in order.
 
-    The place of a row in the shuffled order depends on its number over all files. Where several files are read at the
-    same time, the rows of all are counted first.
+    The place of a row in the shuffled order depends on its row number over all files. If several files are read at the
+    same time, the rows of all files are therefore counted first.
 
     Args:
-        stages: runs the tasks.
+        stages: object that runs the tasks.
         job: the run.
-        cpus: processors of a task.
+        cpus: number of processors that a task uses.
         at_once: number of tasks that run at a time.
     """
     if at_once == 1 or job.num_files == 1:
@@ -36,7 +36,7 @@ def read_parts(stages: Stages, job: Job, cpus: int, at_once: int) -> list[PartRe
     parts = _counted(stages, job, cpus)
     results: dict[int, PartResult] = {}
     while True:
-        # Rows that were counted and could not be used move all rows after them.
+        # Rows that were counted but could not be used change the numbers of all rows after them.
         wrong = [part for part in parts if results.get(part.file) is None or _part_of(results[part.file]) != part]
         if not wrong:
             return [results[file] for file in range(job.num_files)]
@@ -65,7 +65,7 @@ def _one_by_one(stages: Stages, job: Job, cpus: int) -> list[PartResult]:
 
 
 def _counted(stages: Stages, job: Job, cpus: int) -> list[LogPart]:
-    """Return all files with the numbers of rows before them, as far as these can be known without reading them."""
+    """Return all files with the number of rows before each, as far as it can be known without reading the files."""
     last = job.num_files - 1
     counts: list[PartCount] = list(
         stages.run(

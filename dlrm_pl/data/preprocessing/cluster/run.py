@@ -56,7 +56,7 @@ log = logging.getLogger(__name__)
 
 FORMAT = 1
 _STATE = "cluster.json"
-_MERGE_VALUES = 4_000_000  # Of the tables that a task merges, about: a second's work.
+_MERGE_VALUES = 4_000_000  # Approximate number of values in the tables that a task merges: about a second of work.
 
 
 class ClusterRun:
@@ -64,13 +64,13 @@ class ClusterRun:
 
     Args:
         address: address of the cluster.
-        rows: where the rows come from, with absolute paths.
+        rows: source of the rows, with absolute paths.
         options: options of the run.
-        key: options and inputs of the run, as JSON holds them.
+        key: options and inputs of the run, as JSON values.
         output: folder to make, on a file system that all machines share.
-        shown: paths as the user gave them, by absolute ones.
-        progress: called with the stage, the share of it that is done, and the rows since the last call.
-        remote: folder at a URL that the files of the log are copied from; None for a shared file system.
+        shown: the paths as the user gave them, by absolute path.
+        progress: called with the stage, the share of it that is done, and the number of rows since the last call.
+        remote: folder at a URL from which the files of the log are copied; None for a shared file system.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class ClusterRun:
             if self._remote is not None:
                 check_scratch(files, self._remote, seen, cpus)
             at_once = sum(machine.cpus // cpus for machine in seen)
-            if at_once > 1:  # A range of the output and its buckets are both there until it is complete.
+            if at_once > 1:  # A range of the output and its buckets exist at the same time until the range is complete.
                 more = ranges_bytes(plan.output_bytes, at_once)
                 require_disk(plan.disk_bytes + more, plan.output_bytes, self._output.parent, already)
             log.info(
@@ -149,7 +149,7 @@ class ClusterRun:
     def keep(self) -> str:
         """Keep what was finished, or delete the folder if nothing was; returns a sentence that says which."""
         path = self._checkpoint.path
-        forget_lock(path)  # Of a task that was stopped.
+        forget_lock(path)  # The lock of a task that was stopped.
         if self._saved() is None:
             return self._checkpoint.keep()
         for left in path.glob(ATTEMPT):

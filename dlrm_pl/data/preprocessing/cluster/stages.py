@@ -11,7 +11,7 @@ from dlrm_pl.data.preprocessing.cluster.ray_cluster import NOTHING, RayCluster
 from dlrm_pl.errors import ClusterError
 
 Progress = Callable[[str, float, int], None]
-"""Called with the name of the stage, the share of it that is done, and the rows since the last call."""
+"""Called with the name of the stage, the share of it that is done, and the number of rows since the last call."""
 
 _POLL_S = 0.5
 _WATCH_S = 5.0
@@ -23,11 +23,11 @@ class Task:
     """A task of a stage.
 
     Attributes:
-        name: its name, different from all others of the stage.
-        function: function of ``tasks``.
-        arguments: its arguments after the name and the board.
-        cpus: number of processors that it takes.
-        weight: its share of the stage, in the unit in which it notes what is done.
+        name: its name, unique within the stage.
+        function: function in ``tasks``.
+        arguments: arguments of the function after the name and the board.
+        cpus: number of processors that the task takes.
+        weight: amount of work, in the unit in which the task notes its progress.
     """
 
     name: str
@@ -66,12 +66,12 @@ class Stages:
         Args:
             stage: name of the stage.
             started: the tasks.
-            rows_of: returns the rows that the result of a task stands for.
-            before: weight of the tasks of the stage that ended before.
-            total: weight of all tasks of the stage; None for that of these.
+            rows_of: returns the number of rows that a task's result stands for.
+            before: total weight of the stage's tasks that have already ended.
+            total: total weight of all tasks of the stage; None for that of ``started``.
 
         Raises:
-            DLRMError: a task failed, or no machine is left that could run it.
+            DLRMError: a task failed, or no machine that could run it is left.
             OSError: a file could not be read or written on some machine.
         """
         board, results = self._cluster.board(), dict[str, Any]()
@@ -94,7 +94,7 @@ class Stages:
                 now, now_rows = now + min(note.done, task.weight), now_rows + note.rows
                 if note.stage:
                     shown, share = note.stage, note.share
-            # A task that is started again on another machine has done less than before.
+            # A task that is restarted on another machine has done less than before.
             self._progress(shown, min(1.0, now / total) if share is None else share, max(0, now_rows - told))
             told = max(told, now_rows)
             self._watch(max(task.cpus for task in started))

@@ -10,7 +10,7 @@ from dlrm_pl.kernels.library import Signatures, declare, load
 
 VERSION = 7
 
-# Statuses that functions return instead of a result.
+# Status codes that functions return instead of a result.
 NO_MEMORY, STOPPED, REFUSED, REPEATED = -1, -2, -3, -4
 
 _POINTER, _LONG, _ULONG, _UINT, _INT = (

@@ -21,12 +21,12 @@ DENSE_BINS = 4096
 """Number of bins in the histogram of a dense feature; the last one holds all larger values."""
 
 TEXT_PADDING = 16
-"""Number of bytes after a text that must be readable."""
+"""Number of bytes that must be readable after a text."""
 
 _UINT8, _INT32, _UINT32, _INT64 = (np.dtype(kind) for kind in (np.uint8, np.int32, np.uint32, np.int64))
 
 Matrix = npt.NDArray[np.int32]
-"""Columns of a chunk of rows, ``[fields, capacity]``: label, dense, sparse, in the order of a record."""
+"""Columns of a chunk of rows, ``[fields, capacity]``: label, dense and sparse, in the order of a record."""
 
 Numbers = npt.NDArray[np.int32]
 Files = npt.NDArray[np.int32]
@@ -75,20 +75,21 @@ class NativeEngine:
         """Parse whole lines.
 
         Args:
-            text: ``size`` bytes that end in a newline, and TEXT_PADDING more.
-            size: number of bytes.
+            text: ``size`` bytes that end in a newline, followed by TEXT_PADDING more.
+            size: number of bytes of text.
             modulus: modulus of the categories; 0 for none.
-            columns: int32 ``[fields, capacity]``, filled; categories are unsigned.
-            missing: ``[fields]``, added to.
-            histogram: ``[dense, DENSE_BINS]``, added to; it tells how many of the features are dense.
+            columns: int32 ``[fields, capacity]``, filled by the call; categories are unsigned.
+            missing: number of missing values, ``[fields]``, added to.
+            histogram: ``[dense, DENSE_BINS]``, added to; its shape gives the number of dense features.
             largest: largest dense values, ``[dense]``, updated.
-            bad: ``[2, capacity]``, filled with offset and number of each invalid line; parsing ends when it is full
-                and another one comes.
-            label: what lines begin with.
-            keep_negatives: whether dense values below 0 are stored; else they become 0. The statistics count them as 0.
+            bad: ``[2, capacity]``, filled with the offset and number of each invalid line; if it is full, parsing ends
+                at the next invalid line.
+            label: whether lines begin with a label.
+            keep_negatives: whether dense values below 0 are stored unchanged; if not, they become 0. The statistics
+                count them as 0 either way.
 
         Returns:
-            Number of rows stored, lines read, and bad lines.
+            Number of rows stored, of lines read, and of bad lines.
         """
         check_room("bytes of text and of its padding", size + TEXT_PADDING, len(text))
         counts, fields, dense = np.zeros(2, np.int64), len(columns), len(histogram)
@@ -125,7 +126,8 @@ class NativeEngine:
     ) -> npt.NDArray[np.int64]:
         """Write columns to ``out`` as keyed records grouped by bucket; returns the number of rows of each bucket.
 
-        A row's key follows from ``seed`` and its number, counted from ``first_row``; its bucket follows from the key.
+        A row's key is computed from ``seed`` and its number, counted from ``first_row``; its bucket is computed from
+        the key.
         """
         check_room("rows in the records", rows, len(out))
         sizes = np.empty(max(buckets, 0), np.int64)
@@ -147,12 +149,12 @@ class NativeEngine:
         """Append records that are grouped by bucket to the buckets' files, possibly in several threads.
 
         Args:
-            files: descriptors, int32 ``[buckets]``, opened to append.
+            files: descriptors of files opened for appending, int32 ``[buckets]``.
             keyed: records from ``scatter``.
             sizes: number of rows of each bucket.
 
         Raises:
-            OSError: a write failed; the file may end with a part of a record.
+            OSError: a write failed; the file may end with a partial record.
         """
         number = self._native.dlrm_append(
             address("files", files, _INT32, len(sizes)),
@@ -202,7 +204,7 @@ class NativeEngine:
         """Replace each number n of a column of ``[rows, fields]`` by ``mapping[n]``.
 
         Raises:
-            DataFormatError: a number is outside the mapping; the rows before it were replaced.
+            DataFormatError: a number is outside the mapping; the rows before it have already been changed.
         """
         done = self._native.dlrm_remap(
             address("records", records, _INT32, None, None, written=True),

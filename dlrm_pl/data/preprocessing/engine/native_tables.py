@@ -83,7 +83,7 @@ class NativeTablePipeline:
 
     def __init__(self, native: ctypes.CDLL, tables: Sequence[NativeTable]) -> None:
         self._native = native
-        self._tables = tables  # They must live as long as the pipeline.
+        self._tables = tables  # The tables must live as long as the pipeline.
         pointers = (ctypes.c_void_p * len(tables))(*(table.pointer for table in tables))
         self._pipeline = native.dlrm_pipeline_new(pointers, len(tables))
         if not self._pipeline:
@@ -97,10 +97,10 @@ class NativeTablePipeline:
         """Replace raw values by their numbers; waits for the chunk's turn at each table.
 
         Args:
-            chunk: number of the chunk, from 0; each number must come exactly once.
-            columns: int32 ``[fields, capacity]``; the categories, unsigned, are replaced.
+            chunk: number of the chunk, from 0; each number must be used exactly once.
+            columns: int32 ``[fields, capacity]``; the categories, which are unsigned, are replaced.
             rows: number of rows in the columns.
-            learn: whether new values get the next numbers; else they become -1.
+            learn: whether new values get the next numbers; if not, they become -1.
 
         Raises:
             StoppedError: ``stop`` was called.

@@ -70,7 +70,7 @@ class NumPyTable:
 
     def add(self, column: Numbers) -> None:
         """Replace raw values by their numbers; new values get the next ones."""
-        # Each distinct value is looked up once, in the order in which the rows bring them.
+        # Each distinct value is looked up once, in the order of first appearance.
         values, first, inverse, counts = np.unique(
             column.view(np.uint32), return_index=True, return_inverse=True, return_counts=True
         )
@@ -275,5 +275,5 @@ def engine() -> Engine:
 def row_keys(seed: int, first_row: int, rows: int) -> npt.NDArray[np.uint64]:
     """Return a distinct 64-bit key for each row: splitmix64 of the seed and the row number."""
     numbers = np.arange(first_row, first_row + rows, dtype=np.uint64)
-    with np.errstate(over="ignore"):  # Unsigned products wrap, which is meant.
+    with np.errstate(over="ignore"):  # Unsigned products are meant to wrap around.
         return splitmix64(splitmix64(np.array([seed], np.uint64)) + numbers * _GOLDEN)

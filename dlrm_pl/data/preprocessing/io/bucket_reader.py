@@ -18,7 +18,7 @@ from dlrm_pl.errors import DataFormatError
 from dlrm_pl.files.complete_io import Readable, read_into
 
 _BLOCK_BYTES = 640 << 10
-_MADV_POPULATE_READ = 22  # Linux's value, from 5.14 on.
+_MADV_POPULATE_READ = 22  # Its value on Linux, which has it since 5.14.
 
 
 def map_keyed(path: Path, rows: int, record_ints: int) -> npt.NDArray[np.void]:
@@ -26,8 +26,8 @@ def map_keyed(path: Path, rows: int, record_ints: int) -> npt.NDArray[np.void]:
 
     Args:
         path: file of the bucket.
-        rows: number of its records.
-        record_ints: number of integers of a record.
+        rows: number of records in the file.
+        record_ints: number of integers in a record.
 
     Raises:
         DataFormatError: the file is too short.
@@ -47,7 +47,7 @@ def map_keyed(path: Path, rows: int, record_ints: int) -> npt.NDArray[np.void]:
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
-            memory.close()  # On an older Linux, a failing disk under a map kills the process.
+            memory.close()  # On older Linux kernels, a disk error in mapped memory kills the process.
             keyed = np.empty(rows, dtype)
             _read_array(path, handle, keyed)
             return keyed
@@ -70,12 +70,12 @@ def read_blocks(path: Path, record_ints: int, start: int = 0, stop: int | None =
 
     Args:
         path: file of records.
-        record_ints: number of integers of a record.
+        record_ints: number of integers in a record.
         start: first byte.
-        stop: byte after the last; None for the end of the file.
+        stop: byte after the last one; None for the end of the file.
 
     Raises:
-        DataFormatError: the range is not a whole number of records, or the file is too short.
+        DataFormatError: the range does not hold a whole number of records, or the file is too short.
     """
     size = (path.stat().st_size if stop is None else stop) - start
     record_bytes = record_ints * RECORD_ITEM_BYTES

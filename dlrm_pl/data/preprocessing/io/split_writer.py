@@ -57,7 +57,7 @@ class SplitWriter:
     Args:
         path: file of the split.
         columns: columns of the records.
-        good_bytes: size of its valid contents so far; the rest is truncated.
+        good_bytes: size of the valid contents so far; the rest is truncated.
     """
 
     def __init__(self, path: Path, columns: Columns, good_bytes: int = 0) -> None:
@@ -80,7 +80,7 @@ class SplitWriter:
             self._handle.write(view[start : start + BUFFERED_WRITE_BYTES])
         self._handle.flush()
         # DONTNEED also starts writing to the disk now, while the next records are computed, instead of at the end.
-        # Pages that are not on the disk yet stay in memory.
+        # Pages that are not yet on the disk stay in memory.
         os.posix_fadvise(self._handle.fileno(), self._bytes, len(view), os.POSIX_FADV_DONTNEED)
         self._bytes += len(view)
         self._count(records)

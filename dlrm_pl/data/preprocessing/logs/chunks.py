@@ -31,9 +31,9 @@ class Chunk:
         index: number of the chunk, from 0 over all days.
         day: number of the day.
         start: first byte of the chunk in the day's text.
-        stop: byte after the last.
-        ends_day: whether it is the last chunk of its day.
-        plain: log to read the text from; None when the text has been read already.
+        stop: byte after the last one.
+        ends_day: whether this is the last chunk of its day.
+        plain: log to read the text from; None if the text has already been read.
     """
 
     index: int
@@ -65,7 +65,7 @@ class PlainLog:
         """Fill memory with the bytes at an offset.
 
         Raises:
-            DataFormatError: the file has become shorter.
+            DataFormatError: the file was truncated in the meantime.
         """
         count = read_at(self._descriptor, view, offset)
         if count < len(view):
@@ -80,14 +80,15 @@ class ChunkReader:
     """Divides the days into chunks of whole lines.
 
     Only one thread at a time may ``claim`` a chunk, but several may ``load`` theirs at once. The text of a ``.gz`` log
-    can only be unpacked in order, so ``claim`` does it.
+    can only be unpacked in order, so ``claim`` unpacks it.
 
     Args:
         days: logs of each day, in order.
         columns: columns of the log.
         chunk_bytes: size of a buffer without its padding.
         day: number of the first day to read.
-        offset: byte of that day's text to start at, where a line begins; None for the day's beginning.
+        offset: byte of that day's text to start at, which must be the beginning of a line; None for the day's
+            beginning.
     """
 
     def __init__(
@@ -97,10 +98,10 @@ class ChunkReader:
         self._columns = columns
         self._chunk_bytes = chunk_bytes
         self._plain: PlainLog | None = None
-        self._handle: BufferedIOBase | None = None  # Of a .gz.
+        self._handle: BufferedIOBase | None = None  # Open .gz file.
         self._path: Path | None = None
-        self._position = 0  # Of the handle.
-        self._carry = b""  # Text after the last chunk that was read already.
+        self._position = 0  # Position of the handle.
+        self._carry = b""  # Text after the last chunk that has already been read.
         self._index = 0
         # Size of the next chunk. The first is half as large, so that two threads are not always at the same stage.
         self._wanted = chunk_bytes // 2
@@ -154,7 +155,7 @@ class ChunkReader:
         """Read a claimed chunk's text into its buffer, with a newline after every line; returns the number of bytes.
 
         Raises:
-            DataFormatError: the file has become shorter.
+            DataFormatError: the file was truncated in the meantime.
         """
         size = chunk.size
         if chunk.plain is not None:
@@ -190,7 +191,7 @@ class ChunkReader:
             self._path = day.path
             self._carry = b""
             size = 0
-            self._handle.seek(self.offset)  # A .gz has to be unpacked up to there.
+            self._handle.seek(self.offset)  # A .gz must be unpacked up to the offset.
             self._position = self.offset
         assert self._handle is not None
         buffer[:size] = np.frombuffer(self._carry, np.uint8)

@@ -29,7 +29,7 @@ class RowLabels:
 
     Attributes:
         clicks: whether each row is a click.
-        last: whether each row is one of the last day.
+        last: whether each row belongs to the last day.
     """
 
     clicks: Bools
@@ -41,7 +41,7 @@ def count_lines(day: Day, progress: Callable[[int], None]) -> int:
 
     Args:
         day: a whole file.
-        progress: called with the number of bytes of text after each block.
+        progress: called after each block with its number of bytes of text.
 
     Raises:
         DataFormatError: the log is missing, truncated or corrupt.
@@ -49,7 +49,7 @@ def count_lines(day: Day, progress: Callable[[int], None]) -> int:
     lines, last_line, content = 0, 0, False
     with reading(day.path), open_log(day.path) as handle:
         while block := handle.read(_BLOCK):
-            # The last line with more than its ending, and the line at which the next block begins.
+            # Track the last non-blank line, and the line in which the next block begins.
             stripped = block.rstrip(b"\r\n")
             if stripped:
                 last_line, content = lines + block.count(b"\n", 0, len(stripped)), True
@@ -72,7 +72,7 @@ def labels_of(
         numbers: numbers of the days that lie in the file.
         options: options of the run.
         engine: native code or its NumPy fallback.
-        progress: called with the number of bytes of text after each chunk.
+        progress: called after each chunk with its number of bytes of text.
 
     Raises:
         DataFormatError: the log is missing, truncated or corrupt.

@@ -35,9 +35,9 @@ class Day:
     """Log of a day: a file, or part of one.
 
     Attributes:
-        path: plain or ``.gz``.
-        start: first byte, of the text.
-        stop: byte behind the last; None: the end of the file.
+        path: file, plain or ``.gz``.
+        start: first byte of the day in the file's text.
+        stop: byte after the last one; None: the end of the file.
     """
 
     path: Path
@@ -50,7 +50,7 @@ def find_days(raw: Path, layout: str, days: int | None, least: int, columns: Col
 
     Args:
         raw: common beginning of the day files' names, or one log for ``kaggle``.
-        layout: ``kaggle`` cuts one log into days; else each day is a file.
+        layout: ``kaggle`` cuts one log into days; otherwise, each day is a file.
         days: number of days; None for all.
         least: smallest number of days.
         columns: columns of the log.
@@ -67,7 +67,8 @@ def day_files(prefix: Path, days: int | None, least: int = 2) -> list[Path]:
     """Return the paths of ``PREFIX_0``, ``PREFIX_1``, ..., plain or ``.gz``.
 
     Raises:
-        DataFormatError: there are fewer than ``least``, or one is missing before a later one; names it.
+        DataFormatError: there are fewer than ``least`` files, or one is missing before a later one; the message names
+            it.
     """
     numbers: dict[int, Path] = {}
     names = f"{prefix}_0, {prefix}_1, ..."
@@ -140,7 +141,7 @@ def kaggle_days(path: Path, count: int, columns: Columns) -> list[Day]:
         if text := block.tobytes().rstrip(b"\r\n"):
             last_text = size + len(text)
         size += len(block)
-    # Trailing blank lines are no rows; the last row may have no newline.
+    # Trailing blank lines are not rows; the last row may lack a newline.
     seen, rows = 0, 0
     for block in _blocks(path):
         if seen >= last_text:
@@ -218,7 +219,7 @@ def _unpacked_bytes(packed: bytes) -> int:
     while packed[:2] == _GZIP or unpacker.unconsumed_tail:
         size += len(unpacker.decompress(packed, _BLOCK))
         packed = unpacker.unconsumed_tail
-        if unpacker.eof:  # The next of several parts, as pigz and bgzip write them.
+        if unpacker.eof:  # The next of several members, as written by pigz and bgzip.
             packed, unpacker = unpacker.unused_data, zlib.decompressobj(wbits=31)
     return size
 

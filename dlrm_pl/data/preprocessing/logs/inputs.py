@@ -17,7 +17,7 @@ from dlrm_pl.files.sizes import format_bytes
 
 log = logging.getLogger(__name__)
 
-_RAW_LOG = ".txt"  # A raw log may be named so, too.
+_RAW_LOG = ".txt"  # A raw log may have this ending too.
 _UPSTREAM = (".bin", ".npz")
 
 
@@ -26,9 +26,9 @@ class Inputs:
     """Files to preprocess.
 
     Attributes:
-        raw: path that was given.
+        raw: path given by the user.
         files: the files.
-        upstream: upstream's files, if they are that.
+        upstream: upstream's files; None if the files have another form.
         days: raw logs of each day; empty for other files.
     """
 
@@ -46,7 +46,7 @@ class Inputs:
         """Return the options with an order for the rows, and no more workers than fit the memory budget."""
         fitting = options.within_memory()
         if self.have_named_columns:
-            # Here and below: raw logs do not wait for the readers of other files.
+            # Imported here and below, so that runs on raw logs do not load the readers of other files.
             from dlrm_pl.data.preprocessing.logs.row_log import most_workers
 
             fitting = replace(fitting, workers=min(fitting.workers, most_workers(options)))
@@ -63,7 +63,7 @@ class Inputs:
         """Return the log in the files; None for upstream's files.
 
         Raises:
-            DataFormatError: a column is missing or of another type, or there are too few days.
+            DataFormatError: a column is missing or has the wrong type, or there are too few days.
         """
         if self.upstream is not None:
             return None
@@ -78,7 +78,7 @@ def find_inputs(raw: Path, options: PreprocessOptions) -> Inputs:
     """Find the files to preprocess.
 
     Raises:
-        ConfigurationError: the options are for files of another form.
+        ConfigurationError: the options are for another kind of file.
         DataFormatError: a file is missing or corrupt, or there are too few days.
     """
     columns = options.columns_of_logs

@@ -63,7 +63,7 @@ class Log(Protocol):
     def count_rows(self, file: int, progress: Callable[[int], None]) -> int | None:
         """Count the rows of a file without parsing them; None if that is impossible.
 
-        A row that cannot be used is counted as well.
+        Unusable rows are counted as well.
         """
 
     def labels(
@@ -78,7 +78,7 @@ class Log(Protocol):
         """Check that each day has rows, after all of them have been counted.
 
         Raises:
-            DataFormatError: a day has none.
+            DataFormatError: a day has no rows.
         """
 
     def scatter(
@@ -147,7 +147,7 @@ class TextLog:
         """Return the tables that number the categories of one file, to be merged with those of the other files."""
         if given is not None or options.vocabulary == "reference" or not self.is_last_day(file):
             return self.vocabulary(options, given, engine)
-        # The values of the training days are not known here.
+        # The values of the training days are not known in this task.
         stage = HexVocabulary(
             options.columns_of_logs, replace(options, vocabulary="reference", min_count=1), None, engine
         )
@@ -161,7 +161,7 @@ class TextLog:
     def count_rows(self, file: int, progress: Callable[[int], None]) -> int | None:
         """Count the rows of a file without parsing them; None if that is impossible.
 
-        A row that cannot be used is counted as well.
+        Unusable rows are counted as well.
         """
         days = days_of_files(self._days)[file]
         return count_lines(self._days[days.start], progress) if len(days) == 1 else None

@@ -29,8 +29,8 @@ from dlrm_pl.data.sources.source import Source, chunk_rows, open_source
 from dlrm_pl.documents.fields import printable
 from dlrm_pl.errors import DataFormatError
 
-_READING_SHARE = 0.2  # Of the time that a row takes.
-_RAW_BYTES = 16  # Of a value before it becomes one of a record, about.
+_READING_SHARE = 0.2  # Share of reading in the time per row.
+_RAW_BYTES = 16  # Approximate size of a value before it is converted to a record's.
 
 
 class RowLog:
@@ -41,7 +41,7 @@ class RowLog:
         options: options of the run.
 
     Raises:
-        DataFormatError: a file is missing or of another format, lacks a column, or there are too few days.
+        DataFormatError: a file is missing, has another format or lacks a column, or there are too few days.
     """
 
     def __init__(self, raw: Path, options: PreprocessOptions) -> None:
@@ -102,7 +102,7 @@ class RowLog:
         seconds = time.perf_counter() - began
         size = self._source.size_bytes
         rows = self._source.num_rows
-        if rows is None:  # The bytes of a chunk in memory are about those of its text.
+        if rows is None:  # A chunk takes about as many bytes in memory as its text.
             packed = any(file.compression for file in self._source.files)
             rows = max(chunk.num_rows, int(size * (3 if packed else 1) * chunk.num_rows / max(1, chunk.table.nbytes)))
         self._row_bytes = size / rows
@@ -127,7 +127,7 @@ class RowLog:
     def count_rows(self, file: int, progress: Callable[[int], None]) -> int | None:
         """Count the rows of a file without parsing them; None if that is impossible.
 
-        A row that cannot be used is counted as well.
+        Unusable rows are counted as well.
         """
         return self._source.file_rows[file] if self._days.split_by == "files" else None
 
@@ -153,7 +153,7 @@ class RowLog:
         """Check that each day has rows, after all of them have been counted.
 
         Raises:
-            DataFormatError: a day has none.
+            DataFormatError: a day has no rows.
         """
         check_days(self._source.path, self._days.names, statistics)
 
@@ -189,6 +189,6 @@ def most_workers(options: PreprocessOptions) -> int:
     """Return the number of workers whose chunks fit the memory budget: two chunks each, and at least one worker."""
     columns = options.columns_of_logs
     row_bytes = 3 * columns.record_bytes + _RAW_BYTES * columns.record_ints
-    # Texts and lists are held as they were read, and as they were converted.
+    # Strings and lists are held twice: as read and as converted.
     long_bytes = 2 * CHUNK_BYTES if any(has_long_values(column) for column in columns.sparse) else 0
     return max(1, options.memory_bytes // (2 * (chunk_rows(columns) * row_bytes + long_bytes)))

@@ -19,7 +19,7 @@ from dlrm_pl.data.preprocessing.statistics.moments import Moments
 def write_dense(columns: Columns, rows: RawRows, matrix: Matrix) -> None:
     """Write the label and the dense fields of rows.
 
-    A missing value of a column that is standardized is NaN until the mean is known, see ``LastChanges``.
+    A missing value in a standardized column is NaN until the mean is known, see ``LastChanges``.
 
     Args:
         columns: columns of the log.
@@ -57,12 +57,12 @@ def count_values(columns: Columns, rows: RawRows, chosen: Integers | slice, coun
         values, missing = raw.values[chosen], None if raw.missing is None else raw.missing[chosen]
         if column.rounds_integers:
             known = values if missing is None else values[~missing]
-            # By both ends, as the distance of the lowest int32 from 0 is no int32.
+            # Computed from both ends, since the absolute value of the lowest int32 is not an int32.
             ends = (int(known.min()), int(known.max())) if len(known) else (0,)
             counted.largest[dense] = max(counted.largest[dense], *(abs(end) for end in ends))
         if missing is not None:
             counted.missing[1 + dense] += np.count_nonzero(missing)
-            # As in raw logs, a missing integer counts as the 0 that it becomes.
+            # As in raw logs, a missing integer counts as 0, which it becomes.
             values = np.where(missing, 0, values) if is_counted(column) else values[~missing]
         counted.histogram[dense] += histogram_of(column, values)
     for number, sparse in enumerate(rows.sparse, start=1 + columns.num_dense):

@@ -11,8 +11,8 @@ class LogPart:
 
     Attributes:
         file: number of the file.
-        rows_before: rows of the files before it.
-        kept_before: rows of training days that the sub-sample keeps of those.
+        rows_before: number of rows in the files before it.
+        kept_before: number of training rows in the files before it that the subsample keeps.
     """
 
     file: int

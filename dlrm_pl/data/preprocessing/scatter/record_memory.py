@@ -12,16 +12,16 @@ class RecordMemory:
     """Memory for the rows of a chunk and their records, reused by later chunks.
 
     Attributes:
-        matrix: int32 ``[record_ints, capacity]``, each row a column.
+        matrix: int32 ``[record_ints, capacity]``; each row of the log is a column.
         keyed: ``[capacity]``, the records with their keys.
 
     Args:
-        record_ints: number of int32 of a record.
-        rows: most rows of a chunk.
+        record_ints: number of int32 values in a record.
+        rows: maximum number of rows in a chunk.
     """
 
     def __init__(self, record_ints: int, rows: int) -> None:
-        # An odd number of cache lines apart, so that the columns do not compete for the same part of the cache.
+        # Columns are an odd number of cache lines apart, so that they do not compete for the same part of the cache.
         capacity = 16 * ((rows // 16 + 1) | 1)
         self.matrix: Matrix = np.empty((record_ints, capacity), np.int32)
         self.keyed: npt.NDArray[np.void] = np.empty(capacity, keyed_dtype(record_ints))

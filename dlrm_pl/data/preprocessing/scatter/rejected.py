@@ -33,9 +33,9 @@ class RejectedRows:
     Args:
         options: options of the run.
         state: state of the run; its counts are updated.
-        files: holds the file of rejected rows.
-        noun: what a row of the log is called.
-        hint: returns a sentence on what may be wrong with a file; empty if there is nothing to say.
+        files: object that writes the file of rejected rows.
+        noun: word for a row of the log.
+        hint: function that returns a sentence on what may be wrong with a file; empty if there is nothing to say.
     """
 
     def __init__(
@@ -56,14 +56,14 @@ class RejectedRows:
         """Record a row that cannot be used.
 
         Args:
-            path: file of the row.
+            path: file that contains the row.
             number: number of the row in the file, from 1.
-            kind: what is wrong, in one word.
-            reason: what is wrong, for a message; says what the row does or has.
-            content: what is recorded of the row.
+            kind: kind of error, in one word.
+            reason: description of the error for a message, with the row as its subject.
+            content: content of the row to record.
 
         Raises:
-            DataFormatError: no row may be left out.
+            DataFormatError: the options do not allow leaving out rows.
         """
         if self._allowed is None:
             hint = self._hint(path) or _SKIP.format(self._noun, self._noun)
@@ -75,7 +75,7 @@ class RejectedRows:
         """Check that no more rows were left out than the user allows.
 
         Raises:
-            DataFormatError: there are more.
+            DataFormatError: more rows were left out than allowed.
         """
         rejected = sum(self._state.rejected.values())
         rows = self._state.read_rows + rejected

@@ -34,10 +34,10 @@ class RowFiles:
         columns: columns of the log.
         num_days: number of days.
         options: options of the run.
-        state: state of the run; its sizes of files are updated.
+        state: state of the run; the file sizes in it are updated.
         engine: native code or its NumPy fallback.
         folder: folder of the unfinished run.
-        kept_before: rows that are kept before the first one of these files.
+        kept_before: number of kept rows before the first row of these files.
     """
 
     def __init__(
@@ -59,8 +59,8 @@ class RowFiles:
         self._folder = folder
         self._kept_before = kept_before
         self._files: dict[str, IO[bytes]] = {}
-        self._descriptors = np.empty(sum(state.buckets), np.int32)  # Of the buckets.
-        self._first_bucket = np.concatenate([[0], np.cumsum(state.buckets)]).tolist()  # Of each day.
+        self._descriptors = np.empty(sum(state.buckets), np.int32)  # Of the buckets' files.
+        self._first_bucket = np.concatenate([[0], np.cumsum(state.buckets)]).tolist()  # First bucket of each day.
         if options.randomize == "total":
             self._first_bucket = [0] * (num_days + 1)
 
@@ -68,7 +68,7 @@ class RowFiles:
         """Open all files, unbuffered, so that all bytes are in them when a write returns; the stack closes them."""
         for name in self._names():
             path = self._folder / name
-            if name in (IN_ORDER, LAST_DAY):  # Written at offsets, which a file opened to append would ignore.
+            if name in (IN_ORDER, LAST_DAY):  # Written at offsets, which a file opened for appending would ignore.
                 path.touch()
             mode = "r+b" if name in (IN_ORDER, LAST_DAY) else "ab"
             self._files[name] = stack.enter_context(path.open(mode, buffering=0))
@@ -83,11 +83,11 @@ class RowFiles:
 
         Args:
             day: number of the day.
-            matrix: ``[record_ints, capacity]``, each record a column.
+            matrix: ``[record_ints, capacity]``; each record is a column.
             rows: number of records.
             first_of_day: number of records of the day before these.
             first_kept: number of records of all days before these.
-            keyed: memory for as many keyed records.
+            keyed: memory for this many keyed records.
         """
         if day == self._last_day:
             self._write_in_order(LAST_DAY, matrix, rows, first_of_day, keyed)

@@ -33,7 +33,7 @@ def check_days(path: Path, names: Sequence[str], statistics: LogStatistics) -> N
     """Check that each day has rows.
 
     Raises:
-        DataFormatError: a day has none.
+        DataFormatError: a day has no rows.
     """
     for number, day in enumerate(statistics.days):
         if not day.rows:
@@ -44,7 +44,8 @@ class RowMemory(RecordMemory):
     """Memory for the records of a chunk; see ``RecordMemory``.
 
     Attributes:
-        counted: by day, counts that do not depend on the order of the chunks, of all chunks that had this memory.
+        counted: by day, the counts that do not depend on the order of the chunks, over all chunks that used this
+            memory.
     """
 
     def __init__(self, record_ints: int, rows: int) -> None:
@@ -57,11 +58,11 @@ class Converted:
     """A chunk whose values have been converted to the types of the columns.
 
     Attributes:
-        raw: its rows as they were read.
-        chunk: its rows.
+        raw: rows of the chunk as read.
+        chunk: converted rows of the chunk.
         days: day of each row.
-        index: number of the chunk in this run, from 0, once it is counted.
-        first_row: number of the rows that were read before these, once it is counted.
+        index: number of the chunk in this run, from 0; set once the chunk is counted.
+        first_row: number of rows read before this chunk; set once the chunk is counted.
     """
 
     raw: RawChunk
@@ -74,20 +75,20 @@ class Converted:
 class RowScatter(Scatter[RawChunk, Converted, RowMemory]):
     """First stage of a run on files with named columns.
 
-    The rows of a chunk may be of several days, in any order: those of the last day are numbered after the others.
-    Chunks do not depend on memory or threads, so the order does not either.
+    The rows of a chunk may belong to several days, in any order; those of the last day are numbered after the others.
+    Chunks do not depend on memory or threads, so the order of the rows does not either.
 
     Args:
         source: files of the log, divided into days.
         days: the days.
-        row_bytes: bytes of the log for a row, about, to report progress.
+        row_bytes: approximate number of bytes of the log per row, to report progress.
         options: options of the run.
-        state: where to start; updated.
+        state: state to start from; updated.
         statistics: counts by day; updated.
         vocabulary: numbers of the categories; updated.
         engine: native code or its NumPy fallback.
         folder: folder of the unfinished run.
-        progress: called with the rows and the bytes that were processed.
+        progress: called with the number of rows and bytes processed.
         part: file to read; None for all of them.
     """
 
@@ -115,7 +116,7 @@ class RowScatter(Scatter[RawChunk, Converted, RowMemory]):
         self._raw: Iterator[RawChunk] = source.raw_chunks(state.file, state.row)
         if part is not None:
             self._raw = takewhile(lambda chunk: chunk.file == part.file, self._raw)
-        self._index = 0  # Of the next chunk that is counted.
+        self._index = 0  # Index of the next chunk to count.
         self._in_order = Pipeline(num_stages=1)
         self._place = state.file, state.row
         self._ended = False
@@ -130,7 +131,7 @@ class RowScatter(Scatter[RawChunk, Converted, RowMemory]):
     def _check_end(self) -> None:
         self._source.check_unchanged()
         last = self._source.files[self._part.file if self._part else -1]
-        # Of a part, the rows that were left out before it are not known here.
+        # For a part, the rows that were left out before it are not known here.
         self._rejected.check(last.path, at_end=self._part is None)
         if self._part is None:
             check_days(self._source.path, self._day_names, self._statistics)
@@ -209,10 +210,10 @@ class RowScatter(Scatter[RawChunk, Converted, RowMemory]):
                 days, matrix = days[by_day], np.ascontiguousarray(matrix[:, by_day])
             edges = [0, *(np.flatnonzero(np.diff(days)) + 1).tolist(), len(days)]
         for start, stop in pairwise(edges):
-            # The engine takes whole matrices only.
+            # The engine only takes whole matrices.
             part = matrix if (start, stop) == (0, len(days)) else np.ascontiguousarray(matrix[:, start:stop])
             self._files.write(int(days[start]), part, stop - start, first_of_last, first_kept + start, memory.keyed)
-        # All but one day, so that the counts of many days do not fill the memory.
+        # Add the counts of all days but one, so that the counts of many days do not fill the memory.
         for day in list(memory.counted)[:-1]:
             self._add(day, memory.counted.pop(day))
         with self._counting:

@@ -36,14 +36,14 @@ class Steps(Protocol[Claimed, Read, Memory]):
 class Schedule(Generic[Claimed, Read, Memory]):
     """Gives each thread the next step of a chunk.
 
-    A thread does not stay with its chunk: where that one would have to wait for a chunk before it, whose thread the
-    system may have suspended for another program, the thread reads the next chunk instead. So there are as many threads
-    as workers, and a thread waits only if there is nothing that it could do. That is rare, which matters: a thread that
-    is woken often starts on the core where it ran before, behind another one, while a core is idle.
+    A thread does not stay with its chunk. If the chunk would have to wait for an earlier one, whose thread the system
+    may have suspended for another program, the thread reads the next chunk instead. So there are as many threads as
+    workers, and a thread waits only if there is nothing that it could do. It matters that this is rare: a woken thread
+    often starts on the core where it ran before, queued behind another thread, while another core is idle.
 
     Args:
-        steps: what is done with a chunk.
-        most: number of chunks in memory.
+        steps: the steps that process a chunk.
+        most: maximum number of chunks in memory.
     """
 
     def __init__(self, steps: Steps[Claimed, Read, Memory], most: int) -> None:
@@ -51,11 +51,11 @@ class Schedule(Generic[Claimed, Read, Memory]):
         self._steps = steps
         self._unmade = most
         self._free: list[Memory] = []
-        self._changed = threading.Condition()  # Guards all members below, and those of memory.
-        self._claimed = 0  # Chunks so far.
+        self._changed = threading.Condition()  # Guards all members below, and the contents of each memory.
+        self._claimed = 0  # Number of chunks so far.
         self._counted = 0
         self._claiming = False
-        self._read: dict[int, tuple[Read, Memory]] = {}  # By number: chunks to be counted.
+        self._read: dict[int, tuple[Read, Memory]] = {}  # Chunks to be counted, by number.
         self._ended = self._stopped = False
 
     def start(self) -> None:
@@ -96,7 +96,7 @@ class Schedule(Generic[Claimed, Read, Memory]):
 
     def _due(self) -> Callable[[], None] | None:
         """Return a step that can be done now; chunks that are read come first, to free their memory."""
-        # The one that is being counted is no longer there, and the next one's turn has not come.
+        # A chunk that is being counted is no longer in the dict, and the next one's turn has not come.
         if self._counted in self._read:
             return partial(self._count_and_number, *self._read.pop(self._counted))
         if not self._claiming and not self._ended and (self._free or self._unmade):
@@ -125,7 +125,8 @@ class Schedule(Generic[Claimed, Read, Memory]):
         if claimed is not None:
             read = self._steps.read(claimed, memory)
             with self._changed:
-                # Nobody is woken: this thread looks for its next step at once, and takes this one if it is due.
+                # No thread is woken: this thread looks for its next step right away, and counts this chunk if it is
+                # due.
                 self._read[index] = read, memory
 
     def _count_and_number(self, read: Read, memory: Memory) -> None:

@@ -27,7 +27,7 @@ def _of(missing: Bools | None, order: Integers) -> Bools | None:
 def _sparse(raw: RawSparse, order: Integers) -> RawSparse:
     offsets = None
     if raw.offsets is not None:
-        # Elements are counted from the first of the chunk.
+        # Elements are counted from the chunk's first one.
         starts = raw.offsets[:-1] - raw.offsets[0]
         lengths = np.diff(raw.offsets)[order]
         offsets = offsets_of(lengths)

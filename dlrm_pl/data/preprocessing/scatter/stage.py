@@ -22,7 +22,7 @@ from dlrm_pl.data.preprocessing.scatter.schedule import Claimed, Memory, Read, S
 from dlrm_pl.data.preprocessing.statistics.log_statistics import LogStatistics
 from dlrm_pl.data.preprocessing.threads import run_threads
 
-_SUBSAMPLE_SEED = 0x5EED  # Arbitrary; the order uses the seed itself, and is independent.
+_SUBSAMPLE_SEED = 0x5EED  # Arbitrary. The order of the rows uses the seed itself, so the two are independent.
 
 
 def kept_by_subsample(
@@ -32,8 +32,8 @@ def kept_by_subsample(
 
     Args:
         options: options of the run.
-        clicks: whether each row is a click; all of these stay.
-        first_row: number of the first row over all days.
+        clicks: whether each row is a click; all clicks are kept.
+        first_row: number of the first row, counted over all days.
     """
     draw = row_keys(options.seed ^ _SUBSAMPLE_SEED, first_row, len(clicks)) >> np.uint64(11)
     dropped = draw < np.uint64(int(options.subsample_rate * (1 << 53)))
@@ -48,11 +48,11 @@ class Scatter(ABC, Generic[Claimed, Read, Memory]):
         columns: columns of the log.
         num_days: number of days.
         options: options of the run.
-        state: where to start; updated.
+        state: state to start from; updated.
         statistics: counts by day; updated.
         engine: native code or its NumPy fallback.
         folder: folder of the unfinished run.
-        progress: called with the rows that were read and the bytes, or another measure, that they were of the log.
+        progress: called with the number of rows read and their size in the log, in bytes or another measure.
         part: file to read; None for all of them.
     """
 
@@ -78,16 +78,17 @@ class Scatter(ABC, Generic[Claimed, Read, Memory]):
         self._files = RowFiles(columns, num_days, options, state, engine, folder, kept_before)
         self._counting = threading.Lock()
         self._schedule: Schedule[Claimed, Read, Memory] = Schedule(self, options.chunks_in_memory)
-        self._left_bytes = 0  # Until the next checkpoint.
+        self._left_bytes = 0  # Bytes until the next checkpoint.
 
     def run(self, save_checkpoint: Callable[[], None]) -> None:
         """Read all days.
 
         Args:
-            save_checkpoint: called when all rows read so far are in the files, and these are on the disk.
+            save_checkpoint: called when all rows read so far are in the files, and the files are on the disk.
 
         Raises:
-            DataFormatError: a row, or more rows than allowed, cannot be used, or a file is missing or corrupt.
+            DataFormatError: a row cannot be used, more rows than allowed cannot be used, or a file is missing or
+                corrupt.
         """
         with ExitStack() as stack:
             self._files.open(stack)
@@ -97,7 +98,7 @@ class Scatter(ABC, Generic[Claimed, Read, Memory]):
                     self._schedule.start()
                     workers = self._options.workers
                     run_threads([self._schedule.work] * workers, workers, self._stop)
-                    # Counts that do not depend on the order of the chunks were made by each thread on its own.
+                    # Each thread has made its own counts of what does not depend on the order of the chunks.
                     for memory in self._schedule.memories:
                         self._add_counts(memory)
                     self._note_place()
@@ -128,7 +129,7 @@ class Scatter(ABC, Generic[Claimed, Read, Memory]):
         """Count the rows of a chunk, and reject unusable ones.
 
         Raises:
-            DataFormatError: a row, or more rows than allowed, cannot be used.
+            DataFormatError: a row cannot be used, or more rows than allowed cannot be used.
         """
 
     @abstractmethod

@@ -33,13 +33,13 @@ class TextMemory(RecordMemory):
 
     Attributes:
         text: the text.
-        bad: int64 ``[2, capacity]``, offsets and numbers of the lines that are no rows.
+        bad: int64 ``[2, capacity]``, offsets and numbers of the lines that are not valid rows.
         day: day of the counts.
-        counted: counts that do not depend on the order of the chunks, of all chunks that had this memory.
+        counted: counts that do not depend on the order of the chunks, over all chunks that used this memory.
     """
 
     def __init__(self, columns: Columns, chunk_bytes: int) -> None:
-        shortest_row = columns.record_ints + 1  # A digit of the label, a tab before every other field, and a newline.
+        shortest_row = columns.record_ints + 1  # A digit for the label, a tab before every other field, and a newline.
         super().__init__(columns.record_ints, chunk_bytes // shortest_row)
         self.text: npt.NDArray[np.uint8] = np.zeros(chunk_bytes + 1 + TEXT_PADDING, np.uint8)
         self.bad: npt.NDArray[np.int64] = np.empty((2, len(self.keyed)), np.int64)
@@ -53,13 +53,14 @@ class Parsed:
 
     Attributes:
         chunk: the chunk.
-        size: bytes of text.
+        size: number of bytes of text.
         rows: number of rows.
         lines: number of lines.
-        bads: number of lines that are no rows.
-        kept: rows that the sub-sample keeps; None for all. This and what follows is known once the chunk is counted.
-        first_kept: number of rows of all days that were kept before these.
-        first_of_day: number of rows of their day that were kept before these.
+        bads: number of lines that are not valid rows.
+        kept: rows that the subsample keeps; None for all. This field and the following ones are set once the chunk is
+            counted.
+        first_kept: number of rows, over all days, that were kept before this chunk.
+        first_of_day: number of rows of the chunk's day that were kept before this chunk.
     """
 
     chunk: Chunk
@@ -78,12 +79,12 @@ class TextScatter(Scatter[Chunk, Parsed, TextMemory]):
     Args:
         days: logs of each day, in order.
         options: options of the run.
-        state: where to start; updated.
+        state: state to start from; updated.
         statistics: counts by day; updated.
         vocabulary: numbers of the categories; updated.
         engine: native code or its NumPy fallback.
         folder: folder of the unfinished run.
-        progress: called with the rows and the bytes of text that were processed.
+        progress: called with the number of rows and bytes of text processed.
         part: file to read; None for all of them.
     """
 
@@ -123,7 +124,7 @@ class TextScatter(Scatter[Chunk, Parsed, TextMemory]):
         self._state.day, self._state.offset = self._reader.day, self._reader.offset
 
     def _check_end(self) -> None:
-        # Of a part, the rows that were left out before it are not known here.
+        # For a part, the rows that were left out before it are not known here.
         self._rejected.check(self._days[self._stop_day - 1].path, at_end=not self._is_part)
 
     def _close(self) -> None:
@@ -165,7 +166,7 @@ class TextScatter(Scatter[Chunk, Parsed, TextMemory]):
         """Count the rows of a chunk, and reject lines that are not valid rows.
 
         Raises:
-            DataFormatError: a line, or more lines than allowed, cannot be used, or a day has no rows.
+            DataFormatError: a line cannot be used, more lines than allowed cannot be used, or a day has no rows.
         """
         state, chunk, day = self._state, read.chunk, self._statistics.days[read.chunk.day]
         path = self._days[chunk.day].path
@@ -231,7 +232,7 @@ class TextScatter(Scatter[Chunk, Parsed, TextMemory]):
             (first_line + number, without_newline(text[offset : text.index(b"\n", offset) + 1]))
             for offset, number in bad.T.tolist()
         ]
-        # Whether blank lines at the end of the chunk are allowed depends on what follows.
+        # Whether trailing blank lines of the chunk are allowed depends on what follows.
         trailing = 0
         while trailing < len(bad_lines) and bad_lines[-1 - trailing] == (state.line - trailing, b""):
             trailing += 1
@@ -247,6 +248,6 @@ class TextScatter(Scatter[Chunk, Parsed, TextMemory]):
 
     def _reject_line(self, path: Path, number: int, line: bytes) -> None:
         error = explain(line, self._label, columns=self._columns)
-        if error.kind == "length":  # As in ChunkReader, so that it does not depend on the size of the chunks.
+        if error.kind == "length":  # An error, as in ChunkReader, whatever the chunk size.
             raise DataFormatError(f"{path}:{number}: {error}. {self._hint(path)}".rstrip())
         self._rejected.add(path, number, error.kind, str(error), line)

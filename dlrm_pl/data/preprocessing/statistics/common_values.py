@@ -21,14 +21,15 @@ def largest_shares(
 ) -> list[dict[str, Any]]:
     """Return the most frequent value of the ten columns in which one value is most frequent.
 
-    Shares are those of all rows, or of all elements of a table; missing ones are among them, but are no value.
+    Shares are relative to all rows, or to all elements of a table. Missing elements are included in these totals, but
+    do not count as a value.
 
     Args:
         statistics: counts of all days.
-        tables: summary of each table; empty when the vocabulary comes from another dataset.
+        tables: summary of each table; empty if the vocabulary comes from another dataset.
         missing_known: whether missing values can be distinguished from zeros. If not, the value 0 of a dense column
             is called ``0 or missing``.
-        modulus: modulus that the values of ``hex`` columns were taken by before they were counted; 0 for none.
+        modulus: modulus applied to the values of ``hex`` columns before they were counted; 0 for none.
     """
     entries = [*_of_dense(statistics, missing_known=missing_known), *_of_tables(statistics, tables, modulus)]
     entries.sort(key=lambda entry: -entry[0])
@@ -43,7 +44,7 @@ def _of_dense(statistics: LogStatistics, *, missing_known: bool) -> Iterator[Com
         if not is_counted(column):
             continue
         counts = statistics.histogram[dense, :-1].copy()
-        # The histogram has missing values as the 0 that they are stored as.
+        # The histogram counts missing values as 0, as they are stored.
         counts[0] = max(0, counts[0] - sum(int(day.missing[1 + dense]) for day in statistics.days))
         value = int(counts.argmax())
         if counts[value]:
@@ -75,8 +76,8 @@ def common_values_line(shares: Sequence[Mapping[str, Any]]) -> str:
 def _zeros(statistics: LogStatistics, number: int, table: TableSummary) -> int:
     """Return how many values of a ``hex`` column are 0 without being missing; 0 if the counts cannot tell.
 
-    The table counts the rows that were kept, of all days or of those of train; missing values are counted in all rows
-    that were read. The difference is known where both are the same rows.
+    The table counts the rows that were kept, either of all days or of the training days; missing values are counted in
+    all rows that were read. The difference is known only if both counts cover the same rows.
     """
     column: SparseColumn = statistics.columns.sparse[number]
     if column.kind != "hex" or column.is_list or any(day.kept < day.rows for day in statistics.days):

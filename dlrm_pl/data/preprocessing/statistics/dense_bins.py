@@ -10,13 +10,13 @@ from dlrm_pl.data.preprocessing.engine.native import DENSE_BINS
 
 Bins = npt.NDArray[np.int64]
 
-# Powers of two: 0, 1, 2-3, 4-7, ..., and all above DENSE_BINS - 2.
+# Groups by powers of two: 0, 1, 2-3, 4-7, ..., and all values above DENSE_BINS - 2.
 _FIRST_OF_COUNTS = [0, *(1 << power for power in range(DENSE_BINS.bit_length() - 1)), DENSE_BINS - 1]
 NUM_GROUPS = len(_FIRST_OF_COUNTS)
 """Number of groups that bins are merged into, to compare days."""
 
-_EDGES = (-1e4, -100, -1, -0.01, 0, 1e-4, 0.01, 0.1, 1, 10, 100, 1e4, 1e6)  # Of the groups of other columns.
-_BIN_BITS = 12  # Sign, exponent, and 3 digits after the binary point of a float32.
+_EDGES = (-1e4, -100, -1, -0.01, 0, 1e-4, 0.01, 0.1, 1, 10, 100, 1e4, 1e6)  # Edges of the groups for other columns.
+_BIN_BITS = 12  # Sign, exponent, and the first 3 bits of the fraction of a float32.
 _SIGN = np.uint32(1 << 31)
 
 
@@ -30,7 +30,7 @@ def bins_of(column: DenseColumn, values: npt.NDArray[np.number]) -> Bins:
     if is_counted(column):
         counts: Bins = np.clip(values, 0, DENSE_BINS - 1).astype(np.int64)
         return counts
-    bits = (values.astype(np.float32) + np.float32(0)).view(np.uint32)  # The sum makes -0 a 0.
+    bits = (values.astype(np.float32) + np.float32(0)).view(np.uint32)  # Adding 0 turns -0 into 0.
     ordered = np.where(bits & _SIGN, ~bits, bits | _SIGN)
     return (ordered >> np.uint32(32 - _BIN_BITS)).astype(np.int64)
 

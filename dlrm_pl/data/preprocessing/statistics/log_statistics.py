@@ -22,10 +22,10 @@ class Counted:
     """Counts for one day's rows, made by one thread.
 
     Attributes:
-        missing: missing values of the rows that were read, by column, ``[1 + N + T]``.
-        histogram: histogram of the dense values of the rows that were read, ``[N, DENSE_BINS]``: 33 kB a column.
-        largest: largest value of each dense feature, ``[N]``; largest distance from 0 of one that is standardized.
-        clicks: clicks among the rows that are kept.
+        missing: number of missing values in the rows that were read, by column, ``[1 + N + T]``.
+        histogram: histogram of the dense values in the rows that were read, ``[N, DENSE_BINS]``: 33 kB per column.
+        largest: largest value of each dense feature, ``[N]``; for standardized features, the largest absolute value.
+        clicks: number of clicks among the rows that are kept.
     """
 
     missing: Counts
@@ -49,12 +49,12 @@ class DayStatistics:
     """Counts for one day: few numbers, since there may be hundreds of days.
 
     Attributes:
-        missing: missing values of the rows that were read, by column, ``[1 + N + T]``.
-        grouped: histogram of their dense values in few groups, ``[N, NUM_GROUPS]``.
-        largest: largest value of each dense feature, ``[N]``; largest distance from 0 of one that is standardized.
-        rows: rows that were read.
-        kept: rows that the sub-sample kept of those.
-        clicks: clicks among the kept rows.
+        missing: number of missing values in the rows that were read, by column, ``[1 + N + T]``.
+        grouped: histogram of the dense values of these rows, in fewer groups, ``[N, NUM_GROUPS]``.
+        largest: largest value of each dense feature, ``[N]``; for standardized features, the largest absolute value.
+        rows: number of rows that were read.
+        kept: number of these rows that the subsample kept.
+        clicks: number of clicks among the kept rows.
     """
 
     missing: Counts
@@ -82,8 +82,8 @@ class LogStatistics:
     Attributes:
         columns: columns of the log.
         days: counts of each day, in order.
-        histogram: histogram of the dense values of all rows that were read, ``[N, DENSE_BINS]``.
-        moments: numbers of the training rows that are kept, for the columns that are standardized.
+        histogram: histogram of the dense values in all rows that were read, ``[N, DENSE_BINS]``.
+        moments: moments over the kept training rows, for the columns that are standardized.
     """
 
     columns: Columns

@@ -17,10 +17,10 @@ Doubles = npt.NDArray[np.float64]
 class Moments:
     """Count of values, mean, and sum of squared distances from the mean, for each dense column.
 
-    Chunks are added one after the other in their order, so that rounding is the same in every run.
+    Chunks are added one by one, in order, so that rounding is the same in every run.
 
     Attributes:
-        numbers: ``[3, N]``: number, mean and sum of squares.
+        numbers: ``[3, N]``: count, mean and sum of squared distances.
     """
 
     numbers: Doubles
@@ -53,7 +53,7 @@ class Moments:
     def statistics(self, columns: Columns) -> dict[str, tuple[float, float]]:
         """Return the mean and deviation of the columns that need them, by name.
 
-        The deviation of a column that is constant, or always missing, is 1, so that it becomes 0.
+        The deviation of a column that is constant or always missing is 1, so that its standardized values become 0.
         """
         found = {}
         for column, (count, mean, squares) in zip(columns.dense, self.numbers.T.tolist(), strict=True):

@@ -15,20 +15,20 @@ from dlrm_pl.data.preprocessing.statistics.log_statistics import LogStatistics
 from dlrm_pl.data.preprocessing.tables.summary import TableSummary
 from dlrm_pl.documents.fields import printable
 
-# Consequence of a split that has labels of one class only.
+# Consequence of a split whose labels are all of one class.
 _WITHOUT_CLASSES = {
     "train": "a model cannot learn from it",
     "val": "AUROC is undefined on it, so `fit`, `validate` and `quantize` refuse it",
     "test": "AUROC is undefined on it, so `test` and `quantize` refuse it",
 }
-# Thresholds of the warnings. Fewer than a thousand rows say little about a distribution, so they get no warnings.
+# Thresholds for the warnings. Fewer than a thousand rows say little about a distribution, so they give no warnings.
 _ROWS_TO_JUDGE = 1000
 _MOST_CLICKS = 0.5
 _DISTINCT = 0.9
 _MISSING_APART = 0.1
 _LABELS_APART = 2.0
 _DENSE_APART = 0.2
-# The largest integer up to which 32-bit floats hold all.
+# 32-bit floats represent all integers up to this one exactly.
 _EXACT = 2**24
 
 
@@ -47,13 +47,13 @@ def data_report(
 
     Args:
         statistics: counts of all days.
-        tables: summary of each table; empty when the vocabulary comes from another dataset.
+        tables: summary of each table; empty if the vocabulary comes from another dataset.
         rejected: number of rows that were left out, by kind.
-        unknown_values: number of category values that the vocabulary does not have.
-        cut_lists: number of lists that were cut.
-        names: names of the parts that the rows come in, if these are not days.
+        unknown_values: number of category values that are not in the vocabulary.
+        cut_lists: number of lists that were truncated.
+        names: names of the parts that the rows are divided into, if these are not days.
         missing_known: whether missing values can be distinguished from zeros.
-        modulus: modulus that the values of ``hex`` columns were taken by before they were counted; 0 for none.
+        modulus: modulus applied to the values of ``hex`` columns before they were counted; 0 for none.
 
     Returns:
         ``missing_rates``, ``largest_shares``, ``days``, ``rejected`` and ``warnings``; ``uncounted_columns`` if the
@@ -107,7 +107,7 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
         lines.append(f"unseen     {report['unknown_values']:,} category values are not in the vocabulary")
     if cut := report.get("cut_lists"):
         lines.append(f"cut        {cut:,} list{'s were' if cut != 1 else ' was'} longer than the column allows")
-    # Values of the log are among them.
+    # The lines contain values from the log.
     return [printable(line) for line in [*lines, *(f"warning: {warning}" for warning in report["warnings"])]]
 
 
@@ -151,7 +151,7 @@ def _warn_of_columns(statistics: LogStatistics, tables: Sequence[TableSummary]) 
     for dense, (feature, histogram) in enumerate(zip(statistics.columns.dense, statistics.histogram, strict=True)):
         bins = np.flatnonzero(histogram)
         if is_counted(feature) and len(bins) == 1 and bins[0] < DENSE_BINS - 1:
-            # Missing values are in the histogram as 0.
+            # The histogram counts missing values as 0.
             missing = sum(int(day.missing[1 + dense]) for day in days)
             value = "missing" if missing == histogram.sum() else f"{bins[0]}{' or missing' if missing else ''}"
             warnings.append(f"{feature.name} is constant: {value} in every row.")
@@ -186,7 +186,7 @@ def _warn_of_days(statistics: LogStatistics, names: Sequence[str]) -> list[str]:
     """Return warnings about days that differ from the median day."""
     days, columns = statistics.days, statistics.columns
     judged = [(name, day) for name, day in zip(names, days, strict=True) if day.rows >= _ROWS_TO_JUDGE]
-    if len(judged) < 3:  # With two days it is unknown which one is odd.
+    if len(judged) < 3:  # With two days, it is unknown which one is the outlier.
         return []
     labels = np.array([day.clicks / max(1, day.kept) for _, day in judged])
     missing = np.array([day.missing / day.rows for _, day in judged])

@@ -27,8 +27,8 @@ def save_tables(tables: Sequence[ValueTable | None], folder: Path, sizes: list[i
     Args:
         tables: tables of the vocabulary; None for a column without one.
         folder: folder of the unfinished run.
-        sizes: number of values of each table that are in the files already.
-        counts_name: name of the file for the counts.
+        sizes: number of values of each table that are already in the files.
+        counts_name: name of the counts file.
     """
     with (folder / counts_name).open("wb") as counts_file:
         for number, table in enumerate(tables):
@@ -47,7 +47,7 @@ def load_tables(tables: Sequence[ValueTable | None], folder: Path, sizes: list[i
     """Fill tables from what ``save_tables`` wrote.
 
     Raises:
-        DataFormatError: a file is too short, or says that no row has a value.
+        DataFormatError: a file is too short, or has a value with a count of 0.
     """
     for number, table in enumerate(tables):
         if table is not None:
@@ -65,12 +65,12 @@ def saved_table(
     Args:
         folder: folder of the unfinished run.
         number: number of the table.
-        kind: type of the values; any texts for texts.
-        sizes: number of values of each table, 0 for a column without one.
-        counts_name: name of the file of the counts.
+        kind: type of the values; for strings, any ``Strings``.
+        sizes: number of values of each table; 0 for a column without a table.
+        counts_name: name of the counts file.
 
     Raises:
-        DataFormatError: a file is too short, or says that no row has a value.
+        DataFormatError: a file is too short, or has a value with a count of 0.
     """
     size = sizes[number]
     values: Any = (
@@ -79,7 +79,7 @@ def saved_table(
         else _read(_values_path(folder, number, kind), kind, size)
     )
     counts = np.fromfile(folder / counts_name, np.uint32, size, offset=_COUNT_BYTES * sum(sizes[:number]))
-    # Not all tables check this, and a value without rows would be missing in its dictionary.
+    # Not all tables check this, and a value without rows would be missing from its dictionary.
     if len(counts) < size:
         raise DataFormatError(f"{counts_name} is truncated")
     if not counts.all():

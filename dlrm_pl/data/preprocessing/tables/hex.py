@@ -17,8 +17,8 @@ class HexVocabulary(VocabularyStage):
 
     Args:
         columns: columns of the log.
-        options: options that decide which values get an id of their own.
-        given: vocabulary of another dataset, whose ids are taken over; None to learn one.
+        options: options that decide which values get their own id.
+        given: vocabulary of another dataset whose ids are reused; None to learn a new one.
         engine: native code or its NumPy fallback.
     """
 
@@ -26,7 +26,7 @@ class HexVocabulary(VocabularyStage):
         tables = [engine.table() for _ in columns.sparse]
         super().__init__(columns, options, tables, given)
         self._pipeline = engine.pipeline(tables)
-        # Of each table: the id of number 0, and of values that it does not have.
+        # For each table, the id of number 0, and the id of values that it does not have.
         self._shifts = np.full((len(tables), 1), self._shift, np.int32)
         self._fallbacks = np.zeros((len(tables), 1), np.int32)
         if given is not None:
@@ -41,12 +41,12 @@ class HexVocabulary(VocabularyStage):
 
         Args:
             chunk: number of the chunk, from 0.
-            matrix: ``[1 + N + T, capacity]``, categories unsigned in int32, replaced.
+            matrix: ``[1 + N + T, capacity]``; categories, unsigned values in int32, are replaced.
             rows: number of rows in the matrix.
             last_day: whether the rows become test and val.
 
         Returns:
-            The number of values that the vocabulary does not have.
+            The number of values that are not in the vocabulary.
         """
         learn = self.learns(last_day=last_day)
         self._pipeline.number(chunk, matrix, rows, learn=learn)

@@ -24,9 +24,10 @@ class RowVocabulary(VocabularyStage):
 
     Args:
         columns: columns of the log.
-        options: options that decide which values get an id of their own.
-        given: vocabulary of another dataset, whose ids are taken over; None to learn one.
-        last_day_apart: number the values of the last day by tables of their own, where it is not learned.
+        options: options that decide which values get their own id.
+        given: vocabulary of another dataset whose ids are reused; None to learn a new one.
+        last_day_apart: whether to number the last day's values in separate tables if the vocabulary does not learn
+            them.
     """
 
     def __init__(
@@ -36,7 +37,7 @@ class RowVocabulary(VocabularyStage):
             None if given is not None or column.ids != "vocabulary" else _table(column) for column in columns.sparse
         ]
         super().__init__(columns, options, tables, given)
-        # Hashes and remainders alone are what a vocabulary without dictionaries gives.
+        # A vocabulary without dictionaries gives only hashes and remainders.
         self._fixed = given or Vocabulary([None if table is None else [] for table in tables], columns)
         self._modulus = options.modulus
         self._numbered = tables
@@ -56,13 +57,13 @@ class RowVocabulary(VocabularyStage):
         """Write the ids of a chunk's rows, before the mapping; threads wait for each other.
 
         Args:
-            chunk: number of the chunk, from 0, each exactly once.
+            chunk: number of the chunk, from 0; each number must be used exactly once.
             rows: rows of the training days, then those of the last day.
             last_day: number of the first row of the last day.
-            matrix: ``[record_ints, capacity]``; the ids are written.
+            matrix: ``[record_ints, capacity]``; the ids are written to it.
 
         Returns:
-            The number of elements that the vocabulary does not have.
+            The number of elements that are not in the vocabulary.
         """
         unknown = 0
         for number, (column, raw) in enumerate(zip(self._columns.sparse, rows.sparse, strict=True)):
@@ -77,7 +78,7 @@ class RowVocabulary(VocabularyStage):
         return unknown
 
     def _reduced(self, column: SparseColumn, raw: RawSparse) -> RawSparse:
-        """Return hex values as a vocabulary has them: modulo the largest number, and 0 for missing ones."""
+        """Return hex values as a vocabulary has them: modulo ``max_ind_range``, with 0 for missing values."""
         if column.kind != "hex" or column.ids != "vocabulary":
             return raw
         assert not isinstance(raw.values, Strings)
@@ -87,7 +88,7 @@ class RowVocabulary(VocabularyStage):
         return RawSparse(values, None, raw.offsets)
 
     def _number(self, table: int, raw: RawSparse, last_day: int) -> tuple[Numbers, int]:
-        """Return the ids of elements, those of the last day from one on, and how many the table does not have."""
+        """Return the ids of elements, the last day's from ``last_day`` on, and how many the table does not have."""
         if self.learns(last_day=True):
             last_day = len(raw.values) if isinstance(raw.values, np.ndarray) else raw.values.num_strings
         numbers = np.concatenate(
@@ -121,7 +122,7 @@ def _element(raw: RawSparse, row: int) -> int:
 
 
 def _part(raw: RawSparse, first: int, last: int | None) -> RawSparse:
-    """Return some elements, from one to before another."""
+    """Return the elements from ``first`` up to, but not including, ``last``."""
     missing = None if raw.missing is None else raw.missing[first:last]
     if isinstance(raw.values, Strings):
         offsets, data = raw.values

@@ -39,19 +39,19 @@ def mapping_of(counts: Counts, min_count: int) -> Numbers:
 class VocabularyStage:
     """Tables of a log's categorical columns, fed in the order of the rows, chunk by chunk from 0 on.
 
-    A *number* counts a table's values by first appearance. An *id* is what is written: the number itself, or one
-    more where row 0 stands for unseen values, or what ``mappings`` says where rare values join them.
+    A *number* counts a table's values by first appearance. An *id* is what is written: the number itself; or one more,
+    if row 0 stands for unseen values; or the id from ``mappings``, if rare values share row 0 too.
 
     Attributes:
         tables: the tables.
-        tables_of_last_day: tables that number the last day's values apart, where a part of a log is read whose
-            vocabulary is merged with others later; None elsewhere.
+        tables_of_last_day: tables that number the last day's values separately when part of a log is read and its
+            vocabulary is merged with others later; None in other cases.
 
     Args:
         columns: columns of the log.
-        options: options that decide which values get an id of their own.
-        tables: a table for each categorical column; None for one whose ids are hashes or remainders.
-        given: vocabulary of another dataset, whose ids are taken over; None to learn one.
+        options: options that decide which values get their own id.
+        tables: table of each categorical column; None for a column whose ids are hashes or remainders.
+        given: vocabulary of another dataset whose ids are reused; None to learn a new one.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class VocabularyStage:
         self._min_count = options.min_count
         self._given = given
         self._learns_last_day = options.vocabulary == "reference"
-        self._shift = int(options.vocabulary == "train_only")  # The id of number 0.
+        self._shift = int(options.vocabulary == "train_only")  # Id of number 0.
 
     @property
     def nbytes(self) -> int:
@@ -78,7 +78,7 @@ class VocabularyStage:
         """Return whether new values of rows get their own ids.
 
         Args:
-            last_day: whether the rows become test and val, whose values ``train_only`` does not add.
+            last_day: whether the rows become test and val, whose values are not added with ``train_only``.
         """
         return self._given is None and (self._learns_last_day or not last_day)
 
@@ -117,12 +117,12 @@ class VocabularyStage:
             columns: columns of the dataset, with all numbers of their transforms.
 
         Returns:
-            Their checksums.
+            The checksums of the counts and dictionaries.
         """
         sizes = [self._size(table) for table in range(len(self.tables))]
         save_counts(folder, sizes)
 
-        # One table after another, since all of them together may take gigabytes.
+        # One table at a time, since all of them together may take gigabytes.
         def save_and_yield() -> Iterator[Values | None]:
             for table, column in enumerate(columns.sparse):
                 values = self._values(table)

@@ -12,7 +12,7 @@ from dlrm_pl.data.formats.category_values import MISSING
 from dlrm_pl.data.lookup.strings import Strings
 from dlrm_pl.data.lookup.values import MISSING_STRING, Counts
 
-_SHOWN = 30  # Characters of a text.
+_SHOWN = 30  # Maximum number of characters of a string.
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,11 @@ class TableSummary:
 
     Attributes:
         values: number of distinct values.
-        rows: number of elements that they were counted in.
-        commonest: text of the most frequent raw value; of a ``hex`` column as it is after the modulo. A missing value
-            is none, nor is the 0 of a ``hex`` column, which is written in its place.
-        commonest_rows: number of elements that have it; 0 if all are missing.
-        missing_rows: number of elements that are missing; in a ``hex`` column those that are 0 are among them.
+        rows: number of elements in which the values were counted.
+        commonest: text of the most frequent raw value; in a ``hex`` column, after the modulo. Missing values do not
+            count as a value, nor does 0 in a ``hex`` column, since missing values are written as 0.
+        commonest_rows: number of elements that have this value; 0 if all are missing.
+        missing_rows: number of missing elements; in a ``hex`` column, elements that are 0 are included.
         has_missing: whether missing values have a row.
     """
 

@@ -30,7 +30,7 @@ class ColumnFiles:
 
     Args:
         columns: columns of the log.
-        state: state of the run; its sizes of files are updated.
+        state: state of the run; the file sizes in it are updated.
         folder: folder of the unfinished run.
     """
 
@@ -45,16 +45,16 @@ class ColumnFiles:
         for name in (LABELS, DENSE, *map(raw_name, range(self._columns.num_sparse)), REJECTED):
             path = self._folder / name
             path.touch()
-            mode = "ab" if name == REJECTED else "r+b"  # The others are written at offsets.
+            mode = "ab" if name == REJECTED else "r+b"  # The other files are written at offsets.
             self._files[name] = stack.enter_context(path.open(mode, buffering=0))
 
     def write_columns(self, matrix: Matrix, rows: int, first: int) -> None:
         """Write rows to their places.
 
         Args:
-            matrix: ``[record_ints, capacity]``, each row a column.
+            matrix: ``[record_ints, capacity]``; each row of the log is a column.
             rows: number of rows.
-            first: number of rows of all days before these.
+            first: number of rows, over all days, before these.
         """
         dense = np.ascontiguousarray(matrix[self._columns.dense_fields, :rows].T)
         self._write(LABELS, matrix[LABEL, :rows], first * 4)

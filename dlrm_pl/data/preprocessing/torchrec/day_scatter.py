@@ -22,7 +22,7 @@ from dlrm_pl.data.preprocessing.torchrec.column_files import ColumnFiles
 class DayScatter(TextScatter):
     """First stage of a run that makes days in TorchRec's format; see ``TextScatter``."""
 
-    # As TorchRec: an empty label is 0, and numbers below 0 are numbers.
+    # As in TorchRec: an empty label is 0, and negative numbers are kept.
     _label = "optional"
     _keep_negatives = True
 

@@ -22,8 +22,8 @@ class NpyFile:
     Args:
         path: file to make.
         rows: number of rows.
-        width: values of a row.
-        dtype: their type.
+        width: number of values in a row.
+        dtype: type of the values.
     """
 
     def __init__(self, path: Path, rows: int, width: int, dtype: npt.DTypeLike) -> None:
@@ -51,9 +51,9 @@ class DayWriter:
         folder: folder of the days.
         day: number of the day.
         rows: number of rows.
-        num_dense: dense values of a row.
-        num_sparse: ids of a row.
-        id_type: int64, or int32 as shuffled days have it.
+        num_dense: number of dense values in a row.
+        num_sparse: number of ids in a row.
+        id_type: int64, or int32 for shuffled days.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ def logarithms(dense: Array, least: int) -> Array:
 
     Args:
         dense: int32 ``[B, N]``.
-        least: smallest value of the day, over all columns.
+        least: smallest value of the day over all columns.
     """
     return np.log(dense - np.int32(least - 2), dtype=np.float32)
 
@@ -93,7 +93,7 @@ def check_range(least: int, most: int, log: str) -> None:
     """Check that the logarithms of a day exist.
 
     Raises:
-        DataFormatError: its values are so far apart that their differences do not fit in 32 bits.
+        DataFormatError: the values of the day are so far apart that their differences do not fit in 32 bits.
     """
     if most - least + 2 > _MOST:
         raise DataFormatError(

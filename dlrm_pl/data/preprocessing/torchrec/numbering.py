@@ -33,18 +33,19 @@ class _TooLargeError(Exception):
 def number_column(raw: Path, ids: Path, engine: Engine, *, min_count: int, memory_bytes: int) -> int:
     """Write the ids of a column.
 
-    Where the values of the column do not fit into memory, those whose hash ends in some bits are numbered at a time. An
-    id is then 2 and the number of values that appeared earlier, which a bitmap of all rows with a new value tells.
+    If the values of the column do not fit into memory, they are divided into parts by the last bits of their hashes,
+    and one part is numbered at a time. The id of a value is then 2 plus the number of values that appeared earlier,
+    which is counted in a bitmap of all rows with a new value.
 
     Args:
-        raw: file of its values, unsigned 32-bit.
+        raw: file of the column's values, unsigned 32-bit.
         ids: file to write, int32.
         engine: native code or its NumPy fallback.
         min_count: values with fewer rows get id 1.
-        memory_bytes: memory that the table of values may take.
+        memory_bytes: maximum memory of the table of values.
 
     Returns:
-        The number of ids: one more than the largest.
+        The number of ids: one more than the largest id.
     """
     rows = raw.stat().st_size // 4
     parts = 1
@@ -99,12 +100,12 @@ class _Numbering:
         return self._ids.with_suffix(f".firsts_{part}.npy"), self._ids.with_suffix(f".counts_{part}.npy")
 
     def _found(self, part: int) -> tuple[Positions, Values]:
-        """Return where each value of a part appears first, and its rows, by its number."""
+        """Return, by number, where each value of a part first appears and how many rows it has."""
         firsts, counts = (np.load(path) for path in self._files_of(part))
         return firsts, counts
 
     def _number(self, part: int) -> None:
-        """Write the numbers of a part's values by first appearance, and files of where each appears and its rows."""
+        """Write the numbers of a part's values by first appearance, and files of their first places and row counts."""
         table = self._engine.table()
         pipeline = self._engine.pipeline([table])
         firsts: list[Positions] = []
@@ -114,7 +115,7 @@ class _Numbering:
                 numbers = np.ascontiguousarray(values[chosen]).view(np.int32)[None]
                 known = len(table)
                 pipeline.number(chunk, numbers, numbers.shape[1], learn=True)
-                # A new value has a larger number than all before it.
+                # A new value has a larger number than all values before it.
                 largest = np.maximum.accumulate(np.concatenate([[known - 1], numbers[0]]))
                 firsts.append(start + chosen[np.flatnonzero(numbers[0] > largest[:-1])])
                 self._put(handle.fileno(), start, len(values), chosen, numbers[0])
@@ -165,7 +166,7 @@ def _set_bits(bitmap: Words, places: Positions) -> None:
 
 
 def _bits_before(bitmap: Words, before: Positions, places: Positions) -> Positions:
-    """The number of bits that are set in front of each place."""
+    """Return the number of bits that are set before each place."""
     words, bits = np.divmod(places, _WORD_BITS)
     lower = (np.uint64(1) << bits.astype(np.uint64)) - np.uint64(1)
     return before[words] + np.bitwise_count(bitmap[words] & lower)

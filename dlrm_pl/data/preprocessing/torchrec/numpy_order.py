@@ -15,29 +15,30 @@ Array = npt.NDArray[Any]
 
 MOST_ROWS = (1 << 32) - 1
 _STEP_BYTES = 64
-"""Memory of a step, including the index of the values that it needs."""
+"""Memory of a swap, including the index of the values that it needs."""
 _TOGETHER = 1 << 20
 
 
 def places_in_order(folder: Path, rows: int, seed: int, engine: Engine, memory_bytes: int) -> Array:
     """Return the position that ``numpy.random.shuffle`` gives to each of some rows after ``numpy.random.seed``.
 
-    It swaps the rows from the last to the second with one that is not behind it; which, depends on their number alone.
-    So the numbers of the rows are shuffled in place of the rows, 4 bytes each, in a mapped file: some steps at a time,
-    whose values are fetched and put back in the order of the file.
+    ``shuffle`` swaps each row, from the last to the second, with a random row that is not after it; the choice depends
+    only on the number of rows. So row numbers, 4 bytes each, are shuffled in a mapped file instead of the rows
+    themselves. This is done for several swaps at a time, whose values are read and written back in the order of the
+    file.
 
     Args:
         folder: folder for the files.
         rows: number of rows.
         seed: seed of the generator.
         engine: native code or its NumPy fallback.
-        memory_bytes: memory for what is not in the files.
+        memory_bytes: memory for everything that is not in the files.
 
     Returns:
         uint32 ``[rows]``, in a mapped file.
 
     Raises:
-        ConfigurationError: there are 2**32 rows or more, for which NumPy draws other numbers.
+        ConfigurationError: there are 2**32 rows or more, for which NumPy draws its random numbers differently.
     """
     if rows > MOST_ROWS:
         raise ConfigurationError(
@@ -58,13 +59,13 @@ def places_in_order(folder: Path, rows: int, seed: int, engine: Engine, memory_b
 
 
 def _mapped(path: Path, rows: int) -> Array:
-    # A plain array: NumPy takes longer for each slice of a memmap.
+    # A plain array, since slicing a memmap takes NumPy longer.
     return np.memmap(path, np.uint32, "w+", shape=(rows,)).view(np.ndarray)
 
 
 def _swap(order: Array, start: int, stop: int, generator: np.random.RandomState, engine: Engine) -> None:
-    """Do the steps of the rows from before ``stop`` down to ``start``."""
-    # Draws of whole numbers up to a bound are those of the shuffle.
+    """Do the swaps of the rows from ``stop - 1`` down to ``start``."""
+    # Drawing integers below these bounds gives the same numbers as the shuffle.
     drawn = generator.randint(0, np.arange(stop, start, -1, dtype=np.int64))
     in_front = drawn < start
     others, found = np.unique(drawn[in_front], return_inverse=True)
@@ -77,7 +78,7 @@ def _swap(order: Array, start: int, stop: int, generator: np.random.RandomState,
 
 
 def _invert(order: Array, places: Array, start: int, stop: int) -> None:
-    """Write the places of the rows from ``start`` to before ``stop``."""
+    """Write the places of the rows from ``start`` to ``stop - 1``."""
     found = np.empty(stop - start, np.uint32)
     for first in range(0, len(order), _TOGETHER):
         some = order[first : first + _TOGETHER]

@@ -29,7 +29,7 @@ class Block:
     """Some rows of a day.
 
     Attributes:
-        first: number of the first one in its day.
+        first: number of the first row within its day.
         dense: the model's inputs, float32 ``[B, N]``.
         labels: int32 ``[B]``.
         ids: int32 ``[B, T]``.
@@ -48,7 +48,7 @@ class RowColumns:
         folder: folder of the unfinished run.
         columns: columns of the log.
         rows: number of rows of each day.
-        names: what messages call each day.
+        names: name of each day for messages.
     """
 
     def __init__(self, folder: Path, columns: Columns, rows: tuple[int, ...], names: tuple[str, ...]) -> None:
@@ -61,7 +61,7 @@ class RowColumns:
         """Yield the rows of a day.
 
         Raises:
-            DataFormatError: its dense values are too far apart for TorchRec's logarithm.
+            DataFormatError: the day's dense values are too far apart for TorchRec's logarithm.
         """
         before, rows = sum(self._rows[:day]), self._rows[day]
         least = most = None

@@ -38,15 +38,15 @@ logger = logging.getLogger(__name__)
 class DaysRun:
     """One call of ``preprocess --flavor torchrec``, while the caller holds the lock on the output.
 
-    A killed run goes on where a checkpoint was: within the logs, or at a column that is not numbered yet. What follows
-    starts over.
+    A killed run resumes at its last checkpoint: within the logs, or at a column that is not yet numbered. The steps
+    after the numbering start over.
 
     Args:
         days: logs of each day, in order.
         options: options of the run.
-        key: options and inputs of the run, as JSON holds them.
+        key: options and inputs of the run, as JSON values.
         checkpoint: folder of the unfinished run.
-        progress: called with the stage, the share of it that is done, and the rows since the last call.
+        progress: called with the stage, the share of it that is done, and the number of rows since the last call.
     """
 
     def __init__(
@@ -124,11 +124,11 @@ class DaysRun:
         self._save_checkpoint()
 
     def _number(self) -> None:
-        """Number the values of each column; what is done of them is kept."""
+        """Number the values of each column; a resumed run keeps the finished columns."""
         state, folder = self._state, self._checkpoint.path
         for table in range(state.merged, self._columns.num_sparse):
             raw, ids = folder / raw_name(table), folder / ids_name(table)
-            # A table that grows needs twice its memory for a moment.
+            # A growing table briefly needs twice its memory.
             memory = self._options.memory_bytes // 2
             size = number_column(raw, ids, self._engine, min_count=self._options.min_count, memory_bytes=memory)
             sync_path(ids)
@@ -145,7 +145,7 @@ class DaysRun:
 
     def _write(self) -> None:
         columns, rows, finished = self._columns, self._rows, self._checkpoint.finished
-        for path in finished.iterdir():  # Of a run that was killed here.
+        for path in finished.iterdir():  # Files of a run that was killed at this point.
             path.unlink()
         total, done = sum(rows), 0
         shuffled = self._options.randomize == "total" and len(rows) > 1
@@ -169,7 +169,7 @@ class DaysRun:
         """Write all days but the last in the order of NumPy's shuffle."""
         folder, columns, total = self._checkpoint.path, self._columns, sum(rows)
         row_bytes = RowBuckets.row_bytes(columns.num_dense, columns.num_sparse)
-        # A bucket is in memory twice while its rows are put into their order.
+        # A bucket is in memory twice while its rows are reordered.
         bucket_rows = max(1, min(total, self._options.memory_bytes // (3 * row_bytes)))
         places = places_in_order(folder, total, self._options.seed, self._engine, self._options.memory_bytes)
         buckets = RowBuckets(

@@ -23,9 +23,9 @@ class RowBuckets:
     Args:
         folder: folder for the files.
         rows: number of rows.
-        num_dense: dense values of a row.
-        num_sparse: ids of a row.
-        bucket_rows: most rows of a bucket.
+        num_dense: number of dense values in a row.
+        num_sparse: number of ids in a row.
+        bucket_rows: maximum number of rows in a bucket.
     """
 
     def __init__(self, folder: Path, rows: int, *, num_dense: int, num_sparse: int, bucket_rows: int) -> None:
@@ -52,13 +52,13 @@ class RowBuckets:
         Args:
             files: the open files.
             block: the rows; labels and ids pass through float32, as in TorchRec's script.
-            places: the place of each row.
+            places: the target position of each row.
         """
         buckets, within = np.divmod(places.astype(np.int64), self._bucket_rows)
         order = np.argsort(buckets, kind="stable")
         rows = np.empty(len(order), self._type)
         rows["place"], rows["dense"], rows["label"] = within[order], block.dense[order], block.labels[order]
-        # One array of float32 holds everything there, so ids beyond 2**24 are rounded.
+        # TorchRec's script holds everything in one float32 array, so ids beyond 2**24 are rounded.
         rows["ids"] = block.ids[order].astype(np.float32).astype(np.int32)
         ends = np.cumsum(np.bincount(buckets, minlength=self._count))
         for number in np.unique(buckets):
@@ -71,7 +71,7 @@ class RowBuckets:
         Args:
             writers: files of each day.
             rows_of_days: number of rows of each day.
-            advance: called with the rows that were written.
+            advance: called with the number of rows written.
         """
         ends = np.cumsum(rows_of_days)
         for number in range(self._count):

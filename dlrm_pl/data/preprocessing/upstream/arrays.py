@@ -1,7 +1,7 @@
 """Arrays of one of upstream's .npz files, checked and as records, in bounded memory.
 
-Upstream writes them with ``np.savez_compressed``, some as float64 and some in Fortran order, so that no row can be
-read before the whole array is unpacked: each file is, into a folder, and removed when it is done.
+Upstream writes them with ``np.savez_compressed``, some as float64 and some in Fortran order, so no row can be read
+before the whole array is unpacked. Each file is therefore unpacked into a folder, and removed after use.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.formats.binary_format import LABEL, Records
 from dlrm_pl.errors import DataFormatError
 
-_COLUMNS = Columns.criteo()  # Of all files that upstream's tools write.
+_COLUMNS = Columns.criteo()  # In all files that upstream's tools write.
 _WIDTHS = {"X_cat": _COLUMNS.num_sparse, "X_int": _COLUMNS.num_dense, "y": 1}
 _INT_MAX = np.iinfo(np.int32).max
 _COPY_BYTES = 1 << 20
@@ -52,7 +52,7 @@ class UpstreamArrays:
         path: .npz file.
 
     Raises:
-        DataFormatError: the file has other contents; names the array.
+        DataFormatError: the file has other contents; the message names the array.
     """
 
     def __init__(self, path: Path) -> None:
@@ -91,7 +91,8 @@ class UpstreamArrays:
         """Return the rows from ``first`` to ``stop``, int32 ``[rows, 1 + N + T]``.
 
         Raises:
-            DataFormatError: a value that upstream's preprocessing never writes; names row and column.
+            DataFormatError: a value is one that upstream's preprocessing never writes; the message names the row and
+                column.
         """
         records = np.empty((stop - first, _COLUMNS.record_ints), np.int32)
         limits: dict[str, npt.NDArray[np.int64] | int] = {"y": 1, "X_int": _INT_MAX, "X_cat": np.array(table_sizes) - 1}
@@ -99,7 +100,7 @@ class UpstreamArrays:
         for name, place in places.items():
             values = self._read(name, first, stop)
             limit = limits[name]
-            with np.errstate(invalid="ignore"):  # What cannot be cast is found below.
+            with np.errstate(invalid="ignore"):  # Values that cannot be cast are found below.
                 records[:, place] = values
                 wrong = (records[:, place] != values) | (values < 0) | (values > limit)
             if wrong.any():

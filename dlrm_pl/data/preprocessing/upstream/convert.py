@@ -1,7 +1,7 @@
 """Convert upstream's preprocessed files to a dataset folder, without going back to the raw logs.
 
-Arrays become records in the order in which they stand; binary files are linked, or copied where links cannot be. Then
-one pass over the records checks every one of them and counts what the report tells.
+Arrays become records in their original order; binary files are hard-linked, or copied if they cannot be linked. Then
+one pass over the records checks each of them and makes the counts for the report.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ from dlrm_pl.files.complete_io import sync_handle, sync_path
 
 log = logging.getLogger(__name__)
 
-_COLUMNS = Columns.criteo()  # Of all files that upstream's tools write.
+_COLUMNS = Columns.criteo()  # In all files that upstream's tools write.
 _BLOCK_ROWS = 1 << 16
-_ROW_BYTES = 1600  # Of memory that a row takes while its arrays become records: less.
-_IN_ORDER: tuple[Split, ...] = ("train", "test", "val")  # As their rows stand.
+_ROW_BYTES = 1600  # Upper bound on the memory that a row takes while its arrays become records.
+_IN_ORDER: tuple[Split, ...] = ("train", "test", "val")  # Order of the splits' rows in the arrays.
 
 
 class UpstreamConversion:
@@ -54,9 +54,9 @@ class UpstreamConversion:
     Args:
         source: files to convert.
         options: options of the run.
-        key: options and inputs of the run, as JSON holds them.
+        key: options and inputs of the run, as JSON values.
         checkpoint: folder of the unfinished run.
-        progress: called with the stage, the share of it that is done, and the rows since the last call.
+        progress: called with the stage, the share of it that is done, and the number of rows since the last call.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class UpstreamConversion:
         return sum(state.file_bytes.values()) // _COLUMNS.record_bytes
 
     def _convert(self) -> None:
-        """Append the rows of all arrays to the files of the splits, from where an earlier run came to."""
+        """Append the rows of all arrays to the files of the splits, from the point that an earlier run reached."""
         source, state = self._source, self._state
         row, start, unsaved = self._done(state), 0, 0
         block = min(_BLOCK_ROWS, self._options.memory_bytes // _ROW_BYTES)
@@ -209,7 +209,7 @@ def _check(records: Records, last_ids: np.ndarray[Any, np.dtype[np.int64]], path
     """Check that each value of the records is in its range.
 
     Raises:
-        DataFormatError: a value is out of range; names record and field.
+        DataFormatError: a value is out of range; the message names the record and field.
     """
     most = np.concatenate([[1], np.full(_COLUMNS.num_dense, np.iinfo(np.int32).max), last_ids])
     wrong = (records < 0) | (records > most)

@@ -24,12 +24,12 @@ class UpstreamFiles:
     """Files that upstream's preprocessing wrote.
 
     Attributes:
-        arrays: .npz files in the order of their rows; empty when there are binary files.
-        binaries: .bin files by split; empty when there are arrays.
-        rows: of each split.
-        table_sizes: of the tables.
-        dictionaries: .npz file of each table's values; empty: there are none.
-        others: more files that were read.
+        arrays: .npz files in the order of their rows; empty if there are binary files.
+        binaries: .bin files by split; empty if there are arrays.
+        rows: number of rows of each split.
+        table_sizes: number of rows of each table.
+        dictionaries: .npz file of each table's values; empty if there are none.
+        others: other files that were read.
     """
 
     arrays: list[UpstreamArrays]
@@ -56,7 +56,7 @@ def find_upstream_files(raw: Path, options: PreprocessOptions) -> UpstreamFiles 
         None for raw logs.
 
     Raises:
-        ConfigurationError: options that need raw logs.
+        ConfigurationError: an option needs raw logs.
         DataFormatError: files are missing, or do not fit together.
     """
     if raw.is_dir():
@@ -115,7 +115,7 @@ def _from_days(prefix: Path, options: PreprocessOptions) -> UpstreamFiles:
         days = options.days
     if days < 2:
         raise DataFormatError(f"{prefix}_N_reordered.npz: found {days} days; at least 2 are needed.")
-    # Here and below: raw logs do not wait for the code that converts.
+    # Imported here and below, so that runs on raw logs do not load the code for conversion.
     from dlrm_pl.data.preprocessing.upstream.arrays import UpstreamArrays
 
     arrays = [UpstreamArrays(prefix.with_name(f"{prefix.name}_{day}_reordered.npz")) for day in range(days)]
@@ -149,7 +149,7 @@ def _from_one_file(path: Path, options: PreprocessOptions) -> UpstreamFiles:
 
 
 def _splits(by_day: list[int], where: Path) -> dict[Split, int]:
-    """Test is the first half of the last day, the larger when odd, val the second."""
+    """Return the rows of each split: test is the first half of the last day (one row larger if odd), val the second."""
     train, last = sum(by_day[:-1]), by_day[-1]
     if last < 2 or not train:
         raise DataFormatError(

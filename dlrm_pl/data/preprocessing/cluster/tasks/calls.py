@@ -1,4 +1,4 @@
-"""Functions that run on the machines: each notes its progress, and returns at once if it was done before."""
+"""Functions that run on the machines: each notes its progress, and returns at once if its work was done before."""
 
 from __future__ import annotations
 

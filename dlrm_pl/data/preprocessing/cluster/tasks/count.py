@@ -21,8 +21,9 @@ class PartCount:
 
     Attributes:
         file: number of the file.
-        rows: number of its rows; too large if some of them turn out to be unusable.
-        kept_train: number of those of training days that are kept; None where it depends on the rows before.
+        rows: number of rows in the file; too large if some of them turn out to be unusable.
+        kept_train: number of these rows that are kept and belong to training days; None if it depends on the rows
+            before the file.
     """
 
     file: int
@@ -36,7 +37,7 @@ def count_part(job: Job, file: int, progress: Callable[[int], None]) -> PartCoun
     Args:
         job: the run.
         file: number of the file.
-        progress: called with the number of bytes that were read.
+        progress: called with the number of bytes read.
 
     Raises:
         DataFormatError: the file is missing, truncated or corrupt.
@@ -65,8 +66,8 @@ def count_kept(job: Job, counted: PartCount, rows_before: int) -> int:
 
     Args:
         job: the run.
-        counted: what was counted of the file.
-        rows_before: rows of the files before it.
+        counted: row counts of the file.
+        rows_before: number of rows in the files before it.
     """
     with np.load(job.folder / f"count_{counted.file}" / _LABELS) as labels:
         clicks, last = (np.unpackbits(labels[name], count=counted.rows).astype(np.bool_) for name in ("clicks", "last"))

@@ -37,7 +37,7 @@ class DictionariesResult:
     """Dictionaries of a dataset.
 
     Attributes:
-        checksums: their checksums.
+        checksums: checksums of the dictionaries.
         summaries: statistics of the tables.
         empty: names of columns without values.
     """
@@ -59,9 +59,9 @@ def write_last_day(
     Args:
         job: the run.
         columns: columns of the dataset, with all numbers of their transforms.
-        parts: what was read of all files.
-        tables: the merged tables, by their numbers.
-        progress: called with the number of records after each write.
+        parts: results of reading all files.
+        tables: the merged tables, by table number.
+        progress: called after each write with its number of records.
     """
     folder = job.folder / LAST_DAY_FOLDER
     found = finished_result(LastDayResult, folder)
@@ -93,7 +93,7 @@ def write_dictionaries(job: Job, columns: Columns, tables: dict[int, TableResult
     Args:
         job: the run.
         columns: columns of the dataset, with all numbers of their transforms.
-        tables: the merged tables, by their numbers.
+        tables: the merged tables, by table number.
     """
     folder = job.folder / DICTIONARIES
     found = finished_result(DictionariesResult, folder)

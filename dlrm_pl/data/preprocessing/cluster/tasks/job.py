@@ -21,15 +21,15 @@ class Job:
     """A run on a cluster.
 
     Attributes:
-        log: the log, with paths that are valid on each machine.
-        options: options of the run; the number of workers is that of one task.
+        log: the log, with paths that are valid on every machine.
+        options: options of the run; ``workers`` is the number of threads of one task.
         folder: folder of the unfinished run, which all machines share.
-        buckets: number of buckets of all days together, or of each training day.
-        shown: path of each file as the user gave it, by its path here.
-        sizes: bytes of each file of the log.
-        durable: whether what a task has written has to survive a loss of power. A small run starts over in less time
-            than the disk takes.
-        remote: folder at a URL that the files of the log are copied from; None for a shared file system.
+        buckets: number of buckets for all days together, or for each training day.
+        shown: path of each file as the user gave it, by its path in this object.
+        sizes: size in bytes of each file of the log.
+        durable: whether the output of a task must survive a power failure. A small run can start over in less time than
+            it takes to sync to disk.
+        remote: folder at a URL from which the files of the log are copied; None for a shared file system.
     """
 
     log: Log

@@ -28,7 +28,7 @@ STATISTICS = "statistics.npz"
 MOMENTS = "moments.npy"
 TRAIN, LAST = "train", "last"
 
-_NEVER = 1 << 62  # Bytes of text until a checkpoint: an interrupted file is read again.
+_NEVER = 1 << 62  # Bytes of text between checkpoints. There are none here: an interrupted file is read again.
 
 
 @dataclass(frozen=True)
@@ -37,18 +37,18 @@ class PartResult:
 
     Attributes:
         file: number of the file.
-        rows_before: rows of the files before it, as they were taken to be.
-        kept_before: training rows that are kept of those, as they were taken to be.
-        rows: rows that were read.
-        kept_train: rows of training days that are kept.
-        kept_last: rows of the last day that are kept.
-        unknown_values: values that a given vocabulary does not have.
-        cut_lists: lists that were cut.
-        file_bytes: bytes of each file of records.
-        sizes: number of values of each table; empty where the ids are given.
+        rows_before: number of rows in the files before it, as assumed by this task.
+        kept_before: number of kept training rows in the files before it, as assumed by this task.
+        rows: number of rows that were read.
+        kept_train: number of kept rows of training days.
+        kept_last: number of kept rows of the last day.
+        unknown_values: number of values that are not in the given vocabulary.
+        cut_lists: number of lists that were truncated.
+        file_bytes: size in bytes of each file of records.
+        sizes: number of values of each table; empty if the ids are given.
         shift: id of the first value.
-        last_sizes: number of values of the tables for the last day alone; empty where there are none.
-        last_shift: id of the first of these.
+        last_sizes: number of values of each table for the last day alone; empty if there are no such tables.
+        last_shift: id of the first value in these tables.
         rejected: number of rows that were left out, by kind.
     """
 
@@ -96,10 +96,10 @@ def read_part(job: Job, part: LogPart, progress: Callable[[int, int], None]) -> 
     Args:
         job: the run.
         part: file to read.
-        progress: called with rows and bytes of the log.
+        progress: called with the number of rows and bytes of the log.
 
     Raises:
-        DataFormatError: a row, or more rows than allowed, cannot be used, or the file is damaged.
+        DataFormatError: a row cannot be used, more rows than allowed cannot be used, or the file is damaged.
     """
     folder = job.folder / part_name(part.file, part.rows_before, part.kept_before)
     found = finished_result(PartResult, folder)

@@ -20,7 +20,7 @@ from dlrm_pl.data.preprocessing.io.bucket_reader import read_blocks
 from dlrm_pl.data.preprocessing.last_changes import LastChanges
 
 KEY_INTS = 2
-"""Number of values of a key, as long as those of a record."""
+"""Number of int32 values that a key takes up."""
 
 _BLOCK_BYTES = 640 << 10
 
@@ -31,7 +31,7 @@ class Piece:
 
     Attributes:
         file: number of the file of the log.
-        name: name of the file of records in the folder of what was read.
+        name: name of the file of records in the folder of the part.
         rows: number of records.
     """
 
@@ -46,8 +46,8 @@ class PartRecords:
     Args:
         job: the run.
         columns: columns of the dataset, with all numbers of their transforms.
-        parts: what was read of all files.
-        tables: the merged tables, by their numbers.
+        parts: results of reading all files.
+        tables: the merged tables, by table number.
     """
 
     def __init__(self, job: Job, columns: Columns, parts: Sequence[PartResult], tables: dict[int, TableResult]) -> None:
@@ -58,7 +58,7 @@ class PartRecords:
         self._changes: dict[tuple[int, str, int], LastChanges] = {}
 
     def load(self, pieces: Sequence[Piece]) -> None:
-        """Read what changes in the records of pieces, before threads need it."""
+        """Read the changes for the records of pieces, before threads need them."""
         for piece in pieces:
             self._changes_of(piece.file, TRAIN, KEY_INTS)
 

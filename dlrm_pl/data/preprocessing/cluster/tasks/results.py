@@ -22,7 +22,7 @@ ATTEMPT = "*.attempt"
 """Pattern of the names of folders that are being written."""
 
 RESULT = "result.json"
-"""Name of the last file of a folder that is complete."""
+"""Name of the file that is written last; a folder that has it is complete."""
 
 _ADVICE = "Delete the folder of the unfinished run to start over."
 
@@ -37,12 +37,12 @@ def finished_result(kind: type[T], folder: Path) -> T | None:
 def attempt(folder: Path, *, durable: bool) -> Iterator[Path]:
     """Yield a new folder, which becomes ``folder`` when the block ends without an error.
 
-    Another machine may do the same at the same time, when it was thought to be lost. Both write the same, and the
-    first one wins.
+    Another machine that was thought to be lost may do the same work at the same time. Both write the same result, and
+    the first one wins.
 
     Args:
         folder: folder of the result.
-        durable: whether to wait until it is on the disk.
+        durable: whether to wait until the folder is on the disk.
     """
     temporary = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.attempt")
     temporary.mkdir(parents=True)

@@ -31,9 +31,9 @@ class TrainRange:
     """A range of the training rows.
 
     Attributes:
-        start: first byte in the file.
-        stop: byte after the last.
-        buckets: pieces of each bucket; of rows that keep their order, one bucket with all pieces.
+        start: offset of the first byte in the file.
+        stop: offset after the last byte.
+        buckets: pieces of each bucket; if rows keep their order, there is one bucket per file of the log.
     """
 
     start: int
@@ -58,7 +58,7 @@ class RangeResult:
     Attributes:
         positives: number of clicks.
         first_block: number of the first block of the file that lies in the range.
-        num_blocks: number of blocks that do.
+        num_blocks: number of blocks that lie in the range.
     """
 
     positives: int
@@ -79,10 +79,10 @@ def write_range(
     Args:
         job: the run.
         columns: columns of the dataset, with all numbers of their transforms.
-        parts: what was read of all files.
-        tables: the merged tables, by their numbers.
+        parts: results of reading all files.
+        tables: the merged tables, by table number.
         chosen: range to write.
-        progress: called with the number of records after each write.
+        progress: called after each write with its number of records.
     """
     folder = job.folder / chosen.name
     records = PartRecords(job, columns, parts, tables)
@@ -193,7 +193,7 @@ def _copy(
 class _WholePages:
     """A range of a file that other machines write at the same time: the pages at its ends are kept for later.
 
-    On a network's file system, two machines that write to the same page may undo what the other one wrote.
+    On a network file system, two machines that write to the same page may overwrite each other's data.
     """
 
     def __init__(self, path: Path, start: int, stop: int) -> None:
@@ -218,7 +218,7 @@ class _WholePages:
             self._tail[start - self._last : end - self._last] = data[start - offset :].tobytes()
 
     def save(self, folder: Path) -> None:
-        """Write what belongs to the shared pages to files."""
+        """Write the bytes of the shared pages to files."""
         (folder / _HEAD).write_bytes(self._start.to_bytes(8, "little") + self._head)
         (folder / _TAIL).write_bytes(self._last.to_bytes(8, "little") + self._tail)
 

@@ -29,8 +29,8 @@ class TableResult:
     Attributes:
         table: number of the table.
         size: number of values.
-        unknown_values: number of elements of the last day whose value has no id of its own.
-        same: whether the ids of the training rows of each file are the final ones already.
+        unknown_values: number of elements of the last day whose value does not have its own id.
+        same: for each file, whether the ids of its training rows are already the final ones.
     """
 
     table: int
@@ -80,7 +80,7 @@ def mapping_path(job: Job, table: int, file: int, rows: str) -> Path:
         job: the run.
         table: number of the table.
         file: number of the file.
-        rows: ``train``, or ``last`` for rows of the last day whose values were numbered apart.
+        rows: ``train``, or ``last`` for rows of the last day whose values were numbered separately.
     """
     return job.folder / table_name(table) / f"{rows}_{file}.i4"
 
@@ -96,7 +96,7 @@ def merge_table(job: Job, table: int, parts: Sequence[PartResult]) -> TableResul
     Args:
         job: the run.
         table: number of the table.
-        parts: what was read of all files, in order.
+        parts: results of reading all files, in order.
     """
     folder = job.folder / table_name(table)
     found = finished_result(TableResult, folder)
@@ -120,7 +120,7 @@ def _merged(job: Job, table: int, parts: Sequence[PartResult], folder: Path) -> 
         values, more = saved_table(job.folder / part.name / TRAIN, table, kind, part.sizes, COUNTS)
         numbers.append(merged.number(_wide(values), learn=True))
         counts = np.concatenate([counts, np.zeros(len(merged) - len(counts), np.int64)])
-        counts[numbers[-1]] += more  # Each value occurs once in a part.
+        counts[numbers[-1]] += more  # Each value occurs only once in a part.
     clipped = np.minimum(counts, _COUNT_MAX).astype(np.uint32)
     options = job.options
     shift = int(options.vocabulary == "train_only")
@@ -141,7 +141,7 @@ def _merged(job: Job, table: int, parts: Sequence[PartResult], folder: Path) -> 
             unknown += int(more[numbered < 0].sum(dtype=np.int64))
             final = _final(numbered, part.last_shift, shift, rare)
             final.tofile(folder / mapping_path(job, table, part.file, LAST).name)
-    # With the counts of the rows, in place of those of the parts.
+    # Saved with the counts over rows instead of the merged table's own, which are over parts.
     read, _ = merged.read()
     save_tables([_Counted(read, clipped)], folder, [0], COUNTS)
     return TableResult(table, len(merged), unknown, same)
@@ -173,7 +173,7 @@ def _final(numbers: Numbers, part_shift: int, shift: int, rare: Numbers | None) 
     ids = np.where(numbers < 0, 0, numbers + shift).astype(np.int32)
     if rare is not None:
         ids = rare[ids]
-    # In front the id of values that even the part's vocabulary does not have.
+    # The leading id is for values that are not even in the part's vocabulary.
     return np.concatenate([np.zeros(part_shift, np.int32), ids])
 
 

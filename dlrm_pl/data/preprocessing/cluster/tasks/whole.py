@@ -24,8 +24,8 @@ def preprocess_log(job: Job, output: Path, key: dict[str, Any], progress: Callab
     Args:
         job: the run.
         output: folder that becomes the dataset.
-        key: options and inputs of the run, as JSON holds them.
-        progress: called with the stage, the share of it that is done, and the rows since the last call.
+        key: options and inputs of the run, as JSON values.
+        progress: called with the stage, the share of it that is done, and the number of rows since the last call.
     """
     checkpoint = CheckpointFolder(output)
     with _alone(checkpoint.path), job.naming_files():
@@ -42,7 +42,7 @@ def forget_lock(folder: Path) -> None:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Hold a lock, so that a task whose machine was thought to be lost does not write beside the one after it."""
+    """Hold a lock, so that a task whose machine was thought to be lost does not write alongside its successor."""
     began = time.monotonic()
     while True:
         try:
