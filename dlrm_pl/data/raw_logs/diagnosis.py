@@ -15,9 +15,9 @@ from dlrm_pl.data.raw_logs.line import BadLineError, Label, parse_line, without_
 
 _SAMPLE_BYTES = 1 << 16
 _LINES = 100
-_MOST = 0.9  # Share of the lines from which on the format is at fault, not a few bad lines.
+_MOST = 0.9  # From this share of the lines on, the format is at fault, not a few bad lines.
 _GZIP = b"\x1f\x8b"
-# First bytes of a file, its format, and what to do.
+# First bytes of a file, its format, and advice.
 _MAGIC: Sequence[tuple[bytes, str, str]] = (
     (_GZIP, "a gzip file", "name it .gz, or unpack it"),
     (b"\x28\xb5\x2f\xfd", "a zstd file", "unpack it (zstd -d)"),
@@ -56,9 +56,9 @@ def likely_format(
 
     Args:
         path: raw log with an invalid line.
-        labelled: as for ``iter_raw_records``.
+        labelled: as in ``iter_raw_records``.
         columns: columns of the log; None for Criteo's.
-        head: first bytes of the file, unpacked, which a pipe does not give again; None: read them.
+        head: first bytes of the file, unpacked, which cannot be read again from a pipe; None: read them.
 
     Returns:
         Whole sentences; empty if most lines are valid or the file cannot be read.
@@ -142,7 +142,7 @@ def _is_header(line: bytes, label: Label, columns: Columns) -> bool:
 
 
 def _separator(lines: Sequence[bytes], num_fields: int) -> tuple[int, str]:
-    """Return the number of fields and their separator: a tab unless another one gives about as many as expected."""
+    """Return the number of fields and their separator: a tab, unless another one gives about the expected number."""
     for separator in _SEPARATORS:
         width, count = Counter(line.count(separator.encode()) + 1 for line in lines).most_common(1)[0]
         if abs(width - num_fields) <= 1 and width > 1 and count >= _MOST * len(lines) and b"\t" not in lines[-1]:

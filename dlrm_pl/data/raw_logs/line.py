@@ -10,22 +10,22 @@ import numpy as np
 from dlrm_pl.columns.columns import Columns
 
 Label = Literal["needed", "optional", "absent"]
-"""Label of the lines of a log: 0 or 1; 0, 1 or empty; or lines begin with the first dense feature."""
+"""Label of the lines in a log: 0 or 1; 0, 1 or empty; or no label, so that lines begin with the first dense feature."""
 
 _INT32 = np.iinfo(np.int32)
-_INT_DIGITS = 4000  # Fewer than int() refuses to read.
+_INT_DIGITS = 4000  # Below the number of digits that int() refuses to parse.
 _HEX_DIGITS = frozenset(b"0123456789abcdefABCDEF")
 _FOREIGN = re.compile(rb"[^0-9a-fA-F\t-]")
 _LEADING_ZEROS = re.compile(rb"^(-?)0+(?=[0-9])")
-_QUOTED_BYTES = 40  # Largest part of an invalid text that a message quotes.
+_QUOTED_BYTES = 40  # Maximum length that a message quotes of an invalid text.
 
 
 class BadLineError(ValueError):
     """A line that is not a valid row; the caller knows its file and number.
 
     Args:
-        kind: kind of fault in one word, for counting.
-        reason: description of the fault, with the field and the offending text.
+        kind: kind of error in one word, for counting.
+        reason: description of the error, with the field and the offending text.
     """
 
     def __init__(self, kind: str, reason: str) -> None:
@@ -36,7 +36,7 @@ class BadLineError(ValueError):
 def longest_line(num_fields: int) -> int:
     """Return the largest length of a line without its newline, in bytes.
 
-    A row has about 6 bytes a field; longer lines are of another format.
+    A row has about 6 bytes per field; longer lines belong to another format.
     """
     return max(32_000, 24 * num_fields)
 
@@ -49,7 +49,7 @@ def parse_line(
     Args:
         line: text of the line.
         max_ind_range: modulus of the categories; 0 or less keeps them unchanged.
-        label: what the line begins with.
+        label: whether the line begins with a label.
         columns: columns of the log; None for Criteo's.
 
     Raises:
@@ -73,7 +73,7 @@ def values_of_line(
 ) -> list[int] | None:
     """Return the integers of one line as ``parse_line`` does, or None for an invalid line.
 
-    With ``keep_negatives`` dense values below 0 stay as they are.
+    With ``keep_negatives``, dense values below 0 stay unchanged.
     """
     fields = line.split(b"\t")
     if label == "absent":
@@ -85,7 +85,7 @@ def values_of_line(
     if len(line) > _INT_DIGITS:
         fields[1:first_sparse] = [_LEADING_ZEROS.sub(rb"\1", field) for field in fields[1:first_sparse]]
     try:
-        # Fast for valid lines; ``explain`` examines the others field by field.
+        # Fast for valid lines; ``explain`` examines invalid ones field by field.
         values = [int(field) if field else 0 for field in fields[:first_sparse]]
         categories = [int(field, 16) if field else 0 for field in sparse]
     except ValueError:
@@ -95,7 +95,7 @@ def values_of_line(
     dense = values[1:]
     if dense and (max(dense) > _INT32.max or min(dense) < _INT32.min):
         return None
-    # int() also accepts spaces, underscores, a plus sign, 0x and -0, which no log has.
+    # int() also accepts spaces, underscores, a plus sign, 0x and -0, which do not occur in logs.
     if max(map(len, sparse)) > 8 or _FOREIGN.search(line):
         return None
     if b"-" in line and any(b"-" in field for field in sparse):

@@ -32,22 +32,23 @@ def iter_raw_records(
 ) -> Iterator[RawRecords]:
     """Parse a raw log in chunks of rows.
 
-    Missing values become 0, negative dense values 0, categories ``int(hex, 16)``, modulo ``max_ind_range`` when
-    that is positive, as in upstream (facebookresearch/dlrm).
+    As in upstream (facebookresearch/dlrm), missing values and negative dense values become 0, and categories become
+    ``int(hex, 16)``, modulo ``max_ind_range`` if that is positive.
 
     Args:
         path: raw log, plain or ``.gz``; CRLF, a missing last newline and trailing blank lines are accepted.
         max_ind_range: modulus of the categories; 0 or less keeps them unchanged, up to 2**32 - 1.
         chunk_rows: largest number of rows in a chunk.
-        labelled: whether the label must be 0 or 1. If not, it may also be empty, which is read as 0, or missing in all
-            lines, if the first one has a field less.
+        labelled: whether the label must be 0 or 1. If not, it may also be empty, which is read as 0, or missing from
+            all lines, which is assumed if the first line has one field less.
         columns: columns of the log, see ``Columns.has_raw_text``; None for Criteo's.
 
     Yields:
         Records, int64 ``[<= chunk_rows, record_ints]``.
 
     Raises:
-        DataFormatError: a line is invalid (names file, line, field and text), or the file is missing or truncated.
+        DataFormatError: a line is invalid (the message names the file, line, field and text), or the file is missing or
+            truncated.
     """
     rows: list[list[int]] = []
     blank_line = 0
@@ -85,6 +86,6 @@ def iter_raw_records(
 
 
 def _lines(handle: BufferedIOBase, longest: int) -> Iterator[bytes]:
-    """Yield lines with their newlines; of a line that is too long only the beginning, which is still too long."""
+    """Yield lines with their newlines; for a line that is too long, only its beginning, which is still too long."""
     while line := handle.readline(longest + len(b"\r\n")):
         yield line

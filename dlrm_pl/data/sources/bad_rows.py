@@ -15,15 +15,15 @@ from dlrm_pl.documents.fields import shown
 Kind = Literal["label", "null", "integer", "float", "nan", "range", "negative", "category", "text", "length", "fields"]
 """Kind of error in a value, in one word, for counting.
 
-``label``: it is not 0 or 1; ``null``: it is missing where it must not be; ``integer``, ``float``: it is no such number;
+``label``: it is not 0 or 1; ``null``: it is missing but must not be; ``integer``, ``float``: it is not such a number;
 ``nan``: it is NaN or infinite; ``range``: it is too large or too small; ``negative``: it is below 0, so it has no
-remainder; ``category``: it is not hexadecimal; ``text``: it is not UTF-8; ``length``: it is a list of a wrong length;
-``fields``: the row of a CSV has too many or too few fields.
+remainder; ``category``: it is not hexadecimal; ``text``: it is not UTF-8; ``length``: it is a list of the wrong length;
+``fields``: the row of a CSV file has too many or too few fields.
 """
 
 
 _MISSING = tuple(shown(text) for text in ("null", "na", "n/a", "nan", "none", "nil", r"\n", "-", "?"))
-"""Texts that other programs write for missing numbers, in lower case as messages show them."""
+"""Strings that other programs write for missing numbers, in lower case, as messages show them."""
 
 
 class BadRow(NamedTuple):
@@ -31,10 +31,10 @@ class BadRow(NamedTuple):
 
     Attributes:
         row: number of the row in its file or frame, from 0.
-        column: name of the column; "" for a fault of the whole row.
-        kind: kind of the fault.
-        value: the value, shortened.
-        expected: what the value should have been.
+        column: name of the column; "" for an error in the whole row.
+        kind: kind of error.
+        value: the value, shortened for messages.
+        expected: description of a valid value.
     """
 
     row: int
@@ -58,7 +58,7 @@ class Faults:
     """Collects the bad rows of a chunk, with the first error found in each.
 
     Args:
-        num_rows: number of rows of the chunk.
+        num_rows: number of rows in the chunk.
     """
 
     def __init__(self, num_rows: int) -> None:
@@ -74,10 +74,10 @@ class Faults:
 
         Args:
             column: name of the column.
-            kind: kind of the fault.
-            expected: what the values should have been.
-            rows: numbers of the rows in the chunk, ascending; a row may come more than once.
-            value: gives the value for a place in ``rows``.
+            kind: kind of error.
+            expected: description of valid values.
+            rows: numbers of the rows in the chunk, ascending; a row may occur more than once.
+            value: function that returns the value for a place in ``rows``.
         """
         if self.good is None:
             self.good = np.ones(self._num_rows, np.bool_)

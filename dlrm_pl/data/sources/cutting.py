@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 CHUNK_BYTES = 16 << 20
-"""Maximum size of the texts and lists in a chunk of several rows, in bytes."""
+"""Maximum size of the strings and lists in a chunk of several rows, in bytes."""
 
-_ELEMENT_BYTES = 8  # Of a list.
+_ELEMENT_BYTES = 8  # Per element of a list.
 
 _Sizes = npt.NDArray[np.int64]
 
@@ -27,8 +27,8 @@ class ChunkCutter:
     """Divides the rows of a file into chunks that do not depend on the batches in which they are read.
 
     Args:
-        most_rows: number of rows of a chunk, unless its texts and lists are long.
-        sized: names of the columns with texts or lists.
+        most_rows: number of rows in a chunk, or fewer if its strings and lists are long.
+        sized: names of the columns with strings or lists.
     """
 
     def __init__(self, most_rows: int, sized: frozenset[str]) -> None:
@@ -71,12 +71,12 @@ def has_long_values(column: SparseColumn) -> bool:
 
 
 def _sizes_of(array: Any) -> _Sizes:
-    """Return the bytes of each value's text, or of its list."""
+    """Return the number of bytes of each value's string or list."""
     pa = arrow()
     if isinstance(array.type, pa.BaseExtensionType):
         return _sizes_of(array.storage)
     if pa.types.is_dictionary(array.type):
-        # A null's index may be anything.
+        # The index of a null is arbitrary.
         indices = array.indices.fill_null(0).to_numpy(zero_copy_only=False)
         sizes = _sizes_of(array.dictionary)
         return np.where(_is_null(array), 0, sizes[indices]) if len(sizes) else np.zeros(len(array), np.int64)

@@ -26,7 +26,7 @@ class DayColumn:
 
     Attributes:
         name: name of the column.
-        length: number of characters of the values' texts that are the day; None for all.
+        length: number of leading characters of a value's text that form the day; None for all.
     """
 
     name: str
@@ -36,7 +36,7 @@ class DayColumn:
         """Return the day of each value as text; null if it is missing, empty or not UTF-8.
 
         Args:
-            array: simple array of texts, integers, dates or timestamps; of the last ones the date counts.
+            array: simple array of strings, integers, dates or timestamps; the day of a timestamp is its date.
         """
         pa = arrow()
         if pa.types.is_timestamp(array.type):
@@ -60,10 +60,10 @@ class Days:
     """Division of rows into days; made by ``find_days``.
 
     Attributes:
-        split_by: ``files``, ``rows``, or a column, as it was given.
+        split_by: ``files``, ``rows``, or a column, as given by the user.
         names: the days in order: names of files, ranges of rows, or values of the column.
-        rows: number of rows of each day, bad ones too; None if it is not known.
-        starts: file and row in it of each day's first row, for ``files`` and ``rows``.
+        rows: number of rows of each day, including bad ones; None if it is not known.
+        starts: for ``files`` and ``rows``, the file of each day's first row and its row number there.
     """
 
     split_by: str
@@ -83,10 +83,10 @@ class Days:
 
         Args:
             file: number of the chunk's file.
-            first_row: number of its first row.
+            first_row: number of the chunk's first row in the file.
             num_rows: number of rows.
-            array: values of the column that tells the days.
-            faults: gets the rows without a day.
+            array: values of the column that states the days.
+            faults: collects the rows without a day.
         """
         column = self.column
         if column is None:
@@ -110,7 +110,7 @@ def parse_split_by(split_by: str) -> DayColumn | None:
     """Return the column that ``COLUMN`` or ``COLUMN[:N]`` names; None for ``files`` and ``rows``.
 
     Raises:
-        ConfigurationError: the text has another form.
+        ConfigurationError: the text does not have this form.
     """
     if split_by in ("files", "rows"):
         return None

@@ -25,15 +25,16 @@ def find_days(source: Source, split_by: str, days: int | None = None) -> Days:
 
     Args:
         source: the files.
-        split_by: ``files``: each file is a day; ``rows``: rows are divided in their order into ``days`` parts of equal
+        split_by: ``files``: each file is a day; ``rows``: rows are divided, in order, into ``days`` parts of equal
             length, the first ones a row longer if needed; ``COLUMN``: each value of a column is a day, sorted with
-            numbers by value, or ``COLUMN[:N]``, the first N characters of each value. All values of the column are
-            read once for that; of timestamps the date counts.
-        days: number of days: needed for ``rows``, else None, or the number that there has to be.
+            numbers by value; ``COLUMN[:N]``: the first N characters of each value are the day. For these, all values of
+            the column are read once; the day of a timestamp is its date.
+        days: number of days: required for ``rows``; otherwise None, or the number of days that there must be.
 
     Raises:
         ConfigurationError: ``split_by`` or ``days`` has a wrong value.
-        DataFormatError: the column is missing or of a type without days, or there are too few rows or too many days.
+        DataFormatError: the column is missing or has a type that cannot state days, or there are too few rows or too
+            many days.
     """
     column = parse_split_by(split_by)
     if column is not None:

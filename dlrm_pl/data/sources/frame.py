@@ -30,16 +30,16 @@ def rows_of_frame(
         frame: a frame of pandas, polars or Arrow, anything else with ``__arrow_c_stream__``, or a dictionary of
             columns.
         columns: the columns to read.
-        labels: ``needed``; ``optional``: the label's column may be missing, or have nothing but nulls, which is no
-            label; or ``absent``, not read.
-        truncate_lists: whether to cut lists that are longer than ``at_most`` instead of refusing them.
+        labels: ``needed``; ``optional``: the label column may be missing, or have only nulls, which counts as no label;
+            or ``absent``: labels are not read.
+        truncate_lists: whether to truncate lists that are longer than ``at_most`` instead of refusing them.
 
     Returns:
         The rows; the label is None if the frame has none.
 
     Raises:
-        DataFormatError: a column is missing, is there twice, or has another type, or a row has a value that does not
-            fit; names it.
+        DataFormatError: a column is missing, occurs twice or has the wrong type, or a row has an invalid value; the
+            message names it.
         ConfigurationError: pyarrow is not installed.
     """
     given = names_of(frame)
@@ -49,7 +49,7 @@ def rows_of_frame(
     require_names(wanted, given, "the frame")
     table = _table(frame, wanted)
     if labels == "optional":
-        # A null among labels is a mistake in the data: as a 0 it would be judged as a row without a click.
+        # A null among labels is an error in the data: read as 0, it would count as a row without a click.
         nulls = table.column(columns.label).null_count
         labels = "absent" if nulls == table.num_rows > 0 else "needed"
         wanted = columns.feature_names if labels == "absent" else columns.names
@@ -69,7 +69,7 @@ def names_of(frame: Any) -> list[str]:
     """Return the names of a frame's columns.
 
     Raises:
-        DataFormatError: this is no frame.
+        DataFormatError: the object is not a frame.
     """
     if callable(getattr(frame, "collect", None)) and not hasattr(frame, "__arrow_c_stream__"):
         raise DataFormatError(f"{shown(type(frame).__name__)} is lazy and has no values yet. Pass frame.collect().")
@@ -82,7 +82,7 @@ def names_of(frame: Any) -> list[str]:
     elif hasattr(frame, "__arrow_c_stream__"):
         try:
             names = arrow().RecordBatchReader.from_stream(frame).schema.names
-        except arrow().ArrowInvalid:  # A stream of one column, such as a series.
+        except arrow().ArrowInvalid:  # A stream with one column, such as a series.
             raise _no_frame(frame) from None
     else:
         raise _no_frame(frame)
@@ -110,9 +110,9 @@ def _table(frame: Any, wanted: Sequence[str]) -> pa.Table:
                         f"has {length:,}. All columns must have the same number of rows."
                     )
             return pa.table(columns)
-        if hasattr(frame, "column_names"):  # Arrow's own.
+        if hasattr(frame, "column_names"):  # An Arrow table.
             return pa.table(frame.select(list(wanted)))
-        if hasattr(frame, "columns"):  # Other columns may have values that Arrow has no type for.
+        if hasattr(frame, "columns"):  # Only the wanted columns: others may have values that Arrow has no type for.
             frame = frame[list(wanted)]
         if hasattr(frame, "__arrow_c_stream__"):
             return pa.table(frame).select(list(wanted))
@@ -142,7 +142,7 @@ def _on_one_line(error: Exception) -> str:
 
 
 def _column(name: str, values: Any) -> Any:
-    """Return a column of a dictionary in a form that Arrow takes: arrays of two dimensions are lists of one length."""
+    """Return a column of a dictionary in a form that Arrow accepts: 2-D arrays become lists of a fixed length."""
     if isinstance(values, str | bytes) or not hasattr(values, "__len__"):
         raise DataFormatError(
             f"the frame: column {shown_name(name)} is {shown(values)}, a single value. In a dictionary, each column "

@@ -23,7 +23,7 @@ _RECORDS_AT_A_TIME = 8192
 
 
 def column_names(keep: Sequence[str] | str | None) -> tuple[str, ...]:
-    """Return the names of the columns to keep, which may be given as one comma-separated text."""
+    """Return the names of the columns to keep, which may be given as one comma-separated string."""
     if isinstance(keep, str):
         keep = [name.strip() for name in keep.split(",")]
     return tuple(name for name in keep or () if name)
@@ -32,11 +32,11 @@ def column_names(keep: Sequence[str] | str | None) -> tuple[str, ...]:
 class KeptColumns:
     """Tables of kept columns, in the order of the rows, waiting until the rows have been scored.
 
-    One thread may add tables while another one takes rows.
+    One thread may add tables while another takes rows.
 
     Args:
-        names: names of the columns, each once.
-        tables: gives the tables in place of ``add``.
+        names: names of the columns, without duplicates.
+        tables: iterator over the tables, instead of ``add``.
 
     Raises:
         ConfigurationError: a name is given twice or is that of the probability, or pyarrow is not installed.
@@ -78,11 +78,11 @@ class KeptColumns:
 
         Args:
             columns: columns of the rows.
-            where: what has the rows; begins the message.
+            where: source of the rows; begins the message.
             labelled: whether the rows have labels.
 
         Raises:
-            DataFormatError: one is not; names it and the nearest.
+            DataFormatError: a name is not a column's; the message states it and the most similar column.
         """
         require_names(self.names, columns.names if labelled else columns.feature_names, where, of_schema=False)
 
@@ -106,7 +106,7 @@ def text_columns(table: pa.Table) -> pa.Table:
     """Return a table whose byte columns, such as those of a CSV file, are converted to strings.
 
     Raises:
-        DataFormatError: one is not UTF-8; names it.
+        DataFormatError: a column is not UTF-8; the message names it.
     """
     pa = arrow()
     for place, field in enumerate(table.schema):
@@ -145,6 +145,6 @@ def _of_records(records: Records, columns: Columns, name: str) -> Any:
     ids = np.ascontiguousarray(records[:, columns.table_fields[place]])
     if not columns.sparse[place].is_list:
         return pa.array(ids[:, 0])
-    present = ids >= 0  # Others are absent elements of a shorter list.
+    present = ids >= 0  # Negative ids are the absent elements of shorter lists.
     offsets = np.concatenate([[0], np.cumsum(present.sum(axis=1))]).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(ids[present]))

@@ -11,7 +11,7 @@ def arrow() -> Any:
     """Return ``pyarrow``, with its modules for compute, CSV and Parquet.
 
     Raises:
-        ConfigurationError: it is not installed; says how to install it.
+        ConfigurationError: pyarrow is not installed; the message says how to install it.
     """
     try:
         import pyarrow

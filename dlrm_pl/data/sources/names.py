@@ -24,13 +24,14 @@ def require_names(wanted: Sequence[str], given: Sequence[str], where: str, *, of
     """Check that each required name occurs once.
 
     Args:
-        wanted: names that are needed.
-        given: names that are there.
-        where: what has them; begins the message.
-        of_schema: whether the wanted names are those of a schema, and not of an option.
+        wanted: names that are required.
+        given: names that are present.
+        where: file or frame that has the names; begins the message.
+        of_schema: whether the required names come from a schema rather than from an option.
 
     Raises:
-        DataFormatError: one is not; names it, the nearest, and those that are there.
+        DataFormatError: a name is missing or occurs twice; the message states it, the most similar name and all present
+            names.
     """
     count = Counter(given)
     missing = [name for name in wanted if not count[name]]
@@ -60,7 +61,7 @@ def check_types(
     """Check the types of the columns, each of which occurs once.
 
     Raises:
-        DataFormatError: a type does not fit a column; names both.
+        DataFormatError: a type does not fit a column; the message names both.
     """
     for column in (None, *columns.dense, *columns.sparse):
         if column is None and labels == "absent":
@@ -80,7 +81,7 @@ def _listed(names: Sequence[str], most: int = _SHOWN) -> str:
 
 
 def _nearest(name: str, others: Sequence[str]) -> str | None:
-    """Return the name that may have been meant, if one is similar, whatever its case."""
+    """Return the name that may have been meant, if one is similar, ignoring case."""
     folded = {other.strip().casefold(): other for other in reversed(others)}
     near = difflib.get_close_matches(name.casefold(), folded, 1, 0.6)
     return folded[near[0]] if near else None

@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 CHUNK_ROWS = 65_536
-"""Rows of a chunk, unless a record is wide."""
+"""Number of rows in a chunk, unless a record is wide."""
 
-_CHUNK_INTS = 2 << 20  # Most values of a chunk.
+_CHUNK_INTS = 2 << 20  # Maximum number of values in a chunk.
 _LEAST_ROWS = 256
 _MOST_HEADER = 1 << 20
 
@@ -50,7 +50,7 @@ class RawChunk:
         file: number of the file.
         first_row: number of the first row in the file.
         table: the columns.
-        broken: rows that could not be cut into columns.
+        broken: rows that could not be split into columns.
     """
 
     file: int
@@ -71,11 +71,11 @@ class SourceChunk:
     Attributes:
         file: number of the file.
         first_row: number of the first row in the file.
-        num_rows: number of rows in the file, bad ones too.
+        num_rows: number of rows of the file in the chunk, including bad ones.
         rows: the good rows, in order.
         days: day of each good row, int32 ``[B]``; None if the source is not divided into days.
-        bad: the other rows, with their numbers in the file, from 0.
-        cut_lists: number of lists of good rows that were cut.
+        bad: the bad rows, with their numbers in the file, from 0.
+        cut_lists: number of lists in good rows that were truncated.
     """
 
     file: int
@@ -94,8 +94,8 @@ class Source:
         path: the file or folder.
         columns: the columns that are read.
         files: the files in order.
-        chunk_rows: number of rows of each chunk, which depends on the columns alone. The last chunk of a file has
-            fewer, and those with long texts or lists do, by the texts and lists alone.
+        chunk_rows: number of rows in each chunk, which depends only on the columns. The last chunk of a file may have
+            fewer rows. So do chunks with long strings or lists, depending only on these strings and lists.
         labels: whether the rows have labels.
     """
 
@@ -146,7 +146,7 @@ class Source:
 
         Args:
             file: number of the file to start with.
-            first_row: number of the row to start with, the first of a chunk.
+            first_row: number of the row to start with, which must be the first of a chunk.
             threads: whether to read columns in several threads.
 
         Raises:
@@ -163,7 +163,7 @@ class Source:
         """Convert the rows of a chunk, and find bad ones.
 
         Raises:
-            DataFormatError: the file was changed since it was opened; values may be of its pages.
+            DataFormatError: the file was changed since it was opened; values may refer to its mapped pages.
         """
         with self.files[chunk.file].unchanged():
             return self._convert(chunk)
@@ -269,18 +269,19 @@ def open_source(
 ) -> Source:
     r"""Open a CSV, Parquet or Arrow file, or a folder of files of one of these formats, plain or compressed.
 
-    The names of columns and, where a file states them, their types are checked now; rows are read later.
+    The names of columns and, if a file states them, their types are checked now; rows are read later.
 
     Args:
         path: file or folder. Files of a folder are sorted by name, with numbers by value.
         columns: the columns to read; others in the files are not read.
-        labels: ``needed``; ``optional``: the files may have no labels, or missing ones; or ``absent``, not read.
-        truncate_lists: whether to cut lists that are longer than ``at_most``; else their rows are bad.
-        also: names of other columns that raw chunks shall have, of any type.
+        labels: ``needed``; ``optional``: the files may have no labels, or missing ones; or ``absent``: labels are not
+            read.
+        truncate_lists: whether to truncate lists that are longer than ``at_most``; otherwise, their rows are bad.
+        also: names of further columns, of any type, to include in raw chunks.
 
     Raises:
-        DataFormatError: a file is missing, damaged or of another format, a column is missing, is there twice, or has
-            another type; names it.
+        DataFormatError: a file is missing, damaged or of another format, or a column is missing, occurs twice, or has
+            the wrong type; the message names it.
         ConfigurationError: pyarrow is not installed.
 
     Example:
@@ -311,8 +312,8 @@ def open_source(
 def holds_table(path: str | os.PathLike[str], columns: Columns) -> bool:
     """Return whether a path is for ``open_source``, not a Criteo-style raw log of lines without a header.
 
-    Folders, and files whose names state a format of tables, hold tables; other files do if the columns are not those
-    of a raw log, or if their first line has the names of the features.
+    Folders, and files whose names state a table format, hold tables. Other files do if the columns are not those of a
+    raw log, or if their first line has the names of the features.
 
     Args:
         path: a file or folder, which may be missing, or the common beginning of raw logs' names.

@@ -23,11 +23,11 @@ TableFormat = Literal["csv", "parquet"]
 def table_of(rows: RawRows, columns: Columns) -> pa.Table:
     """Return rows as a table with the names of the columns.
 
-    Hexadecimal values are texts of eight digits; missing values are null.
+    Hexadecimal values become strings of eight digits; missing values are null.
 
     Args:
         rows: rows with labels.
-        columns: their columns.
+        columns: columns of the rows.
     """
     assert rows.label is not None
     arrays = [arrow().array(rows.label.astype(np.int8))]
@@ -40,9 +40,9 @@ class TableWriter:
     """Writes tables to a file, one after the other.
 
     Args:
-        file: file to write: a path, or an open file of bytes, which stays open.
-        format: its format.
-        group_rows: tables are collected until they have as many rows, which become a row group of Parquet.
+        file: file to write: a path, or an open binary file, which stays open.
+        format: format of the file.
+        group_rows: tables are collected until they have this many rows, which become one Parquet row group.
     """
 
     def __init__(self, file: Path | IO[bytes], format: TableFormat, *, group_rows: int = 0) -> None:
@@ -57,7 +57,7 @@ class TableWriter:
         """Append the rows of a table.
 
         Raises:
-            DataFormatError: the format cannot hold a column; names it.
+            DataFormatError: the format cannot hold a column; the message names it.
         """
         self._waiting.append(table)
         self._rows += table.num_rows
@@ -78,7 +78,7 @@ class TableWriter:
             pa = arrow()
             if self._format == "csv":
                 _require_plain(table.schema)
-                # An empty text in quotes is no missing value.
+                # A quoted empty string is not a missing value.
                 self._writer = pa.csv.CSVWriter(
                     self._file, table.schema, write_options=pa.csv.WriteOptions(quoting_style="needed")
                 )

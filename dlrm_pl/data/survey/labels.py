@@ -21,9 +21,9 @@ class LabelRate:
 
     Attributes:
         name: ``day 3``, or a split.
-        rows: rows of the part.
+        rows: number of rows in the part.
         rate: share of clicks.
-        sampled: number of rows that were looked at; None where all were counted.
+        sampled: number of rows that were sampled; None if all rows were counted.
     """
 
     name: str
@@ -35,12 +35,12 @@ class LabelRate:
 def day_rates(folder: DatasetFolder, days: DaysFolder | None) -> list[LabelRate]:
     """Return the rate of each day; nothing if the number of rows by day is not known.
 
-    What `preprocess` has counted is taken from its report. Else all rows are counted if there are few, and a sample of
-    each day if there are many.
+    If `preprocess` has counted the clicks, the rates come from its report. Otherwise, all rows are counted if there are
+    few, or a sample of each day if there are many.
 
     Args:
         folder: the dataset.
-        days: its files, if it has days in TorchRec's format.
+        days: files of the dataset, if it has days in TorchRec's format.
 
     Raises:
         DataFormatError: a label is not 0 or 1.

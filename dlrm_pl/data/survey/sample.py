@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 
 MOST_ROWS = 1 << 18
-"""Maximum number of rows in a sample: shares of them have a standard error below 0.1 %."""
+"""Maximum number of rows in a sample: shares estimated from it have a standard error below 0.1 %."""
 
 MOST_BYTES = 64 << 20
-"""Maximum size of their records, in bytes."""
+"""Maximum size of the records of a sample, in bytes."""
 
 SEED = 0
 _BLOCK_ROWS = 512
@@ -20,8 +20,8 @@ def sample_size(num_rows: int, row_bytes: int) -> int:
     """Return how many of the rows a sample has: all, or as many whole blocks as the limits allow.
 
     Args:
-        num_rows: number of rows that there are.
-        row_bytes: bytes of a row.
+        num_rows: total number of rows.
+        row_bytes: size of a row in bytes.
 
     Example:
         >>> sample_size(1000, 160), sample_size(10**9, 160)
@@ -38,8 +38,8 @@ def sampled_rows(num_rows: int, size: int) -> Iterator[slice]:
     """Yield blocks of rows: one at a random position in each of several equal parts of the file.
 
     Args:
-        num_rows: number of rows that there are.
-        size: what ``sample_size`` says.
+        num_rows: total number of rows.
+        size: number of rows in the sample, as returned by ``sample_size``.
     """
     if size >= num_rows:
         for first in range(0, num_rows, _BLOCK_ROWS):

@@ -10,7 +10,7 @@ from dlrm_pl.columns.column import SparseColumn
 from dlrm_pl.data.formats.binary_format import Records
 
 TOP = (1, 10, 100, 1000)
-"""Numbers of most frequent ids whose joint share is counted."""
+"""Numbers of most frequent ids whose combined share is counted."""
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,9 @@ class IdSkew:
 
     Attributes:
         name: name of the column.
-        ids: number of ids in the sample; of lists their elements.
-        distinct: number of different ones.
-        shares: share of ``ids`` that are among the most frequent 1, 10, 100 and 1000 different ones.
+        ids: number of ids in the sample; for lists, the number of elements.
+        distinct: number of distinct ids.
+        shares: share of ``ids`` that are among the 1, 10, 100 and 1000 most frequent distinct ids.
         empty: share of rows whose list is empty; None for columns without lists.
         mean_length: mean number of elements; None for columns without lists.
     """
@@ -39,11 +39,11 @@ def id_skew(column: SparseColumn, bags: Records) -> IdSkew:
 
     Args:
         column: the column.
-        bags: its fields in records, int32 ``[B, width]``; an absent element is -1.
+        bags: the column's fields in records, int32 ``[B, width]``; an absent element is -1.
     """
     rows, present = len(bags), bags >= 0
     ids = bags[present]
-    # Sorted runs, since the ids of a large table would need counts for all of its rows.
+    # By sorting, since counting by id would need a count for every row of a large table.
     _, counts = np.unique(ids, return_counts=True)
     ends = np.cumsum(np.sort(counts)[::-1])
     shares = tuple(float(ends[min(top, len(ends)) - 1]) / len(ids) if len(ids) else 0.0 for top in TOP)

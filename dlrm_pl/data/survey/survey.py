@@ -30,15 +30,15 @@ class Survey:
         path: the folder.
         columns: columns of its rows.
         fingerprint: fingerprint of its dictionaries.
-        splits: rows and click rate of each split.
-        rates: click rate of each day, or of each split where days are not known.
-        table_sizes: rows of each table; None where they are not known.
-        missing: share of rows in which each column is missing; None where it was not counted.
-        why_not_missing: why it was not.
-        sampled_split: split that the sample is of.
-        sampled: number of its rows in the sample.
+        splits: number of rows and click rate of each split.
+        rates: click rate of each day, or of each split if the days are not known.
+        table_sizes: number of rows of each table; None if they are not known.
+        missing: share of rows in which each column is missing; None if it was not counted.
+        why_not_missing: why missing values were not counted.
+        sampled_split: split that the sample is from.
+        sampled: number of rows in the sample.
         skew: ids of each sparse column in the sample.
-        best_possible_auroc: by split, of synthetic data.
+        best_possible_auroc: best possible AUROC by split, for synthetic data.
         report: data report of ``preprocess``; empty for other data.
     """
 
@@ -75,14 +75,14 @@ class Survey:
 def survey(path: Path) -> Survey:
     """Examine a dataset folder: its own description, and a sample of its rows.
 
-    Time and memory are bounded, whatever the size: at most 262,144 rows and 64 MiB of them are read.
+    Time and memory are bounded, whatever the size of the dataset: at most 262,144 rows and 64 MiB are read.
 
     Raises:
         DatasetError: there is no such folder.
-        DataFormatError: a file is missing or damaged, or a row of the sample is.
+        DataFormatError: a file is missing or damaged, or a row of the sample is damaged.
     """
     days = DaysFolder.open(path) if is_days_folder(path) and not (path / "dataset.json").is_file() else None
-    # Where nothing says how many rows the tables have, ids can be any that are not negative.
+    # If the table sizes are not stated, any non-negative ids are allowed.
     stated = None if days is None or days.description else StatedTables((MOST_ROWS,) * len(days.widths))
     folder = DatasetFolder.open(path, stated=stated)
     split, size, skew = _sampled(folder)

@@ -12,11 +12,11 @@ def auroc_of_bins(positives: Floats, negatives: Floats) -> float:
     """Return the AUROC of scores counted in bins, lowest score first; ties within a bin count half.
 
     Args:
-        positives: count or weight of the positive rows of each bin, ``[bins]``.
-        negatives: that of the negative rows, ``[bins]``.
+        positives: count or weight of the positive rows in each bin, ``[bins]``.
+        negatives: count or weight of the negative rows in each bin, ``[bins]``.
 
     Returns:
-        NaN when one of the classes is empty.
+        The AUROC; NaN if one of the classes is empty.
     """
     pairs = float(positives.sum() * negatives.sum())
     if not pairs:

@@ -12,19 +12,19 @@ _SECANTS = 24
 def bisected(function: Function, low: float, high: float, *, steps: int, start: float) -> float:
     """Return the last point of a bisection for the root of an increasing function.
 
-    Plain bisection evaluates the function at each of its points, most of which are far from the root. Here secants find
-    the root first, and two points beside it tell the sign at all points that do not lie between them.
+    Plain bisection evaluates the function at each of its points, most of which are far from the root. Here, the secant
+    method finds the root first, and two points next to it give the sign at all points that do not lie between them.
 
     Args:
-        function: negative left of its root.
-        low: left end.
-        high: right end.
+        function: increasing function, negative left of its root.
+        low: left end of the interval.
+        high: right end of the interval.
         steps: number of times that the interval is halved.
-        start: where the root may be.
+        start: initial guess for the root.
     """
     last_width = (high - low) / 2.0**steps
     near = _near_root(function, low, high, start, last_width)
-    # Rounding of the function's values must not matter at the two points.
+    # The two points are far enough from the root that rounding of the function's values does not matter.
     distance = 64.0 * last_width
     while (left := near - distance) > low and function(left) >= 0:
         distance *= 8.0

@@ -17,10 +17,10 @@ MISSING_RANK = -1
 """Rank that stands for a missing value."""
 
 ABSENT_RANK = -2
-"""Rank that stands for an element that a shorter list does not have."""
+"""Rank that pads a list that is shorter than its fields."""
 
 MISSING_DENSE = np.iinfo(np.int32).min
-"""Dense value that stands for a missing one; no log has this value."""
+"""Dense value that stands for a missing one; it does not occur in logs."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class DrawnColumns:
     """Rows of a log before their values are made.
 
     Attributes:
-        dense: whole numbers, or those that fit float32, ``[N, B]``; ``MISSING_DENSE`` where the value is missing.
-        ranks: ``[W, B]`` with W the sum of the widths; 0 for the most frequent value of its table. ``MISSING_RANK``
-            where the value is missing; lists stand at the beginning of their places, then ``ABSENT_RANK``.
+        dense: integers, or numbers that fit float32, ``[N, B]``; ``MISSING_DENSE`` if the value is missing.
+        ranks: ``[W, B]``, where W is the sum of the widths; 0 for the most frequent value of its table,
+            ``MISSING_RANK`` for a missing value. A list is at the beginning of its fields, followed by ``ABSENT_RANK``.
     """
 
     dense: Floats
@@ -40,8 +40,8 @@ class DrawnColumns:
 def draw_columns(rng: np.random.Generator, num_rows: int, marginals: Marginals) -> DrawnColumns:
     """Draw independent rows.
 
-    Only uniform 53-bit numbers are drawn and only float64 is computed, so that the same generator gives the same
-    rows with any version of NumPy: its stream of raw bits is frozen, that of its other distributions is not.
+    Only uniform 53-bit numbers are drawn, and all computations are in float64, so that the same generator gives the
+    same rows with any version of NumPy. NumPy's stream of raw bits is frozen, but its other distributions may change.
     """
     return DrawnColumns(_dense(rng, num_rows, marginals), _ranks(rng, num_rows, marginals))
 

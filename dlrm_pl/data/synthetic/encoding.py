@@ -25,8 +25,8 @@ class FirstAppearance:
     """
 
     def __init__(self, table_sizes: tuple[int, ...]) -> None:
-        # Ids from 1 on: ranks that were not seen have 0, so pages that no row touches take neither time nor memory.
-        # The last entry of each table is that of MISSING_RANK, which is -1.
+        # Ids from 1 on: unseen ranks have 0, so pages that no row touches take neither time nor memory. The last entry
+        # of each table is for MISSING_RANK, which is -1.
         self._ids = [np.zeros(size + 1, np.int32) for size in table_sizes]
         self._seen: list[list[Integers]] = [[] for _ in table_sizes]
         self._counts = [0] * len(table_sizes)
@@ -36,7 +36,7 @@ class FirstAppearance:
         ids = self._ids[table]
         new = ranks[ids[ranks] == 0]
         if len(new):
-            # Without repetitions, in the order of the rows.
+            # Without duplicates, in the order of the rows.
             _, first = np.unique(new, return_index=True)
             values = new[np.sort(first)]
             ids[values] = np.arange(self._counts[table] + 1, self._counts[table] + len(values) + 1, dtype=np.int32)
@@ -55,10 +55,10 @@ def records(world: ClickWorld, block: Block, appearance: FirstAppearance, column
     """Return rows as they are stored in a dataset folder, int32 ``[B, record_ints]``.
 
     Args:
-        world: world that the rows are of.
+        world: world that the rows belong to.
         block: the rows.
-        appearance: numbers of the values that were seen before; updated.
-        columns: columns of the world, with the numbers of their transforms.
+        appearance: ids of the values seen so far; updated.
+        columns: columns of the world, with all numbers of their transforms.
     """
     result = np.empty((len(block.label), columns.record_ints), RECORD_DTYPE)
     result[:, LABEL] = block.label

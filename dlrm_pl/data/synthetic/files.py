@@ -20,7 +20,7 @@ RAW_DESCRIPTION_NAME = "synthetic.json"
 """Description of raw logs."""
 
 TABLE_DESCRIPTION_NAME = "_synthetic.json"
-"""Description of CSV and Parquet files. Programs that read all files of a folder skip such names."""
+"""Description of CSV and Parquet files; programs that read whole folders skip names that begin with ``_``."""
 
 _DAY = re.compile(r"day_(0|[1-9][0-9]{0,8})(\.csv|\.parquet)?")
 
@@ -40,8 +40,8 @@ class ByteFiles:
 
     Args:
         paths: the files.
-        encode: makes records or lines of rows.
-        stack: closes the files.
+        encode: converts rows to records or lines.
+        stack: exit stack that closes the files.
     """
 
     def __init__(
@@ -60,9 +60,9 @@ class TableFiles:
 
     Args:
         paths: the files.
-        format: their format.
-        world: world that the rows are of.
-        stack: closes the files.
+        format: format of the files.
+        world: world that the rows belong to.
+        stack: exit stack that closes the files.
     """
 
     def __init__(self, paths: Sequence[Path], format: TableFormat, world: ClickWorld, stack: ExitStack) -> None:

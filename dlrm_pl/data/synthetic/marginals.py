@@ -1,6 +1,7 @@
 """Distributions of the columns of synthetic click logs: the marginals of Criteo's logs.
 
-Other logs take them in turn: their first dense column has that of I1, their first sparse column that of C1, and so on.
+Other logs use them in the same order: their first dense column has the distribution of I1, their first sparse column
+that of C1, and so on.
 Source: counts on a 0.3 % uniform sample (137,139 rows) of Criteo's 2014 challenge week, and that week's table sizes.
 """
 
@@ -67,8 +68,9 @@ CATEGORIES = (
 )
 """(number of values, Zipf exponent) of C1..C26, the empty field not counted.
 
-Large tables have as many values as the whole week, and an exponent that reproduces the number of distinct values in the
-sample. Tables with fewer than 60 values in the sample have those, and an exponent with which a sample has all of them.
+Large tables have as many values as the whole week has, and an exponent that reproduces the number of distinct values in
+the sample. Tables with fewer than 60 values in the sample have just these values, and an exponent with which a sample
+contains all of them.
 """
 
 TASTE_TABLES = (5, 8, 13)
@@ -93,8 +95,9 @@ class Marginals:
         median: typical value of each dense column, ``[N]``.
         spread: scale of ``log(1 + x)`` of each dense column in units of the logistic distribution, ``[N]``.
         below_zero: numbers of the dense columns that have negative values.
-        sparse_missing: share of missing values of each sparse column; of a list, that the whole of it is missing.
-        sizes: number of values of each sparse column, a missing one not counted.
+        sparse_missing: share of missing values of each sparse column; for lists, the share of lists that are missing as
+            a whole.
+        sizes: number of values of each sparse column, not counting the missing one.
         exponents: Zipf exponent of each sparse column.
     """
 

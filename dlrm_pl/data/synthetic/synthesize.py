@@ -55,8 +55,7 @@ class SyntheticReport:
         positives: number of clicks of each split.
         best_possible_auroc: AUROC of the true click probabilities on the rows of each split; a split whose labels are
             all equal is left out.
-        table_rows: number of rows of all tables together: the values that occur, or the ids that there are; 0 for
-            logs.
+        table_rows: total number of rows of all tables: the number of values that occur, or of possible ids; 0 for logs.
         tables: number of tables.
 
     Example:
@@ -111,28 +110,29 @@ def synthesize(
     ids of the categories (at most 140 MB).
 
     Args:
-        output: folder to write; it appears when it is complete.
-        rows: number of rows of all days together.
-        days: number of days of equal length (the first ones get a row more if needed); the last becomes test and val.
-            With 4 days an eighth of the rows is test, enough to resolve an AUROC drop of 0.1 % with a million rows.
-        seed: random seed of the effects and of the rows.
+        output: folder to write; it appears only when it is complete.
+        rows: total number of rows of all days.
+        days: number of days of equal length (the first ones get one row more if needed); the last day becomes test and
+            val. With 4 days, an eighth of the rows is test, enough to resolve an AUROC drop of 0.1 % with a million
+            rows.
+        seed: random seed for the effects and the rows.
         label_rate: mean click probability.
-        best_auroc: AUROC that the true click probabilities have in expectation.
-        max_table_size: largest number of values of each table, of which the most frequent are kept; None for as many as
-            Criteo's logs have.
-        format: ``dataset`` for a dataset folder; else one file per day: ``raw`` for raw logs as Criteo's, ``csv`` or
-            ``parquet`` for files with named columns. ``preprocess`` makes the same dataset of them, with another order
-            of the training rows.
+        best_auroc: expected AUROC of the true click probabilities.
+        max_table_size: maximum number of values of each table, of which the most frequent are kept; None for as many as
+            in Criteo's logs.
+        format: ``dataset`` for a dataset folder. The other formats write one file per day: ``raw`` for raw logs like
+            Criteo's, ``csv`` or ``parquet`` for files with named columns. ``preprocess`` turns these into the same
+            dataset, with another order of the training rows.
         columns: columns of the rows; None for Criteo's. Lists need ``dataset`` or ``parquet``.
-        overwrite: replace an existing folder that was made with other arguments.
+        overwrite: whether to replace an existing folder that was made with other arguments.
         progress: called with the number of rows written since the last call.
 
     Returns:
-        What was written.
+        A summary of what was written.
 
     Raises:
-        ConfigurationError: an argument is out of range or of another type, the format cannot hold the columns, or
-            pyarrow is needed and not installed; names the argument and its value.
+        ConfigurationError: an argument is out of range or has the wrong type, the format cannot hold the columns, or
+            pyarrow is needed but not installed; the message names the argument and its value.
         OutputError: the folder cannot be written.
 
     Example:
@@ -174,14 +174,14 @@ def synthesize(
         "best_auroc": best_auroc,
         "max_table_size": max_table_size,
     }
-    # Not stated where it is the default, so that outputs of earlier versions are recognized.
+    # Left out if it is the default, so that outputs of earlier versions are recognized.
     if not columns.is_criteo:
         options["columns"] = columns.statement()
     if format in ("csv", "parquet"):
         options["format"] = format
     with atomic_folder(output, PlannedOutput("synthesize", options, _RECOGNIZE[format], overwrite)) as folder:
         appearance = FirstAppearance(world.marginals.sizes)
-        # All formats hold the same rows in the same order; they differ in where the files are cut.
+        # All formats hold the same rows in the same order; they differ only in where one file ends and the next begins.
         lengths = list(split_rows.values()) if format == "dataset" else days_rows
         with ExitStack() as stack:
             if format == "dataset":
@@ -238,7 +238,7 @@ def _check_format(format: Format, columns: Columns) -> None:
     """Check that a format can hold rows.
 
     Raises:
-        ConfigurationError: it cannot, or needs a library that is not installed.
+        ConfigurationError: the format cannot hold them, or needs a library that is not installed.
     """
     if format == "raw" and not columns.has_raw_text:
         raise ConfigurationError(
@@ -253,7 +253,7 @@ def _check_format(format: Format, columns: Columns) -> None:
 
 
 def _with_statistics(world: ClickWorld, rows: int) -> Columns:
-    """Return the columns of a world with means and deviations of its first rows, in a pass of its own."""
+    """Return the columns of a world with the means and deviations of its first rows, from a separate pass."""
     if all(column.computed for column in world.columns.dense):
         return world.columns
     moments = Moments.nothing(world.columns)
@@ -263,7 +263,7 @@ def _with_statistics(world: ClickWorld, rows: int) -> Columns:
 
 
 def _cut(lengths: list[int], start: int, rows: int) -> Iterator[tuple[int, slice]]:
-    """Which rows of a block that begins at ``start`` belong to which of the pieces that follow each other."""
+    """Yield which rows of a block that begins at ``start`` belong to which of several consecutive pieces."""
     first = 0
     for index, length in enumerate(lengths):
         low, high = max(first - start, 0), min(first + length - start, rows)

@@ -13,19 +13,19 @@ from dlrm_pl.data.lookup.values import Numbers
 from dlrm_pl.data.synthetic.drawing import ABSENT_RANK, MISSING_RANK, Integers
 
 HASH_CYCLE = 40_000_000
-"""MLPerf's max_ind_range. Hashes of one table differ modulo this number too, so preprocessing keeps them apart."""
+"""MLPerf's max_ind_range. Hashes of one table also differ modulo this number, so preprocessing keeps them distinct."""
 _HASH_PRIME = 39_999_983  # The largest prime below the cycle: multiplication modulo it is a bijection.
 _HASH_LAYERS = 107  # 107 cycles fit below 2**32.
 
 _DIGITS = 8
-# The first of sixteen letters of each script: Latin, Greek, Cyrillic, Arabic, Devanagari, Chinese, Korean, emoji.
+# First of sixteen letters of each script: Latin, Greek, Cyrillic, Arabic, Devanagari, Chinese, Korean, emoji.
 _SCRIPTS = (0x61, 0x3B1, 0x430, 0x627, 0x915, 0x4E00, 0xAC00, 0x1F600)
 
 
 class CategoryHash:
     """A seeded injective map from each table's ranks to 32-bit hashes that look like those in the logs.
 
-    Hashes of one table are distinct, also modulo ``HASH_CYCLE``, and never 0, which stands for a missing value.
+    Hashes of one table are distinct, even modulo ``HASH_CYCLE``, and never 0, which stands for a missing value.
     """
 
     def __init__(self, rng: np.random.Generator, num_tables: int) -> None:
@@ -53,7 +53,7 @@ class CategoryValues:
         self.hash = CategoryHash(rng, columns.num_sparse)
 
     def __call__(self, table: int, ranks: Integers) -> Values:
-        """Return the values of ranks of one table, ``[n]``; what ``MISSING_RANK`` gives means nothing."""
+        """Return the values of ranks of one table, ``[n]``; the value for ``MISSING_RANK`` is arbitrary."""
         column, hashes = self._columns.sparse[table], self.hash(table, ranks)
         if column.kind == "string":
             return texts(hashes)

@@ -4,18 +4,20 @@ The logit is the sum of an intercept, which sets the label rate, and three parts
 
 * dense: every dense feature has a monotone, a hump-shaped and an "is zero" effect;
 * single: every table has an effect for each of its frequent values and for a missing one;
-* pair: values of some small tables have a taste and values of others a topic, numbers of zero mean; the effect is the
-  sum of the tastes times the sum of the topics. Models that add up effects of single features cannot learn it; dot
-  products of embeddings can.
+* pair: values of some small tables have a taste, and values of others a topic; both are numbers with zero mean. The
+  effect is the sum of the tastes times the sum of the topics. Models that add up effects of single features cannot
+  learn it; models with dot products of embeddings can.
 
-The effect of a list is the sum or mean of its elements' effects, as the column's pooling is.
+The effect of a list is the mean of its elements' effects, or their sum divided by the square root of the column's
+width, according to the column's pooling.
 
-The logit depends only on what records keep, so the best possible AUROC holds for the input of a model. Negative and
-missing dense values are zeros there; the effect of zero makes a missing value informative. A missing value that is
-standardized is a mean there, and has the effects of the median. Values with the same hash or remainder are one.
+The logit depends only on what records keep, so the best possible AUROC holds for the input of a model. In records,
+negative and missing dense values are zeros; the effect of zero makes a missing value informative. A missing value in a
+standardized column is the mean in records, and has the effects of the median. Values with the same hash or remainder
+count as one.
 
-As on the real logs, a DLRM must learn most of this from one pass of plain SGD over 25,000 clicks. Therefore the effects
-are smooth in the logarithm and fade for rare values, and the pairs are from small tables.
+As with the real logs, a DLRM should be able to learn most of this in one pass of plain SGD over 25,000 clicks.
+Therefore, the effects are smooth in the logarithm and fade for rare values, and the pairs come from small tables.
 """
 
 from __future__ import annotations
@@ -49,16 +51,16 @@ VARIANCE_SHARES = {"dense": 0.33, "single": 0.33, "pair": 0.34}
 BLOCK_ROWS = 1 << 14
 """Number of rows in a block, each with its own generator; it determines the rows that a seed gives."""
 
-_FREQUENT = 128  # Ranks that have an effect; the last rank's is 0.0003 of the first one's.
+_FREQUENT = 128  # Number of ranks that have an effect; the last rank's is 0.0003 of the first one's.
 _FADE = 16.0
 # Typical sizes of the three effects of a dense feature.
 _SLOPE, _HUMP, _ZERO = 1.0, 0.7, 0.3
-# In a random order of the features, the size of each effect is that of the one before times this factor.
+# In a random order of the features, each effect has the size of the one before times this factor.
 _DENSE_DECAY, _SPARSE_DECAY = 0.75, 0.9
 _PILOT_BLOCKS = 4
 _MAX_SCALE = 64.0
 
-# First number of the key of each generator, so that no two share a stream.
+# First number of each generator's key, so that no two generators share a stream.
 _EFFECTS, _HASHES, _PILOT, _ROWS = range(4)
 
 
@@ -88,10 +90,10 @@ class ClickWorld:
     """Model of the clicks for one seed.
 
     Args:
-        seed: seed of effects, hashes and rows; more rows of a seed begin with the same rows.
+        seed: seed of effects, hashes and rows; for the same seed, a larger number of rows begins with the same rows.
         label_rate: mean click probability.
         best_auroc: expected AUROC of the true probabilities.
-        max_table_size: largest number of values of a table; None for as many as Criteo's logs have.
+        max_table_size: maximum number of values of a table; None for as many as in Criteo's logs.
         columns: columns of the rows; None: Criteo's.
 
     Raises:
@@ -127,7 +129,7 @@ class ClickWorld:
             for table, column in enumerate(self.columns.sparse)
             if column.ids != "vocabulary"
         }
-        # What a missing dense value has the effects of, [N, 1].
+        # Value whose effects a missing dense value has, [N, 1].
         standardized = [column.transform == "standardize" for column in self.columns.dense]
         self._instead = np.where(standardized, self.marginals.median, 0.0)[:, None]
         self._scale = dict.fromkeys(VARIANCE_SHARES, 1.0)
@@ -174,7 +176,7 @@ class ClickWorld:
     def _ids_of_ranks(self, table: int) -> tuple[Numbers, Integers]:
         """Return ids of a table whose ids are hashes or remainders, in their order, and the position of each.
 
-        The position is the most frequent rank with the id, or that of a missing value.
+        The position is that of the most frequent rank with the id, or of a missing value.
         """
         ranks = np.arange(-1, min(self.marginals.sizes[table], _FREQUENT))
         ids, first = np.unique(self.values.computed_ids(table, ranks), return_index=True)
@@ -185,7 +187,7 @@ class ClickWorld:
         if table not in self._frequent_ids:
             return np.minimum(ranks, _FREQUENT)
         known, positions = self._frequent_ids[table]
-        present = np.where(ranks == ABSENT_RANK, MISSING_RANK, ranks)  # Any value: its effect is left out.
+        present = np.where(ranks == ABSENT_RANK, MISSING_RANK, ranks)  # Any rank will do: its effect is left out.
         ids = self.values.computed_ids(table, present.ravel()).reshape(ranks.shape)
         place = np.minimum(np.searchsorted(known, ids), len(known) - 1)
         return np.where(known[place] == ids, positions[place], _FREQUENT)
@@ -197,7 +199,7 @@ class ClickWorld:
             plain: Floats = effects[0]
             return plain
         present = ranks != ABSENT_RANK
-        # A long list should not have more weight than a plain value.
+        # A long list should not have a larger weight than a plain value.
         divisor = np.maximum(present.sum(axis=0), 1) if column.pooling == "mean" else np.sqrt(column.width)
         pooled: Floats = np.where(present, effects, 0.0).sum(axis=0) / divisor
         return pooled
@@ -205,7 +207,7 @@ class ClickWorld:
     def _rank_effects(self, rng: np.random.Generator, table: int) -> Floats:
         """Draw an effect for each rank, ``[_FREQUENT + 2]``; the last is that of a missing value.
 
-        The last but one is 0, for all rarer values. Effects fade with the rank, since an effect of a rare value could
+        The second last is 0, for all rarer values. Effects fade with the rank, since the effect of a rare value could
         not be learned.
         """
         ranks = min(self.marginals.sizes[table], _FREQUENT)
@@ -228,7 +230,7 @@ class ClickWorld:
         return standardized
 
     def _fit_to_pilot(self, label_rate: float, best_auroc: float) -> None:
-        """Set shares, overall scale and intercept on a pilot sample that is not part of the output."""
+        """Fit the shares, overall scale and intercept to a pilot sample that is not part of the output."""
         pilot = [self.logit_parts(self._block_columns(_PILOT, block)[0]) for block in range(_PILOT_BLOCKS)]
         parts = {name: np.concatenate([getattr(part, name) for part in pilot]) for name in VARIANCE_SHARES}
         unit = {
@@ -239,7 +241,7 @@ class ClickWorld:
         # Scale and intercept do not change the order of the rows, so one sort is enough.
         total = np.sort(np.sum([unit[name] * parts[name] for name in parts], axis=0))
 
-        # Each step begins from the intercept of the one before: it is close.
+        # Each step starts from the intercept of the previous step, which is close.
         intercept = 0.0
 
         def excess(scale: float) -> float:
@@ -272,7 +274,7 @@ def click_world(
 def _probability(total: Floats, scale: float, label_rate: float, start: float) -> tuple[Floats, float]:
     """Return probabilities of logits ``scale * total + intercept``, and the intercept for the mean ``label_rate``.
 
-    The intercept is looked for from ``start`` on.
+    The search for the intercept starts at ``start``.
     """
 
     def probability(intercept: float) -> Floats:
@@ -292,7 +294,7 @@ def _weights(rng: np.random.Generator, count: int, decay: float) -> Floats:
 
 
 def _standard_normal(rng: np.random.Generator, count: int) -> Floats:
-    """Draw normal numbers from uniform ones alone (Box-Muller), see ``draw_columns``."""
+    """Draw normal numbers from uniform ones only (Box-Muller), see ``draw_columns``."""
     radius = np.sqrt(-2.0 * np.log(1.0 - rng.random(count)))
     normal: Floats = radius * np.cos(2.0 * np.pi * rng.random(count))
     return normal

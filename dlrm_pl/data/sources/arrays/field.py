@@ -21,7 +21,7 @@ class Field:
 
     Attributes:
         name: name of the column.
-        faults: collects its bad rows.
+        faults: collects the column's bad rows.
         owners: row of each element, if the column has lists.
     """
 
@@ -33,9 +33,9 @@ class Field:
         """Note errors of elements.
 
         Args:
-            wrong: whether an element is wrong.
-            kind: kind of the fault.
-            expected: what the elements should have been.
+            wrong: whether each element is wrong.
+            kind: kind of error.
+            expected: description of valid elements.
             array: the elements.
         """
         places = np.flatnonzero(wrong)
@@ -48,10 +48,10 @@ def memory_of(array: pa.Array, dtype: type[np.generic], number: int = 1, extra: 
     """Return a buffer of an array of fixed-size values without a copy.
 
     Args:
-        array: array, which may be a part of a longer one.
+        array: array, which may be part of a longer one.
         dtype: type of the values.
         number: number of the buffer.
-        extra: how many values the buffer has more than the array, 1 for offsets.
+        extra: number of values that the buffer has in addition to the array's, 1 for offsets.
     """
     buffer = array.buffers()[number]
     if buffer is None or not len(array):

@@ -20,9 +20,9 @@ class Elements(NamedTuple):
 
     Attributes:
         array: elements of all lists.
-        offsets: first element of each list, ``[B + 1]``.
+        offsets: start of each list, ``[B + 1]``.
         owners: row of each element.
-        cut: number of lists that were cut.
+        cut: number of lists that were truncated.
     """
 
     array: pa.Array
@@ -35,10 +35,11 @@ def elements(array: pa.Array, column: SparseColumn, field: Field, *, truncate: b
     """Return the elements of lists, each truncated to what the column has room for.
 
     Args:
-        array: lists. A missing one is empty, or all its elements are missing if lists have a fixed length.
+        array: lists. A missing list is taken as empty, or, if lists have a fixed length, as one whose elements are all
+            missing.
         column: the column.
-        field: gets the lists of a wrong length.
-        truncate: whether to cut lists that are longer than ``at_most`` instead.
+        field: collects lists of the wrong length.
+        truncate: whether to truncate lists that are longer than ``at_most`` instead of refusing them.
     """
     pa = arrow()
     if pa.types.is_null(array.type):

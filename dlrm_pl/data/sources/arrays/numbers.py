@@ -24,8 +24,8 @@ Numbers = tuple[npt.NDArray[np.generic], Bools | None]
 _INT64 = np.iinfo(np.int64)
 _INTEGER = re.compile(rb"[+-]?[0-9]+")
 _HEX = re.compile(rb"0[xX][0-9a-fA-F]{1,16}")
-_MOST_DIGITS = 4000  # Fewer than int() refuses to read.
-_LARGEST_POWER = 20  # Of ten; all numbers beyond it are too large.
+_MOST_DIGITS = 4000  # Below the number of digits that int() refuses to parse.
+_LARGEST_POWER = 20  # Power of ten; all numbers beyond it are too large.
 _WHOLE = "an integer"
 _FINITE = "a finite number"
 
@@ -35,15 +35,15 @@ def integers(
 ) -> tuple[Integers, Bools | None]:
     """Return int64 values, and which are missing.
 
-    Whole floats are integers, since columns with missing values often become floats. If they are ids, they must be
-    small enough that no two integers are rounded to the same float of their type.
+    Whole-numbered floats are accepted, since integer columns with missing values often become floats. If they are ids,
+    they must be small enough that no two integers are rounded to the same float of their type.
 
     Args:
-        array: integers, booleans, floats, decimals or texts.
-        field: the column; gets the values that are no integers or lie outside the bounds.
+        array: integers, booleans, floats, decimals or strings.
+        field: the column; collects values that are not integers or lie outside the bounds.
         low: smallest value.
         high: largest value.
-        may_be_rounded: whether floats of 16 or 32 bits may be of any size, since the values are amounts and not ids.
+        may_be_rounded: whether 16-bit and 32-bit floats may have any size, since the values are amounts, not ids.
     """
     pa = arrow()
     if pa.types.is_null(array.type):
@@ -55,7 +55,7 @@ def integers(
             array = array.cast(pa.int64())
         except pa.ArrowInvalid:
             return _of_texts(given, field, low, high)
-        # Arrow takes 0xffffffffffffffff for -1.
+        # Arrow reads 0xffffffffffffffff as -1.
         if (pa.compute.min(array).as_py() or 0) < 0 and pa.compute.any(_has_x(given)).as_py():
             return _of_texts(given, field, low, high)
     elif pa.types.is_decimal(array.type):
@@ -83,8 +83,8 @@ def floats(array: pa.Array, field: Field) -> tuple[npt.NDArray[np.float32], Bool
     """Return float32 values, and which are missing.
 
     Args:
-        array: numbers, booleans or texts.
-        field: the column; gets the values that are no numbers, not finite, or too large for float32.
+        array: numbers, booleans or strings.
+        field: the column; collects values that are not numbers, not finite, or too large for float32.
     """
     pa = arrow()
     given = array
@@ -152,7 +152,7 @@ def _has_x(array: pa.Array) -> pa.Array:
 
 
 def _of_texts(array: pa.Array, field: Field, low: int, high: int) -> tuple[Integers, Bools | None]:
-    """Read texts of which some are no plain integers: empty, with spaces, such as 3.0, too large, or wrong."""
+    """Read strings of which some are not plain integers: empty, with spaces, such as 3.0, too large, or wrong."""
     return _one_by_one(array, _stripped(array), _integer, field, low, high)
 
 
@@ -164,7 +164,7 @@ def _one_by_one(
     low: int,
     high: int,
 ) -> tuple[Integers, Bools | None]:
-    """Read values of which some do not fit; ``read`` returns None for those that are no integers."""
+    """Read values of which some do not fit; ``read`` returns None for those that are not integers."""
     values = np.zeros(len(array), np.int64)
     missing, wrong, outside = (np.zeros(len(array), np.bool_) for _ in range(3))
     for place, value in enumerate(given):
@@ -195,7 +195,7 @@ def _integer(text: bytes) -> int | None:
 
 
 def _of_decimal(number: Decimal) -> int | None:
-    """Return the integer that a decimal is; a float could not hold all its digits."""
+    """Return the integer that a decimal represents; a float could not hold all its digits."""
     if not number.is_finite() or number != number.to_integral_value():
         return None
     return int(number) if number.adjusted() <= _LARGEST_POWER else 1 << 64
@@ -211,7 +211,7 @@ def _float(text: bytes) -> float | None:
 
 
 def _parsed_floats(array: pa.Array, field: Field) -> pa.Array:
-    """Read texts of which some are no plain numbers: empty, with spaces, or wrong."""
+    """Read strings of which some are not plain numbers: empty, with spaces, or wrong."""
     pa = arrow()
     texts = _stripped(array)
     numbers = [None if text is None else _float(text) for text in texts]
@@ -221,6 +221,6 @@ def _parsed_floats(array: pa.Array, field: Field) -> pa.Array:
 
 
 def _stripped(array: pa.Array) -> list[bytes | None]:
-    """Return texts without spaces at their ends; None for those that are missing or empty."""
+    """Return strings without leading and trailing spaces; None for those that are missing or empty."""
     pa = arrow()
     return [(text or b"").strip() or None for text in array.cast(pa.large_binary()).to_pylist()]

@@ -43,12 +43,12 @@ def convert(
     Args:
         arrays: the arrays of the columns.
         columns: the columns.
-        faults: gets the bad rows.
-        labels: whether there must be labels.
-        truncate_lists: whether to cut lists that are longer than ``at_most``; else they are faults.
+        faults: collects the bad rows.
+        labels: whether the rows must have labels.
+        truncate_lists: whether to truncate lists that are longer than ``at_most``; otherwise, their rows are bad.
 
     Returns:
-        The rows, of which the values of bad ones mean nothing, and the number of lists that were cut.
+        The rows, in which the values of bad rows are arbitrary, and the number of lists that were truncated.
     """
     label = None if labels == "absent" else _label(arrays[columns.label], Field(columns.label, faults), labels)
     dense = tuple(_dense(arrays[column.name], column, faults) for column in columns.dense)
@@ -74,7 +74,7 @@ def _label(array: pa.Array, field: Field, labels: Labels) -> np.ndarray[tuple[in
 
 
 def _with_digits(array: pa.Array) -> pa.Array:
-    """Return labels with 0 and 1 in place of false and true, which other programs write into CSV files."""
+    """Return labels with 0 and 1 instead of false and true, which other programs write to CSV files."""
     if not is_text(array.type):
         return array
     pa = arrow()

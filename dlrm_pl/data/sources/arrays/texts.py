@@ -30,8 +30,9 @@ def strings(array: pa.Array, field: Field) -> tuple[Strings, Bools | None]:
     """Return texts, and which are missing.
 
     Args:
-        array: texts, bytes that should be texts, or integers, which become their decimal digits as in a CSV file.
-        field: the column; gets the values that are not UTF-8.
+        array: strings, bytes that should be strings, or integers, which become strings of decimal digits, as in a CSV
+            file.
+        field: the column; collects values that are not UTF-8.
     """
     pa = arrow()
     if pa.types.is_integer(array.type):
@@ -49,8 +50,8 @@ def hexadecimals(array: pa.Array, field: Field) -> tuple[Integers, Bools | None]
     """Return the values of hexadecimal texts, or integers as they are, and which are missing.
 
     Args:
-        array: texts of up to 8 digits, or integers.
-        field: the column; gets the other values.
+        array: strings of up to 8 digits, or integers.
+        field: the column; collects all other values.
     """
     if not is_text(array.type):
         return integers(array, field, 0, _MOST_HEX)
@@ -61,7 +62,7 @@ def hexadecimals(array: pa.Array, field: Field) -> tuple[Integers, Bools | None]
     empty = lengths == 0
     if empty.any():
         missing = empty if missing is None else missing | empty
-    # Digits from the last one on; those before the first are 0.
+    # Digits from the last one backwards; those before the first are 0.
     digits = np.append(_DIGITS[texts.data[begin:end]], np.uint8(0))
     values = np.zeros(len(array), np.int64)
     wrong = lengths > _HEX_DIGITS

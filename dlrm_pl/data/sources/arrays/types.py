@@ -50,7 +50,7 @@ def simple(array: pa.Array) -> pa.Array:
     if isinstance(array.type, pa.BaseExtensionType):
         return simple(array.storage)
     if pa.types.is_dictionary(array.type):
-        # Values in Arrow's newer forms cannot be looked up.
+        # Arrow cannot look up dictionary values of its newer types.
         return pa.DictionaryArray.from_arrays(array.indices, simple(array.dictionary)).dictionary_decode()
     if pa.types.is_run_end_encoded(array.type):
         return simple(pa.compute.run_end_decode(array))
@@ -72,8 +72,8 @@ def misfit(column: DenseColumn | SparseColumn | None, type_: pa.DataType, *, is_
 
     Args:
         column: a column; None for the label.
-        type_: type that a file or frame states for it.
-        is_csv: whether all values are texts, since the file has no types.
+        type_: type that a file or frame states for the column.
+        is_csv: whether all values are strings, since the file has no types.
 
     Returns:
         A clause, such as "it holds double, but integers are needed".

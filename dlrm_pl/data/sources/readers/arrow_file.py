@@ -12,18 +12,18 @@ from dlrm_pl.data.sources.readers.compression import open_unpacked, reading
 from dlrm_pl.data.sources.readers.table_file import Batch
 
 _FILE = b"ARROW1"
-_READ_BYTES = 64 << 20  # Batches of more bytes are mapped, since they may not fit the memory.
+_READ_BYTES = 64 << 20  # Larger batches are memory-mapped, since they may not fit in memory.
 
 
 class ArrowFile:
     """An Arrow file, or a stream in a file; see ``TableFile``.
 
     Args:
-        path: its path.
-        compression: how a stream is compressed.
+        path: path of the file.
+        compression: compression of a stream.
 
     Raises:
-        DataFormatError: it is damaged.
+        DataFormatError: the file is damaged.
     """
 
     def __init__(self, path: Path, compression: str | None) -> None:
@@ -61,7 +61,7 @@ class ArrowFile:
                 with open_unpacked(self.path, self._compression) as handle:
                     yield pa.ipc.open_stream(handle, options=options)
             else:
-                # The system ends a process that uses a map of a file which became shorter.
+                # Mapped only if needed: the system kills a process that reads a mapped file after it was truncated.
                 with (pa.memory_map if self._is_mapped else pa.OSFile)(str(self.path)) as handle:
                     yield pa.ipc.open_file(handle, options=options)
 

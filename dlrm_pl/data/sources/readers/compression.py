@@ -30,7 +30,7 @@ def compression_of(path: Path) -> str | None:
     """Return the compression of a file, by its first bytes if possible, otherwise by its name; None if it has none.
 
     Raises:
-        DataFormatError: the compression is unknown, or the name states another one than the file has.
+        DataFormatError: the compression is unknown, or the name states a different one than the file has.
         OSError: the file cannot be read.
     """
     with path.open("rb") as handle:

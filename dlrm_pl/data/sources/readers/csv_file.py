@@ -31,17 +31,17 @@ _MIXED = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")
 class CsvFile:
     """A CSV file with a header; see ``TableFile``.
 
-    Rows are counted from the one after the header; blank lines do not count. An empty value is null, unless it is in
-    quotes.
+    Rows are counted from the first one after the header; blank lines do not count. An empty value is null, unless it is
+    quoted.
 
     Args:
-        path: its path.
-        compression: how it is compressed.
-        wanted: names of columns that should be there, from which the separator is found.
-        not_raw_text: name of one of them that a raw log cannot have, for the message where there is no header.
+        path: path of the file.
+        compression: compression of the file.
+        wanted: names of columns that should be there, by which the separator is found.
+        not_raw_text: name of one of these columns that a raw log cannot have, for the message if there is no header.
 
     Raises:
-        DataFormatError: it has no header.
+        DataFormatError: the file has no header.
     """
 
     num_rows: int | None = None
@@ -58,7 +58,7 @@ class CsvFile:
         del most_rows, threads
         pa = arrow()
         names = list(names)
-        # A quote that is not closed makes the rest of the file one value, which only the last column can hide.
+        # An unclosed quote makes the rest of the file one value, which goes unnoticed only in an unread last column.
         hidden = self._names[-1] not in names and self._names.count(self._names[-1]) == 1
         row = 0
         last: Any = None
@@ -92,7 +92,7 @@ class CsvFile:
                     return
                 yield batch
         except arrow().ArrowInvalid as error:
-            if "Empty CSV file" not in str(error):  # A header without a newline, and no rows.
+            if "Empty CSV file" not in str(error):  # Header without a newline, and no rows.
                 raise self._wrong(error) from None
 
     def _open(self, text: _CountedText, names: Sequence[str], invalid: list[Any]) -> Any:
@@ -104,7 +104,7 @@ class CsvFile:
 
         return pa.csv.open_csv(
             pa.PythonFile(text, mode="r"),
-            # Rows have numbers in one thread alone.
+            # Invalid rows have row numbers only with a single thread.
             read_options=pa.csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES),
             parse_options=pa.csv.ParseOptions(
                 delimiter=self._separator, newlines_in_values=True, invalid_row_handler=skip
@@ -145,7 +145,7 @@ class CsvFile:
 
 @contextmanager
 def _without_traceback() -> Iterator[None]:
-    """Print no traceback where pyarrow cannot decode a row to report it; an error with the row's number follows."""
+    """Print no traceback if pyarrow cannot decode a row to report it; an error with the row's number follows."""
     before = sys.unraisablehook
 
     def hook(unraisable: sys.UnraisableHookArgs) -> None:
@@ -162,7 +162,8 @@ def _without_traceback() -> Iterator[None]:
 class _CountedText:
     """A file for pyarrow that counts quotes on the way, and ends with a newline.
 
-    Without one, pyarrow takes an empty value at the end for one in quotes if another one in its row has quotes.
+    Without a newline at the end, pyarrow takes an empty last value for a quoted one if another value in its row is
+    quoted.
     """
 
     closed = False
@@ -173,7 +174,7 @@ class _CountedText:
         self._handle = handle
 
     def read(self, size: int) -> bytes:
-        """Read bytes, fewer than asked for only at the end, since each read should hold a whole row."""
+        """Read bytes, fewer than requested only at the end, since each read should hold a whole row."""
         parts: list[bytes] = []
         while size and (data := self._handle.read(size)):
             parts.append(data)
@@ -195,9 +196,9 @@ def _with_broken_rows(table: pa.Table, first: int, invalid: list[Any]) -> tuple[
     """Put a row of nulls at each place where a row was left out.
 
     Args:
-        table: rows without these.
+        table: rows, without those left out.
         first: number of the first row in the file.
-        invalid: rows that were left out, from the first one on; those in the table are removed.
+        invalid: rows that were left out, in order; those that are put into the table are removed from this list.
     """
     pa = arrow()
     broken: list[BadRow] = []

@@ -21,7 +21,7 @@ _HEAD = 512
 _FORMATS: dict[bytes, Format] = {b"PAR1": "parquet", b"ARROW1": "arrow"}
 _ARROW_STREAM = b"\xff\xff\xff\xff"
 _CONVERT = "write it as CSV, Parquet or Arrow"
-# First bytes of binary files, what they are, and what to do.
+# First bytes of binary files, their formats, and advice.
 _BINARY = (
     (b"FEA1", "a Feather file of version 1", _CONVERT),
     (b"PARE", "an encrypted Parquet file", "decrypt it"),
@@ -38,7 +38,7 @@ _TEXT = (
     (b"{", "JSON", _CONVERT),
     (b"[", "JSON", _CONVERT),
 )
-_CONTROL = frozenset(range(9))  # Text hardly has these; binary files soon do.
+_CONTROL = frozenset(range(9))  # Rare in text, but soon found in binary files.
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,10 @@ class SourceFile:
     """A file of a source.
 
     Attributes:
-        path: its path.
-        format: its format.
-        compression: how the whole file is compressed, if it is.
-        state: its state when it was recognised.
+        path: path of the file.
+        format: format of the file.
+        compression: compression of the whole file; None if it is not compressed.
+        state: state of the file when it was recognised.
     """
 
     path: Path
@@ -67,7 +67,8 @@ class SourceFile:
         """Check, after the file was read or reading failed, that the name still refers to the same file.
 
         Raises:
-            DataFormatError: the file was changed, replaced or removed, which is more to the point than another error.
+            DataFormatError: the file was changed, replaced or removed; this error replaces any other, since it names
+                the cause.
         """
         try:
             yield
@@ -99,7 +100,7 @@ class SourceFile:
 def find_files(path: Path) -> list[SourceFile]:
     """Return a file, or the files of a folder sorted by name with numbers by value: ``part-9`` before ``part-10``.
 
-    Files whose names begin with a dot or an underscore are left out, as other programs do.
+    Files whose names begin with a dot or an underscore are skipped, as in other programs.
 
     Raises:
         DataFormatError: there is no file, or one has an unknown format or compression, or formats differ.

@@ -23,16 +23,18 @@ def read_header(
 ) -> tuple[list[str], str]:
     """Return the names in a CSV file's first line, and the separator.
 
-    The separator is the one that gives most of the wanted names; a comma in doubt, or a tab by the file's name.
+    The separator is the one that gives the most wanted names; in doubt, it is a comma, or a tab if the file's name says
+    so.
 
     Args:
         path: the file.
-        compression: how it is compressed.
+        compression: compression of the file.
         wanted: names of the columns that will be read.
-        not_raw_text: name of a column that a raw log, which has no header, cannot have; "" if it can have all.
+        not_raw_text: name of a column that a raw log, which has no header, cannot have; "" if a raw log can have all
+            columns.
 
     Raises:
-        DataFormatError: the line is no header.
+        DataFormatError: the line is not a header.
     """
     with reading(path), open_unpacked(path, compression) as handle:
         head = handle.read(_MOST_BYTES)
@@ -44,7 +46,7 @@ def read_header(
         raise DataFormatError(
             f"{path}: its header is not text in UTF-8: {shown(line[:60])}. Convert the file (iconv -f LATIN1 -t UTF-8)."
         ) from None
-    # Of the lines after it only those belong to the header that a quote holds.
+    # Of the following lines, only those inside a quoted name belong to the header.
     text = head.decode("utf-8", "replace")
     endings = [ending.lower() for ending in path.suffixes]
     is_tab = ".csv" not in endings and ("\t" in first_line or ".tsv" in endings)
@@ -54,7 +56,7 @@ def read_header(
     names = headers[best]
     if not set(wanted) & set(names) and _are_values(names):
         shown_names = ", ".join(map(shown_name, names[:_SHOWN]))
-        # Values of raw logs are between tabs.
+        # Values in raw logs are separated by tabs.
         advice = (
             f" If it is a raw log, it cannot have the column {shown_name(not_raw_text)}: raw logs have integers with "
             "transform log1p, and hexadecimal values with a vocabulary."
@@ -76,7 +78,7 @@ def _fields(path: Path, text: str, separator: str) -> list[str]:
 
 
 def _are_values(names: Sequence[str]) -> bool:
-    """Return whether texts look like values: some of them are numbers or empty."""
+    """Return whether strings look like values: some of them are numbers or empty."""
     return any(not name.strip() or _is_number(name) for name in names)
 
 

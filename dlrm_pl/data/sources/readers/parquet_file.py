@@ -9,8 +9,8 @@ from dlrm_pl.data.sources.library import arrow
 from dlrm_pl.data.sources.readers.compression import reading
 from dlrm_pl.data.sources.readers.table_file import Batch
 
-_BUFFER_BYTES = 1 << 20  # Read columns in pieces, not whole row groups at once.
-_BATCH_BYTES = 16 << 20  # Of a batch, about.
+_BUFFER_BYTES = 1 << 20  # Columns are read in pieces of this size, not in whole row groups.
+_BATCH_BYTES = 16 << 20  # Approximate size of a batch.
 _FIRST_ROWS = 256
 
 
@@ -18,7 +18,7 @@ class ParquetFile:
     """A Parquet file; see ``TableFile``.
 
     Raises:
-        DataFormatError: it is damaged.
+        DataFormatError: the file is damaged.
     """
 
     def __init__(self, path: Path) -> None:
@@ -43,7 +43,7 @@ class ParquetFile:
         if not groups:
             return
         with reading(self.path), pa.parquet.ParquetFile(str(self.path), buffer_size=_BUFFER_BYTES) as file:
-            # What the file states of its sizes is after encoding, which may be far less than the values take.
+            # The sizes that the file states are after encoding, and may be far smaller than the values in memory.
             first = next(file.iter_batches(_FIRST_ROWS, groups[:1], columns=list(names), use_threads=False))
             row_bytes = max(1, first.nbytes // max(1, first.num_rows))
             most_rows = min(most_rows, max(_FIRST_ROWS, _BATCH_BYTES // row_bytes))

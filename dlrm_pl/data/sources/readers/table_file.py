@@ -16,8 +16,8 @@ class Batch(NamedTuple):
     """Consecutive rows of a file.
 
     Attributes:
-        table: the columns that were asked for.
-        broken: rows that could not be cut into columns, with their numbers in the file; in the table they are nulls.
+        table: the requested columns.
+        broken: rows that could not be split into columns, with their numbers in the file; in the table, they are nulls.
     """
 
     table: pa.Table
@@ -28,9 +28,9 @@ class TableFile(Protocol):
     """A file of rows with named columns.
 
     Attributes:
-        path: its path.
-        schema: names and types of its columns; texts for a format without types.
-        num_rows: number of rows; None if it is not known without reading them.
+        path: path of the file.
+        schema: names and types of the columns; all types are bytes in a format without types.
+        num_rows: number of rows; None if it is not known without reading the rows.
     """
 
     path: Path
@@ -43,7 +43,7 @@ class TableFile(Protocol):
         Args:
             names: columns to read.
             first_row: number of the first row.
-            most_rows: largest number of rows of a batch, as far as the format allows.
+            most_rows: largest number of rows in a batch, as far as the format allows.
             threads: whether to read columns in several threads.
 
         Raises:
