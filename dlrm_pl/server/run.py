@@ -65,16 +65,22 @@ def load_models(folders: Mapping[str, Path], settings: ServerSettings, metrics: 
         metrics: where batches are counted.
 
     Raises:
-        ArtifactError: an artifact is damaged or was not accepted.
+        ArtifactError: no version of a model can be served, because it is damaged or was not accepted.
     """
 
     def observer(name: str) -> Callable[[int, int], None]:
         return lambda requests, rows: metrics.batch(name, rows)
 
-    return Registry(
+    models = [
         ServedModel(name, folder, settings.loading, settings.batching, observer(name))
         for name, folder in folders.items()
-    )
+    ]
+    for model in models:
+        for message in model.refused_at_start:
+            served = ", ".join(model.versions)
+            log.error("refused: %s Version %s is served.", message, served, extra={"model": model.name})
+            metrics.swaps[model.name, "refused"] += 1
+    return Registry(models)
 
 
 class Server(uvicorn.Server):
@@ -216,7 +222,7 @@ def serve(
 
     Raises:
         ConfigurationError: the server cannot listen on the address.
-        ArtifactError: an artifact is damaged or was not accepted.
+        ArtifactError: no version of a model can be served, because it is damaged or was not accepted.
     """
     sock = listen(settings.host, settings.port)
     with sock:

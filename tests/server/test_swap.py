@@ -213,6 +213,55 @@ def test_versions_in_numbered_folders(tmp_path: Path, served_folder: Path, newer
         assert caller.get(f"/v2/models/{NAME}").contents["versions"] == ["10"]
 
 
+def test_start_with_a_damaged_version_serves_an_older_one_until_it_is_replaced(
+    tmp_path: Path, served_folder: Path, newer_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    models = tmp_path / "models"
+    for number in (1, 2):
+        shutil.copytree(served_folder, models / str(number))
+    damage_table(Path(shutil.copytree(newer_folder, models / "3")))
+    (models / "4").mkdir()
+    (models / "4" / "manifest.json").write_text("{")
+    with Caller({NAME: models}) as caller:
+        assert list(caller.registry.models[NAME].versions) == ["2"]
+        np.testing.assert_array_equal(caller.infer(REQUEST).values(), load_artifact(served_folder).predict(ROWS))
+        assert caller.get("/v2/health/ready").status == 200
+        errors = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+        assert len(errors) == 2
+        assert str(models / "4") in errors[0]
+        assert "cannot be read as JSON" in errors[0]
+        assert str(models / "3") in errors[1]
+        assert "checksum mismatch" in errors[1]
+        assert all(error.endswith("Version 2 is served.") for error in errors)
+        text = caller.get("/metrics").body.decode()
+        assert f'dlrm_pl_swaps_total{{model="{NAME}",outcome="refused"}} 2' in text
+        model = caller.registry.models[NAME]
+        found = caller.runner.run(caller.application.refresh(model))
+        assert (found.loaded, found.removed, found.refused) == ([], [], [])
+        shutil.rmtree(models / "4")
+        shutil.copytree(newer_folder, models / "4")
+        assert caller.runner.run(caller.application.refresh(model)).loaded == ["4"]
+
+
+def test_start_takes_older_versions_for_as_many_as_are_asked_for(tmp_path: Path, served_folder: Path) -> None:
+    models = tmp_path / "models"
+    for number in range(1, 5):
+        shutil.copytree(served_folder, models / str(number))
+    damage_table(models / "3")
+    with Caller({NAME: models}, loading=LoadSettings(versions=2)) as caller:
+        assert list(caller.registry.models[NAME].versions) == ["2", "4"]
+
+
+def test_start_fails_where_no_version_can_be_served(tmp_path: Path, served_folder: Path) -> None:
+    models = tmp_path / "models"
+    for number in (1, 2):
+        damage_table(Path(shutil.copytree(served_folder, models / str(number))))
+    with pytest.raises(ArtifactError, match=rf"{models / '2'}.*checksum mismatch"):
+        Caller({NAME: models})
+    with pytest.raises(ArtifactError, match="checksum mismatch"):
+        Caller({NAME: models / "1"})
+
+
 def test_version_that_is_withdrawn_is_not_served_further_because_an_older_one_is_damaged(
     tmp_path: Path, served_folder: Path, newer_folder: Path
 ) -> None:

@@ -71,7 +71,7 @@ def serve(
         batch_rows: maximum number of rows of several requests that are scored together.
         batch_delay_ms: how long the first request of a batch waits for others; 0: a batch consists of what arrived
             while the previous one was scored.
-        queue_rows: maximum number of waiting rows; further requests are answered with status 503.
+        queue_rows: maximum number of waiting rows, at least --max_rows; further requests are answered with status 503.
         request_timeout_s: seconds within which a request must arrive, and its response must be read; slower clients are
             disconnected.
         drain_s: seconds to answer the requests that are pending at SIGTERM.
@@ -84,6 +84,11 @@ def serve(
         "at least 0", 0, {"poll_s": poll_s, "batch_delay_ms": batch_delay_ms, "queue_rows": queue_rows, "port": port}
     )
     _check("above 0", 1e-9, {"max_body_mb": max_body_mb, "request_timeout_s": request_timeout_s, "drain_s": drain_s})
+    if queue_rows < max_rows:
+        raise ConfigurationError(
+            f"queue_rows={queue_rows} is below max_rows={max_rows}: a request with more rows than the queue takes "
+            "would be refused whenever others wait. Raise --queue_rows or lower --max_rows."
+        )
     if port > _LAST_PORT:
         raise ConfigurationError(f"port={port} must be at most {_LAST_PORT}.")
     try:

@@ -81,7 +81,7 @@ class ServedModel:
         observe: called with the number of requests and of rows of each batch.
 
     Raises:
-        ArtifactError: a version cannot be served. This is an error only at the start; later, earlier versions remain.
+        ArtifactError: no version can be served. Older versions are served in place of those that cannot.
     """
 
     def __init__(
@@ -99,9 +99,10 @@ class ServedModel:
         self._observe = observe
         self._executor = ThreadPoolExecutor(1, thread_name_prefix=f"score-{name}")
         self._refused: dict[Path, Snapshot] = {}
+        self.refused_at_start: list[str] = []
+        """Messages about versions in whose place older ones were loaded."""
         self._times_missing = 0
-        found = find_versions(folder, settings.versions)
-        self.versions = self._by_name([self._load(version) for version in found])
+        self.versions = self._by_name(self._load_first())
 
     @property
     def newest(self) -> ServedVersion:
@@ -158,6 +159,23 @@ class ServedModel:
     def close(self) -> None:
         """End the scoring thread."""
         self._executor.shutdown(wait=False)
+
+    def _load_first(self) -> list[ServedVersion]:
+        """Load the newest versions that can be served: a failed upload must not keep a server from starting."""
+        loaded: list[ServedVersion] = []
+        errors: list[DLRMError | OSError] = []
+        for version in reversed(find_versions(self.folder)):
+            try:
+                loaded.insert(0, self._load(version))
+            except (DLRMError, OSError) as error:
+                errors.append(error)
+                self._refused[version.folder] = version.snapshot
+            if len(loaded) == self._settings.versions:
+                break
+        if not loaded:
+            raise errors[0]
+        self.refused_at_start = [str(error) for error in errors]
+        return loaded
 
     def _kept_or_loaded(
         self, found: FoundVersion, served: Mapping[Path, ServedVersion], outcome: SwapOutcome, *, again: bool

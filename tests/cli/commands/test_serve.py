@@ -42,6 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["--artifact", "none", "--threads", "0"], r"threads=0 must be at least 1"),
         (["--artifact", "none", "--max_body_mb", "0"], r"max_body_mb=0.0 must be above 0"),
         (["--artifact", "none", "--queue_rows", "-1"], r"queue_rows=-1 must be at least 0"),
+        (["--artifact", "none", "--queue_rows", "99"], r"queue_rows=99 is below max_rows=8192: .*lower --max_rows"),
         (["--artifact", "none", "--token_file", "none"], r"token_file=none: cannot be read \(No such file"),
     ],
 )
