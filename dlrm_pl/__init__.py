@@ -1,6 +1,6 @@
 """DLRM on PyTorch Lightning, from raw click logs to an int8 model with a certified AUROC drop.
 
-The public names are listed in the stub file beside this one. Each is imported when it is first used, so that
+The public names are listed in the stub file next to this one. Each is imported when it is first used, so that
 ``import dlrm_pl`` takes no time.
 """
 

@@ -13,7 +13,7 @@ from dlrm_pl.data.loading.read_ahead import Waiting
 
 @dataclass(frozen=True)
 class Reading:
-    """What was trained on up to a moment.
+    """Batches, samples and time of training up to a moment.
 
     Attributes:
         seconds: training time, without validation.

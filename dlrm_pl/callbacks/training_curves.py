@@ -145,7 +145,7 @@ class TrainingCurves(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Record what is due."""
+        """Record the values that are due."""
         if not self._is_first:
             return
         self._clock.see(batch)
@@ -232,7 +232,7 @@ class TrainingCurves(pl.Callback):
         self._before = now
 
     def _end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Note what has not been noted yet."""
+        """Record the values that have not been recorded yet."""
         self._is_over = True
         self._stop_listening(pl_module)
         step = self.record.step = trainer.global_step

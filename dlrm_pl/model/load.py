@@ -62,7 +62,7 @@ def load_into(module: DLRMModule, path: Path) -> str:
     The module can be trained: weights that are written to take memory, and the file does not change.
 
     Args:
-        module: module to load into; on the meta device, it has no initial weights to compute in vain.
+        module: module to load into; on the meta device, no initial weights are computed needlessly.
         path: a checkpoint file, which must not be changed while the module is used.
 
     Returns:

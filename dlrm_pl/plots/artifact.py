@@ -37,7 +37,7 @@ _EXPLAINED = {
 
 @dataclass(frozen=True)
 class _Result(Partial):
-    """What is needed of ``result.json``."""
+    """The fields of ``result.json`` that are needed here."""
 
     sensitivities: dict[str, Any]
 

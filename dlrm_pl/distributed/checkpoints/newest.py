@@ -21,7 +21,7 @@ def was_restarted(folders: Iterable[Path]) -> bool:
     """Return whether torchrun has started the processes of this training run before.
 
     On one machine, torchrun counts its restarts. On several machines, each counts only those after a failure of its
-    own, so the processes would not agree. There, all of them look for a checkpoint that the run with this name has
+    own, so the processes would not agree. Instead, all of them look for a checkpoint that the run with this name has
     saved.
 
     Args:

@@ -165,7 +165,7 @@ def parameter_digest(header: bytes, digests: Bytes) -> bytes:
 
 
 def checksum_of(parameter: Tensor, checksum: ParameterChecksum) -> bytes:
-    """Return the digest of a parameter, which is read now unless it has been read."""
+    """Return the digest of a parameter, reading it now unless it has been read before."""
     if checksum.digest is None:
         rows = parameter.detach()
         checksum.begin()
