@@ -14,7 +14,7 @@ _NUMBERED = re.compile(r"(.*?)(0|[1-9][0-9]{0,8})")
 
 
 def column_lines(columns: Columns) -> list[tuple[str, str]]:
-    """Describe columns in lines of (label, dense or sparse; names and what they are).
+    """Describe columns in lines of two texts: label, dense or sparse; and the names with a description.
 
     Example:
         >>> from dlrm_pl import Columns
@@ -77,7 +77,7 @@ def _grouped(
 
 
 def _in_runs(names: Sequence[str]) -> list[str]:
-    """Names that count upwards, three or more, become one: ``C1 to C26``."""
+    """Return the names, with three or more that are numbered consecutively merged into one: ``C1 to C26``."""
     runs: list[list[str]] = []
     last: tuple[str, int] | None = None
     for name in names:

@@ -168,7 +168,7 @@ class ArrayLayout:
 
 
 def _array(name: str, array: Array, width: int, kinds: str, rows: int | None = None) -> tuple[int, int, int]:
-    """Address, bytes from row to row, and bytes of a value, after a check of all that native code relies on."""
+    """Return the address, row stride and item size in bytes, after checking everything that native code relies on."""
     kind = array.dtype.str.lstrip("<")
     if array.ndim != 2 or array.shape[1] != width or kind not in (kinds[:2], kinds[2:]):
         raise ShapeError(f"{name}: shape [rows, {width}] is needed, got {array.dtype} {list(array.shape)}.")

@@ -140,7 +140,7 @@ def file_checksum(path: Path, size: int, start: int = 0, stop: int | None = None
 
 
 def matches(path: Path, stated: str, size: int) -> bool:
-    """Return whether a file matches a stated checksum, be it of blocks or of the whole file."""
+    """Return whether a file matches a stated checksum, whether that is of blocks or of the whole file."""
     if stated.startswith(_PLAIN):
         with path.open("rb") as handle:
             return _PLAIN + hashlib.file_digest(handle, "sha256").hexdigest() == stated

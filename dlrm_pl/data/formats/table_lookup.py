@@ -36,7 +36,7 @@ class TableLookup:
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[type[TableLookup], tuple[SparseColumn, Values | None]]:
-        """Pickle what it was made of; a process makes its own table."""
+        """Pickle the constructor's arguments; each process makes its own table."""
         return TableLookup, (self._column, self.values)
 
     @property
@@ -89,7 +89,7 @@ class TableLookup:
         return modulo_ids(raw.values, self.size, raw.missing)
 
     def _numbers(self, values: Values, missing: Bools | None) -> Numbers:
-        """Rows of values, UNKNOWN for those that the dictionary does not have."""
+        """Return the rows of values, UNKNOWN for values that are not in the dictionary."""
         with self._lock:
             if isinstance(values, Strings):
                 return self._strings.number(values, learn=False, missing=missing)

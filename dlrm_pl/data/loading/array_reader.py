@@ -67,7 +67,7 @@ class ArrayReader:
                 self._rows.will_need(selection.start, selection.stop)
 
     def _moved(self, selections: Sequence[RowNumbers]) -> Sequence[RowNumbers]:
-        """Return where the rows are among those of all days."""
+        """Return the rows numbered over all days."""
         start = self._rows.start
         if isinstance(selections, RowRanges):
             return selections.moved(start)
@@ -89,5 +89,5 @@ class ArrayReader:
         return self._layout[1]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the state without the addresses, which are those of this process."""
+        """Return the state without the addresses, which are valid only in this process."""
         return self.__dict__ | {"_layout": None}

@@ -80,7 +80,7 @@ class ReadBatches(Iterator[ClickBatch]):
         return batch
 
     def take(self, count: int) -> Sequence[ClickBatch]:
-        """Return the next batches, at least one: as many as requested, or those that were read together.
+        """Return the next batches: at least one, and at most as many as requested.
 
         Raises:
             StopIteration: there are no more.
@@ -177,17 +177,17 @@ class _Reader:
         return group
 
     def _is_asked_cheaply(self, selections: Sequence[Selection]) -> bool:
-        """Whether the kernel is asked few questions for the rows that are read together."""
+        """Return whether few requests to the kernel cover the rows that are read together."""
         return len(selections) <= _FEW and isinstance(selections[0], slice)
 
 
 def _faults() -> int:
-    """Number of times that this thread waited for a page from the disk."""
+    """Return the number of times that this thread waited for a page from the disk."""
     return resource.getrusage(resource.RUSAGE_THREAD).ru_majflt
 
 
 def _read(source: BatchSource, selections: Sequence[Selection]) -> _Group:
-    """Read a group; if a batch has an error, those before it too."""
+    """Read a group; if a batch has an error, still return the batches before it."""
     batches: list[ClickBatch] = []
     try:
         return _Group(source.read(selections), None)

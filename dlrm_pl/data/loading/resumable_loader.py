@@ -56,11 +56,11 @@ class ClickLoader(DataLoader[ClickBatch]):
         return f"ClickLoader({len(self):,} batches, num_workers={self.num_workers})"
 
     def __iter__(self) -> HandedOut:  # type: ignore[override]
-        """Return an iterator of the batches of an epoch; after a resume, of those that were left of it."""
+        """Return an iterator over the batches of an epoch; after a resume, over the remaining ones."""
         return HandedOut(self)
 
     def _read(self) -> Iterator[ClickBatch]:
-        """Begin to read the batches of an epoch, when the first of them is asked for."""
+        """Start to read the batches of an epoch, when the first one is requested."""
         assert isinstance(self.sampler, EpochSampler)
         self.sampler.start_at(self._resume_at)
         self._handed_out = self._resume_at
@@ -71,7 +71,7 @@ class ClickLoader(DataLoader[ClickBatch]):
         return self.dataset.stream(self.sampler, pin_memory=self.pin_memory, waiting=self.waiting)
 
     def _count(self, batches: int) -> None:
-        """Count batches that are handed out: those that were only read ahead are none that the model has seen."""
+        """Count batches that are handed out; the model has not seen those that were only read ahead."""
         self._handed_out += batches
 
     def _read_by_workers(self) -> Iterator[ClickBatch]:
@@ -133,7 +133,7 @@ class HandedOut(Iterator[ClickBatch]):
 
 
 def _as_in_worker(error: DLRMError) -> DLRMError:
-    """Return the error that a worker raised, for which a DataLoader raises one with the worker's traceback as text."""
+    """Return the error that a worker raised, given the DataLoader's error with the worker's traceback as text."""
     kind = type(error)
     _, name, message = str(error).rpartition(f"{kind.__module__}.{kind.__qualname__}: ")
     return kind(message.rstrip()) if name else error

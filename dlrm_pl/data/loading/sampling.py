@@ -79,7 +79,7 @@ class EpochSampler(Sampler[Selection]):
         return self._steps
 
     def __iter__(self) -> EpochSelections:
-        """Return an iterator of the rows of one batch after another, in the order of the epoch that is set now."""
+        """Return an iterator over the rows of each batch, in the order of the current epoch."""
         order = np.arange(self._steps)
         if self._shuffle == "batch":
             order = np.random.default_rng((self._seed, self._epoch)).permutation(self._steps)

@@ -54,7 +54,7 @@ def library() -> ctypes.CDLL | None:
 
 
 class _NativeTable:
-    """What tables of integers and of texts have in common."""
+    """Common base of tables of integers and of strings."""
 
     _kind: str
 

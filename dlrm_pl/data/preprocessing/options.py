@@ -143,7 +143,7 @@ class PreprocessOptions:
             )
 
     def _check_torchrec(self) -> None:
-        """Refuse options that the scripts of TorchRec have nothing for."""
+        """Refuse options that TorchRec's scripts do not have."""
         own = PreprocessOptions()
         for name in ("layout", "split_by", "subsample_rate", "vocabulary", "vocabulary_from", "truncate_lists"):
             if getattr(self, name) != getattr(own, name):

@@ -172,7 +172,7 @@ def preprocess(
 
 @dataclass(frozen=True)
 class _Request:
-    """What a call of ``preprocess`` asks for.
+    """Arguments of a call of ``preprocess``.
 
     Attributes:
         raw: the logs on this machine; for logs at a URL, their outlines.
@@ -195,7 +195,7 @@ class _Request:
     cluster: str | None
 
     def key(self, inputs: Inputs, options: PreprocessOptions) -> dict[str, Any]:
-        """Return the options and inputs as JSON holds them; equal for calls that make the same bytes."""
+        """Return the options and inputs as JSON values; equal for calls that make the same bytes."""
         key: dict[str, Any] = json.loads(json.dumps({"options": options.key(), "inputs": identity(inputs.files)}))
         if self.remote is not None:
             for entry, path in zip(key["inputs"], dict.fromkeys(inputs.files), strict=True):
@@ -212,7 +212,7 @@ class _Request:
 def _on_this_machine(
     raw: str | os.PathLike[str], options: PreprocessOptions, cluster: str | None
 ) -> Iterator[tuple[Path, RemoteFolder | None]]:
-    """Yield the path of the logs on this machine; of those at a URL, that of their outlines, and the URL's folder."""
+    """Yield the path of the logs on this machine; for logs at a URL, that of their outlines, and the URL's folder."""
     if not is_url(raw):
         yield Path(raw).expanduser(), None
         return
@@ -232,7 +232,7 @@ def _on_this_machine(
 
 
 def _preprocess(request: _Request) -> PreprocessReport:
-    """Turn logs into a dataset folder, or find that it is there."""
+    """Turn logs into a dataset folder, or find that it already exists."""
     raw, options = request.raw, request.options
     if options.vocabulary_from is not None:
         given = DatasetFolder.open(options.vocabulary_from, rows=False)
@@ -315,7 +315,7 @@ def _is_finished(output: Path, key: dict[str, Any]) -> bool:
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Like ``differences``, but of a file that may have been edited: empty where it makes no sense."""
+    """Like ``differences``, but for a file that may have been edited: empty if its contents make no sense."""
     try:
         return differences(old, new)
     except (AttributeError, KeyError, TypeError):

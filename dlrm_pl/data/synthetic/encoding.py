@@ -75,7 +75,7 @@ def records(world: ClickWorld, block: Block, appearance: FirstAppearance, column
 
 
 def moments_of(world: ClickWorld, block: Block) -> Moments:
-    """Return the moments from which mean and deviation of the columns to standardize follow."""
+    """Return the moments that give the mean and deviation of the columns to standardize."""
     result = Moments.nothing(world.columns)
     for number, (column, values) in enumerate(zip(world.columns.dense, block.columns.dense, strict=True)):
         if not column.computed:

@@ -205,7 +205,7 @@ class ClickWorld:
         return pooled
 
     def _rank_effects(self, rng: np.random.Generator, table: int) -> Floats:
-        """Draw an effect for each rank, ``[_FREQUENT + 2]``; the last is that of a missing value.
+        """Draw an effect for each rank, ``[_FREQUENT + 2]``; the last one is for a missing value.
 
         The second last is 0, for all rarer values. Effects fade with the rank, since the effect of a rare value could
         not be learned.

@@ -199,7 +199,7 @@ class ArrayRows(ABC):
             day.will_need(first, last)
 
     def _ranges(self, start: int, stop: int) -> list[tuple[MappedRows, int, int]]:
-        """Return the days that have some rows, and the first of these and the one after the last in each."""
+        """Return the days that contain rows of the range, each with its first such row and the one after the last."""
         opened, found = self.opened, []
         for day, end in zip(opened.days, opened.ends.tolist(), strict=True):
             first, last = (min(max(row - (end - day.rows), 0), day.rows) for row in (start, stop))

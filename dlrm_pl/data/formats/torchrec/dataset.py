@@ -181,7 +181,7 @@ def _table_sizes(days: DaysFolder, stated: StatedTables) -> tuple[int, ...]:
 
 
 def _drawn(days: DaysFolder, stated: StatedTables, table_sizes: tuple[int, ...]) -> tuple[BagSettings, Path] | None:
-    """Return how bags are drawn; None if they are not. Checks what is stated of their sizes."""
+    """Return how bags are drawn; None if they are not. Checks their stated sizes."""
     sizes = stated.multi_hot_sizes
     if sizes is None:
         return None
@@ -202,7 +202,7 @@ def _drawn(days: DaysFolder, stated: StatedTables, table_sizes: tuple[int, ...])
 
 
 def _of_days(rows: DayRows, counts: tuple[int, ...], start: int, stop: int) -> DayRows:
-    """Return a range of rows with the files of its own days alone."""
+    """Return a range of rows with only the files of its own days."""
     first = last = before = end = 0
     for number, count in enumerate(counts):
         if end <= start:
@@ -220,7 +220,7 @@ def _positives(rows: DayRows) -> int | None:
 
 
 def _fingerprint(rows: DayRows, first: int) -> str:
-    """Checksum of the columns and of the first ids of the last day: in days with other ids these differ."""
+    """Return a checksum of the columns and of the first ids of the last day, which differ in days with other ids."""
     digest = hashlib.sha256(rows.columns.digest.encode())
     some = rows.records(slice(first, min(first + _ROWS_OF_FINGERPRINT, len(rows))))
     digest.update(some[:, rows.columns.sparse_fields].tobytes())

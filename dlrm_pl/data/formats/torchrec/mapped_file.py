@@ -100,7 +100,7 @@ class MappedFile:
         return np.ndarray(shape, dtype, self.data.data, first)
 
     def _header(self, start: int, stop: int, where: str) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
-        """Read the shape, whether the order is that of columns, the type, and the place of the first value."""
+        """Read the shape, whether the order is column-major, the type, and the offset of the first value."""
         data = self.data[start : min(stop, start + _MOST_HEADER)].tobytes()
         # Version 2.0 has a longer field for the length of the header.
         size = {b"\1\0": 2, b"\2\0": 4}.get(data[6:8])

@@ -57,7 +57,7 @@ def member_arrays(mapped: MappedFile) -> list[Array]:
 
 
 def _place(mapped: MappedFile, member: zipfile.ZipInfo) -> tuple[int, int]:
-    """Return the first byte of a member and the one after its last: behind its own header, whose length is its own."""
+    """Return the first byte of a member's data and the one after the last, which follow its own header."""
     start = member.header_offset
     header = mapped.data[start : start + _LOCAL.size].tobytes() if start >= 0 else b""
     fields = _LOCAL.unpack(header) if len(header) == _LOCAL.size else None

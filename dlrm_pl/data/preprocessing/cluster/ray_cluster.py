@@ -17,7 +17,7 @@ from dlrm_pl.errors import ClusterError
 from dlrm_pl.extras import missing_extra
 
 LOCAL = "local"
-"""Address of a cluster of this machine alone, which is started for the run."""
+"""Address of a cluster of only this machine, which is started for the run."""
 
 _RETRIES = 25  # For a task whose machine or process is lost.
 _ANSWER_S = 10.0
@@ -178,7 +178,7 @@ class RayCluster:
 
 
 class _Board:
-    """Numbers that tasks note while they run; lives in a process of its own."""
+    """Numbers that tasks note while they run; lives in its own process."""
 
     def __init__(self) -> None:
         self._noted: dict[str, Note] = {}

@@ -101,7 +101,7 @@ class Stages:
         return results
 
     def _watch(self, cpus: int) -> None:
-        """Stop when there is no machine any more that could run a task."""
+        """Stop if no machine that could run a task is left."""
         now = time.monotonic()
         if now - self._watched < _WATCH_S:
             return

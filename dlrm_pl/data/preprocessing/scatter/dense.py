@@ -72,7 +72,7 @@ def count_values(columns: Columns, rows: RawRows, chosen: Integers | slice, coun
 
 
 def _all_missing(raw: RawSparse) -> Bools | None:
-    """Return which rows have no element that is not missing; None if all have one."""
+    """Return which rows have only missing elements, or none at all; None if a plain column has no missing values."""
     if raw.offsets is None:
         return raw.missing
     offsets = raw.offsets - raw.offsets[0]

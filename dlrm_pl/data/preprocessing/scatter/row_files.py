@@ -119,7 +119,7 @@ class RowFiles:
         return [*map(bucket_name, range(len(self._descriptors))), LAST_DAY, REJECTED]
 
     def _write_in_order(self, name: str, matrix: Matrix, rows: int, first: int, keyed: npt.NDArray[np.void]) -> None:
-        """Write records to their place in a file, which follows from the number of records before them."""
+        """Write records to their place in a file, which is given by the number of records before them."""
         records = keyed.view(np.int32)[: rows * self._record_ints].reshape(rows, self._record_ints)
         self._engine.records(matrix, rows, records)
         data = records.reshape(-1).view(np.uint8).data

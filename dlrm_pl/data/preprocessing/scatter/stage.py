@@ -28,7 +28,7 @@ _SUBSAMPLE_SEED = 0x5EED  # Arbitrary. The order of the rows uses the seed itsel
 def kept_by_subsample(
     options: PreprocessOptions, clicks: npt.NDArray[np.bool_], first_row: int
 ) -> npt.NDArray[np.bool_]:
-    """Return which rows the sub-sample keeps; each is drawn by its own number alone.
+    """Return which rows the subsample keeps; each row is drawn by its number only.
 
     Args:
         options: options of the run.
@@ -150,7 +150,7 @@ class Scatter(ABC, Generic[Claimed, Read, Memory]):
 
     @abstractmethod
     def _check_end(self) -> None:
-        """Check what is known when all rows were read."""
+        """Check what can only be known after all rows have been read."""
 
     @abstractmethod
     def _close(self) -> None:
@@ -161,5 +161,5 @@ class Scatter(ABC, Generic[Claimed, Read, Memory]):
         self._schedule.stop()
 
     def _kept(self, label: npt.NDArray[np.int32], first_row: int) -> npt.NDArray[np.int64]:
-        """Return which rows the sub-sample keeps: it drops a share of the non-clicks, each by its own number alone."""
+        """Return which rows the subsample keeps: it drops a share of the non-clicks, each drawn by its number only."""
         return np.flatnonzero(kept_by_subsample(self._options, label != 0, first_row))

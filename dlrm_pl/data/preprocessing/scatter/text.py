@@ -208,7 +208,7 @@ class TextScatter(Scatter[Chunk, Parsed, TextMemory]):
         memory.counted = Counted.nothing(self._columns)
 
     def _end_day(self, day: int) -> None:
-        """Check that a day has rows; lines are counted anew after the last day of a file."""
+        """Check that a day has rows; the line count restarts after the last day of a file."""
         state, path = self._state, self._days[day].path
         ends_file = self._ends_file(day)
         if not self._statistics.days[day].rows:

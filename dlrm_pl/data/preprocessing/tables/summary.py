@@ -58,7 +58,7 @@ def summary_of(kind: Kind, values: npt.NDArray[np.integer] | Strings, counts: Co
 
 
 def _places_of_missing(kind: Kind, values: npt.NDArray[np.integer] | Strings) -> npt.NDArray[np.integer]:
-    """Return where the entry of missing values is; empty if there is none."""
+    """Return the place of the entry for missing values; empty if there is none."""
     if not isinstance(values, Strings):
         return np.flatnonzero(values == MISSING[kind])
     short = np.flatnonzero(np.diff(values.offsets) == len(MISSING_STRING))

@@ -79,7 +79,7 @@ def part_name(file: int, rows_before: int, kept_before: int) -> str:
 
 
 class _ChunkMoments(Moments):
-    """Moments that remember those of each chunk, since rounding depends on the order in which they are added."""
+    """Moments that keep each chunk's numbers, since rounding depends on the order in which they are added."""
 
     def __init__(self, columns: Columns) -> None:
         super().__init__(Moments.nothing(columns).numbers)
@@ -160,7 +160,7 @@ def _read(job: Job, part: LogPart, folder: Path, progress: Callable[[int, int], 
 
 
 def _save_values(vocabulary: VocabularyStage, folder: Path) -> tuple[list[int], list[int]]:
-    """Write the values of the tables, and of those of the last day; returns the numbers of both."""
+    """Write the values of the tables and of the last day's tables; returns the numbers of values in both."""
     sizes: list[list[int]] = []
     last = vocabulary.tables_of_last_day
     for tables, name in ((None if vocabulary.tables is last else vocabulary.tables, TRAIN), (last, LAST)):

@@ -243,7 +243,7 @@ class _RangeChecksum:
         self._checksum = BlockChecksum(size)
 
     def add(self, part: Part) -> None:
-        """Add the part that follows; bytes in front of the first whole block are left out."""
+        """Add the next part; bytes before the first whole block are left out."""
         head, skipped = part.head, min(self._skip, len(part.head))
         self._skip -= skipped
         self._checksum.add(Part(head[skipped:], part.digests, part.tail))
