@@ -217,9 +217,11 @@ BODIES: dict[str, tuple[Body, int, str]] = {
     "id in a bag": (bags([0, 7], [0, 1, 1, 1, 2, 2, 2, 2, 2, 2]), 400, "element 1 has the id 7 for table 1 (user)"),
     # Raw values.
     "field is missing": (fields(word=["w1"]), 400, "column"),
-    "field is a text": (fields(shop=["a", "b"]), 400, "'a' is not a whole number"),
+    "field is a text": (fields(shop=["a", "b"]), 400, "input 'shop', row 0 (from 0): 'a' is not a whole number"),
     "field is a fraction": (fields(shop=[1.5, 2.0]), 400, "column shop is 1.5"),
-    "field is not UTF-8": (binary({"word": ("BYTES", [b"\xff", b"a"])}), 400, "is not UTF-8"),
+    "field is not UTF-8": (
+        binary({"word": ("BYTES", [b"a", b"\xff"])}), 400,
+        "input 'word', row 1 (from 0): b'\\xff' is not UTF-8"),
     "field beyond 32 bits": (fields(n0=[2**40, 1]), 400, "column n0"),
 }  # fmt: skip
 

@@ -78,7 +78,7 @@ class FieldInputs:
         if values.ndim != 1 and not (values.ndim == 2 and _is_list(column)):
             raise RequestError(400, f"{where}: the shape is {list(tensor.values.shape)}, but must be [rows].")
         if tensor.datatype == BYTES:
-            plain = _in_shape([_decoded(value, column, where) for value in values.reshape(-1).tolist()], values)
+            plain = _in_shape(_texts(values, column, where), values)
         elif values.dtype.kind == "f" and np.isnan(values).any():
             # Values keep their type, which tells how large integers may be.
             plain = _in_shape([None if np.isnan(value) else value for value in values.reshape(-1)], values)
@@ -124,21 +124,45 @@ def _in_shape(found: list[Any], values: npt.NDArray[Any]) -> Any:
     return [found[at : at + width] for at in (range(0, values.size, width) if width else range(0))]
 
 
-def _decoded(value: bytes | None, column: DenseColumn | SparseColumn, where: str) -> Any:
-    """Return a text, or its number if the column holds numbers; None if it is empty."""
+def _texts(values: npt.NDArray[Any], column: DenseColumn | SparseColumn, where: str) -> list[Any]:
+    """Return the values of byte strings ``[rows]``, ``[rows, elements]`` or, with offsets, ``[elements]``.
+
+    Raises:
+        RequestError: one cannot be read; it is named with its row or element.
+    """
+    found = []
+    for number, value in enumerate(values.reshape(-1).tolist()):
+        try:
+            found.append(_decoded(value, column))
+        except ValueError as error:
+            if values.ndim == 2:
+                row, element = divmod(number, values.shape[1])
+                place = f"row {row}, element {element} (both from 0)"
+            else:
+                place = f"{'element' if _is_list(column) else 'row'} {number} (from 0)"
+            raise RequestError(400, f"{where}, {place}: {error}") from None
+    return found
+
+
+def _decoded(value: bytes | None, column: DenseColumn | SparseColumn) -> Any:
+    """Return a text, or its number if the column holds numbers; None if it is empty.
+
+    Raises:
+        ValueError: it is neither.
+    """
     if not value:
         return None
     try:
         text = value.decode("utf-8")
     except UnicodeDecodeError:
-        raise RequestError(400, f"{where}: {shown(value)} is not UTF-8 text.") from None
+        raise ValueError(f"{shown(value)} is not UTF-8 text.") from None
     if isinstance(column, SparseColumn) and column.kind != "integer":
         return text
     whole = isinstance(column, SparseColumn) or column.type == "integer"
     try:
         return int(text) if whole and len(text) <= 20 else float(text)
     except ValueError:
-        raise RequestError(400, f"{where}: {shown(text)} is not a {'whole ' if whole else ''}number.") from None
+        raise ValueError(f"{shown(text)} is not a {'whole ' if whole else ''}number.") from None
 
 
 def _cut(values: Any, offsets: InputTensor, where: str) -> list[Any]:

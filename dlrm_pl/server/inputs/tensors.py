@@ -73,6 +73,7 @@ class TensorInputs:
         self._num_dense = num_dense
         self._columns = columns
         self._has_lists = columns is not None and not columns.is_one_hot
+        self._lengths = _lengths(columns) if columns is not None and self._has_lists else None
         # Unsigned, so that one comparison also finds negative ids, which become large.
         self._sizes = np.array(table_sizes, np.uint64)
         self._column_of_sizes = self._sizes[:, None]
@@ -116,6 +117,8 @@ class TensorInputs:
                 "one id for each row of 'dense' and each table. Bags of several ids have the shape [ids] and the "
                 "input 'offsets'.",
             )
+        if self._lengths is not None:
+            self._check_lengths(np.ones((len(self._sizes), len(dense)), np.int64))
         return UnreadRows(self, dense, ids)
 
     def read(self, dense: npt.NDArray[np.float32], ids: npt.NDArray[Any]) -> ClickBatch:
@@ -173,6 +176,8 @@ class TensorInputs:
             raise RequestError(
                 400, f"input 'offsets': must begin with 0, never decrease, and end with {len(ids)}, the number of ids."
             )
+        if self._lengths is not None:
+            self._check_lengths(np.diff(offsets).reshape(tables, rows))
         indices = np.array(ids, np.int64)
         unsigned = indices.view(np.uint64)
         bounds = offsets[:: max(rows, 1)] if rows else np.zeros(tables + 1, np.int64)
@@ -183,6 +188,24 @@ class TensorInputs:
                 self._refuse(int(indices[place]), f"element {place}", table)
         return indices, offsets
 
+    def _check_lengths(self, lengths: Integers) -> None:
+        """Refuse bags ``[T, B]`` with other numbers of ids than the columns of the model say."""
+        assert self._columns is not None
+        assert self._lengths is not None
+        least, most = self._lengths
+        wrong = (lengths < least) | (lengths > most)
+        if not wrong.any():
+            return
+        row, table = (int(place) for place in np.argwhere(wrong.T)[0])
+        column = self._columns.sparse[table]
+        wanted = f"exactly {column.bag}" if column.at_most is None else f"at most {column.at_most}"
+        found = int(lengths[table, row])
+        raise RequestError(
+            400,
+            f"row {row} has {found} {'id' if found == 1 else 'ids'} for table {table} ({shown(column.name)[1:-1]}), "
+            f"but the model takes {wanted}. Send bags as 'indices' of shape [ids], with the input 'offsets'.",
+        )
+
     def _refuse(self, value: int, where: str, table: int) -> None:
         name = "" if self._columns is None else f" ({shown(self._columns.sparse[table].name)[1:-1]})"
         raise RequestError(
@@ -190,6 +213,13 @@ class TensorInputs:
             f"input 'indices': {where} has the id {value} for table {table}{name}, which has ids 0 to "
             f"{int(self._sizes[table]) - 1}. Ids are those of the dictionaries of the model's dataset.",
         )
+
+
+def _lengths(columns: Columns) -> tuple[Integers, Integers]:
+    """Return the smallest and largest number of ids in a bag of each column, int64 ``[T, 1]``."""
+    least = [column.bag if column.at_most is None else 0 for column in columns.sparse]
+    most = [column.bag if column.at_most is None else column.at_most for column in columns.sparse]
+    return np.array(least)[:, None], np.array(most)[:, None]
 
 
 def check_rows(rows: int, most: int) -> None:
