@@ -7,6 +7,7 @@ the file: an artifact without it can be scored as well.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,9 +15,14 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from dlrm_pl.artifact.manifest import FILE_NAME, Manifest
 from dlrm_pl.files.tensor_file import save_tensors
 from dlrm_pl.kernels.hashing.blocks import DIGEST_BYTES, Bytes
+from dlrm_pl.model.architecture import Architecture
 from dlrm_pl.model.checkpoints.checksum import PREFIX, ParameterChecksum, parameter_digest
+from dlrm_pl.model.dlrm import DLRM
+
+log = logging.getLogger(__name__)
 
 DIGESTS_NAME = "digests.safetensors"
 
@@ -59,3 +65,24 @@ def read_digests(folder: Path, shapes: Mapping[str, tuple[int, ...]], expected: 
             return None
         whole.update(parameter_digest(f"{name} {list(shape)}".encode(), digests[name]))
     return digests if PREFIX + whole.hexdigest() == expected else None
+
+
+def warn_of_other_digests(folder: Path, manifest: Manifest) -> None:
+    """Warn if the digests of an artifact do not match the checksum of the float weights in its manifest.
+
+    That is no error, since rows are scored without them, and since a delta that is copied over an artifact leaves those
+    of the earlier weights there. Artifacts of earlier versions state no such checksum, or one made in another way.
+    """
+    expected = manifest.model_checksum
+    if not expected.startswith(PREFIX) or not (folder / DIGESTS_NAME).exists():
+        return
+    with torch.device("meta"):
+        model = DLRM(Architecture.from_dict(manifest.architecture))
+    shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    if read_digests(folder, shapes, expected) is None:
+        log.warning(
+            "%s: does not match the checksum of the float weights in %s. It is damaged, or belongs to the artifact "
+            "that a delta was copied over. Scores do not depend on it; `quantize --refresh` will pack all rows",
+            folder / DIGESTS_NAME,
+            FILE_NAME,
+        )

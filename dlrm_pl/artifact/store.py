@@ -17,7 +17,7 @@ from dlrm_pl.artifact.card.card import CARD_NAME, has_unedited_card
 from dlrm_pl.artifact.certificate.certificate import Certificate
 from dlrm_pl.artifact.certificate.matching import read_matching_certificate
 from dlrm_pl.artifact.columns import stated_columns
-from dlrm_pl.artifact.digests import DIGESTS_NAME
+from dlrm_pl.artifact.digests import DIGESTS_NAME, warn_of_other_digests
 from dlrm_pl.artifact.files import check_files, large_files, places_of, table_names
 from dlrm_pl.artifact.manifest import CERTIFICATE_NAME, FILE_NAME, RESULT_NAME, WEIGHTS_NAME, Manifest
 from dlrm_pl.artifact.notebook import artifact_html, artifact_line
@@ -285,6 +285,8 @@ def load_artifact(
     if checksums != "never":
         skipped = large_files(places) if checksums == "auto" else {}
         check_files(places, manifest, without=skipped.keys())
+        if checksums == "always":
+            warn_of_other_digests(folder, manifest)
         if skipped:
             size = f"{sum(skipped.values()):,}"
             log.info("%s: skipping the checksums of %s bytes of tables; `inspect --full` checks them", folder, size)

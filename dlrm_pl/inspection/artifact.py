@@ -14,6 +14,7 @@ def describe_artifact(path: Path, full: bool) -> Description:
 
     from dlrm_pl.artifact.certificate.matching import read_matching_certificate
     from dlrm_pl.artifact.columns import stated_columns
+    from dlrm_pl.artifact.digests import warn_of_other_digests
     from dlrm_pl.artifact.files import check_files, large_files, places_of
     from dlrm_pl.artifact.manifest import Manifest
     from dlrm_pl.artifact.store import load_model
@@ -27,6 +28,8 @@ def describe_artifact(path: Path, full: bool) -> Description:
     places = places_of(path, manifest)
     left = {} if full else large_files(places)
     check_files(places, manifest, left)
+    if not left:
+        warn_of_other_digests(path, manifest)
     checked = f"all files {f'below {min(left.values()):,} bytes ' if left else ''}by their checksums"
     checked += ", and that the certificate agrees with itself and with them"
     certificate = read_matching_certificate(path, manifest)

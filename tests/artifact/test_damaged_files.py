@@ -47,6 +47,36 @@ def test_inspect_compares_all_files_when_asked_and_says_so_when_not(
         inspection.describe(artifact_path, full=True)
 
 
+@pytest.mark.parametrize("damage", ["changed", "cut short"])
+def test_digests_are_compared_with_the_checksum_of_the_float_weights(
+    artifact_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def warned() -> bool:
+        found = "digests.safetensors: does not match the checksum" in caplog.text
+        caplog.clear()
+        return found
+
+    load_artifact(artifact_path, checksums="always")
+    inspection.describe(artifact_path, full=True)
+    assert not warned()
+    path = artifact_path / "digests.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content if damage == "changed" else content[:-9])
+    load_artifact(artifact_path, checksums="always")
+    assert warned()
+    inspection.describe(artifact_path, full=True)
+    assert warned()
+    load_artifact(artifact_path)
+    assert not warned()
+    for checksum in ("", "0" * 64):  # As earlier versions stated it.
+        change_manifest(artifact_path, lambda manifest, to=checksum: object.__setattr__(manifest, "model_checksum", to))
+        load_artifact(artifact_path, checksums="always")
+    path.unlink()
+    load_artifact(artifact_path, checksums="always")
+    assert not warned()
+
+
 @pytest.mark.parametrize("name", [*WEIGHTS, "certificate.json"])
 def test_missing_file_is_rejected(artifact_path: Path, name: str) -> None:
     (artifact_path / name).unlink()
