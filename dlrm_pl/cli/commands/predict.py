@@ -8,6 +8,7 @@ from typing import Literal
 
 from dlrm_pl.cli.commands.progress import rows_bar
 from dlrm_pl.cli.output import Report
+from dlrm_pl.errors import ConfigurationError
 
 
 def predict_with_artifact(
@@ -15,7 +16,7 @@ def predict_with_artifact(
     data: str | None = None,
     output: str = "predictions.csv",
     raw: str | None = None,
-    split: Literal["train", "val", "test"] = "test",
+    split: Literal["train", "val", "test"] | None = None,
     batch_size: int = 2048,
     pages: Literal["mapped", "prefault", "huge"] = "mapped",
     truncate_lists: bool = False,
@@ -33,7 +34,7 @@ def predict_with_artifact(
             output.
         raw: rows to score instead of a split: a raw log (tab-separated, plain or .gz; `-` for standard input), or CSV,
             Parquet or Arrow files with the columns of the dataset. Labels may be missing, as in Kaggle's test file.
-        split: part of the dataset to score.
+        split: part of the dataset to score; by default test.
         batch_size: rows per batch.
         pages: how tables are kept in memory: mapped from the file, read ahead, or copied to 2 MiB pages.
         truncate_lists: cut lists in ``raw`` that are longer than their column allows, instead of refusing them.
@@ -52,6 +53,8 @@ def predict_with_artifact(
     from dlrm_pl.serving.predictor import Predictor
     from dlrm_pl.serving.rows import batches_to_predict
 
+    if raw is not None and split is not None:
+        raise ConfigurationError(f"split={split} is a part of a dataset, but --raw scores other rows. Leave one out.")
     path, names = output_path(output), column_names(keep)
     check_predictions_path(path, overwrite, keeps=bool(names), rows=raw)
     loaded = load_artifact(artifact, pages=pages)
@@ -59,7 +62,7 @@ def predict_with_artifact(
         loaded,
         None if data is None else Path(data),
         None if raw is None else STDIN if raw == "-" else Path(raw),
-        split,
+        split or "test",
         batch_size,
         force=force,
         truncate_lists=truncate_lists,

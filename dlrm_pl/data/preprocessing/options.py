@@ -116,6 +116,11 @@ class PreprocessOptions:
             raise ConfigurationError(
                 f"max_ind_range={self.max_ind_range} must be at most {1 << 31:,}, since ids are int32."
             )
+        if self.max_ind_range not in (DEFAULT_CAP, 0, -1) and not self.columns_of_logs.has_hex_vocabulary:
+            raise ConfigurationError(
+                f"max_ind_range={self.max_ind_range} is for hex columns with a vocabulary, but there are none. "
+                "Leave it out; ids: hash or modulo limits the rows of other columns."
+            )
         if not 0 <= self.seed < 1 << 64:
             raise ConfigurationError(f"seed={self.seed} must be between 0 and {(1 << 64) - 1:,}.")
         if self.bad_rows is not None and not 0 <= self.bad_rows <= 1:

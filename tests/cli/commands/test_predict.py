@@ -115,6 +115,8 @@ def test_raw_log_that_is_none(
     expect_error(capsys, r"empty\.tsv: is empty", *arguments, *output, "--raw", tmp_path / "empty.tsv")
     (tmp_path / "folder").mkdir()
     expect_error(capsys, r"folder: is an empty folder", *arguments, *output, "--raw", tmp_path / "folder")
+    expect_error(capsys, r"split=test is a part of a dataset, but --raw .* Leave one out", *arguments, *output,
+                 "--raw", tmp_path / "no.tsv", "--split", "test")  # fmt: skip
     expect_error(capsys, r"no\.tsv: no such raw log", *arguments, *output, "--raw", tmp_path / "no.tsv")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty.tsv", "folder"]
 

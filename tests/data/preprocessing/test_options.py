@@ -6,8 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from dlrm_pl.columns.column import DenseColumn, SparseColumn
+from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.preprocessing.options import PreprocessOptions, parse_bad_rows, parse_memory
 from dlrm_pl.errors import ConfigurationError
+
+NO_HEX = Columns(
+    "click",
+    (DenseColumn(name="age"),),
+    (SparseColumn(name="site"), SparseColumn(name="user", kind="hex", ids="modulo", rows=5)),
+)
 
 
 @pytest.mark.parametrize(
@@ -24,6 +32,7 @@ from dlrm_pl.errors import ConfigurationError
         ({"vocabulary_from": 3}, "vocabulary_from=3 must be a path or None"),
         ({"memory_bytes": 1}, "memory=1 bytes must be at least 16 MiB"),
         ({"max_ind_range": 2**32}, "max_ind_range=4294967296 must be at most"),
+        ({"max_ind_range": 1000, "columns": NO_HEX}, "max_ind_range=1000 is for hex columns .* there are none"),
         ({"randomize": "some"}, "randomize='some' must be one of 'total', 'day', 'none' or None"),
         ({"vocabulary": "train_only", "vocabulary_from": Path()}, "vocabulary_from uses existing ids unchanged"),
     ],
