@@ -40,6 +40,9 @@ def folder_lock(folder: Path) -> Iterator[None]:
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout as error:
+        # The lock is tried again where its file cannot be created, as if another process had just removed it.
+        if (refusal := _refusal(path)) is not None:
+            raise _no_lock(folder, refusal) from refusal
         raise InUseError(
             f"{folder}: is in use: process {_owner(path)} is writing it. Wait for it to finish, or choose another "
             "folder."
@@ -58,6 +61,18 @@ def folder_lock(folder: Path) -> Iterator[None]:
         with suppress(OSError):  # The file system may have become read-only; a leftover lock file is harmless.
             path.unlink(missing_ok=True)
         lock.release()
+
+
+def _refusal(path: Path) -> OSError | None:
+    """Return why a lock file cannot be created; None if it can be, or exists."""
+    try:
+        path.open("xb").close()
+    except FileExistsError:
+        return None
+    except OSError as error:
+        return error
+    path.unlink(missing_ok=True)
+    return None
 
 
 def _owner(path: Path) -> str:

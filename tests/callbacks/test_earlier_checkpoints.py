@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -49,3 +50,19 @@ def test_callback_without_a_folder_writes_to_the_trainers(tmp_path: Path) -> Non
     check(tmp_path, None, dirpath=None, filename="model")  # A logger's folder is a new one.
     with pytest.raises(OutputError, match="earlier run"):
         check(tmp_path, tmp_path, dirpath=None, filename="model")
+
+
+def test_a_second_training_beside_an_earlier_one_is_announced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def newest(**options: Any) -> str | None:
+        caplog.clear()
+        check(tmp_path, **{"filename": "model", "enable_version_counter": True} | options)
+        return caplog.messages[0].rpartition("give --ckpt_path ")[2] if caplog.messages else None
+
+    assert newest() is None
+    for second, name in enumerate(("model.ckpt", "model-v1.ckpt", "last.ckpt", "last-v1.ckpt")):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (second, second))
+    assert newest() == str(tmp_path / "model-v1.ckpt")
+    assert newest(save_last=True) == str(tmp_path / "last-v1.ckpt")
+    assert newest(filename="other") is None
+    assert newest(dirpath=None) is None  # A logger's folder is a new one.

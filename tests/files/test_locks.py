@@ -114,3 +114,8 @@ def test_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(OutputError, match="out: the file system cannot lock files"), folder_lock(tmp_path / "out"):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_not_in_use() -> None:
+    with pytest.raises(OutputError, match=r"/proc/out: cannot be written \(No such file or directory\)"):
+        folder_lock(Path("/proc/out")).__enter__()

@@ -8,7 +8,7 @@ from typing import Literal
 
 from dlrm_pl.cli.commands.progress import stages_bar
 from dlrm_pl.cli.output import Report
-from dlrm_pl.program import program_name
+from dlrm_pl.program import is_quiet, program_name
 
 
 def preprocess(
@@ -119,5 +119,7 @@ def preprocess(
         "resumed": report.resumed,
         "report": folder.report,
     }
-    draw = shlex.join([*program_name().split(), "inspect", str(folder.path), "--plot"])
-    return Report(data, f"{report}\nTo draw this report: {draw}")
+    text = f"{report}"
+    if not is_quiet():
+        text += f"\nTo draw this report: {shlex.join([*program_name().split(), 'inspect', str(folder.path), '--plot'])}"
+    return Report(data, text)

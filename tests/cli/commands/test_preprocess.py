@@ -32,6 +32,9 @@ def test_the_plan_comes_first_and_inspect_shows_the_report(tmp_path: Path) -> No
     assert done.returncode == 0, done.stderr
     assert done.stderr.startswith("plan: 2 days, about 1,5")
     assert done.stdout.splitlines()[-1].endswith(f" inspect {tmp_path / 'out'} --plot")
+    again = run("preprocess", "-q", "--raw", raw, "--output", tmp_path / "out", "--bad_rows", "skip:0.01")
+    assert again.returncode == 0
+    assert "--plot" not in again.stdout
     shown = run("inspect", tmp_path / "out").stdout
     for line in (
         "train 900 rows, ",
