@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterable
 from datetime import timedelta
 
 import torch.distributed as dist
 from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 
 from dlrm_pl.errors import ConfigurationError, ProcessError
+
+_ENDED = "!"
+"""First character of what stands in place of a process's machine and number if it has ended."""
 
 
 def connect(address: str, port: int, rank: int, timeout_s: float, attempt: int = 0) -> Store:
@@ -63,7 +67,7 @@ def wait_for_all(store: Store, rank: int, ranks: int, timeout_s: float) -> list[
         The machine and process number of each, as ``HOST:NUMBER``.
 
     Raises:
-        ProcessError: some processes did not connect in time; the message names them.
+        ProcessError: some processes did not connect in time, or one has ended; the message names them.
     """
     store.set(_key(rank), f"{socket.gethostname()}:{os.getpid()}")
     try:
@@ -77,7 +81,26 @@ def wait_for_all(store: Store, rank: int, ranks: int, timeout_s: float) -> list[
             f"{names} of {ranks} did not start within {timeout_s:g} s. Start as many processes as trainer.devices "
             "and trainer.num_nodes state, and check the output of the missing ones."
         ) from error
-    return [store.get(_key(other)).decode() for other in range(ranks)]
+    found = [store.get(_key(other)).decode() for other in range(ranks)]
+    for name in found:
+        if name.startswith(_ENDED):
+            raise ProcessError(
+                f"{name.removeprefix(_ENDED)} while it started, and training needs all processes. Its own "
+                "output, or the system's log if memory was short, says why."
+            )
+    return found
+
+
+def tell_ended(store: Store, ranks: Iterable[int], how: str) -> None:
+    """Tell the processes that wait for each other that one has ended.
+
+    Args:
+        store: store of the training run.
+        ranks: numbers of the processes that will not connect: this one, and those that were ended because of it.
+        how: how it ended, such as ``rank 1 was killed by SIGKILL``.
+    """
+    for rank in ranks:
+        store.set(_key(rank), _ENDED + how)
 
 
 def _key(rank: int) -> str:

@@ -11,6 +11,7 @@ import torch.distributed as dist
 from pytorch_lightning.strategies import DDPStrategy
 from torch._C._distributed_c10d import PrefixStore, Store
 
+from dlrm_pl.distributed.processes.children import watched_children
 from dlrm_pl.distributed.processes.heartbeats import Heartbeats
 from dlrm_pl.distributed.processes.store import connect, wait_for_all
 from dlrm_pl.errors import DLRMError, ProcessError
@@ -34,7 +35,7 @@ class WatchedStrategy(DDPStrategy):
 
         Raises:
             ConfigurationError: the port is in use.
-            ProcessError: some processes did not start; the message names them.
+            ProcessError: some processes did not start, or have ended; the message names them.
         """
         self.set_world_ranks()
         if self.world_size > 1:
@@ -43,7 +44,9 @@ class WatchedStrategy(DDPStrategy):
             store = connect(
                 environment.main_address, environment.main_port, self.global_rank, timeout_s, next(_ATTEMPTS)
             )
-            names = wait_for_all(store, self.global_rank, self.world_size, timeout_s)
+            children = getattr(self._launcher, "procs", [])
+            with watched_children(children, self.global_rank + 1, store):
+                names = wait_for_all(store, self.global_rank, self.world_size, timeout_s)
             self._heartbeats = Heartbeats(store, self.global_rank, names)
             if not dist.is_initialized():
                 self._connect(PrefixStore("torch", store))
