@@ -324,7 +324,8 @@ assert all(torch.equal(a, b) for a, b in zip(made.parameters(), expected.paramet
 # Training goes on from a checkpoint alike on all ranks, though nobody sends its tables around.
 with skip_weight_init():
     resumed = module()
-trainer(max_steps=6, num_sanity_val_steps=0).fit(resumed, datamodule=data, ckpt_path={saved!r})
+options = dict(ckpt_path={saved!r}, override=True)  # The checkpoint is from a single process.
+trainer(max_steps=6, num_sanity_val_steps=0).fit(resumed, datamodule=data, **options)
 for tensor in resumed.state_dict().values():
     dist.broadcast(first := tensor.clone(), 0)
     assert torch.equal(first, tensor)

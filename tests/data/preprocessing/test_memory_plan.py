@@ -19,12 +19,13 @@ from tests.support.logs.raw_logs import random_lines, read, write_days
 CHILD = """
 import re, sys
 from pathlib import Path
-from dlrm_pl.data.preprocessing import run as module
+from dlrm_pl.data.preprocessing.logs import log
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
-real, plans = module.make_plan, []
-module.make_plan = lambda *arguments: plans.append(real(*arguments)) or plans[0]
+from dlrm_pl.data.preprocessing.run import preprocess
+real, plans = log.make_plan, []
+log.make_plan = lambda *arguments: plans.append(real(*arguments)) or plans[0]
 options = PreprocessOptions(workers=int(sys.argv[3]), memory_bytes=int(sys.argv[4]) << 20, randomize=sys.argv[5])
-module.preprocess(Path(sys.argv[1]), Path(sys.argv[2]), options)
+preprocess(Path(sys.argv[1]), Path(sys.argv[2]), options)
 peak = re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]
 print(plans[0].memory_bytes, plans[0].program_bytes, int(peak) << 10)
 """
