@@ -15,7 +15,12 @@ from dlrm_pl.data.formats.vocabulary import DictionaryChecksums
 from dlrm_pl.data.preprocessing.checkpoint import State
 from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.statistics.log_statistics import LogStatistics
-from dlrm_pl.data.preprocessing.statistics.report import data_report, warn_of_classes, warn_of_unseen
+from dlrm_pl.data.preprocessing.statistics.report import (
+    data_report,
+    warn_of_classes,
+    warn_of_single_rows,
+    warn_of_unseen,
+)
 from dlrm_pl.data.preprocessing.tables.summary import TableSummary
 from dlrm_pl.errors import DataFormatError
 
@@ -74,6 +79,8 @@ def report_of(
     columns = options.columns_of_logs
     if options.vocabulary == "reference" and not columns.is_criteo:  # Criteo's logs are processed as in upstream.
         report["warnings"] += warn_of_unseen(columns, summaries)
+    if options.vocabulary == "train_only":
+        report["warnings"] += warn_of_single_rows(columns, summaries, options.min_count)
     return report
 
 

@@ -5,8 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from dlrm_pl.columns.column import DenseColumn, SparseColumn
+from dlrm_pl.columns.columns import Columns
+from dlrm_pl.data.preprocessing.options import PreprocessOptions
 from dlrm_pl.data.preprocessing.run import preprocess
 from dlrm_pl.data.preprocessing.statistics.report import report_lines, warn_of_classes
 from dlrm_pl.inspection import describe
@@ -44,6 +50,54 @@ def test_report_warns_of_what_looks_broken(tmp_path: Path) -> None:
     assert rates["I1"] == pytest.approx(0.1, abs=0.02)
     assert rates["C26"] == 0
     assert json.loads((tmp_path / "out" / "dataset.json").read_text())["report"] == report.folder.report
+
+
+def test_columns_that_tell_a_model_nothing_are_named(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = 1500
+    columns = Columns(
+        "click",
+        (
+            DenseColumn(name="same", type="float", transform="none"),
+            DenseColumn(name="zero", type="float", transform="log1p"),
+            DenseColumn(name="none", type="float", transform="none"),
+            DenseColumn(name="tenth", type="float", transform="standardize"),
+            DenseColumn(name="seven", transform="standardize"),
+            DenseColumn(name="narrow", type="float", transform="standardize"),
+            DenseColumn(name="wide", type="float", transform="none"),
+        ),
+        (
+            SparseColumn(name="few"),
+            SparseColumn(name="user", kind="integer"),
+            SparseColumn(name="gone", kind="integer"),
+        ),
+    )
+    for day in range(2):
+        values = {
+            **{"click": rng.integers(0, 2, rows), "same": np.full(rows, -0.3), "zero": np.zeros(rows)},
+            **{"none": pa.nulls(rows, pa.float32()), "tenth": np.full(rows, 0.1), "seven": [None, *[7] * (rows - 1)]},
+            **{"narrow": 1e6 + rng.integers(0, 2, rows), "wide": rng.random(rows), "few": rng.choice(["a", "b"], rows)},
+            **{"user": np.arange(rows), "gone": pa.nulls(rows, pa.int64())},
+        }
+        pq.write_table(pa.table(values), tmp_path / f"{day}.parquet")
+    options = PreprocessOptions(columns=columns, vocabulary="train_only", min_count=2)
+    made = preprocess(tmp_path, tmp_path / "out", options).folder
+    found = made.report["warnings"]
+    for warning in (
+        "same is nearly constant: from -0.3125 to -0.2812 in every row.",
+        "zero is constant: 0 in every row.",
+        "none is constant: missing in every row.",
+        "tenth is constant: 0.1 in every training row.",
+        "seven is constant: 7 or missing in every training row.",
+        "gone is constant: missing in every row.",
+    ):
+        assert warning in found, found
+    assert any(
+        "all values share one row in user: none has the 2 training rows that --min_count" in one for one in found
+    )
+    assert not any(one.startswith(("narrow is", "wide is", "few is")) for one in found)
+    assert [column.deviation for column in made.columns.dense[3:6]] == [1, 1, pytest.approx(0.5, abs=0.01)]
+    assert made.table_sizes == (3, 1, 2)
 
 
 def test_day_without_clicks_at_all(tmp_path: Path) -> None:

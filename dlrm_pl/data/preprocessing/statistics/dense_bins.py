@@ -35,6 +35,14 @@ def bins_of(column: DenseColumn, values: npt.NDArray[np.number]) -> Bins:
     return (ordered >> np.uint32(32 - _BIN_BITS)).astype(np.int64)
 
 
+def bounds_of(bin: int) -> tuple[float, float]:
+    """Return the smallest and the largest value of a bin that holds an eighth of a power of two, or less."""
+    ordered = (np.array([bin, bin + 1], np.uint64) << np.uint64(32 - _BIN_BITS)) - np.array([0, 1], np.uint64)
+    low, high = (int(value) for value in ordered)
+    bits = [value & ~int(_SIGN) if value & int(_SIGN) else ~value & 0xFFFFFFFF for value in (low, high)]
+    return tuple(np.array(bits, np.uint32).view(np.float32).tolist())
+
+
 def histogram_of(column: DenseColumn, values: npt.NDArray[np.number]) -> Bins:
     """Return the number of values in each bin, ``[DENSE_BINS]``."""
     return np.bincount(bins_of(column, values), minlength=DENSE_BINS)

@@ -12,6 +12,10 @@ from dlrm_pl.columns.columns import Columns
 
 Doubles = npt.NDArray[np.float64]
 
+_ROUNDING = 1e-13
+"""Deviation of equal values as a share of their mean, which is rounded. That of 32-bit floats which differ is larger,
+unless all but one of billions are equal."""
+
 
 @dataclass
 class Moments:
@@ -50,14 +54,23 @@ class Moments:
             mean = doubles.mean()
             self.numbers[:, dense] = len(doubles), mean, ((doubles - mean) ** 2).sum()
 
+    def constant(self, dense: int) -> float | None:
+        """Return the value of a constant column; None if its values differ, or if there are none."""
+        count, mean, squares = self.numbers[:, dense].tolist()
+        return mean if count and np.sqrt(squares / count) <= _ROUNDING * abs(mean) else None
+
     def statistics(self, columns: Columns) -> dict[str, tuple[float, float]]:
         """Return the mean and deviation of the columns that need them, by name.
 
         The deviation of a column that is constant or always missing is 1, so that its standardized values become 0.
         """
         found = {}
-        for column, (count, mean, squares) in zip(columns.dense, self.numbers.T.tolist(), strict=True):
+        for dense, (column, (count, mean, squares)) in enumerate(
+            zip(columns.dense, self.numbers.T.tolist(), strict=True)
+        ):
             if not column.computed:
                 deviation = float(np.float32(np.sqrt(squares / max(count, 1))))
-                found[column.name] = float(np.float32(mean)), deviation if deviation > 0 else 1.0
+                if deviation == 0 or self.constant(dense) is not None:
+                    deviation = 1.0
+                found[column.name] = float(np.float32(mean)), deviation
         return found

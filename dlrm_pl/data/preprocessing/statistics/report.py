@@ -10,7 +10,7 @@ import numpy as np
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.preprocessing.engine.native import DENSE_BINS
 from dlrm_pl.data.preprocessing.statistics.common_values import common_values_line, largest_shares
-from dlrm_pl.data.preprocessing.statistics.dense_bins import is_counted
+from dlrm_pl.data.preprocessing.statistics.dense_bins import bounds_of, is_counted
 from dlrm_pl.data.preprocessing.statistics.log_statistics import LogStatistics
 from dlrm_pl.data.preprocessing.tables.summary import TableSummary
 from dlrm_pl.documents.fields import printable
@@ -139,6 +139,23 @@ def warn_of_unseen(columns: Columns, tables: Sequence[TableSummary]) -> list[str
     ]
 
 
+def warn_of_single_rows(columns: Columns, tables: Sequence[TableSummary], min_count: int) -> list[str]:
+    """Return a warning that names the columns of which ``min_count`` leaves only the row of all other values."""
+    pairs = zip(columns.sparse, tables, strict=False)
+    names = [
+        column.name
+        for column, table in pairs
+        if table.rows and max(table.commonest_rows, table.missing_rows) < min_count
+    ]
+    if not names:
+        return []
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    return [
+        f"all values share one row in {', '.join(names[:8])}{more}: none has the {min_count:,} training rows that "
+        "--min_count demands, so that a model cannot learn from them. Lower --min_count, or leave them out."
+    ]
+
+
 def _warn_of_columns(statistics: LogStatistics, tables: Sequence[TableSummary]) -> list[str]:
     days = statistics.days
     kept, clicks = sum(day.kept for day in days), sum(day.clicks for day in days)
@@ -155,6 +172,8 @@ def _warn_of_columns(statistics: LogStatistics, tables: Sequence[TableSummary]) 
             missing = sum(int(day.missing[1 + dense]) for day in days)
             value = "missing" if missing == histogram.sum() else f"{bins[0]}{' or missing' if missing else ''}"
             warnings.append(f"{feature.name} is constant: {value} in every row.")
+        elif not is_counted(feature) and (found := _constant(statistics, dense)):
+            warnings.append(f"{feature.name} is {found}.")
     for column, table in zip(statistics.columns.sparse, tables, strict=False):
         name = column.name
         if table.rows and table.missing_rows == table.rows:
@@ -168,6 +187,23 @@ def _warn_of_columns(statistics: LogStatistics, tables: Sequence[TableSummary]) 
                 "row."
             )
     return warnings
+
+
+def _constant(statistics: LogStatistics, dense: int) -> str:
+    """Return in which way a column whose values are not counted one by one is constant; "" if it is not."""
+    bins = np.flatnonzero(statistics.histogram[dense])
+    if not len(bins):
+        return "constant: missing in every row"
+    missing = " or missing" if any(day.missing[1 + dense] for day in statistics.days) else ""
+    if not statistics.columns.dense[dense].computed:
+        constant = statistics.moments.constant(dense)
+        return "" if constant is None else f"constant: {constant:.7g}{missing} in every training row"
+    if len(bins) > 1:
+        return ""
+    low, high = bounds_of(int(bins[0]))
+    if 0 <= low < high < float(np.finfo(np.float32).tiny):
+        return f"constant: 0{missing} in every row"
+    return f"nearly constant: from {low:.4g} to {high:.4g}{missing} in every row"
 
 
 def _warn_of_rounding(statistics: LogStatistics) -> Iterator[str]:
