@@ -220,7 +220,8 @@ def mlp(widths: tuple[int, ...], rows: int) -> Job:
     x[:, widths[0] :] = 0
     out = torch.empty(rows, widths[-1])
     lowest = [*[0.0] * (len(widths) - 2), -torch.inf]
-    return lambda kernels: kernels.mlp(x, 1.0, 0, weights, multipliers, biases, widths, lowest, out)
+    scales, zero_points = [1.0] * len(weights), [0] * len(weights)
+    return lambda kernels: kernels.mlp(x, scales, zero_points, weights, multipliers, biases, widths, lowest, out)
 
 
 def interaction(tables: list[torch.Tensor], dtype: int, rows: int) -> Job:

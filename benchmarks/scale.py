@@ -105,7 +105,9 @@ def measure(args: argparse.Namespace, scale: int) -> dict[str, Any]:
             peaks[name] = [rank["peak_rss_mb"] for rank in found["ranks"]]
             if count > 1:
                 sent = [rank["sent_bytes"] for rank in found["ranks"]]
-    architecture = Architecture(table_sizes=[rows] * TABLES, embedding_dim=DIM, bottom_mlp=BOTTOM, top_mlp=TOP)
+    architecture = Architecture(
+        table_sizes=(rows,) * TABLES, embedding_dim=DIM, bottom_mlp=tuple(BOTTOM), top_mlp=tuple(TOP)
+    )
     plan = make_plan(
         Workload(architecture, batch_size=args.batch_size // ranks), Hosts(1, ranks, MEMORY), args.sharding
     )

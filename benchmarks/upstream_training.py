@@ -167,6 +167,11 @@ class Script:
 
 
 def _main() -> None:
+    if len(sys.argv) < 2 or not is_checkout(Path(sys.argv[1])):
+        wants_help = sys.argv[1:2] in (["--help"], ["-h"])
+        usage = f"usage: {Path(__file__).name} CHECKOUT [options of CHECKOUT/{_SCRIPT}.py]\n\n{__doc__}"
+        print(usage, end="", file=sys.stdout if wants_help else sys.stderr)
+        sys.exit(0 if wants_help else 2)
     checkout = Path(sys.argv[1])
     sys.path[:0] = [str(checkout)]
     _stand_ins()

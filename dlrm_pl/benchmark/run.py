@@ -189,11 +189,16 @@ def _expected(contenders: Contenders, cells: int, seconds: float) -> str:
     compiled = sum(contender.compiled for contender in contenders.available)
     whole = round(present * cells * seconds)
     duration = f"{whole // 60} min {whole % 60} s" if whole >= 120 else f"{whole} s"
-    more = f", and {compiled * cells} compilations of about ten seconds each" if compiled else ""
+    more = f", and {_counted(compiled * cells, 'compilation')} of about ten seconds each" if compiled else ""
     return (
-        f"benchmark: {present} contenders, {cells} combinations of batch size and threads, {seconds:g} s for each: "
+        f"benchmark: {_counted(present, 'contender')}, {_counted(cells, 'combination')} of batch size and threads, "
+        f"{seconds:g} s for each: "
         f"{duration} of timing{more}"
     )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _rows(artifact: Artifact, data: Path | None) -> tuple[Source, Iterable[ClickBatch], str]:

@@ -189,6 +189,7 @@ def test_large_body_is_refused_while_it_comes(server: Running, sent: bytes) -> N
     found = answers(server, sent)
     assert [answer.status for answer in found] == [413]
     assert "at most 1,048,576 are accepted" in found[0].error
+    assert ("has 2,097,152 bytes" in found[0].error) == (b"Content-Length" in sent)
     assert found[0].headers["connection"] == "close"
 
 

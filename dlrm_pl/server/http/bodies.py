@@ -38,7 +38,7 @@ class Bodies:
         """
         stated = header(scope, b"content-length")
         if stated is not None and stated.isdigit() and (len(stated) > 18 or int(stated) > self.body_bytes):
-            raise self._too_large(stated.decode())
+            raise self._too_large(f"{int(stated):,}" if len(stated) <= 18 else "too many")
         window = _window(scope)
         message = await receive()
         if message["type"] == "http.request" and not message.get("more_body"):

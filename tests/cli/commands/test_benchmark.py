@@ -46,7 +46,7 @@ def test_artifact_beside_its_float_model(
     assert run(*arguments, "--data", synthetic_folder, *SHORT, "--output", output) == 0
     text, errors = capsys.readouterr()
     assert (
-        "6 contenders, 1 combinations of batch size and threads, 0.01 s for each: 0 s of timing, and 2 compil" in errors
+        "6 contenders, 1 combination of batch size and threads, 0.01 s for each: 0 s of timing, and 2 compil" in errors
     )
     for words in ("1 thread", "batch 64", "fp32 compiled", "bf16 compiled", "int8 MLPs, eager", "x fp32 eager"):
         assert words in text
