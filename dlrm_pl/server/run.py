@@ -17,6 +17,7 @@ import uvicorn
 from dlrm_pl.errors import ConfigurationError
 from dlrm_pl.program import threads_switching_soon
 from dlrm_pl.server.http.application import Application
+from dlrm_pl.server.http.backlog import stop_new_connections
 from dlrm_pl.server.http.connections import connection_class
 from dlrm_pl.server.http.metrics import Metrics
 from dlrm_pl.server.http.tokens import Token
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 
 _WATCH_S = 0.25
 _DRAIN_LOOK_S = 0.05
+_BACKLOG_S = 0.1
 _SWITCH_S = 0.0001
 
 
@@ -168,6 +170,9 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept no more connections, answer pending requests, and close."""
+        for sock in sockets or ():
+            stop_new_connections(sock)
+        await asyncio.sleep(_BACKLOG_S)  # Those that were connected already are accepted.
         for server in self.servers:
             server.close()
         loop = asyncio.get_running_loop()

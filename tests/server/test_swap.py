@@ -287,6 +287,35 @@ def test_artifact_that_was_not_accepted_is_served_on_request_alone(rejected_fold
         assert caller.infer(REQUEST).status == 200
 
 
+def test_clients_that_connect_again_are_answered_or_refused_when_the_server_stops(served_folder: Path) -> None:
+    """Without a filter for new connections, some of those that wait to be accepted would be reset."""
+    request = message(f"/v2/models/{NAME}/infer", *REQUEST)
+    ends: list[str] = []
+    answered = threading.Semaphore(0)
+    with running({NAME: served_folder}) as server:
+
+        def ask() -> None:
+            while True:
+                try:
+                    with server.connect() as sock:
+                        sock.sendall(request)
+                        assert read_answer(sock).status == 200
+                    answered.release()
+                except (OSError, AssertionError) as error:
+                    ends.append(type(error).__name__)
+                    return
+
+        clients = [threading.Thread(target=ask) for _ in range(24)]
+        for client in clients:
+            client.start()
+        for _ in range(100):
+            assert answered.acquire(timeout=20)
+        server.stop()
+        for client in clients:
+            client.join(30)
+    assert ends == ["ConnectionRefusedError"] * len(clients)
+
+
 def test_no_request_fails_while_models_are_swapped_and_the_server_stops(
     folder: Path, newer_folder: Path, served_folder: Path, tmp_path: Path
 ) -> None:

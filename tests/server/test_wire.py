@@ -177,6 +177,23 @@ def test_chunks_are_read_like_a_body(server: Running, artifact: Artifact) -> Non
     np.testing.assert_array_equal(found[0].values(), artifact.predict(part))
 
 
+def test_trailers_are_not_headers(server: Running, artifact: Artifact) -> None:
+    part = random_rows(2)
+    body, headers = rows_binary(*part)
+    length = headers["Inference-Header-Content-Length"]
+    head = f"Transfer-Encoding: chunked\r\nInference-Header-Content-Length: {length}\r\n"
+    sent = post(head, b"%x\r\n%s\r\n0\r\nContent-Encoding: br\r\nHost: y\r\n\r\n" % (len(body), body))
+    found = answers(server, sent + GOOD, stop=True)
+    assert [answer.status for answer in found] == [200, 200]
+    np.testing.assert_array_equal(found[0].values(), artifact.predict(part))
+
+
+@pytest.mark.parametrize("trailer", [b"X: " + b"a" * (1 << 20), b"X: a\r\n" * 200_000])
+def test_endless_trailers_are_refused(server: Running, trailer: bytes) -> None:
+    found = answers(server, post("Transfer-Encoding: chunked\r\n", b"0\r\n") + trailer)
+    assert [answer.status for answer in found] == [431]
+
+
 @pytest.mark.parametrize(
     "sent",
     [

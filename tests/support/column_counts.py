@@ -24,6 +24,10 @@ OTHER_NUMBERS = {
         "(5, 8, 13)": "numbers of tables of the logs",
     },
     "data/synthetic/world.py": {"steps=40": "of a bisection"},
+    "server/http/backlog.py": {
+        "_SO_ATTACH_FILTER = 26": "an option of Linux",
+        "_FLAGS_AT = 13": "a byte of a TCP header",
+    },
     "documents/yaml_text.py": {"_MAX_DIGITS = 40": "digits of a number"},
     "kernels/hashing/cpp/hashing.cpp": {"{2, 6, 3, 10, 7, 0, 4, 13,": "an order of words"},
     "kernels/hashing/fallback.py": {"(2, 6, 3, 10, 7, 0, 4, 13,": "an order of words"},

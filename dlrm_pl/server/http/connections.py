@@ -31,6 +31,8 @@ class Connection(HttpToolsProtocol):
         self._head_bytes = 0
         self._may_have_large_head = False
         self._is_body_open = False
+        self._had_body = False
+        self._trailer_bytes = 0
         self._is_ended = False
         self._last_response = b""
         self._arriving_since: float | None = None
@@ -55,17 +57,27 @@ class Connection(HttpToolsProtocol):
         self._may_have_large_head = self._head_bytes > self.limits.head_bytes
         if b"pgrade" in data and not self._is_body_open:
             data = _without_upgrade(data)
+        self._had_body = False
         super().data_received(data)
         if self._is_ended or self.transport.is_closing():
             return
         if self._is_body_open:
             self._head_bytes = 0
+            # What arrives within a body but is none of it can only be trailers, which the parser keeps.
+            self._trailer_bytes = 0 if self._had_body else self._trailer_bytes + len(data)
+            if self._trailer_bytes > self.limits.head_bytes:
+                self._refuse_large_head()
         elif self._head_bytes > self.limits.head_bytes:
             self._refuse_large_head()
         if not self._is_body_open and not self._head_bytes:
             self._arriving_since = None
         elif self._arriving_since is None:
             self._arriving_since = self.loop.time()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Receive a header; those after a chunked body, its trailers, are not headers of the request."""
+        if not self._is_body_open:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Begin to answer a request."""
@@ -81,6 +93,7 @@ class Connection(HttpToolsProtocol):
             self._end_after_answers("pipelined")
             return
         self._is_body_open = True
+        self._trailer_bytes = 0
         self._head_bytes = 0
         self._begin()
 
@@ -147,6 +160,7 @@ class Connection(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Receive part of a body."""
+        self._had_body = True
         if not self._is_ended:
             super().on_body(body)
 
