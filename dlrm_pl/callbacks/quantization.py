@@ -41,7 +41,7 @@ class QuantizationCallback(pl.Callback):
     """Quantize the model to a certified int8 artifact at the end of ``fit``, or a loaded model with ``quantize``.
 
     Args:
-        recipe: recipe that the search starts with.
+        recipe: recipe that the search begins with.
         until: earlier name of ``stop_at``.
 
     Attributes:
