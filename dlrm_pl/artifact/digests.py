@@ -67,7 +67,7 @@ def read_digests(folder: Path, shapes: Mapping[str, tuple[int, ...]], expected: 
     return digests if PREFIX + whole.hexdigest() == expected else None
 
 
-def warn_of_other_digests(folder: Path, manifest: Manifest) -> None:
+def warn_of_other_digests(folder: Path, manifest: Manifest, architecture: Architecture) -> None:
     """Warn if the digests of an artifact do not match the checksum of the float weights in its manifest.
 
     That is no error, since rows are scored without them, and since a delta that is copied over an artifact leaves those
@@ -77,7 +77,7 @@ def warn_of_other_digests(folder: Path, manifest: Manifest) -> None:
     if not expected.startswith(PREFIX) or not (folder / DIGESTS_NAME).exists():
         return
     with torch.device("meta"):
-        model = DLRM(Architecture.from_dict(manifest.architecture))
+        model = DLRM(architecture)
     shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
     if read_digests(folder, shapes, expected) is None:
         log.warning(

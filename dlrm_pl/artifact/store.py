@@ -285,8 +285,6 @@ def load_artifact(
     if checksums != "never":
         skipped = large_files(places) if checksums == "auto" else {}
         check_files(places, manifest, without=skipped.keys())
-        if checksums == "always":
-            warn_of_other_digests(folder, manifest)
         if skipped:
             size = f"{sum(skipped.values()):,}"
             log.info("%s: skipping the checksums of %s bytes of tables; `inspect --full` checks them", folder, size)
@@ -294,6 +292,8 @@ def load_artifact(
         if name not in manifest.files:
             raise ArtifactError(f"{folder / FILE_NAME}: has no checksum of {name}. Quantize again.")
     model = load_model(places, manifest, pages)
+    if checksums == "always":
+        warn_of_other_digests(folder, manifest, model.architecture)
     certificate = read_matching_certificate(folder, manifest)
     for file in watch.files:
         file.check_named()

@@ -28,8 +28,6 @@ def describe_artifact(path: Path, full: bool) -> Description:
     places = places_of(path, manifest)
     left = {} if full else large_files(places)
     check_files(places, manifest, left)
-    if not left:
-        warn_of_other_digests(path, manifest)
     checked = f"all files {f'below {min(left.values()):,} bytes ' if left else ''}by their checksums"
     checked += ", and that the certificate agrees with itself and with them"
     certificate = read_matching_certificate(path, manifest)
@@ -48,6 +46,8 @@ def describe_artifact(path: Path, full: bool) -> Description:
         named = f"{part} {linear}".rstrip()
         ops.setdefault((named, values["dtype"]), []).extend([int(layer)] if layer else [])
     model = load_model(places, manifest)
+    if not left:
+        warn_of_other_digests(path, manifest, model.architecture)
     columns = stated_columns(manifest.columns, model.architecture, str(path))
     tables, architecture = model.tables, model.architecture.to_dict()
     sizes = architecture["table_sizes"]

@@ -28,7 +28,7 @@ TABLE = "table-01-int8.safetensors"
 def use(folder: Path) -> None:
     """Run everything that reads an artifact, except what needs a dataset."""
     describe(folder)
-    artifact = load_artifact(folder)
+    artifact = load_artifact(folder, checksums="always")
     with torch.no_grad():
         artifact.model(tiny.batches(1, 8)[0])
     for line in (drop_line, guards_line, slice_line):
