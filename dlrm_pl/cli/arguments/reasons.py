@@ -30,6 +30,7 @@ _UNKNOWN = (
     re.compile(r"(?:Subcommand|Group) '(?P<group>[^']*)' does not accept option '(?P<name>[^']*)'.*", re.DOTALL),
     re.compile(r"(?P<group>)Option '(?P<name>[^']*)' is not accepted.*", re.DOTALL),
 )
+_NESTED = re.compile(r"(?:Got|Given) value: NestedArg\(key='(?P<name>[^']*)', val=")
 _NO_CLASS = re.compile(r"Expected a dot import path string|Not a valid subclass of \w+")
 _NOT_IMPORTED = re.compile(
     r"(?:module|No module named) '(?P<module>[^']*)'(?: has no attribute '[^']*')?|No (?P<lazy>\S+) attribute \S+"
@@ -107,6 +108,8 @@ def _read(text: str, parser: ArgumentParser | None, at: Reason) -> Reason:
         return _read(_outdented(text[match.end() :]), parser, at)
     if match := _CLASS.match(text):
         return _read(_below(text, match), parser, replace(at, cls=match["name"], inner=""))
+    if (match := _NESTED.search(text)) and at.key and not at.cls and not _CLASS.search(text):
+        return replace(at, key="", text=f"unknown option --{at.key}.{match['name']}; did you mean --{at.key}?")
     if text.startswith("Unable to load config"):
         return _unreadable(text, parser, at)
     if match := _UNION.match(text):

@@ -144,6 +144,8 @@ def test_value_of_the_wrong_kind_as_option_and_in_yaml(name: str, value: str, wo
         (["--whol", "3"], "unknown option --whol; did you mean --whole?"),  # Options are not abbreviated.
         (["--rule.relativ=3"], "unknown option --rule.relativ; did you mean --rule.relative?"),
         (["--xyz", "3"], "unknown option --xyz"),
+        (["--whole.folder", "3"], "unknown option --whole.folder; did you mean --whole?"),
+        (["--file.name", "x"], "unknown option --file.name; did you mean --file?"),
         (["extra"], "'extra' does not belong to any option"),
         (["--whole"], "--whole needs a value"),
         (["-c", "{whoel: 3}"], "unknown key whoel; did you mean whole?"),
