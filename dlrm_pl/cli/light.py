@@ -43,10 +43,8 @@ def run_light(
 
 def _adding_to_lists(args: list[str], function: Callable[..., Report | None]) -> list[str]:
     """Let a repeated list option add to the list; by default, the parser keeps only the last one."""
-    lists = {
-        f"--{name}" for name, parameter in inspect.signature(function).parameters.items()
-        if "list[" in str(parameter.annotation)
-    }  # fmt: skip
+    parameters = inspect.signature(function).parameters.values()
+    lists = {f"--{parameter.name}" for parameter in parameters if "list[" in str(parameter.annotation)}
     seen: set[str] = set()
     words = []
     for word in args:

@@ -120,7 +120,7 @@ def _stated_bags(
         return None
     if data is None:
         raise ConfigurationError(
-            "--multi_hot_sizes and --multi_hot_distribution say how bags are drawn of single ids: give --data, the "
+            "--multi_hot_sizes and --multi_hot_distribution say how bags are drawn from single ids: give --data, the "
             "folder of the days with these ids."
         )
     return StatedTables.of_options(None, sizes, distribution)

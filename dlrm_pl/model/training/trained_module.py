@@ -24,6 +24,7 @@ from dlrm_pl.model.training.optimizers.schedule import WarmupDecay
 from dlrm_pl.model.training.optimizers.settings import OptimizerSettings
 from dlrm_pl.model.training.optimizers.step_schedule import StepSchedule
 from dlrm_pl.model.training.resuming.changed_rates import numbers_of
+from dlrm_pl.model.training.resuming.run_settings import accumulation_scheduler
 from dlrm_pl.model.training.safeguards.bad_batches import empty_batch, index_outside, place
 from dlrm_pl.model.training.safeguards.divergence import divergence, largest_loss
 from dlrm_pl.model.training.safeguards.ended_decay import warn_of_ended_decay
@@ -195,7 +196,8 @@ class TrainedModule(ScoredModule):
     def on_train_start(self) -> None:
         """Warn if the learning rate leaves nothing to train for a part of the run."""
         super().on_train_start()
-        warn_of_ended_decay(self._schedule, self.global_step, self.trainer.estimated_stepping_batches)
+        if accumulation_scheduler(self.trainer) is None:  # Otherwise Lightning's number of steps is not the run's.
+            warn_of_ended_decay(self._schedule, self.global_step, self.trainer.estimated_stepping_batches)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Average the tables' gradients over ranks, after all accumulated batches; update sharded tables."""

@@ -17,6 +17,7 @@ from dlrm_pl.columns.column import DenseColumn, SparseColumn
 from dlrm_pl.columns.columns import Columns
 from dlrm_pl.data.formats.raw_rows import RawDense, RawRows, RawSparse
 from dlrm_pl.data.lookup.strings import Strings
+from dlrm_pl.data.sources.arrays.numbers import exact_integers
 from dlrm_pl.server.protocol.datatypes import BYTES
 from dlrm_pl.server.protocol.requests import InputTensor
 
@@ -26,8 +27,7 @@ FEW_ROWS = 64
 _INT32, _INT64 = np.iinfo(np.int32), np.iinfo(np.int64)
 _RESERVED = 2  # The two smallest integers stand for missing and unseen values.
 _MOST_HEX = (1 << 32) - 1
-# Beyond these, different integers may round to the same float.
-_EXACT = {"FP32": (1 << 24) - 1, "FP64": (1 << 53) - 1}
+_EXACT = {"FP32": exact_integers(32), "FP64": exact_integers(64)}
 _DIGITS = re.compile(rb"-?[0-9]{1,18}")
 _HEX_DIGITS = re.compile(rb"[0-9a-fA-F]{1,8}")
 _NUMBER = re.compile(rb"-?[0-9]{1,18}(\.[0-9]{1,18})?")

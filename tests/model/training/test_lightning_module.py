@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import EarlyStopping
+from pytorch_lightning.callbacks import EarlyStopping, GradientAccumulationScheduler
 
 from dlrm_pl.batch import ClickBatch
 from dlrm_pl.errors import ConfigurationError, DatasetError, MetricError, NonFiniteError
@@ -64,6 +64,15 @@ def test_a_run_that_outlasts_the_decay_of_its_rate_says_so(
     assert (
         "decay of the learning rate ends at step 50, but training runs from step 0 to step 60" in caplog.text
     ) == told
+
+
+def test_a_run_of_growing_accumulation_is_not_said_to_outlast_its_decay(caplog: pytest.LogCaptureFixture) -> None:
+    """It takes 40 + 10 steps, and Lightning counts 80, by the first epoch's accumulation."""
+    module = make_module(lr_decay_start_step=10, lr_num_decay_steps=40)
+    trainer = make_trainer(max_epochs=2, callbacks=[GradientAccumulationScheduler({0: 1, 1: 4})])
+    trainer.fit(module, loader(make_batches(40)))
+    assert trainer.global_step == 50
+    assert "decay of the learning rate" not in caplog.text
 
 
 def test_state_dict_holds_the_model_and_nothing_else() -> None:
